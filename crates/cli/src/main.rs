@@ -1,0 +1,2 @@
+//! The `aloud` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Stepwise decoding with stochastic early exits that skip computation.

@@ -1,0 +1,1 @@
+//! Metrics, records of decided tokens, and the token viewer.

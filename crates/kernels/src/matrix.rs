@@ -1,0 +1,263 @@
+//! Weight matrices, kept in the number format of their file and widened to f32 row by row where they are used.
+
+use std::sync::Arc;
+
+use half::{bf16, f16};
+
+use crate::KernelError;
+
+/// A number format of stored weights. Quantised formats are ggml's, bit for bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit IEEE floats.
+    F32,
+    /// 16-bit IEEE floats.
+    F16,
+    /// The upper half of a 32-bit float.
+    Bf16,
+    /// Blocks of 32: an f16 scale `d` and 32 signed bytes; value = `d * q`.
+    Q8_0,
+    /// Blocks of 32: an f16 scale `d` and 32 nibbles; value = `d * (q - 8)`.
+    Q4_0,
+    /// Blocks of 32: f16 scale `d`, f16 minimum `m` and 32 nibbles; value = `d * q + m`, product rounded before the sum.
+    Q4_1,
+}
+
+impl DType {
+    /// Name as ggml writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+            Self::Q8_0 => "Q8_0",
+            Self::Q4_0 => "Q4_0",
+            Self::Q4_1 => "Q4_1",
+        }
+    }
+
+    /// Values per block: 1 for plain floats.
+    pub const fn block_len(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::Bf16 => 1,
+            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 => 32,
+        }
+    }
+
+    /// Bytes per block.
+    pub const fn block_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Q8_0 => 34,
+            Self::Q4_0 => 18,
+            Self::Q4_1 => 20,
+        }
+    }
+}
+
+#[derive(Clone)]
+enum Values {
+    F32(Arc<Vec<f32>>),
+    Packed(Arc<[u8]>),
+}
+
+/// A row-major matrix `[rows, columns]` of weights. Cloning shares the values; [`Matrix::f32_mut`] copies them first if
+/// they are shared, so a teacher keeps its weights while a student trains a clone.
+#[derive(Clone)]
+pub struct Matrix {
+    rows: usize,
+    columns: usize,
+    dtype: DType,
+    values: Values,
+}
+
+impl std::fmt::Debug for Matrix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Matrix({} x {} {})", self.rows, self.columns, self.dtype.name())
+    }
+}
+
+impl Matrix {
+    /// A matrix over `bytes` as stored (little-endian).
+    ///
+    /// # Errors
+    /// If a row is not a whole number of blocks, or `bytes` has another length than the shape needs.
+    pub fn new(dtype: DType, rows: usize, columns: usize, bytes: &[u8]) -> Result<Self, KernelError> {
+        if !columns.is_multiple_of(dtype.block_len()) {
+            return Err(KernelError::BlockLength { columns, dtype: dtype.name(), block: dtype.block_len() });
+        }
+        let expected = (columns / dtype.block_len())
+            .checked_mul(dtype.block_bytes())
+            .and_then(|row_bytes| row_bytes.checked_mul(rows))
+            .ok_or(KernelError::TooLarge { rows, columns })?;
+        if bytes.len() != expected {
+            return Err(KernelError::ByteLength { rows, columns, dtype: dtype.name(), expected, actual: bytes.len() });
+        }
+        let values = match dtype {
+            DType::F32 => Values::F32(Arc::new(
+                bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            )),
+            _ => Values::Packed(bytes.into()),
+        };
+        Ok(Self { rows, columns, dtype, values })
+    }
+
+    /// An f32 matrix that owns `values`.
+    ///
+    /// # Errors
+    /// If there are not `rows * columns` values.
+    pub fn from_f32(rows: usize, columns: usize, values: Vec<f32>) -> Result<Self, KernelError> {
+        let expected = rows.checked_mul(columns).ok_or(KernelError::TooLarge { rows, columns })?;
+        if values.len() != expected {
+            return Err(KernelError::ByteLength {
+                rows,
+                columns,
+                dtype: DType::F32.name(),
+                expected: expected.saturating_mul(4),
+                actual: values.len() * 4,
+            });
+        }
+        Ok(Self { rows, columns, dtype: DType::F32, values: Values::F32(Arc::new(values)) })
+    }
+
+    /// Number of rows (outputs of a linear layer; tokens of an embedding).
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns (inputs of a linear layer; hidden size of an embedding).
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The number format.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Bytes that the values take in memory.
+    pub fn size_bytes(&self) -> usize {
+        self.rows * self.row_bytes()
+    }
+
+    /// The values, if they are f32.
+    pub fn as_f32(&self) -> Option<&[f32]> {
+        match &self.values {
+            Values::F32(values) => Some(values),
+            Values::Packed(_) => None,
+        }
+    }
+
+    /// The values for changing, if they are f32; copied first if another matrix shares them.
+    pub fn f32_mut(&mut self) -> Option<&mut [f32]> {
+        match &mut self.values {
+            Values::F32(values) => Some(Arc::make_mut(values).as_mut_slice()),
+            Values::Packed(_) => None,
+        }
+    }
+
+    /// All values as f32, row-major.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.rows * self.columns];
+        for (row, out) in out.chunks_exact_mut(self.columns.max(1)).enumerate() {
+            self.widen_row(row, 0, out);
+        }
+        out
+    }
+
+    /// The same matrix with its values widened to f32.
+    #[must_use]
+    pub fn widened(&self) -> Self {
+        match self.values {
+            Values::F32(_) => self.clone(),
+            Values::Packed(_) => Self {
+                rows: self.rows,
+                columns: self.columns,
+                dtype: DType::F32,
+                values: Values::F32(Arc::new(self.to_f32())),
+            },
+        }
+    }
+
+    /// A matrix whose row `i` is this one's row `order[i]`.
+    ///
+    /// # Panics
+    /// If an index is not below [`Matrix::rows`].
+    #[must_use]
+    pub fn select_rows(&self, order: &[usize]) -> Self {
+        let values = match &self.values {
+            Values::F32(values) => Values::F32(Arc::new(
+                order.iter().flat_map(|&row| &values[row * self.columns..][..self.columns]).copied().collect(),
+            )),
+            Values::Packed(bytes) => {
+                let row_bytes = self.row_bytes();
+                Values::Packed(order.iter().flat_map(|&row| &bytes[row * row_bytes..][..row_bytes]).copied().collect())
+            }
+        };
+        Self { rows: order.len(), columns: self.columns, dtype: self.dtype, values }
+    }
+
+    /// Writes columns `first_column..first_column + out.len()` of `row` to `out` as f32.
+    ///
+    /// Both column bounds must be multiples of the block length. `d * q + m` of Q4_1 is two roundings, as ggml defines
+    /// it: a fused multiply-add would give other bits.
+    #[inline]
+    pub fn widen_row(&self, row: usize, first_column: usize, out: &mut [f32]) {
+        let block_len = self.dtype.block_len();
+        debug_assert!(first_column.is_multiple_of(block_len) && out.len().is_multiple_of(block_len));
+        match &self.values {
+            Values::F32(values) => {
+                out.copy_from_slice(&values[row * self.columns + first_column..][..out.len()]);
+            }
+            Values::Packed(bytes) => {
+                let start = row * self.row_bytes() + first_column / block_len * self.dtype.block_bytes();
+                let bytes = &bytes[start..][..out.len() / block_len * self.dtype.block_bytes()];
+                match self.dtype {
+                    DType::F32 => {}
+                    DType::F16 => {
+                        for (out, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                            *out = f16::from_le_bytes(*b).to_f32();
+                        }
+                    }
+                    DType::Bf16 => {
+                        for (out, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                            *out = bf16::from_le_bytes(*b).to_f32();
+                        }
+                    }
+                    DType::Q8_0 => {
+                        for (out, block) in out.as_chunks_mut::<32>().0.iter_mut().zip(bytes.as_chunks::<34>().0) {
+                            let d = f16::from_le_bytes([block[0], block[1]]).to_f32();
+                            for (out, &q) in out.iter_mut().zip(&block[2..]) {
+                                *out = d * f32::from(q.cast_signed());
+                            }
+                        }
+                    }
+                    DType::Q4_0 => {
+                        for (out, block) in out.as_chunks_mut::<32>().0.iter_mut().zip(bytes.as_chunks::<18>().0) {
+                            let d = f16::from_le_bytes([block[0], block[1]]).to_f32();
+                            for (i, &q) in block[2..].iter().enumerate() {
+                                out[i] = d * (f32::from(q & 15) - 8.0);
+                                out[i + 16] = d * (f32::from(q >> 4) - 8.0);
+                            }
+                        }
+                    }
+                    DType::Q4_1 => {
+                        for (out, block) in out.as_chunks_mut::<32>().0.iter_mut().zip(bytes.as_chunks::<20>().0) {
+                            let d = f16::from_le_bytes([block[0], block[1]]).to_f32();
+                            let m = f16::from_le_bytes([block[2], block[3]]).to_f32();
+                            for (i, &q) in block[4..].iter().enumerate() {
+                                out[i] = d * f32::from(q & 15) + m;
+                                out[i + 16] = d * f32::from(q >> 4) + m;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn row_bytes(&self) -> usize {
+        self.columns / self.dtype.block_len() * self.dtype.block_bytes()
+    }
+}

@@ -1,0 +1,5 @@
+//! A pretrained causal LM and what Aloud adds to it. Knows configurations, weights, tokenizers, the decoder, LoRA, exit
+//! heads and checkpoints; knows nothing of tasks, of what losses are for, or of HTTP.
+
+pub mod exit_heads;
+pub mod lora;

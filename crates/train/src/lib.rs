@@ -1,0 +1,1 @@
+//! Teacher traces, targets, distillation, run directories.
