@@ -1,0 +1,227 @@
+//! Linear layers: frozen weights are read in their file's number format and widened a few rows at a time.
+
+#![allow(unsafe_code, reason = "calls unchecked tiles; every block states why it is sound")]
+
+use super::simd::{Strided, StridedMut, Write, dot_products, multiversion};
+use super::threads::Threads;
+use super::widen::widen_rows;
+use crate::{Matrix, Rows};
+
+/// Weight rows handled at a time: with the inputs of one tile they stay in the first-level cache.
+const BLOCK_ROWS: usize = 12;
+
+/// `x W^T` for weight rows `first..first + n`, written to `out`, whose column 0 belongs to row `first`.
+///
+/// # Safety
+/// `out` must hold `x.n_rows()` rows of `n` columns, and no other thread may use them meanwhile.
+pub(super) unsafe fn rows_forward(x: &Rows, weight: &Matrix, first: usize, n: usize, out: StridedMut, write: Write) {
+    let k = weight.columns();
+    let m = x.n_rows();
+    let x = Strided::new(x.values(), k);
+    let mut scratch = if weight.as_f32().is_some() { Vec::new() } else { vec![0.0; BLOCK_ROWS * k] };
+    for block in (0..n).step_by(BLOCK_ROWS) {
+        let rows = (n - block).min(BLOCK_ROWS);
+        let w = match weight.as_f32() {
+            Some(values) => &values[(first + block) * k..][..rows * k],
+            None => {
+                widen_rows(weight, first + block, 0, k, &mut scratch[..rows * k]);
+                &scratch[..rows * k]
+            }
+        };
+        // SAFETY: `x` has m rows of k values, `w` has `rows` rows of k, and `out` is the caller's contract.
+        unsafe { dot_products(m, rows, k, x, Strided::new(w, k), out.at(0, block), write) };
+    }
+}
+
+pub(super) fn forward(threads: &Threads, x: &Rows, layers: &[(&Matrix, Option<&Rows>)]) -> Vec<Rows> {
+    for (weight, bias) in layers {
+        assert_eq!(weight.columns(), x.width(), "linear: {weight:?} with inputs of width {}", x.width());
+        assert!(bias.is_none_or(|bias| bias.width() == weight.rows()), "linear: bias of another width than {weight:?}");
+    }
+    let m = x.n_rows();
+    let mut outs: Vec<Rows> = layers.iter().map(|(weight, _)| Rows::zeros(m, weight.rows())).collect();
+    if m == 0 {
+        return outs;
+    }
+    let targets: Vec<StridedMut> = outs
+        .iter_mut()
+        .map(|out| {
+            let width = out.width();
+            StridedMut::new(out.values_mut(), width)
+        })
+        .collect();
+    let total: usize = layers.iter().map(|(weight, _)| weight.rows()).sum();
+    threads.for_ranges(total, BLOCK_ROWS, total * x.width() * m, |range| {
+        let mut start = 0;
+        for ((weight, bias), target) in layers.iter().zip(&targets) {
+            let from = range.start.max(start);
+            let to = range.end.min(start + weight.rows());
+            if from < to {
+                let (first, n) = (from - start, to - from);
+                // SAFETY: ranges are disjoint, so each column of each output is written by one thread.
+                unsafe {
+                    let out = target.at(0, first);
+                    rows_forward(x, weight, first, n, out, Write::Set);
+                    if let Some(bias) = bias {
+                        for row in 0..m {
+                            add(out.row(row, 0, n), &bias.values()[first..][..n]);
+                        }
+                    }
+                }
+            }
+            start += weight.rows();
+        }
+    });
+    outs
+}
+
+multiversion! {
+    pub(super) fn add(out: &mut [f32], x: &[f32]) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out += x;
+        }
+    }
+}
+
+pub(super) fn add_forward(threads: &Threads, x: &Rows, weight: &Matrix, scale: f32, out: &mut Rows) {
+    assert_eq!((x.width(), out.width()), (weight.columns(), weight.rows()), "linear_add: {weight:?}");
+    assert_eq!(x.n_rows(), out.n_rows(), "linear_add: rows");
+    let (m, n) = (x.n_rows(), weight.rows());
+    let target = StridedMut::new(out.values_mut(), n);
+    threads.for_ranges(n, BLOCK_ROWS, n * m * x.width(), |range| {
+        // SAFETY: ranges are disjoint, so each column is written by one thread.
+        unsafe {
+            rows_forward(x, weight, range.start, range.len(), target.at(0, range.start), Write::AddScaled(scale))
+        };
+    });
+}
+
+/// A matrix for [`gemm_add`]: element `(row, column)` is `values[offset + row * row_stride + column * column_stride]`.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) row_stride: usize,
+    pub(super) column_stride: usize,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn row_major(values: &'a [f32], row_stride: usize) -> Self {
+        Self { values, row_stride, column_stride: 1 }
+    }
+
+    pub(super) fn transposed(self) -> Self {
+        Self { row_stride: self.column_stride, column_stride: self.row_stride, ..self }
+    }
+
+    fn check(&self, rows: usize, columns: usize) {
+        if rows > 0 && columns > 0 {
+            let last = (rows - 1) * self.row_stride + (columns - 1) * self.column_stride;
+            assert!(last < self.values.len(), "matrix product reads beyond its operand");
+        }
+    }
+}
+
+/// `out = keep * out + scale * a b`, `a` `[m, k]`, `b` `[k, n]`, on this thread.
+///
+/// # Safety
+/// `out` must hold `m` rows of `n` columns, and no other thread may use them meanwhile.
+pub(super) unsafe fn gemm(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: View<'_>,
+    b: View<'_>,
+    scale: f32,
+    keep: bool,
+    out: StridedMut,
+) {
+    a.check(m, k);
+    b.check(k, n);
+    // SAFETY: both operands were checked against their slices; `out` is the caller's contract.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.start,
+            1,
+            out.stride as isize,
+            keep,
+            a.values.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.values.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+pub(super) fn backward_input(threads: &Threads, d_out: &Rows, weight: &Matrix, scale: f32, d_x: &mut Rows) {
+    /// Weight rows widened at a time.
+    const ROWS: usize = 192;
+    let (n, k, m) = (weight.rows(), weight.columns(), d_out.n_rows());
+    assert_eq!((d_out.width(), d_x.width()), (n, k), "linear_backward_input: {weight:?}");
+    assert_eq!(m, d_x.n_rows(), "linear_backward_input: rows");
+    if m == 0 {
+        return;
+    }
+    let target = StridedMut::new(d_x.values_mut(), k);
+    let d_out = View::row_major(d_out.values(), n);
+    // Columns are split among threads in whole quantisation blocks, so no weight is widened twice.
+    let grain = k.div_ceil(threads.count()).next_multiple_of(32);
+    threads.for_ranges(k, grain, n * k * m, |columns| {
+        let width = columns.len();
+        if let Some(values) = weight.as_f32() {
+            let b = View::row_major(&values[columns.start..], k);
+            // SAFETY: column ranges are disjoint.
+            unsafe { gemm(m, width, n, d_out, b, scale, true, target.at(0, columns.start)) };
+            return;
+        }
+        let mut scratch = vec![0.0; ROWS.min(n) * width];
+        for first in (0..n).step_by(ROWS) {
+            let rows = (n - first).min(ROWS);
+            let scratch = &mut scratch[..rows * width];
+            widen_rows(weight, first, columns.start, width, scratch);
+            let a = View { values: &d_out.values[first..], ..d_out };
+            // SAFETY: column ranges are disjoint.
+            unsafe {
+                gemm(m, width, rows, a, View::row_major(scratch, width), scale, true, target.at(0, columns.start))
+            };
+        }
+    });
+}
+
+pub(super) fn backward_weight(threads: &Threads, d_out: &Rows, x: &Rows, scale: f32, d_weight: &mut Rows) {
+    let (n, k, m) = (d_out.width(), x.width(), x.n_rows());
+    assert_eq!((d_weight.n_rows(), d_weight.width()), (n, k), "linear_backward_weight: shape of the gradient");
+    assert_eq!(m, d_out.n_rows(), "linear_backward_weight: rows");
+    if m == 0 {
+        return;
+    }
+    let target = StridedMut::new(d_weight.values_mut(), k);
+    let d_out = View::row_major(d_out.values(), n).transposed();
+    let x = View::row_major(x.values(), k);
+    // The longer side is split.
+    if n >= k {
+        let grain = n.div_ceil(threads.count() * 2).next_multiple_of(16);
+        threads.for_ranges(n, grain, n * k * m, |rows| {
+            let a = View { values: &d_out.values[rows.start..], ..d_out };
+            // SAFETY: row ranges are disjoint.
+            unsafe { gemm(rows.len(), k, m, a, x, scale, true, target.at(rows.start, 0)) };
+        });
+    } else {
+        let grain = k.div_ceil(threads.count() * 2).next_multiple_of(16);
+        threads.for_ranges(k, grain, n * k * m, |columns| {
+            let b = View { values: &x.values[columns.start..], ..x };
+            // SAFETY: column ranges are disjoint.
+            unsafe { gemm(n, columns.len(), m, d_out, b, scale, true, target.at(0, columns.start)) };
+        });
+    }
+}

@@ -1,0 +1,304 @@
+//! Losses and readings of the unembedding, in chunks of rows: logits of the whole batch never exist.
+
+#![allow(unsafe_code, reason = "rows are split among threads; every block states why it is sound")]
+
+use std::ops::Range;
+
+use super::linear;
+use super::simd::{exp, multiversion};
+use super::threads::Threads;
+use crate::{KlDirection, LensReading, MAX_LOGIT_ROWS, Matrix, Readout, Rows, TokenReading};
+
+/// The rows `range` of `x`.
+fn slice(x: &Rows, range: Range<usize>) -> Rows {
+    Rows::new(x.width(), x.values()[range.start * x.width()..range.end * x.width()].to_vec())
+}
+
+/// Logits of a run of rows.
+fn chunk_logits(threads: &Threads, readout: &Readout<'_, Rows, Matrix>, range: Range<usize>) -> Rows {
+    let hidden = slice(readout.hidden, range);
+    linear::forward(threads, &hidden, &[(readout.weight, None)]).swap_remove(0)
+}
+
+multiversion! {
+    /// Largest value and the log of the sum of exponentials (sums in f32 lanes, added up in f64).
+    fn log_sum_exp(x: &[f32]) -> f32 {
+        let mut largest = [f32::NEG_INFINITY; 32];
+        let (chunks, rest) = x.as_chunks::<32>();
+        for chunk in chunks {
+            for (largest, x) in largest.iter_mut().zip(chunk) {
+                *largest = if *x > *largest { *x } else { *largest };
+            }
+        }
+        for (largest, x) in largest.iter_mut().zip(rest) {
+            *largest = if *x > *largest { *x } else { *largest };
+        }
+        let largest = largest.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+        let mut sums = [0.0f32; 32];
+        for chunk in chunks {
+            for (sum, x) in sums.iter_mut().zip(chunk) {
+                *sum += exp(x - largest);
+            }
+        }
+        for (sum, x) in sums.iter_mut().zip(rest) {
+            *sum += exp(x - largest);
+        }
+        largest + sums.iter().map(|sum| f64::from(*sum)).sum::<f64>().ln() as f32
+    }
+}
+
+multiversion! {
+    /// `sum_v p_v (log p_v - log q_v)` of two rows of logits with their log-sum-exps.
+    fn kl(p: &[f32], p_lse: f32, q: &[f32], q_lse: f32) -> f32 {
+        let mut sums = [0.0f32; 32];
+        let ((p, p_rest), (q, q_rest)) = (p.as_chunks::<32>(), q.as_chunks::<32>());
+        for (p, q) in p.iter().zip(q) {
+            for ((sum, p), q) in sums.iter_mut().zip(p).zip(q) {
+                let log_p = p - p_lse;
+                *sum += exp(log_p) * (log_p - (q - q_lse));
+            }
+        }
+        for ((sum, p), q) in sums.iter_mut().zip(p_rest).zip(q_rest) {
+            let log_p = p - p_lse;
+            *sum += exp(log_p) * (log_p - (q - q_lse));
+        }
+        sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() as f32
+    }
+}
+
+multiversion! {
+    /// Gradient of `scale * KL(student || teacher)` with respect to the student's logits, in their place:
+    /// `scale * s_v (log s_v - log t_v - KL)`.
+    fn reverse_kl_gradient(student: &mut [f32], lse: f32, teacher: &[f32], teacher_lse: f32, kl: f32, scale: f32) {
+        for (s, t) in student.iter_mut().zip(teacher) {
+            let log_s = *s - lse;
+            *s = scale * exp(log_s) * (log_s - (t - teacher_lse) - kl);
+        }
+    }
+}
+
+multiversion! {
+    /// Gradient of `scale * KL(teacher || student)` with respect to the student's logits, in their place:
+    /// `scale * (s_v - t_v)`.
+    fn forward_kl_gradient(student: &mut [f32], lse: f32, teacher: &[f32], teacher_lse: f32, scale: f32) {
+        for (s, t) in student.iter_mut().zip(teacher) {
+            *s = scale * (exp(*s - lse) - exp(t - teacher_lse));
+        }
+    }
+}
+
+multiversion! {
+    /// Gradient of `scale * log p(token)` of logits already divided by the temperature, without the token's own `scale`.
+    fn log_probability_gradient(logits: &mut [f32], lse: f32, scale: f32) {
+        for x in logits {
+            *x = -scale * exp(*x - lse);
+        }
+    }
+}
+
+multiversion! {
+    /// Entropy, nats.
+    fn entropy(logits: &[f32], lse: f32) -> f32 {
+        let mut sums = [0.0f32; 16];
+        for chunk in logits.chunks(16) {
+            for (sum, x) in sums.iter_mut().zip(chunk) {
+                let log_p = x - lse;
+                *sum -= exp(log_p) * log_p;
+            }
+        }
+        sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() as f32
+    }
+}
+
+multiversion! {
+    fn multiply(x: &mut [f32], factor: f32) {
+        for x in x {
+            *x *= factor;
+        }
+    }
+}
+
+/// Index of the largest value, the first among equals; 0 for an empty row.
+pub(super) fn argmax(x: &[f32]) -> u32 {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (start, chunk) in x.chunks(256).enumerate() {
+        let largest = chunk.iter().fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a });
+        if largest > best.1
+            && let Some(at) = chunk.iter().position(|x| *x == largest)
+        {
+            best = (start * 256 + at, largest);
+        }
+    }
+    best.0 as u32
+}
+
+/// Calls `f(row, row_of_logits) -> T` for every row, in parallel, and returns the results in order.
+fn map_rows<T: Send + Sync>(
+    threads: &Threads,
+    logits: &mut Rows,
+    f: impl Fn(usize, &mut [f32]) -> T + Send + Sync,
+) -> Vec<T> {
+    let results: Vec<std::sync::OnceLock<T>> = (0..logits.n_rows()).map(|_| std::sync::OnceLock::new()).collect();
+    let (n, width) = (logits.n_rows(), logits.width());
+    let target = super::simd::StridedMut::new(logits.values_mut(), width);
+    threads.for_each(n, n * width * 10, |row| {
+        // SAFETY: every row is given to one thread once.
+        let _ = results[row].set(f(row, unsafe { target.row(row, 0, width) }));
+    });
+    results.into_iter().filter_map(std::sync::OnceLock::into_inner).collect()
+}
+
+fn chunks(n_rows: usize, chunk: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n_rows).step_by(chunk).map(move |start| start..(start + chunk).min(n_rows))
+}
+
+pub(super) fn logits(threads: &Threads, readout: &Readout<'_, Rows, Matrix>) -> Rows {
+    let n = readout.hidden.n_rows();
+    assert!(n <= MAX_LOGIT_ROWS, "{n} rows of logits asked for, at most {MAX_LOGIT_ROWS} may exist");
+    linear::forward(threads, readout.hidden, &[(readout.weight, None)]).swap_remove(0)
+}
+
+/// Adds the part of a chunk to the gradients: `d_hidden = d_logits W`, `d_W += d_logits^T hidden`.
+fn chunk_backward(
+    threads: &Threads,
+    readout: &Readout<'_, Rows, Matrix>,
+    range: Range<usize>,
+    d_logits: &Rows,
+    d_hidden: &mut Rows,
+    d_weight: Option<&mut Rows>,
+) {
+    let hidden = slice(readout.hidden, range.clone());
+    let mut part = Rows::zeros(hidden.n_rows(), hidden.width());
+    linear::backward_input(threads, d_logits, readout.weight, 1.0, &mut part);
+    let width = hidden.width();
+    d_hidden.values_mut()[range.start * width..range.end * width].copy_from_slice(part.values());
+    if let Some(d_weight) = d_weight {
+        linear::backward_weight(threads, d_logits, &hidden, 1.0, d_weight);
+    }
+}
+
+pub(super) fn distill_kl(
+    threads: &Threads,
+    student: &Readout<'_, Rows, Matrix>,
+    teacher: &Readout<'_, Rows, Matrix>,
+    direction: KlDirection,
+    d_kl: Option<&[f32]>,
+    mut d_weight: Option<&mut Rows>,
+) -> (Vec<f32>, Option<Rows>) {
+    let n = student.hidden.n_rows();
+    assert_eq!(n, teacher.hidden.n_rows(), "distill_kl: rows of student and teacher");
+    let mut kls = Vec::with_capacity(n);
+    let mut d_hidden = d_kl.map(|_| Rows::zeros(n, student.hidden.width()));
+    for range in chunks(n, MAX_LOGIT_ROWS / 2) {
+        let mut student_logits = chunk_logits(threads, student, range.clone());
+        let teacher_logits = chunk_logits(threads, teacher, range.clone());
+        let first = range.start;
+        kls.extend(map_rows(threads, &mut student_logits, |row, s| {
+            let t = teacher_logits.row(row);
+            let (s_lse, t_lse) = (log_sum_exp(s), log_sum_exp(t));
+            let value = match direction {
+                KlDirection::Reverse => kl(s, s_lse, t, t_lse),
+                KlDirection::Forward => kl(t, t_lse, s, s_lse),
+            };
+            if let Some(d_kl) = d_kl {
+                match direction {
+                    KlDirection::Reverse => reverse_kl_gradient(s, s_lse, t, t_lse, value, d_kl[first + row]),
+                    KlDirection::Forward => forward_kl_gradient(s, s_lse, t, t_lse, d_kl[first + row]),
+                }
+            }
+            value
+        }));
+        if let Some(d_hidden) = &mut d_hidden {
+            chunk_backward(threads, student, range, &student_logits, d_hidden, d_weight.as_deref_mut());
+        }
+    }
+    (kls, d_hidden)
+}
+
+pub(super) fn token_log_probs(
+    threads: &Threads,
+    readout: &Readout<'_, Rows, Matrix>,
+    tokens: &[u32],
+    temperature: f32,
+) -> Vec<TokenReading> {
+    let n = readout.hidden.n_rows();
+    assert_eq!(n, tokens.len(), "token_log_probs: one token a row");
+    let mut readings = Vec::with_capacity(n);
+    for range in chunks(n, MAX_LOGIT_ROWS) {
+        let mut logits = chunk_logits(threads, readout, range.clone());
+        let tokens = &tokens[range];
+        readings.extend(map_rows(threads, &mut logits, |row, x| {
+            let top_token = argmax(x);
+            multiply(x, 1.0 / temperature);
+            let lse = log_sum_exp(x);
+            let log_probability = x[tokens[row] as usize] - lse;
+            TokenReading { log_probability, entropy: entropy(x, lse), top_token }
+        }));
+    }
+    readings
+}
+
+pub(super) fn token_log_probs_backward(
+    threads: &Threads,
+    readout: &Readout<'_, Rows, Matrix>,
+    tokens: &[u32],
+    temperature: f32,
+    d_log_probability: &[f32],
+    mut d_weight: Option<&mut Rows>,
+) -> Rows {
+    let n = readout.hidden.n_rows();
+    assert_eq!((n, n), (tokens.len(), d_log_probability.len()), "token_log_probs_backward: one token a row");
+    let mut d_hidden = Rows::zeros(n, readout.hidden.width());
+    for range in chunks(n, MAX_LOGIT_ROWS) {
+        let mut logits = chunk_logits(threads, readout, range.clone());
+        let first = range.start;
+        map_rows(threads, &mut logits, |row, x| {
+            multiply(x, 1.0 / temperature);
+            let scale = d_log_probability[first + row] / temperature;
+            let lse = log_sum_exp(x);
+            log_probability_gradient(x, lse, scale);
+            x[tokens[first + row] as usize] += scale;
+        });
+        chunk_backward(threads, readout, range, &logits, &mut d_hidden, d_weight.as_deref_mut());
+    }
+    d_hidden
+}
+
+pub(super) fn lens_kl(
+    threads: &Threads,
+    readout: &Readout<'_, Rows, Matrix>,
+    lenses: &[&Rows],
+) -> Vec<Vec<LensReading>> {
+    let n = readout.hidden.n_rows();
+    let views = lenses.len() + 1;
+    assert!(views <= MAX_LOGIT_ROWS, "lens_kl: {views} views of a row exceed {MAX_LOGIT_ROWS} rows of logits");
+    assert!(lenses.iter().all(|lens| lens.n_rows() == n), "lens_kl: rows of lenses");
+    let width = readout.hidden.width();
+    let mut readings = Vec::with_capacity(n);
+    for range in chunks(n, MAX_LOGIT_ROWS / views) {
+        // All views of a row stand together, so that one pass over the unembedding serves them.
+        let mut hidden = Vec::with_capacity(range.len() * views * width);
+        for row in range.clone() {
+            hidden.extend_from_slice(readout.hidden.row(row));
+            for lens in lenses {
+                hidden.extend_from_slice(lens.row(row));
+            }
+        }
+        let mut all = linear::forward(threads, &Rows::new(width, hidden), &[(readout.weight, None)]).swap_remove(0);
+        let sums = map_rows(threads, &mut all, |_, x| (log_sum_exp(x), argmax(x)));
+        let all = &all;
+        let mut pairs = Rows::zeros(range.len() * lenses.len(), 1);
+        let kls = map_rows(threads, &mut pairs, |pair, _| {
+            let last = pair / lenses.len().max(1) * views;
+            let lens = last + 1 + pair % lenses.len().max(1);
+            let value = kl(all.row(last), sums[last].0, all.row(lens), sums[lens].0);
+            LensReading { kl: value.max(0.0), top_token: sums[lens].1 }
+        });
+        readings.extend(if lenses.is_empty() {
+            vec![Vec::new(); range.len()]
+        } else {
+            kls.chunks(lenses.len()).map(<[LensReading]>::to_vec).collect()
+        });
+    }
+    readings
+}
