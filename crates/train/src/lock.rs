@@ -1,0 +1,52 @@
+//! One writer at a time: a locked file in the directory that is written to.
+
+use std::{
+    fs::{File, TryLockError},
+    io::{Read, Seek, Write},
+    path::Path,
+};
+
+use aloud_model::checkpoint::files::FileError;
+
+/// Exclusive right to write to a directory, held until dropped.
+///
+/// The lock is the operating system's, on the file `writer.lock`, so a process that died leaves none behind: the file
+/// may stay, with the number of the last process that wrote, for the error message of the next one.
+#[derive(Debug)]
+pub struct WriterLock {
+    _file: File,
+}
+
+impl WriterLock {
+    /// Takes the lock of `directory`, which must exist.
+    ///
+    /// # Errors
+    /// If another process, or another value of this one, holds the lock, or the file cannot be made.
+    pub fn acquire(directory: &Path) -> Result<Self, FileError> {
+        let path = directory.join("writer.lock");
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(FileError::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // On some systems a locked file cannot be read: the message does without the number then.
+                let _ = file.take(32).read_to_string(&mut holder);
+                let holder = if holder.trim().is_empty() { "unknown" } else { holder.trim() };
+                let found = format!("a lock held by process {holder}; wait for it or stop it");
+                return Err(FileError::content(&path, "lock", "no other writer in this directory", found));
+            }
+            Err(TryLockError::Error(error)) => return Err(FileError::io("lock", &path)(error)),
+        }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(FileError::io("write", &path))?;
+        Ok(Self { _file: file })
+    }
+}
