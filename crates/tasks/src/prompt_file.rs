@@ -1,0 +1,352 @@
+//! Prompt files: JSON Lines and CSV.
+//!
+//! Fields of a line (or columns of the header): one of `prompt`, `question` (a user message) or, in JSON Lines, `messages`
+//! (a conversation, as chat templates take it). Optional: `id`, `system`, `raw` (true: the prompt is taken as it is, without
+//! chat template), `response` (a reference response), `answer` (the gold answer, or a worked solution whose last line is
+//! `#### ` and the gold answer). Other fields are ignored. A byte order mark, CRLF and blank lines are fine.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::gsm8k::gold_of;
+use crate::{Item, Message, Role, TasksError};
+
+/// Reads a JSON Lines prompt file. Lines without `id` are named by their line number.
+///
+/// # Errors
+/// If the file cannot be read or is empty, or a line is not an object, lacks a prompt, or has a field of the wrong type;
+/// also if an id occurs twice.
+pub fn read_jsonl(path: &Path) -> Result<Vec<Item>, TasksError> {
+    let mut items = Vec::new();
+    for (line, value) in json_lines(path)? {
+        let Value::Object(fields) = value else {
+            return Err(TasksError::line(path, line, "not a JSON object"));
+        };
+        let item = item_of(&fields, line).map_err(|reason| TasksError::line(path, line, reason))?;
+        items.push((line, item));
+    }
+    finish(path, items)
+}
+
+/// Reads a CSV prompt file: a header with the same names (without `messages`), fields quoted where needed.
+///
+/// # Errors
+/// If the file cannot be read or is empty, the header has neither `prompt` nor `question`, or a row is damaged; also if
+/// an id occurs twice.
+pub fn read_csv(path: &Path) -> Result<Vec<Item>, TasksError> {
+    let text = read_text(path)?;
+    let mut reader = csv::ReaderBuilder::new().flexible(false).from_reader(text.as_bytes());
+    let mut lines = LineCounter { text: text.as_bytes(), byte: 0, line: 1 };
+    let header = reader.headers().map_err(|e| csv_error(path, &e, &mut lines))?.clone();
+    if header.is_empty() {
+        return Err(TasksError::Empty { path: path.to_path_buf() });
+    }
+    let names: Vec<&str> = header.iter().map(str::trim).collect();
+    if !names.iter().any(|name| matches!(*name, "prompt" | "question")) {
+        let reason = format!("no column `prompt` or `question`; the header has: {}", names.join(", "));
+        return Err(TasksError::line(path, 1, reason));
+    }
+    let mut items = Vec::new();
+    for row in reader.records() {
+        let row = row.map_err(|e| csv_error(path, &e, &mut lines))?;
+        let line = lines.line_at(row.position());
+        if row.iter().all(|field| field.trim().is_empty()) {
+            continue;
+        }
+        // An empty cell is an absent field.
+        let fields: Map<String, Value> = names
+            .iter()
+            .zip(row.iter())
+            .filter(|(name, field)| !field.is_empty() && **name != "messages")
+            .map(|(name, field)| {
+                let value = match (*name, field.trim()) {
+                    ("raw", "true" | "1") => Value::Bool(true),
+                    ("raw", "false" | "0") => Value::Bool(false),
+                    _ => Value::String(field.to_owned()),
+                };
+                ((*name).to_owned(), value)
+            })
+            .collect();
+        let item = item_of(&fields, line).map_err(|reason| TasksError::line(path, line, reason))?;
+        items.push((line, item));
+    }
+    finish(path, items)
+}
+
+/// The JSON values of a file with their line numbers, blank lines left out.
+pub(crate) fn json_lines(path: &Path) -> Result<Vec<(u64, Value)>, TasksError> {
+    let text = read_text(path)?;
+    (1_u64..)
+        .zip(text.lines())
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(number, line)| {
+            serde_json::from_str(line)
+                .map(|value| (number, value))
+                .map_err(|e| TasksError::line(path, number, format!("not a JSON object: {e}")))
+        })
+        .collect()
+}
+
+/// The text of a file without a byte order mark; an error names the line that is not UTF-8.
+fn read_text(path: &Path) -> Result<String, TasksError> {
+    let bytes = std::fs::read(path).map_err(|source| TasksError::Read { path: path.to_path_buf(), source })?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let good = e.as_bytes().iter().take(e.utf8_error().valid_up_to());
+        let line = 1 + good.filter(|b| **b == b'\n').count() as u64;
+        TasksError::line(path, line, "not UTF-8 text")
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// Counts the lines of a CSV file. (The reader's own count is off by one after CRLF and blank lines.)
+struct LineCounter<'a> {
+    text: &'a [u8],
+    byte: usize,
+    line: u64,
+}
+
+impl LineCounter<'_> {
+    /// The line of the record that starts at `position` or after the line ends that stand there. Positions have to grow.
+    fn line_at(&mut self, position: Option<&csv::Position>) -> u64 {
+        let start = position.map_or(0, |position| position.byte() as usize);
+        while let Some(byte) = self.text.get(self.byte)
+            && (self.byte < start || matches!(byte, b'\r' | b'\n'))
+        {
+            self.line += u64::from(*byte == b'\n');
+            self.byte += 1;
+        }
+        self.line
+    }
+}
+
+fn csv_error(path: &Path, error: &csv::Error, lines: &mut LineCounter<'_>) -> TasksError {
+    let line = lines.line_at(error.position());
+    match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            TasksError::line(path, line, format!("{len} fields, the header has {expected_len}"))
+        }
+        _ => TasksError::line(path, line, error.to_string()),
+    }
+}
+
+fn finish(path: &Path, items: Vec<(u64, Item)>) -> Result<Vec<Item>, TasksError> {
+    let mut seen: HashMap<String, u64> = HashMap::new();
+    for (line, item) in &items {
+        if let Some(first) = seen.insert(item.id.clone(), *line) {
+            return Err(TasksError::line(path, *line, format!("the id `{}` is already on line {first}", item.id)));
+        }
+    }
+    if items.is_empty() {
+        return Err(TasksError::Empty { path: path.to_path_buf() });
+    }
+    Ok(items.into_iter().map(|(_, item)| item).collect())
+}
+
+/// An item of the fields of a line, or what is wrong with them.
+fn item_of(fields: &Map<String, Value>, line: u64) -> Result<Item, String> {
+    let id = match fields.get("id") {
+        None | Some(Value::Null) => format!("line-{line}"),
+        Some(Value::String(id)) => id.clone(),
+        Some(Value::Number(id)) => id.to_string(),
+        Some(_) => return Err("`id` is neither text nor a number".to_owned()),
+    };
+    let raw = match fields.get("raw") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(raw)) => *raw,
+        Some(_) => return Err("`raw` is neither true nor false".to_owned()),
+    };
+    let mut given = Vec::new();
+    for name in ["prompt", "question"] {
+        if let Some(text) = text_of(fields, name)? {
+            given.push((name, text));
+        }
+    }
+    let messages = match fields.get("messages") {
+        None | Some(Value::Null) => None,
+        Some(messages) => Some(messages_of(messages)?),
+    };
+    let system = text_of(fields, "system")?;
+    let (context, question) = match (given.as_slice(), messages) {
+        ([(_, question)], None) => (Vec::new(), question.clone()),
+        ([], Some(mut messages)) => {
+            let Some(last) = messages.pop() else { return Err("`messages` is empty".to_owned()) };
+            if last.role != Role::User {
+                return Err(format!("the last of `messages` is of role `{}`, not `user`", last.role.as_str()));
+            }
+            (messages, last.content)
+        }
+        ([], None) => return Err("no field `prompt`, `question` or `messages`".to_owned()),
+        _ => return Err("more than one of `prompt`, `question` and `messages`: only one can be asked".to_owned()),
+    };
+    let mut context = context;
+    if let Some(system) = system {
+        if context.iter().any(|message| message.role == Role::System) {
+            return Err("a system message both in `system` and in `messages`".to_owned());
+        }
+        context.insert(0, Message::system(system));
+    }
+    if raw && !context.is_empty() {
+        return Err("`raw` text has no chat template: it cannot have `system` or earlier `messages`".to_owned());
+    }
+    let mut solution = text_of(fields, "response")?;
+    let answer = match fields.get("answer") {
+        Some(Value::Number(number)) => Some(number.to_string()),
+        _ => text_of(fields, "answer")?,
+    };
+    let answer = match answer {
+        Some(answer) => match gold_of(&answer) {
+            Some(gold) => {
+                solution.get_or_insert(answer);
+                Some(gold.to_string())
+            }
+            None => Some(answer),
+        },
+        None => None,
+    };
+    Ok(Item { id, question, context, raw, solution, answer })
+}
+
+fn text_of(fields: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.trim().is_empty() && matches!(name, "prompt" | "question") => {
+            Err(format!("`{name}` is empty"))
+        }
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(format!("`{name}` is not text")),
+    }
+}
+
+fn messages_of(value: &Value) -> Result<Vec<Message>, String> {
+    let Value::Array(messages) = value else { return Err("`messages` is not a list".to_owned()) };
+    let mut read = Vec::with_capacity(messages.len());
+    for (index, message) in messages.iter().enumerate() {
+        let message: Message =
+            serde_json::from_value(message.clone()).map_err(|e| format!("message {} of `messages`: {e}", index + 1))?;
+        if message.role == Role::System && index > 0 {
+            return Err(format!("message {} of `messages`: a system message has to come first", index + 1));
+        }
+        read.push(message);
+    }
+    Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+
+    type Reader = fn(&Path) -> Result<Vec<Item>, TasksError>;
+
+    fn read(reader: Reader, content: &[u8]) -> Result<Vec<Item>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("prompts");
+        std::fs::write(&path, content).unwrap();
+        reader(&path).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn jsonl_with_mark_crlf_and_blank_lines() {
+        let content = "\u{feff}{\"prompt\": \"a\", \"colour\": 3}\r\n\r\n{\"id\": 7, \"question\": \"b\", \"system\": \"s\", \
+                       \"answer\": 4}\r\n{\"id\": \"m\", \"messages\": [{\"role\": \"user\", \"content\": \"x\"}, \
+                       {\"role\": \"assistant\", \"content\": \"y\"}, {\"role\": \"user\", \"content\": \"z\"}]}\n\
+                       {\"prompt\": \"go on\", \"raw\": true, \"response\": \"and on\"}";
+        let items = read(read_jsonl, content.as_bytes()).unwrap();
+        assert_eq!(items[0], Item::new("line-1", "a"));
+        assert_eq!(items[1].id, "7");
+        assert_eq!(items[1].context, vec![Message::system("s")]);
+        assert_eq!(items[1].answer.as_deref(), Some("4"));
+        assert_eq!(items[2].question, "z");
+        assert_eq!(items[2].context, vec![Message::user("x"), Message::assistant("y")]);
+        assert!(items[3].raw);
+        assert_eq!(items[3].solution.as_deref(), Some("and on"));
+    }
+
+    #[test]
+    fn a_solution_with_a_marked_answer_gives_both() {
+        let items = read(read_jsonl, b"{\"question\": \"?\", \"answer\": \"1+1=2\\n#### 2\"}").unwrap();
+        assert_eq!(items[0].answer.as_deref(), Some("2"));
+        assert_eq!(items[0].solution.as_deref(), Some("1+1=2\n#### 2"));
+    }
+
+    #[test]
+    fn jsonl_errors_name_the_line_and_the_field() {
+        for (content, expected) in [
+            ("{\"text\": \"a\"}", "line 1: no field `prompt`, `question` or `messages`"),
+            ("\n{\"prompt\": 3}", "line 2: `prompt` is not text"),
+            ("{\"prompt\": \" \"}", "line 1: `prompt` is empty"),
+            ("{\"prompt\": \"a\", \"question\": \"b\"}", "line 1: more than one of"),
+            ("{\"messages\": []}", "line 1: `messages` is empty"),
+            ("{\"messages\": {}}", "line 1: `messages` is not a list"),
+            (
+                "{\"messages\": [{\"role\": \"robot\", \"content\": \"\"}]}",
+                "line 1: message 1 of `messages`: unknown variant",
+            ),
+            ("{\"messages\": [{\"role\": \"assistant\", \"content\": \"\"}]}", "role `assistant`, not `user`"),
+            ("{\"prompt\": \"a\", \"system\": \"s\", \"raw\": true}", "line 1: `raw` text has no chat template"),
+            ("{\"prompt\": \"a\", \"raw\": \"yes\"}", "line 1: `raw` is neither"),
+            ("{\"prompt\": \"a\", \"id\": []}", "line 1: `id` is neither"),
+            ("[1]", "line 1: not a JSON object"),
+            ("{\"prompt\": \"a\"", "line 1: not a JSON object: EOF"),
+            (
+                "{\"prompt\": \"a\", \"id\": 1}\n{\"prompt\": \"b\", \"id\": 1}",
+                "line 2: the id `1` is already on line 1",
+            ),
+            ("", "the data set is empty"),
+            (" \r\n\n", "the data set is empty"),
+        ] {
+            let error = read(read_jsonl, content.as_bytes()).unwrap_err();
+            assert!(error.contains(expected), "{content}: {error}");
+        }
+        let error = read(read_jsonl, b"{\"prompt\": \"a\"}\n\xff\n").unwrap_err();
+        assert!(error.contains("line 2: not UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn csv_with_quotes_mark_crlf_and_blank_lines() {
+        let content = "\u{feff}id,prompt, system ,other,answer\r\na,\"two\nlines, \"\"quoted\"\"\",be brief,x,12\r\n\r\n,plain,,,\r\n";
+        let items = read(read_csv, content.as_bytes()).unwrap();
+        assert_eq!(items.len(), 2);
+        assert_eq!(items[0].question, "two\nlines, \"quoted\"");
+        assert_eq!(items[0].context, vec![Message::system("be brief")]);
+        assert_eq!(items[0].answer.as_deref(), Some("12"));
+        assert_eq!(items[1], Item::new("line-5", "plain"));
+        assert!(read(read_csv, b"prompt,raw\na,true\n").unwrap()[0].raw);
+    }
+
+    #[test]
+    fn csv_errors_name_the_line_and_the_column() {
+        for (content, expected) in [
+            ("id,text\n1,a\n", "line 1: no column `prompt` or `question`; the header has: id, text"),
+            ("id,prompt\n1,a\n2\n", "line 3: 1 fields, the header has 2"),
+            ("id,prompt\n1,\n", "line 2: no field `prompt`"),
+            ("id,prompt\r\n1,\"a\r\na\"\r\n\r\n2\r\n", "line 5: 1 fields"),
+            ("id,prompt\n1,a\n1,b\n", "line 3: the id `1` is already on line 2"),
+            ("prompt\n", "the data set is empty"),
+            ("", "the data set is empty"),
+        ] {
+            let error = read(read_csv, content.as_bytes()).unwrap_err();
+            assert!(error.contains(expected), "{content}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_files_never_panic(content: Vec<u8>) {
+            let _ = read(read_jsonl, &content);
+            let _ = read(read_csv, &content);
+        }
+
+        #[test]
+        fn any_prompt_survives_both_formats(prompt in "\\PC{1,40}") {
+            prop_assume!(!prompt.trim().is_empty());
+            let json = serde_json::json!({ "prompt": prompt }).to_string();
+            prop_assert_eq!(&read(read_jsonl, json.as_bytes()).unwrap()[0].question, &prompt);
+            let csv = format!("prompt\n\"{}\"\n", prompt.replace('"', "\"\""));
+            prop_assert_eq!(&read(read_csv, csv.as_bytes()).unwrap()[0].question, &prompt);
+        }
+    }
+}

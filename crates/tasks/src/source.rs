@@ -1,0 +1,271 @@
+//! A data source by its name on the command line, and the choice of a part of it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::word_problems::MAX_STEPS;
+use crate::{Annotations, Item, Split, TasksError, generate, read_csv, read_gsm8k, read_jsonl};
+
+const NAMES: &str = "expected `word-problems`, `word-problems:steps=N`, `gsm8k:PATH`, `hf:openai/gsm8k`, `FILE.jsonl` or \
+                     `FILE.csv`";
+
+/// Word problems of the held-out split are numbered from here, so that no training problem is among them.
+const FIRST_TEST_INDEX: u64 = 1 << 40;
+
+/// Where items come from. Parsed from, and written as: `word-problems[:steps=N]`, `gsm8k:PATH`, `hf:openai/gsm8k`,
+/// `FILE.jsonl`, `FILE.csv`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataSource {
+    /// The built-in generator of arithmetic word problems, without end.
+    WordProblems {
+        /// The number of steps of each problem, 1 to [`MAX_STEPS`]; mixed if `None`.
+        steps: Option<usize>,
+    },
+    /// GSM8K as JSON Lines: a file, or a folder with `train.jsonl` and `test.jsonl`.
+    Gsm8k(PathBuf),
+    /// GSM8K in the local cache of the Hugging Face hub. Nothing is downloaded.
+    Gsm8kCache,
+    /// A prompt file in JSON Lines.
+    Jsonl(PathBuf),
+    /// A prompt file in CSV.
+    Csv(PathBuf),
+}
+
+impl FromStr for DataSource {
+    type Err = TasksError;
+
+    fn from_str(name: &str) -> Result<Self, TasksError> {
+        let error = |reason: &str| TasksError::SourceName { name: name.to_owned(), reason: reason.to_owned() };
+        if name == "word-problems" {
+            return Ok(Self::WordProblems { steps: None });
+        }
+        if let Some(options) = name.strip_prefix("word-problems:") {
+            let steps = options
+                .strip_prefix("steps=")
+                .and_then(|steps| steps.parse().ok())
+                .ok_or_else(|| error("the only option is `steps=N`, for instance `word-problems:steps=3`"))?;
+            if !(1..=MAX_STEPS).contains(&steps) {
+                return Err(TasksError::Steps { given: steps, max: MAX_STEPS });
+            }
+            return Ok(Self::WordProblems { steps: Some(steps) });
+        }
+        if let Some(path) = name.strip_prefix("gsm8k:") {
+            if path.is_empty() {
+                return Err(error("`gsm8k:` needs the path of a file or folder, for instance `gsm8k:data/gsm8k`"));
+            }
+            return Ok(Self::Gsm8k(PathBuf::from(path)));
+        }
+        match name {
+            "gsm8k" => return Err(error("say where it is: `gsm8k:PATH`, or `hf:openai/gsm8k` for the hub's cache")),
+            "hf:openai/gsm8k" | "hf:gsm8k" => return Ok(Self::Gsm8kCache),
+            _ => {}
+        }
+        if name.starts_with("hf:") {
+            return Err(error(
+                "the only data set read from the hub's cache is `hf:openai/gsm8k`; give others as a file",
+            ));
+        }
+        match Path::new(name).extension().and_then(|extension| extension.to_str()) {
+            Some("jsonl") => Ok(Self::Jsonl(PathBuf::from(name))),
+            Some("csv") => Ok(Self::Csv(PathBuf::from(name))),
+            _ => Err(error(NAMES)),
+        }
+    }
+}
+
+impl fmt::Display for DataSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WordProblems { steps: None } => formatter.write_str("word-problems"),
+            Self::WordProblems { steps: Some(steps) } => write!(formatter, "word-problems:steps={steps}"),
+            Self::Gsm8k(path) => write!(formatter, "gsm8k:{}", path.display()),
+            Self::Gsm8kCache => formatter.write_str("hf:openai/gsm8k"),
+            Self::Jsonl(path) | Self::Csv(path) => write!(formatter, "{}", path.display()),
+        }
+    }
+}
+
+impl DataSource {
+    /// Up to `n` items; all of them if `None`. The generator makes exactly `n`. Of a file the choice is random but fixed by
+    /// `seed`, and a smaller choice is the beginning of a larger one; a prompt file has one split, which is both. Worked
+    /// solutions come without calculator annotations.
+    ///
+    /// # Errors
+    /// If the source cannot be read (the error names file and line), or has no end and `n` is `None`.
+    pub fn load(&self, n: Option<usize>, seed: u64, split: Split) -> Result<Vec<Item>, TasksError> {
+        let items = match self {
+            Self::WordProblems { steps } => {
+                let n = n.ok_or_else(|| TasksError::Endless { name: self.to_string() })?;
+                return word_problems(n, seed, split, *steps);
+            }
+            Self::Gsm8k(path) => read_gsm8k(path, split, Annotations::Strip)?,
+            Self::Gsm8kCache => {
+                let cache = hub_cache().ok_or_else(|| TasksError::SourceName {
+                    name: self.to_string(),
+                    reason: "none of HF_HUB_CACHE, HF_HOME and HOME is set, so the hub's cache cannot be found; \
+                             use `gsm8k:PATH`"
+                        .to_owned(),
+                })?;
+                read_gsm8k(&cached_gsm8k(&cache, split)?, split, Annotations::Strip)?
+            }
+            Self::Jsonl(path) => read_jsonl(path)?,
+            Self::Csv(path) => read_csv(path)?,
+        };
+        Ok(match n {
+            Some(n) => choose(items, n, seed),
+            None => items,
+        })
+    }
+}
+
+/// Up to `n` of the items: those with the smallest hashes of (seed, id), in that order. So a smaller choice is the beginning
+/// of a larger one, and does not depend on the order of the items.
+pub fn choose(mut items: Vec<Item>, n: usize, seed: u64) -> Vec<Item> {
+    items.sort_by_cached_key(|item| (hash(seed, &item.id), item.id.clone()));
+    items.truncate(n);
+    items
+}
+
+/// FNV-1a over seed and text, finished with the mixer of SplitMix64.
+fn hash(seed: u64, text: &str) -> u64 {
+    let mut state = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in seed.to_le_bytes().into_iter().chain(text.bytes()) {
+        state = (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    state ^ (state >> 31)
+}
+
+fn word_problems(n: usize, seed: u64, split: Split, steps: Option<usize>) -> Result<Vec<Item>, TasksError> {
+    let first = match split {
+        Split::Train => 0,
+        Split::Test => FIRST_TEST_INDEX,
+    };
+    (0..n as u64)
+        .map(|index| {
+            let problem = generate(seed, first + index, steps)?;
+            Ok(Item {
+                solution: Some(crate::strip_annotations(&problem.solution)),
+                answer: Some(problem.answer.to_string()),
+                ..Item::new(format!("word-problem-{}-{seed}-{index}", split.as_str()), problem.question)
+            })
+        })
+        .collect()
+}
+
+/// The folder in which Hugging Face tools keep what they downloaded, by their own rules.
+fn hub_cache() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    variable("HF_HUB_CACHE")
+        .or_else(|| variable("HF_HOME").map(|home| home.join("hub")))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/huggingface/hub")))
+}
+
+/// The newest `train.jsonl` or `test.jsonl` of GSM8K under `cache`.
+fn cached_gsm8k(cache: &Path, split: Split) -> Result<PathBuf, TasksError> {
+    let repository = cache.join("datasets--openai--gsm8k");
+    let name = format!("{}.jsonl", split.as_str());
+    let advice = format!(
+        "get `{name}` from the repository openai/grade-school-math (folder grade_school_math/data), put it into a folder \
+         and use `gsm8k:FOLDER`"
+    );
+    let snapshots: Vec<PathBuf> = match std::fs::read_dir(repository.join("snapshots")) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(_) => return Err(TasksError::file(&repository, format!("GSM8K is not in the hub's cache; {advice}"))),
+    };
+    let found = snapshots
+        .iter()
+        .flat_map(|snapshot| [snapshot.join(&name), snapshot.join("main").join(&name)])
+        .filter_map(|file| Some((std::fs::metadata(&file).ok()?.modified().ok()?, file)))
+        .max();
+    match found {
+        Some((_, file)) => Ok(file),
+        None => Err(TasksError::file(
+            &repository,
+            format!("the cached copy holds no `{name}` (Parquet files are not read); {advice}"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for name in
+            ["word-problems", "word-problems:steps=3", "gsm8k:some/where", "hf:openai/gsm8k", "a/b.jsonl", "a b.csv"]
+        {
+            assert_eq!(name.parse::<DataSource>().unwrap().to_string(), name);
+        }
+        for (name, expected) in [
+            ("word-problems:step=3", "the only option is `steps=N`"),
+            ("word-problems:steps=0", "1 to 6 steps, 0 were asked for"),
+            ("word-problems:steps=7", "1 to 6 steps, 7 were asked for"),
+            ("gsm8k", "say where it is"),
+            ("gsm8k:", "needs the path"),
+            ("hf:someone/data", "the only data set read from the hub's cache"),
+            ("prompts.txt", "expected `word-problems`"),
+            ("", "expected `word-problems`"),
+        ] {
+            let error = name.parse::<DataSource>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn splits_of_the_generator_are_disjoint() {
+        let source = DataSource::WordProblems { steps: Some(2) };
+        let train = source.load(Some(200), 0, Split::Train).unwrap();
+        let test = source.load(Some(200), 0, Split::Test).unwrap();
+        let questions: HashSet<&str> = train.iter().chain(&test).map(|item| item.question.as_str()).collect();
+        assert_eq!(questions.len(), 400);
+        assert!(train[0].gold().is_some());
+        assert!(!train[0].solution.as_deref().unwrap().contains("<<"));
+        assert_eq!(source.load(Some(20), 0, Split::Train).unwrap(), train[..20]);
+        assert!(source.load(None, 0, Split::Train).unwrap_err().to_string().contains("has no end"));
+    }
+
+    #[test]
+    fn a_smaller_choice_is_the_beginning_of_a_larger_one() {
+        let items: Vec<Item> = (0..50).map(|i| Item::new(format!("{i}"), "?")).collect();
+        let reversed: Vec<Item> = items.iter().rev().cloned().collect();
+        let large = choose(items.clone(), 30, 7);
+        assert_eq!(choose(reversed, 10, 7), large[..10]);
+        assert_ne!(choose(items.clone(), 30, 8), large);
+        assert_eq!(choose(items, 100, 7).len(), 50);
+    }
+
+    #[test]
+    fn prompt_files_load_through_their_ending() {
+        let folder = tempfile::tempdir().unwrap();
+        let jsonl = folder.path().join("p.jsonl");
+        std::fs::write(&jsonl, "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n").unwrap();
+        let source: DataSource = jsonl.to_str().unwrap().parse().unwrap();
+        assert_eq!(source.load(None, 0, Split::Test).unwrap().len(), 2);
+        assert_eq!(source.load(Some(1), 0, Split::Test).unwrap().len(), 1);
+        let csv = folder.path().join("p.csv");
+        std::fs::write(&csv, "prompt\na\n").unwrap();
+        let source: DataSource = csv.to_str().unwrap().parse().unwrap();
+        assert_eq!(source.load(None, 0, Split::Test).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_cache_of_the_hub_is_searched_for_json_lines() {
+        let cache = tempfile::tempdir().unwrap();
+        let error = cached_gsm8k(cache.path(), Split::Test).unwrap_err().to_string();
+        assert!(error.contains("not in the hub's cache; get `test.jsonl`"), "{error}");
+        let folder = cache.path().join("datasets--openai--gsm8k/snapshots/abc/main");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("test-00000-of-00001.parquet"), "PAR1").unwrap();
+        let error = cached_gsm8k(cache.path(), Split::Test).unwrap_err().to_string();
+        assert!(error.contains("holds no `test.jsonl` (Parquet files are not read)"), "{error}");
+        std::fs::write(folder.join("test.jsonl"), "").unwrap();
+        assert_eq!(cached_gsm8k(cache.path(), Split::Test).unwrap(), folder.join("test.jsonl"));
+    }
+}
