@@ -1,7 +1,7 @@
 //! The trace store: round trips, resume, and errors for everything that is damaged, foreign or contradictory.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first error")]
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::LazyLock};
 
 use aloud_model::checkpoint::BaseIdentity;
 use aloud_train::traces::{
@@ -270,6 +270,19 @@ fn a_shard_of_another_store_is_refused() {
 const FILES: [&str; 5] =
     ["traces.json", "shard-00000.jsonl", "shard-00000.safetensors", "shard-00001.jsonl", "shard-00001.safetensors"];
 
+/// Copies a good store, made once: writing one for every case would wait for the disk most of the time.
+fn copy_good_store(to: &Path) -> &'static [Trace] {
+    static GOOD: LazyLock<(tempfile::TempDir, Vec<Trace>)> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let traces = write_store(folder.path(), 3, 2);
+        (folder, traces)
+    });
+    for file in FILES {
+        fs::copy(GOOD.0.path().join(file), to.join(file)).unwrap();
+    }
+    &GOOD.1
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -280,7 +293,7 @@ proptest! {
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let traces = write_store(folder.path(), 3, 2);
+        let traces = copy_good_store(folder.path());
         let path = folder.path().join(FILES[file]);
         let mut bytes = fs::read(&path).unwrap();
         for (at, byte) in &edits {
@@ -293,7 +306,7 @@ proptest! {
         fs::write(&path, &bytes).unwrap();
         match read_everything(folder.path()) {
             Err(error) => prop_assert!(!error.to_string().is_empty()),
-            Ok(read) => for (read, trace) in read.iter().zip(&traces) {
+            Ok(read) => for (read, trace) in read.iter().zip(traces) {
                 prop_assert_eq!(read.token_ids.len(), trace.token_ids.len());
                 prop_assert!(read.final_hidden.iter().chain(&read.lens_kl).all(|value| value.is_finite()));
             },
@@ -303,7 +316,7 @@ proptest! {
     #[test]
     fn safetensors_cut_anywhere_are_noticed(cut in any::<prop::sample::Index>()) {
         let folder = tempfile::tempdir().unwrap();
-        write_store(folder.path(), 1, 1);
+        copy_good_store(folder.path());
         let path = folder.path().join("shard-00000.safetensors");
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..cut.index(bytes.len())]).unwrap();

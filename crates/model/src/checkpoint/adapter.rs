@@ -217,7 +217,19 @@ fn refuse_variants(path: &Path, config: &ReadConfig) -> Result<(), FileError> {
             return Err(FileError::content(path, key, "nothing", value));
         }
     }
-    for key in ["modules_to_save", "layer_replication", "trainable_token_indices", "target_parameters"] {
+    for key in [
+        "modules_to_save",
+        "layer_replication",
+        "trainable_token_indices",
+        "target_parameters",
+        "exclude_modules",
+        "alora_invocation_tokens",
+        "arrow_config",
+        "kasa_config",
+        "monteclora_config",
+        "use_bdlora",
+        "velora_config",
+    ] {
         if let Some(value) = config.others.get(key)
             && !value.is_null()
         {
