@@ -146,6 +146,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn download(&self, rows: &Self::Rows) -> Rows;
     /// Puts a matrix on the device; an f32 matrix may share its values with `matrix`.
     fn matrix(&self, matrix: &Matrix) -> Self::Matrix;
+    /// Rows and columns of a matrix.
+    fn matrix_shape(&self, matrix: &Self::Matrix) -> (usize, usize);
+    /// Copies a matrix back.
+    fn download_matrix(&self, matrix: &Self::Matrix) -> Matrix;
+    /// Lets `f` change the values of an f32 matrix, row-major; other number formats are left alone, and `false` returned.
+    fn update_matrix(&self, matrix: &mut Self::Matrix, f: &mut dyn FnMut(&mut [f32])) -> bool;
     /// Rows of zeros.
     fn zeros(&self, n_rows: usize, width: usize) -> Self::Rows;
     /// Number of rows.

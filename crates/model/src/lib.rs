@@ -1,9 +1,20 @@
 //! A pretrained causal LM and what Aloud adds to it. Knows configurations, weights, tokenizers, the decoder, LoRA, exit
 //! heads and checkpoints; knows nothing of tasks, of what losses are for, or of HTTP.
 
+mod atomic;
+pub mod chat_template;
 pub mod checkpoint;
+pub mod config;
+mod digest;
 pub mod error;
+pub mod decoder;
 pub mod exit_heads;
 pub mod gguf;
+pub mod load;
 pub mod lora;
+pub mod rope;
+mod safetensors_files;
 pub mod source;
+pub mod text_codec;
+pub mod tokenizer;
+pub mod weights;

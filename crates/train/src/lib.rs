@@ -5,6 +5,7 @@ pub mod lock;
 // pub mod metrics;
 pub mod optimizer;
 pub mod random;
+pub mod student;
 // pub mod recipe;
 // pub mod run_directory;
 // pub mod settings;

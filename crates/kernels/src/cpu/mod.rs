@@ -59,6 +59,18 @@ impl Backend for Cpu {
         matrix.clone()
     }
 
+    fn matrix_shape(&self, matrix: &Matrix) -> (usize, usize) {
+        (matrix.rows(), matrix.columns())
+    }
+
+    fn download_matrix(&self, matrix: &Matrix) -> Matrix {
+        matrix.clone()
+    }
+
+    fn update_matrix(&self, matrix: &mut Matrix, f: &mut dyn FnMut(&mut [f32])) -> bool {
+        matrix.f32_mut().map(f).is_some()
+    }
+
     fn zeros(&self, n_rows: usize, width: usize) -> Rows {
         Rows::zeros(n_rows, width)
     }

@@ -1,0 +1,308 @@
+//! The backward of the teacher-forced pass: only active rows carry the cost of queries, output projections and MLPs, and
+//! only trained parameters get gradients.
+
+use std::collections::BTreeMap;
+
+use aloud_kernels::{Backend, Query, Rotation};
+
+use super::forward::key_values;
+use super::policy::{factor_names, head_names};
+use super::{AttentionInputs, Decoder, FINAL_NORM, Forward, Norm, PackedBatch, Policy, bias_name, weight_name};
+use crate::lora::Projection;
+
+/// Which parameters get gradients besides the exit heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trained {
+    /// The low-rank adapters.
+    Adapters,
+    /// Every parameter of the model, and adapters if there are any.
+    Full,
+}
+
+/// Gradients by parameter name.
+pub struct Gradients<B: Backend> {
+    backend: B,
+    by_name: BTreeMap<String, B::Rows>,
+}
+
+impl<B: Backend> std::fmt::Debug for Gradients<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.by_name.keys()).finish()
+    }
+}
+
+impl<B: Backend> Gradients<B> {
+    /// No gradients yet.
+    pub fn new(backend: &B) -> Self {
+        Self { backend: backend.clone(), by_name: BTreeMap::new() }
+    }
+
+    /// The gradient of a parameter, zero at first.
+    pub fn entry(&mut self, name: String, n_rows: usize, width: usize) -> &mut B::Rows {
+        self.by_name.entry(name).or_insert_with(|| self.backend.zeros(n_rows, width))
+    }
+
+    /// Names and values, on the host, in the order of names.
+    pub fn into_host(self) -> BTreeMap<String, Vec<f32>> {
+        let Self { backend, by_name } = self;
+        by_name.into_iter().map(|(name, rows)| (name, backend.download(&rows).into_values())).collect()
+    }
+
+    /// Adds the gradients of an exit head.
+    pub fn add_head(&mut self, depth: usize, d_weight: &[f32], d_bias: f32) {
+        let (weight, bias) = head_names(depth);
+        for (name, values) in [(weight, d_weight), (bias, &[d_bias][..])] {
+            let part = self.backend.upload(aloud_kernels::Rows::new(values.len(), values.to_vec()));
+            let backend = self.backend.clone();
+            backend.scatter_add_rows(self.entry(name, 1, values.len()), None, &part);
+        }
+    }
+}
+
+/// What one block leaves for its backward.
+pub(super) struct BlockTape<B: Backend> {
+    pub(super) x: B::Rows,
+    pub(super) active: Option<Vec<u32>>,
+    pub(super) queries: Vec<Query>,
+    pub(super) inputs: AttentionInputs<B>,
+    pub(super) attention: B::Rows,
+    pub(super) log_sum_exp: B::Rows,
+    pub(super) middle: B::Rows,
+    pub(super) gate: B::Rows,
+    pub(super) up: B::Rows,
+}
+
+/// What a whole pass leaves for its backward.
+pub(super) struct Tape<B: Backend> {
+    pub(super) batch: PackedBatch,
+    pub(super) blocks: Vec<BlockTape<B>>,
+}
+
+/// The fixed surroundings of one backward pass.
+struct Pass<'a, B: Backend> {
+    decoder: &'a Decoder<B>,
+    policy: Option<&'a Policy<B>>,
+    trained: Trained,
+}
+
+impl<B: Backend> Decoder<B> {
+    /// Backward of [`Decoder::final_norm`] on some rows: returns the gradient of the residual.
+    pub fn final_norm_backward(
+        &self,
+        residual: &B::Rows,
+        d_hidden: &B::Rows,
+        trained: Trained,
+        gradients: &mut Gradients<B>,
+    ) -> B::Rows {
+        let n = self.backend.n_rows(residual);
+        let mut d_residual = self.backend.zeros(n, self.config.hidden_size);
+        let d_gain = (trained == Trained::Full).then(|| gradients.entry(FINAL_NORM.into(), 1, self.config.hidden_size));
+        let eps = self.config.rms_norm_eps;
+        self.backend.rms_norm_backward(residual, &self.norm, eps, d_hidden, &mut d_residual, d_gain);
+        d_residual
+    }
+
+    /// Where the gradient of the unembedding is collected, if it is trained.
+    pub fn unembedding_gradient<'g>(&self, trained: Trained, gradients: &'g mut Gradients<B>) -> Option<&'g mut B::Rows> {
+        let name = if self.lm_head.is_some() { "lm_head.weight" } else { "model.embed_tokens.weight" };
+        (trained == Trained::Full)
+            .then(|| gradients.entry(name.into(), self.config.vocab_size, self.config.hidden_size))
+    }
+
+    /// Adds the gradients of all trained parameters of the blocks and the embedding.
+    ///
+    /// `d_residual` `[R, H]` is the loss's gradient with respect to `forward.residual`; `d_at_candidates[c]`, if given, that
+    /// with respect to `forward.at_candidates[c]`. The tape is used up.
+    ///
+    /// # Panics
+    /// If the pass was run without keeping its tape.
+    pub fn backward(
+        &self,
+        policy: Option<&Policy<B>>,
+        forward: Forward<B>,
+        candidates: &[usize],
+        d_residual: B::Rows,
+        d_at_candidates: &[Option<B::Rows>],
+        trained: Trained,
+        gradients: &mut Gradients<B>,
+    ) {
+        let Some(tape) = forward.tape else { panic!("backward of a pass that kept no tape") };
+        let pass = Pass { decoder: self, policy, trained };
+        let mut d_x = d_residual;
+        let add_candidates = |depth: usize, d_x: &mut B::Rows| {
+            if let Some(c) = candidates.iter().position(|candidate| *candidate == depth)
+                && let Some(d) = d_at_candidates.get(c).and_then(Option::as_ref)
+            {
+                self.backend.scatter_add_rows(d_x, Some(&forward.reached[c]), d);
+            }
+        };
+        // A candidate at which every row stopped has no block of its own on the tape.
+        for depth in (tape.blocks.len() + 1..=self.n_blocks()).rev() {
+            add_candidates(depth, &mut d_x);
+        }
+        let Tape { batch, mut blocks } = tape;
+        while let Some(block_tape) = blocks.pop() {
+            let block = blocks.len();
+            add_candidates(block + 1, &mut d_x);
+            d_x = pass.block_backward(block, block_tape, &batch, d_x, gradients);
+        }
+        if trained == Trained::Full {
+            let d_table = gradients.entry("model.embed_tokens.weight".into(), self.config.vocab_size, self.config.hidden_size);
+            self.backend.embedding_backward(batch.token_ids(), &d_x, d_table);
+        }
+    }
+}
+
+impl<B: Backend> Pass<'_, B> {
+    /// Backward of [`Decoder::project`]: adds to the gradients of the parameters and, if wanted, of the input.
+    fn project_backward(
+        &self,
+        block: usize,
+        x: &B::Rows,
+        parts: &[(Projection, &B::Rows)],
+        mut d_x: Option<&mut B::Rows>,
+        gradients: &mut Gradients<B>,
+    ) {
+        let backend = &self.decoder.backend;
+        for (projection, d_out) in parts {
+            let linear = self.decoder.layers[block].linear(*projection);
+            if let Some(d_x) = d_x.as_deref_mut() {
+                backend.linear_backward_input(d_out, &linear.weight, 1.0, d_x);
+            }
+            let (out, input) = backend.matrix_shape(&linear.weight);
+            if self.trained == Trained::Full {
+                let d_weight = gradients.entry(weight_name(block, *projection), out, input);
+                backend.linear_backward_weight(d_out, x, 1.0, d_weight);
+                if linear.bias.is_some() {
+                    backend.bias_backward(d_out, gradients.entry(bias_name(block, *projection), 1, out));
+                }
+            }
+            if let Some(policy) = self.policy
+                && let Some(pair) = policy.pair(block, *projection)
+            {
+                let (a_name, b_name) = factor_names(block, *projection);
+                let scale = policy.scale();
+                let low = backend.linear_forward(x, &pair.a, None);
+                backend.linear_backward_weight(d_out, &low, scale, gradients.entry(b_name, out, policy.rank));
+                let mut d_low = backend.zeros(backend.n_rows(x), policy.rank);
+                backend.linear_backward_input(d_out, &pair.b, scale, &mut d_low);
+                backend.linear_backward_weight(&d_low, x, 1.0, gradients.entry(a_name, policy.rank, input));
+                if let Some(d_x) = d_x.as_deref_mut() {
+                    backend.linear_backward_input(&d_low, &pair.a, 1.0, d_x);
+                }
+            }
+        }
+    }
+
+    fn norm_backward(
+        &self,
+        x: &B::Rows,
+        gain: &B::Rows,
+        width: usize,
+        name: String,
+        d_out: &B::Rows,
+        d_x: &mut B::Rows,
+        gradients: &mut Gradients<B>,
+    ) {
+        let d_gain = (self.trained == Trained::Full).then(|| gradients.entry(name, 1, width));
+        let eps = self.decoder.config.rms_norm_eps;
+        self.decoder.backend.rms_norm_backward(x, gain, eps, d_out, d_x, d_gain);
+    }
+
+    /// Gradient with respect to a block's input residual, given that of its output.
+    fn block_backward(
+        &self,
+        block: usize,
+        tape: BlockTape<B>,
+        batch: &PackedBatch,
+        mut d_x: B::Rows,
+        gradients: &mut Gradients<B>,
+    ) -> B::Rows {
+        let decoder = self.decoder;
+        let backend = &decoder.backend;
+        let layer = &decoder.layers[block];
+        let hidden_size = decoder.config.hidden_size;
+        let eps = decoder.config.rms_norm_eps;
+        let n_active = tape.queries.len();
+        let active = tape.active.as_deref();
+
+        // MLP, on active rows. `d_middle` starts as the gradient of the block's output and becomes that of the residual
+        // between attention and MLP.
+        let mut d_middle = match active {
+            Some(rows) => backend.gather_rows(&d_x, rows),
+            None => d_x.clone(),
+        };
+        {
+            let hidden = backend.swiglu_forward(&tape.gate, &tape.up);
+            let mut d_hidden = backend.zeros(n_active, decoder.config.intermediate_size);
+            let parts = [(Projection::DownProj, &d_middle)];
+            self.project_backward(block, &hidden, &parts, Some(&mut d_hidden), gradients);
+            let (d_gate, d_up) = backend.swiglu_backward(&tape.gate, &tape.up, &d_hidden);
+            let normed = backend.rms_norm_forward(&tape.middle, &layer.post_attention_layernorm, eps);
+            let mut d_normed = backend.zeros(n_active, hidden_size);
+            let parts = [(Projection::GateProj, &d_gate), (Projection::UpProj, &d_up)];
+            self.project_backward(block, &normed, &parts, Some(&mut d_normed), gradients);
+            let name = Norm::PostAttention.name(block);
+            let gain = &layer.post_attention_layernorm;
+            self.norm_backward(&tape.middle, gain, hidden_size, name, &d_normed, &mut d_middle, gradients);
+        }
+
+        // Attention: output projection and queries on active rows, keys and values on all.
+        let mut d_attention = backend.zeros(n_active, decoder.config.query_size());
+        let parts = [(Projection::OProj, &d_middle)];
+        self.project_backward(block, &tape.attention, &parts, Some(&mut d_attention), gradients);
+        let mut d_keys = backend.zeros(batch.n_rows(), decoder.config.key_value_size());
+        let mut d_values = backend.zeros(batch.n_rows(), decoder.config.key_value_size());
+        let mut d_queries = backend.attention_backward(
+            decoder.heads(),
+            &tape.inputs.queries,
+            &tape.queries,
+            &key_values(batch, &tape.inputs.keys, &tape.inputs.values),
+            &tape.attention,
+            &tape.log_sum_exp,
+            &d_attention,
+            &mut d_keys,
+            &mut d_values,
+        );
+        let query_positions: Vec<u32> = match active {
+            Some(rows) => rows.iter().map(|row| batch.positions()[*row as usize]).collect(),
+            None => batch.positions().to_vec(),
+        };
+        backend.rope(&mut d_queries, &decoder.rope, &query_positions, Rotation::Backward);
+        backend.rope(&mut d_keys, &decoder.rope, batch.positions(), Rotation::Backward);
+        if let (Some((queries, keys)), Some(q_norm), Some(k_norm)) =
+            (&tape.inputs.before_norm, &layer.q_norm, &layer.k_norm)
+        {
+            let head_dim = decoder.config.head_dim;
+            let mut d = backend.zeros(n_active, decoder.config.query_size());
+            self.norm_backward(queries, q_norm, head_dim, Norm::Query.name(block), &d_queries, &mut d, gradients);
+            d_queries = d;
+            let mut d = backend.zeros(batch.n_rows(), decoder.config.key_value_size());
+            self.norm_backward(keys, k_norm, head_dim, Norm::Key.name(block), &d_keys, &mut d, gradients);
+            d_keys = d;
+        }
+
+        // Input norm: of all rows, through keys and values; of active rows, through queries too.
+        let normed = backend.rms_norm_forward(&tape.x, &layer.input_layernorm, eps);
+        let mut d_normed = backend.zeros(batch.n_rows(), hidden_size);
+        let parts = [(Projection::KProj, &d_keys), (Projection::VProj, &d_values)];
+        self.project_backward(block, &normed, &parts, Some(&mut d_normed), gradients);
+        let query_part = [(Projection::QProj, &d_queries)];
+        match active {
+            None => {
+                self.project_backward(block, &normed, &query_part, Some(&mut d_normed), gradients);
+                d_x = d_middle;
+            }
+            Some(rows) => {
+                let active_normed = backend.gather_rows(&normed, rows);
+                let mut d_active = backend.zeros(n_active, hidden_size);
+                self.project_backward(block, &active_normed, &query_part, Some(&mut d_active), gradients);
+                backend.scatter_add_rows(&mut d_normed, Some(rows), &d_active);
+                backend.scatter_rows(&mut d_x, rows, &d_middle);
+            }
+        }
+        let name = Norm::Input.name(block);
+        self.norm_backward(&tape.x, &layer.input_layernorm, hidden_size, name, &d_normed, &mut d_x, gradients);
+        d_x
+    }
+}

@@ -1,0 +1,134 @@
+//! One block, in the two halves around attention; training and stepwise decoding both run these.
+
+use aloud_kernels::{Backend, Rotation};
+
+use super::{Decoder, Policy};
+use crate::lora::Projection;
+
+/// Queries of the active rows, keys and values of all rows of one block.
+pub struct AttentionInputs<B: Backend> {
+    /// `[A, n_heads * head_dim]`, rotated.
+    pub queries: B::Rows,
+    /// `[R, n_kv_heads * head_dim]`, rotated.
+    pub keys: B::Rows,
+    /// `[R, n_kv_heads * head_dim]`.
+    pub values: B::Rows,
+    /// Queries and keys before their per-head norms, if the model has them (for the backward pass).
+    pub(crate) before_norm: Option<(B::Rows, B::Rows)>,
+}
+
+/// What the second half of a block leaves for its backward.
+pub(super) struct BlockOutput<B: Backend> {
+    /// Residual of the active rows between attention and MLP.
+    pub(super) middle: B::Rows,
+    pub(super) gate: B::Rows,
+    pub(super) up: B::Rows,
+    /// Residual of the active rows after the block.
+    pub(super) residual: B::Rows,
+}
+
+impl<B: Backend> Decoder<B> {
+    /// Linear layers of one input with the adapters of `policy`.
+    pub(super) fn project(
+        &self,
+        policy: Option<&Policy<B>>,
+        block: usize,
+        x: &B::Rows,
+        projections: &[Projection],
+    ) -> Vec<B::Rows> {
+        let linear = |projection: &Projection| {
+            let linear = self.layers[block].linear(*projection);
+            (&linear.weight, linear.bias.as_ref())
+        };
+        let layers: Vec<_> = projections.iter().map(linear).collect();
+        let mut outs = self.backend.linears_forward(x, &layers);
+        if let Some(policy) = policy {
+            for (projection, out) in projections.iter().zip(&mut outs) {
+                if let Some(pair) = policy.pair(block, *projection) {
+                    let low = self.backend.linear_forward(x, &pair.a, None);
+                    self.backend.linear_add_forward(&low, &pair.b, policy.scale(), out);
+                }
+            }
+        }
+        outs
+    }
+
+    /// First half of a block: input norm and projections. `x` `[R, H]` are the residuals of all rows that need keys and
+    /// values here; `active` names those that also query (`None`: all).
+    pub fn attention_inputs(
+        &self,
+        policy: Option<&Policy<B>>,
+        block: usize,
+        x: &B::Rows,
+        positions: &[u32],
+        active: Option<&[u32]>,
+    ) -> AttentionInputs<B> {
+        let layer = &self.layers[block];
+        let eps = self.config.rms_norm_eps;
+        let normed = self.backend.rms_norm_forward(x, &layer.input_layernorm, eps);
+        let (mut queries, mut keys, values);
+        let query_positions;
+        if let Some(active) = active {
+            let active_normed = self.backend.gather_rows(&normed, active);
+            [queries] = exactly(self.project(policy, block, &active_normed, &[Projection::QProj]));
+            [keys, values] = exactly(self.project(policy, block, &normed, &[Projection::KProj, Projection::VProj]));
+            query_positions = active.iter().map(|&row| positions[row as usize]).collect();
+        } else {
+            let all = [Projection::QProj, Projection::KProj, Projection::VProj];
+            [queries, keys, values] = exactly(self.project(policy, block, &normed, &all));
+            query_positions = positions.to_vec();
+        }
+        let before_norm = match (&layer.q_norm, &layer.k_norm) {
+            (Some(q_norm), Some(k_norm)) => {
+                let normed_queries = self.backend.rms_norm_forward(&queries, q_norm, eps);
+                let normed_keys = self.backend.rms_norm_forward(&keys, k_norm, eps);
+                Some((std::mem::replace(&mut queries, normed_queries), std::mem::replace(&mut keys, normed_keys)))
+            }
+            _ => None,
+        };
+        self.backend.rope(&mut queries, &self.rope, &query_positions, Rotation::Forward);
+        self.backend.rope(&mut keys, &self.rope, positions, Rotation::Forward);
+        AttentionInputs { queries, keys, values, before_norm }
+    }
+
+    /// Second half of a block on the active rows: output projection, residual, MLP, residual.
+    pub(super) fn finish_block(
+        &self,
+        policy: Option<&Policy<B>>,
+        block: usize,
+        x: B::Rows,
+        attention: &B::Rows,
+    ) -> BlockOutput<B> {
+        let layer = &self.layers[block];
+        let mut middle = x;
+        let [o] = exactly(self.project(policy, block, attention, &[Projection::OProj]));
+        self.backend.scatter_add_rows(&mut middle, None, &o);
+        let normed =
+            self.backend.rms_norm_forward(&middle, &layer.post_attention_layernorm, self.config.rms_norm_eps);
+        let [gate, up] = exactly(self.project(policy, block, &normed, &[Projection::GateProj, Projection::UpProj]));
+        let hidden = self.backend.swiglu_forward(&gate, &up);
+        let [down] = exactly(self.project(policy, block, &hidden, &[Projection::DownProj]));
+        let mut residual = middle.clone();
+        self.backend.scatter_add_rows(&mut residual, None, &down);
+        BlockOutput { middle, gate, up, residual }
+    }
+
+    /// [`Decoder::finish_block`] for decoding: the residual alone.
+    pub fn finish_block_residual(
+        &self,
+        policy: Option<&Policy<B>>,
+        block: usize,
+        x: B::Rows,
+        attention: &B::Rows,
+    ) -> B::Rows {
+        self.finish_block(policy, block, x, attention).residual
+    }
+}
+
+/// As many results as projections were asked for.
+fn exactly<T, const N: usize>(results: Vec<T>) -> [T; N] {
+    match results.try_into() {
+        Ok(results) => results,
+        Err(results) => panic!("{} results for {N} projections", Vec::len(&results)),
+    }
+}

@@ -1,0 +1,95 @@
+//! The teacher-forced pass over a packed batch with prescribed depths.
+
+use aloud_kernels::{Backend, KeyValues, Query};
+
+use super::backward::{BlockTape, Tape};
+use super::{Decoder, PackedBatch, Policy};
+
+/// What a pass leaves behind.
+pub struct Forward<B: Backend> {
+    /// Residual of every row at its own depth, `[R, H]`.
+    pub residual: B::Rows,
+    /// Per candidate: the rows that reached it, ascending.
+    pub reached: Vec<Vec<u32>>,
+    /// Per candidate: the residual of those rows at that depth, `[reached, H]`.
+    pub at_candidates: Vec<B::Rows>,
+    pub(super) tape: Option<Tape<B>>,
+}
+
+impl<B: Backend> std::fmt::Debug for Forward<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Forward").field("reached", &self.reached).finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> Decoder<B> {
+    /// Runs every row of the batch to its prescribed depth (blocks, at most `L`; a row's residual is frozen from there
+    /// on). `candidates` are the depths at which residuals are kept, ascending. With `keep_tape`, what
+    /// [`Decoder::backward`] needs is kept too.
+    ///
+    /// # Panics
+    /// If there is not one depth a row.
+    pub fn forward(
+        &self,
+        policy: Option<&Policy<B>>,
+        batch: &PackedBatch,
+        depths: &[usize],
+        candidates: &[usize],
+        keep_tape: bool,
+    ) -> Forward<B> {
+        assert_eq!(depths.len(), batch.n_rows(), "one depth a row");
+        let backend = &self.backend;
+        let mut x = self.embed(batch.token_ids());
+        let mut at_candidates = Vec::with_capacity(candidates.len());
+        let mut reached = Vec::with_capacity(candidates.len());
+        let mut blocks = Vec::new();
+        let mut active: Vec<u32> = (0..batch.n_rows() as u32).collect();
+        for block in 0..=self.n_blocks() {
+            if candidates.contains(&block) {
+                let rows: Vec<u32> = active.iter().copied().filter(|row| depths[*row as usize] >= block).collect();
+                at_candidates.push(backend.gather_rows(&x, &rows));
+                reached.push(rows);
+            }
+            active.retain(|row| depths[*row as usize] > block);
+            if block == self.n_blocks() || active.is_empty() {
+                continue;
+            }
+            let subset = (active.len() < batch.n_rows()).then_some(active.as_slice());
+            let inputs = self.attention_inputs(policy, block, &x, batch.positions(), subset);
+            let queries: Vec<Query> = active.iter().map(|row| batch.query(*row as usize)).collect();
+            let sequences = key_values(batch, &inputs.keys, &inputs.values);
+            let (attention, log_sum_exp) =
+                backend.attention_forward(self.heads(), &inputs.queries, &queries, &sequences);
+            let before = if keep_tape { Some(x.clone()) } else { None };
+            let active_x = match subset {
+                Some(rows) => backend.gather_rows(&x, rows),
+                None => std::mem::replace(&mut x, backend.zeros(0, self.config.hidden_size)),
+            };
+            let out = self.finish_block(policy, block, active_x, &attention);
+            match subset {
+                Some(rows) => backend.scatter_rows(&mut x, rows, &out.residual),
+                None => x = out.residual,
+            }
+            if let Some(before) = before {
+                blocks.push(BlockTape {
+                    x: before,
+                    active: subset.map(<[u32]>::to_vec),
+                    queries,
+                    inputs,
+                    attention,
+                    log_sum_exp,
+                    middle: out.middle,
+                    gate: out.gate,
+                    up: out.up,
+                });
+            }
+        }
+        let tape = keep_tape.then(|| Tape { batch: batch.clone(), blocks });
+        Forward { residual: x, reached, at_candidates, tape }
+    }
+}
+
+/// Where the keys and values of a packed batch's sequences lie.
+pub(super) fn key_values<'a, R>(batch: &PackedBatch, keys: &'a R, values: &'a R) -> Vec<KeyValues<'a, R>> {
+    batch.starts().iter().map(|&first_row| KeyValues { keys, values, first_row }).collect()
+}

@@ -1,0 +1,226 @@
+//! The student's loss and every gradient against PyTorch autograd over `transformers` modules
+//! (`crates/model/tests/golden/make_decoder_golden.py`: transformers 5.23, torch 2.15, f64).
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use aloud_kernels::{Backend, Cpu, KlDirection, Matrix, Rows};
+use aloud_model::config::ModelConfig;
+use aloud_model::decoder::{Decoder, Gradients, PackedBatch, Policy, Trained};
+use aloud_model::exit_heads::{ExitHeads, HeadInput};
+use aloud_model::lora::{Lora, LoraPair, Projection};
+use aloud_model::weights::ModelWeights;
+use aloud_train::student::{LossSettings, StudentSequence, student_pass};
+
+struct Golden {
+    floats: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    integers: BTreeMap<String, Vec<usize>>,
+}
+
+fn golden_dir(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/golden").join(name)
+}
+
+impl Golden {
+    fn read(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut golden = Self { floats: BTreeMap::new(), integers: BTreeMap::new() };
+        for (name, tensor) in file.tensors() {
+            let words = tensor.data().as_chunks::<4>().0.iter();
+            match tensor.dtype() {
+                safetensors::Dtype::F32 => {
+                    let values = words.map(|b| f32::from_le_bytes(*b)).collect();
+                    golden.floats.insert(name, (tensor.shape().to_vec(), values));
+                }
+                safetensors::Dtype::I32 => {
+                    golden.integers.insert(name, words.map(|b| i32::from_le_bytes(*b) as usize).collect());
+                }
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        golden
+    }
+
+    fn matrix(&self, name: &str) -> Option<Matrix> {
+        let (shape, values) = self.floats.get(name)?;
+        Some(Matrix::from_f32(shape[0], shape[1], values.clone()).unwrap())
+    }
+}
+
+fn load(name: &str) -> (ModelConfig, ModelWeights) {
+    let location = aloud_model::source::ResolvedSource::Directory(golden_dir(name));
+    let model = aloud_model::load::load(&location).unwrap();
+    (model.config, model.weights)
+}
+
+struct Case {
+    golden: Golden,
+    config: ModelConfig,
+    weights: ModelWeights,
+    policy: Policy<Cpu>,
+    cpu: Cpu,
+}
+
+impl Case {
+    fn new(name: &str) -> Self {
+        let golden = Golden::read(&golden_dir(name).join("student.safetensors"));
+        let (config, weights) = load(name);
+        let cpu = Cpu::new(2);
+        let mut pairs = BTreeMap::new();
+        for block in 0..config.n_layers {
+            for projection in Projection::ALL {
+                let factor = |f: &str| golden.matrix(&format!("layers.{block}.{}.{f}", projection.path()));
+                if let (Some(a), Some(b)) = (factor("lora_a"), factor("lora_b")) {
+                    pairs.insert((block, projection), LoraPair { a, b });
+                }
+            }
+        }
+        assert_eq!(pairs.len(), 7 * config.n_layers);
+        let candidates = golden.integers["candidates"].clone();
+        let heads = ExitHeads {
+            input: HeadInput::Rms,
+            weights: candidates.iter().map(|d| golden.floats[&format!("head.{d}.weight")].1.clone()).collect(),
+            biases: candidates.iter().map(|d| golden.floats[&format!("head.{d}.bias")].1[0]).collect(),
+            candidates,
+        };
+        let policy = Policy::new(&cpu, Some(&Lora { rank: 4, alpha: 8.0, pairs }), heads);
+        Self { golden, config, weights, policy, cpu }
+    }
+
+    /// Loss and gradients over the file's two sequences.
+    fn run(&self, decoder: &Decoder<Cpu>, settings: LossSettings) -> (f64, BTreeMap<String, Vec<f32>>) {
+        let tokens: Vec<u32> = self.golden.integers["token_ids"].iter().map(|t| *t as u32).collect();
+        let depths = &self.golden.integers["depths"];
+        let teacher = &self.golden.floats["teacher_final_hidden"].1;
+        let hidden = self.config.hidden_size;
+        let mut start = 0;
+        let mut sequences = Vec::new();
+        for (length, prompt_len) in
+            self.golden.integers["lengths"].iter().zip(&self.golden.integers["prompt_lens"])
+        {
+            let rows = start + prompt_len - 1..start + length - 1;
+            sequences.push(StudentSequence {
+                token_ids: &tokens[start..start + length],
+                prompt_len: *prompt_len,
+                depths: &depths[rows.clone()],
+                teacher_hidden: &teacher[rows.start * hidden..rows.end * hidden],
+            });
+            start += length;
+        }
+        let n: usize = sequences.iter().map(|s| s.depths.len()).sum();
+        let mut gradients = Gradients::new(&self.cpu);
+        let teacher_unembedding = self.weights.unembedding();
+        let sums = student_pass(
+            decoder,
+            &self.policy,
+            teacher_unembedding,
+            &sequences,
+            &settings,
+            n,
+            Some(&mut gradients),
+        )
+        .unwrap();
+        (sums.loss(settings.exit_weight), gradients.into_host())
+    }
+}
+
+/// Largest difference of a gradient relative to the largest entry of the reference.
+fn check_gradients(golden: &Golden, prefix: &str, actual: &BTreeMap<String, Vec<f32>>) {
+    let mut n = 0;
+    for (name, (_, expected)) in golden.floats.iter().filter(|(name, _)| name.starts_with(prefix)) {
+        let name = &name[prefix.len()..];
+        let actual = actual.get(name).unwrap_or_else(|| panic!("no gradient of {name}"));
+        assert_eq!(actual.len(), expected.len(), "{name}");
+        let largest = expected.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+        let worst = actual.iter().zip(expected).map(|(a, e)| (a - e).abs()).fold(0.0f32, f32::max);
+        assert!(worst <= 1e-3 * largest, "{prefix}{name}: off by {worst}, largest entry {largest}");
+        n += 1;
+    }
+    assert!(n > 20, "only {n} gradients compared");
+}
+
+fn settings(direction: KlDirection) -> LossSettings {
+    LossSettings { exit_weight: 0.7, direction, detach_heads: false, trained: Trained::Adapters }
+}
+
+#[test]
+fn loss_and_every_gradient_equal_autograd() {
+    for name in ["tiny_llama", "tiny_qwen2"] {
+        let case = Case::new(name);
+        let decoder = Decoder::new(&case.cpu, &case.config, &case.weights);
+        for (direction, loss, prefix) in [
+            (KlDirection::Reverse, "loss_reverse", "grad_reverse."),
+            (KlDirection::Forward, "loss_forward", "grad_forward."),
+        ] {
+            let (actual, gradients) = case.run(&decoder, settings(direction));
+            let expected = f64::from(case.golden.floats[loss].1[0]);
+            assert!((actual - expected).abs() < 1e-5 * expected.abs().max(1.0), "{name} {loss}: {actual} {expected}");
+            check_gradients(&case.golden, prefix, &gradients);
+            // Frozen parameters get none.
+            assert!(gradients.keys().all(|name| name.starts_with("layers.") || name.starts_with("head.")));
+        }
+        let detached = LossSettings { detach_heads: true, ..settings(KlDirection::Reverse) };
+        check_gradients(&case.golden, "grad_detached.", &case.run(&decoder, detached).1);
+    }
+}
+
+#[test]
+fn full_parameter_gradients_equal_autograd() {
+    for name in ["tiny_llama", "tiny_qwen2"] {
+        let case = Case::new(name);
+        let decoder = Decoder::widened(&case.cpu, &case.config, &case.weights);
+        let full = LossSettings { trained: Trained::Full, ..settings(KlDirection::Reverse) };
+        let (_, gradients) = case.run(&decoder, full);
+        check_gradients(&case.golden, "grad_full.", &gradients);
+        // Every parameter of the model gets a gradient that is not zero everywhere.
+        for (parameter, _) in case.weights.parameters() {
+            let gradient = gradients.get(&parameter).unwrap_or_else(|| panic!("no gradient of {parameter}"));
+            assert!(gradient.iter().any(|g| *g != 0.0), "{parameter}: gradient is zero");
+        }
+    }
+}
+
+/// The compacted forward equals the masked reference: hidden states, exit logits, teacher hidden states, lens KLs.
+#[test]
+fn compacted_forward_equals_the_masked_reference() {
+    for name in ["tiny_llama", "tiny_qwen2"] {
+        let case = Case::new(name);
+        let decoder = Decoder::new(&case.cpu, &case.config, &case.weights);
+        let tokens: Vec<u32> = case.golden.integers["token_ids"].iter().map(|t| *t as u32).collect();
+        let depths = &case.golden.integers["depths"];
+        let mut batch = PackedBatch::new();
+        let mut start = 0;
+        for length in &case.golden.integers["lengths"] {
+            batch.push(&tokens[start..start + length], case.config.vocab_size, 4096).unwrap();
+            start += length;
+        }
+        let candidates = case.policy.heads.candidates.clone();
+        let close = |actual: &[f32], expected: &[f32], what: &str| {
+            assert_eq!(actual.len(), expected.len(), "{what}");
+            let worst = actual.iter().zip(expected).map(|(a, e)| (a - e).abs()).fold(0.0f32, f32::max);
+            assert!(worst < 1e-4, "{name} {what}: off by {worst}");
+        };
+        let forward = decoder.forward(Some(&case.policy), &batch, depths, &candidates, false);
+        close(decoder.final_norm(&forward.residual).values(), &case.golden.floats["final_hidden"].1, "final hidden");
+        for (c, candidate) in candidates.iter().enumerate() {
+            let logits = case.policy.exit_logits(c, &forward.at_candidates[c], case.config.rms_norm_eps);
+            let mut all = vec![0.0; tokens.len()];
+            for (row, z) in forward.reached[c].iter().zip(logits) {
+                all[*row as usize] = z;
+            }
+            close(&all, &case.golden.floats[&format!("exit_logits.{candidate}")].1, "exit logits");
+        }
+        let full = vec![case.config.n_layers; tokens.len()];
+        let teacher = decoder.forward(None, &batch, &full, &candidates, false);
+        let final_hidden = decoder.final_norm(&teacher.residual);
+        close(final_hidden.values(), &case.golden.floats["teacher_final_hidden"].1, "teacher hidden");
+        let lenses: Vec<Rows> = teacher.at_candidates.iter().map(|x| decoder.final_norm(x)).collect();
+        let lenses: Vec<&Rows> = lenses.iter().collect();
+        let readout = aloud_kernels::Readout { hidden: &final_hidden, weight: decoder.unembedding() };
+        let kls: Vec<f32> =
+            case.cpu.lens_kl(readout, &lenses).into_iter().flatten().map(|reading| reading.kl).collect();
+        close(&kls, &case.golden.floats["teacher_lens_kl"].1, "lens KL");
+    }
+}
