@@ -1,0 +1,90 @@
+//! From ggml's tensor names to Hugging Face's.
+
+use std::collections::BTreeMap;
+
+use super::GgufFile;
+use crate::config::{Architecture, ModelConfig};
+use crate::error::ModelError;
+use crate::weights::{RowOrder, StoredFormat, StoredTensor, StoredTensors, TensorReader};
+
+/// What Llama 3's frequencies are divided by, `[head_dim / 2]`.
+const ROPE_DIVISORS: &str = "rope_freqs.weight";
+
+/// ggml's names within a block and Hugging Face's.
+const BLOCK_NAMES: [(&str, &str); 11] = [
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+];
+
+impl GgufFile {
+    /// The model's shape and the places of its tensors.
+    pub(crate) fn model(&self) -> Result<(ModelConfig, StoredTensors), ModelError> {
+        let mut stored =
+            StoredTensors { path: self.path.clone(), files: vec![self.path.clone()], tensors: BTreeMap::new() };
+        for (name, tensor) in &self.tensors {
+            let placed = StoredTensor {
+                file: 0,
+                name: name.clone(),
+                format: tensor
+                    .ggml_type
+                    .dtype()
+                    .map_or_else(|| StoredFormat::Other(tensor.ggml_type.name()), StoredFormat::Known),
+                shape: tensor.shape.clone(),
+                start: tensor.start,
+                size_bytes: tensor.size_bytes.unwrap_or(0),
+                row_order: RowOrder::Plain,
+            };
+            if let Some(other) = stored.tensors.insert(hugging_face_name(name), placed) {
+                return Err(ModelError::tensor(&self.path, name, format!("is the same tensor as `{}`", other.name)));
+            }
+        }
+        let config = ModelConfig::from_gguf(self, read_rope_divisors(&stored)?)?;
+        if config.architecture == Architecture::Llama {
+            for (name, tensor) in &mut stored.tensors {
+                if name.contains(".self_attn.q_proj.") || name.contains(".self_attn.k_proj.") {
+                    tensor.row_order = RowOrder::InterleavedHalves { head_dim: config.head_dim };
+                }
+            }
+        }
+        Ok((config, stored))
+    }
+}
+
+fn read_rope_divisors(stored: &StoredTensors) -> Result<Option<Vec<f32>>, ModelError> {
+    match stored.tensors.get(ROPE_DIVISORS).map(|tensor| tensor.shape.as_slice()) {
+        None => Ok(None),
+        Some(&[length]) => TensorReader::new(stored).vector(ROPE_DIVISORS, length).map(Some),
+        Some(shape) => Err(ModelError::tensor(
+            &stored.path,
+            ROPE_DIVISORS,
+            format!("expected one dimension, found the shape {shape:?}"),
+        )),
+    }
+}
+
+/// Hugging Face's name for a tensor, or its own name if there is none.
+fn hugging_face_name(name: &str) -> String {
+    match name {
+        "token_embd.weight" => return "model.embed_tokens.weight".to_owned(),
+        "output_norm.weight" => return "model.norm.weight".to_owned(),
+        "output.weight" => return "lm_head.weight".to_owned(),
+        _ => {}
+    }
+    let block_name = || {
+        let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
+        let layer = layer.parse::<usize>().ok()?;
+        let (module, parameter) = rest.rsplit_once('.')?;
+        let (_, module) = BLOCK_NAMES.iter().find(|(ggml, _)| *ggml == module)?;
+        Some(format!("model.layers.{layer}.{module}.{parameter}"))
+    };
+    block_name().unwrap_or_else(|| name.to_owned())
+}

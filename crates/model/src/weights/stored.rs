@@ -1,0 +1,182 @@
+//! Tensors where they lie in files: the common view of safetensors and GGUF, and the one place that reads weights.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use aloud_kernels::{DType, Matrix};
+use sha2::{Digest, Sha256};
+
+use crate::error::ModelError;
+
+/// The number format of a stored tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StoredFormat {
+    /// One that the kernels compute with.
+    Known(DType),
+    /// Another one, by its name. No error as long as nobody needs the tensor.
+    Other(String),
+}
+
+/// How the rows of a stored matrix are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowOrder {
+    /// As Hugging Face orders them.
+    Plain,
+    /// Heads of `head_dim` rows in which the two halves are interleaved, as ggml's converter writes the queries and keys
+    /// of the llama architecture: row `2 i + half` of a head is row `half * head_dim / 2 + i` at Hugging Face.
+    InterleavedHalves {
+        /// Rows of a head, even.
+        head_dim: usize,
+    },
+}
+
+impl RowOrder {
+    /// For each row in Hugging Face's order, the row where it is stored; `None` if they are the same.
+    fn permutation(self, rows: usize) -> Option<Vec<usize>> {
+        match self {
+            Self::Plain => None,
+            Self::InterleavedHalves { head_dim } => {
+                let half = head_dim / 2;
+                let stored = |row: usize| {
+                    let (head, row) = (row / head_dim, row % head_dim);
+                    head * head_dim + 2 * (row % half) + row / half
+                };
+                Some((0..rows).map(stored).collect())
+            }
+        }
+    }
+}
+
+/// One tensor's place.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredTensor {
+    /// Index into [`StoredTensors::files`].
+    pub(crate) file: usize,
+    /// Its name in that file.
+    pub(crate) name: String,
+    /// The number format.
+    pub(crate) format: StoredFormat,
+    /// Lengths, slowest first.
+    pub(crate) shape: Vec<usize>,
+    /// Where its bytes begin in the file.
+    pub(crate) start: u64,
+    /// How many bytes they are. The reader of the headers has checked that the file is that long.
+    pub(crate) size_bytes: u64,
+    /// The order of its rows.
+    pub(crate) row_order: RowOrder,
+}
+
+/// All tensors of a model by Hugging Face name, and the files they lie in.
+#[derive(Debug)]
+pub(crate) struct StoredTensors {
+    /// The model's directory or file, for messages.
+    pub(crate) path: PathBuf,
+    /// Files that hold tensors.
+    pub(crate) files: Vec<PathBuf>,
+    /// Tensors by Hugging Face name.
+    pub(crate) tensors: BTreeMap<String, StoredTensor>,
+}
+
+impl StoredTensors {
+    /// The file that holds `tensor`.
+    pub(crate) fn file(&self, tensor: &StoredTensor) -> &Path {
+        self.files.get(tensor.file).map_or(&self.path, PathBuf::as_path)
+    }
+}
+
+/// Reads tensors, one at a time, and hashes what it reads.
+pub(crate) struct TensorReader<'a> {
+    stored: &'a StoredTensors,
+    open: Option<(usize, File)>,
+    buffer: Vec<u8>,
+    hash: Sha256,
+}
+
+impl<'a> TensorReader<'a> {
+    pub(crate) fn new(stored: &'a StoredTensors) -> Self {
+        Self { stored, open: None, buffer: Vec::new(), hash: Sha256::new() }
+    }
+
+    /// Reads a matrix. Its name, format, shape and bytes enter the hash, the bytes as they lie in the file.
+    pub(crate) fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Result<Matrix, ModelError> {
+        let matrix = self.read(name, &[rows, columns], rows, columns)?;
+        self.update_hash(name, &matrix);
+        Ok(matrix)
+    }
+
+    /// Reads a vector; as [`TensorReader::matrix`].
+    pub(crate) fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>, ModelError> {
+        // One column a value, so that a row order applies to biases too; quantised vectors do not exist.
+        let vector = self.read(name, &[length], length, 1)?;
+        self.update_hash(name, &vector);
+        Ok(vector.to_f32())
+    }
+
+    /// Reads a matrix without hashing it.
+    pub(crate) fn unhashed_matrix(&mut self, name: &str, rows: usize, columns: usize) -> Result<Matrix, ModelError> {
+        self.read(name, &[rows, columns], rows, columns)
+    }
+
+    /// The bytes that the last read left in the buffer.
+    pub(crate) fn last_bytes(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// SHA-256 of all that was read, in lower-case hexadecimal digits.
+    pub(crate) fn finish(self) -> String {
+        crate::digest::hexadecimal(&self.hash.finalize())
+    }
+
+    fn update_hash(&mut self, name: &str, matrix: &Matrix) {
+        // Lengths and a separator make the text before the bytes unambiguous.
+        let header = format!("{name}\0{}\0{}\0{}\0", matrix.dtype().name(), matrix.rows(), matrix.columns());
+        self.hash.update(header.as_bytes());
+        self.hash.update(&self.buffer);
+    }
+
+    fn read(&mut self, name: &str, shape: &[usize], rows: usize, columns: usize) -> Result<Matrix, ModelError> {
+        let stored = self.stored;
+        let Some(tensor) = stored.tensors.get(name) else {
+            return Err(ModelError::tensor(&stored.path, name, "is missing"));
+        };
+        let path = stored.file(tensor);
+        let error = |problem: String| ModelError::tensor(path, &tensor.name, problem);
+        if tensor.shape != shape {
+            return Err(error(format!("expected the shape {shape:?}, found {:?}", tensor.shape)));
+        }
+        let dtype = match &tensor.format {
+            StoredFormat::Known(dtype) => *dtype,
+            StoredFormat::Other(name) => {
+                let known = "F32, F16, BF16, and from GGUF Q8_0, Q4_0 and Q4_1";
+                return Err(error(format!("the number format {name} is not supported; supported are {known}")));
+            }
+        };
+        self.read_bytes(tensor)?;
+        let matrix = Matrix::new(dtype, rows, columns, &self.buffer).map_err(|problem| error(problem.to_string()))?;
+        Ok(match tensor.row_order.permutation(rows) {
+            Some(order) => matrix.select_rows(&order),
+            None => matrix,
+        })
+    }
+
+    fn read_bytes(&mut self, tensor: &StoredTensor) -> Result<(), ModelError> {
+        let path = self.stored.file(tensor);
+        let mut file = match self.open.take() {
+            Some((index, file)) if index == tensor.file => file,
+            _ => File::open(path).map_err(ModelError::io("open", path))?,
+        };
+        self.buffer.clear();
+        self.buffer.reserve_exact(tensor.size_bytes as usize);
+        file.seek(SeekFrom::Start(tensor.start)).map_err(ModelError::io("read", path))?;
+        let read =
+            (&mut file).take(tensor.size_bytes).read_to_end(&mut self.buffer).map_err(ModelError::io("read", path))?;
+        if read as u64 != tensor.size_bytes {
+            let problem = format!("expected {} bytes, the file ends after {read} of them", tensor.size_bytes);
+            return Err(ModelError::tensor(path, &tensor.name, problem));
+        }
+        self.open = Some((tensor.file, file));
+        Ok(())
+    }
+}
