@@ -1,0 +1,70 @@
+//! What can be wrong with records and with what is computed from them.
+
+use std::path::PathBuf;
+
+/// An error of the eval crate.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// A file could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// One line of a file is not a response record.
+    #[error("{}, line {line}: {reason}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A record contradicts itself.
+    #[error("record `{id}`: {reason}")]
+    Record {
+        /// The record's id.
+        id: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is nothing to compute from.
+    #[error("no response records: expected at least one")]
+    Empty,
+    /// Records that were given together come from different models.
+    #[error(
+        "record `{id}` has {n_blocks} blocks and exit candidates {candidates:?}, the records before it have \
+         {expected_n_blocks} and {expected_candidates:?}: show and summarise each model by itself"
+    )]
+    MixedModels {
+        /// The first record that differs.
+        id: String,
+        /// Its number of blocks.
+        n_blocks: usize,
+        /// Its candidates.
+        candidates: Vec<usize>,
+        /// Number of blocks of the records before it.
+        expected_n_blocks: usize,
+        /// Candidates of the records before it.
+        expected_candidates: Vec<usize>,
+    },
+    /// A histogram is not one over the given depths.
+    #[error("{name}: {reason}")]
+    Histogram {
+        /// Which histogram.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}

@@ -1,0 +1,149 @@
+//! Text on the page: escaped for HTML, and token text with its invisible characters made visible.
+
+/// Text for an element or a quoted attribute.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len() + text.len() / 8);
+    for c in text.chars() {
+        push_escaped(&mut escaped, c);
+    }
+    escaped
+}
+
+fn push_escaped(escaped: &mut String, c: char) {
+    match c {
+        '&' => escaped.push_str("&amp;"),
+        '<' => escaped.push_str("&lt;"),
+        '>' => escaped.push_str("&gt;"),
+        '"' => escaped.push_str("&quot;"),
+        '\'' => escaped.push_str("&#39;"),
+        // HTML has no reference for these.
+        '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\x7f'..='\u{9f}' => {
+            escaped.push(char::REPLACEMENT_CHARACTER)
+        }
+        // The browser would turn it into a line end.
+        '\r' => escaped.push_str("&#13;"),
+        _ => escaped.push(c),
+    }
+}
+
+/// The text of a token for an element with preserved white space. What cannot be seen stands in an `<i>`: `⏎` before a line
+/// end, `⇥` before a tab, `∅` for no text, pictures of control characters, code points of invisible and direction-changing
+/// ones.
+pub(super) fn visible(text: &str) -> String {
+    if text.is_empty() {
+        return "<i>∅</i>".to_owned();
+    }
+    let mut html = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '\n' | '\u{2028}' | '\u{2029}' => html.push_str("<i>⏎</i>\n"),
+            '\t' => html.push_str("<i>⇥</i>\t"),
+            '\u{a0}' => html.push_str("<i>⍽</i>"),
+            '\0'..='\x1f' => {
+                let picture = char::from_u32(0x2400 + u32::from(c)).unwrap_or(char::REPLACEMENT_CHARACTER);
+                html.extend(["<i>", picture.encode_utf8(&mut [0; 4]), "</i>"]);
+            }
+            '\x7f'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{200b}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' => {
+                html.push_str(&format!("<i>U+{:04X}</i>", u32::from(c)));
+            }
+            _ => push_escaped(&mut html, c),
+        }
+    }
+    html
+}
+
+/// JSON for a `<script>` element: no `<` can end the element or open a comment.
+pub(super) fn script_json(value: &impl serde::Serialize) -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
+}
+
+/// A share as per cent with one decimal: `27.6 %`, or `–` if there is none.
+pub(super) fn per_cent(share: Option<f64>) -> String {
+    share.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", 100.0 * share))
+}
+
+/// A whole number with thin spaces between thousands.
+pub(super) fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut written = String::with_capacity(digits.len() + 6);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            written.push('\u{2009}');
+        }
+        written.push(digit);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn invisible_characters_are_shown() {
+        for (text, expected) in [
+            (" four", " four"),
+            ("", "<i>∅</i>"),
+            ("\n\n", "<i>⏎</i>\n<i>⏎</i>\n"),
+            ("a\tb", "a<i>⇥</i>\tb"),
+            ("\x1b[31m", "<i>␛</i>[31m"),
+            ("\r", "<i>␍</i>"),
+            ("\u{202e}x", "<i>U+202E</i>x"),
+            ("\u{feff}", "<i>U+FEFF</i>"),
+            ("</script>&\"'", "&lt;/script&gt;&amp;&quot;&#39;"),
+            ("👩\u{200d}🚀 é", "👩\u{200d}🚀 é"),
+        ] {
+            assert_eq!(visible(text), expected);
+        }
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!([grouped(7), grouped(1234), grouped(1_234_567)], ["7", "1\u{2009}234", "1\u{2009}234\u{2009}567"]);
+        assert_eq!([per_cent(Some(0.2764)), per_cent(None)], ["27.6 %", "–"]);
+    }
+
+    /// Undoes [`escape`].
+    fn unescape(html: &str) -> String {
+        html.replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&quot;", "\"")
+            .replace("&#39;", "'")
+            .replace("&#13;", "\r")
+            .replace("&amp;", "&")
+    }
+
+    proptest! {
+        #[test]
+        fn escaping_is_complete_and_loses_nothing(text in "(\\PC|[<>&\"'\r\n]|&lt;|</script>|<!--){0,30}") {
+            let html = escape(&text);
+            prop_assert!(!html.contains(['<', '>', '"', '\'', '\r']));
+            prop_assert_eq!(unescape(&html), text);
+        }
+
+        #[test]
+        fn token_text_brings_no_elements_but_its_marks(text: String) {
+            let html = visible(&text);
+            let bare = html.replace("<i>", "").replace("</i>", "");
+            prop_assert!(!bare.contains(['<', '>', '"', '\'']));
+            prop_assert!(!bare.chars().any(|c| c.is_control() && c != '\n' && c != '\t'));
+        }
+
+        #[test]
+        fn json_in_scripts_cannot_end_them(text in "(\\PC|</script>|<!--|]]>){0,20}") {
+            let json = script_json(&text).unwrap();
+            prop_assert!(!json.contains('<'));
+            prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
+    }
+}
