@@ -1,0 +1,224 @@
+//! Conversations as prompts: a model's own chat template (Jinja), rendered as the reference library renders it.
+
+mod date;
+mod error;
+mod json;
+mod source;
+
+use std::sync::Arc;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, Error, ErrorKind, Value, context};
+use serde::{Deserialize, Serialize};
+
+pub use error::ChatTemplateError;
+pub use source::TemplateSource;
+
+/// Steps of the template engine after which a rendering is stopped. Published templates need a few dozen a message.
+const MAX_STEPS: u64 = 10_000_000;
+/// Name under which the engine knows the template.
+const NAME: &str = "chat_template";
+
+/// One message of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks: `system`, `user`, `assistant`, or what else the model's template knows.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+impl Message {
+    /// A message of `role`.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: content.into() }
+    }
+
+    /// An instruction to the model that stands before the conversation.
+    pub fn system(content: impl Into<String>) -> Self {
+        Self::new("system", content)
+    }
+
+    /// Something said to the model.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self::new("user", content)
+    }
+
+    /// Something the model said.
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self::new("assistant", content)
+    }
+}
+
+/// Texts of the tokens that templates may write themselves; `None` where the model has no such token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpecialTexts {
+    /// `bos_token`: begins a text.
+    pub bos: Option<String>,
+    /// `eos_token`: ends a text or a turn.
+    pub eos: Option<String>,
+}
+
+/// How a model's conversations are written as text. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct ChatTemplate {
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// Rendering is an error.
+    None,
+    /// The contents alone.
+    Plain,
+    Jinja(Arc<Jinja>),
+}
+
+#[derive(Debug)]
+struct Jinja {
+    environment: Environment<'static>,
+    source: TemplateSource,
+    special: SpecialTexts,
+}
+
+impl ChatTemplate {
+    /// The template of `source`, for a model whose special tokens have the texts `special`.
+    ///
+    /// # Errors
+    /// [`ChatTemplateError::Syntax`] if it is not Jinja that this program understands.
+    pub fn new(source: TemplateSource, special: SpecialTexts) -> Result<Self, ChatTemplateError> {
+        Self::with_clock(source, special, date::now)
+    }
+
+    /// As [`ChatTemplate::new`], with a fixed time (seconds since 1970-01-01 UTC) for templates that write the date. With
+    /// it a template always renders the same conversation to the same text.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::new`].
+    pub fn at_time(
+        source: TemplateSource,
+        special: SpecialTexts,
+        unix_seconds: i64,
+    ) -> Result<Self, ChatTemplateError> {
+        Self::with_clock(source, special, move || unix_seconds)
+    }
+
+    /// The template of a model that has none: rendering is an error.
+    pub fn none() -> Self {
+        Self { kind: Kind::None }
+    }
+
+    /// The contents alone, a newline between one message and the next; roles are left out. For base models, by explicit
+    /// choice.
+    pub fn plain() -> Self {
+        Self { kind: Kind::Plain }
+    }
+
+    /// Whether [`render`](Self::render) can render anything.
+    pub fn is_some(&self) -> bool {
+        !matches!(self.kind, Kind::None)
+    }
+
+    /// The template's text, if it is one.
+    pub fn source(&self) -> Option<&TemplateSource> {
+        match &self.kind {
+            Kind::Jinja(jinja) => Some(&jinja.source),
+            Kind::None | Kind::Plain => None,
+        }
+    }
+
+    /// Writes a conversation as one text. With `add_generation_prompt` it ends where the model's answer begins.
+    ///
+    /// The template sees what the reference library gives it: `messages`, `add_generation_prompt`, `bos_token`,
+    /// `eos_token`, `tools` and `documents` (none), `raise_exception`, `strftime_now` and a `tojson` like Python's.
+    ///
+    /// # Errors
+    /// [`ChatTemplateError::Missing`] without a template; otherwise if the template refuses the conversation, fails on it
+    /// or does not end.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, ChatTemplateError> {
+        match &self.kind {
+            Kind::None => Err(ChatTemplateError::Missing),
+            Kind::Plain => {
+                let contents: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
+                Ok(contents.join("\n"))
+            }
+            Kind::Jinja(jinja) => jinja.render(messages, add_generation_prompt),
+        }
+    }
+
+    fn with_clock(
+        source: TemplateSource,
+        special: SpecialTexts,
+        clock: impl Fn() -> i64 + Send + Sync + 'static,
+    ) -> Result<Self, ChatTemplateError> {
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|error| describe(&error, &source.origin, true))?);
+        environment.set_fuel(Some(MAX_STEPS));
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("tojson", json::to_json);
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_function("strftime_now", move |format: &str| date::format_time(format, clock()));
+        let text = source::without_generation_tags(&source.text);
+        environment
+            .template_from_named_str(NAME, &text)
+            .map(drop)
+            .map_err(|error| describe(&error, &source.origin, true))?;
+        let source = TemplateSource { text, ..source };
+        Ok(Self { kind: Kind::Jinja(Arc::new(Jinja { environment, source, special })) })
+    }
+}
+
+impl Jinja {
+    fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, ChatTemplateError> {
+        let message =
+            |Message { role, content }: &Message| context! { role => role.as_str(), content => content.as_str() };
+        let messages: Vec<Value> = messages.iter().map(message).collect();
+        let SpecialTexts { bos, eos } = &self.special;
+        let variables = context! {
+            messages,
+            add_generation_prompt,
+            tools => (),
+            documents => (),
+            bos_token => bos.as_deref().map_or(Value::UNDEFINED, Value::from),
+            eos_token => eos.as_deref().map_or(Value::UNDEFINED, Value::from),
+        };
+        self.environment
+            .render_named_str(NAME, &self.source.text, variables)
+            .map_err(|error| describe(&error, &self.source.origin, false))
+    }
+}
+
+/// A refusal by the template's own `raise_exception`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refusal(String);
+
+/// The function `raise_exception` of chat templates.
+fn raise_exception(message: String) -> Result<String, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Refusal(message)))
+}
+
+/// The engine's error as ours.
+fn describe(error: &Error, origin: &str, while_parsing: bool) -> ChatTemplateError {
+    let origin = origin.to_owned();
+    let causes = std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source());
+    for cause in causes {
+        if let Some(Refusal(message)) = cause.downcast_ref() {
+            return ChatTemplateError::Refused { origin, message: message.clone() };
+        }
+        if cause.downcast_ref::<Error>().is_some_and(|cause| cause.kind() == ErrorKind::OutOfFuel) {
+            return ChatTemplateError::TooLong { origin, steps: MAX_STEPS };
+        }
+    }
+    let line = error.line().unwrap_or(1);
+    let problem = match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    };
+    if while_parsing {
+        ChatTemplateError::Syntax { origin, line, problem }
+    } else {
+        ChatTemplateError::Render { origin, line, problem }
+    }
+}
