@@ -72,7 +72,7 @@ fn bf16_rounds_hidden_states_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let mut writer = TraceWriter::create_or_resume(folder.path(), header(HiddenDType::Bf16)).unwrap();
     let mut given = trace(5, 2, 3);
-    given.final_hidden = vec![1.000_1, -3.141_59, 65_536.3, 0.0, 1.0, 2.0, 1e-20, 5.0, 7.0];
+    given.final_hidden = vec![1.000_1, -3.191_59, 65_536.3, 0.0, 1.0, 2.0, 1e-20, 5.0, 7.0];
     writer.append(given.clone()).unwrap();
     writer.finish().unwrap();
     let read = TraceReader::open(folder.path()).unwrap().read(0).unwrap();

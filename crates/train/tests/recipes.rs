@@ -1,0 +1,193 @@
+//! Recipes: every shipped one loads and is complete; files and overrides are checked key by key.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first error")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use aloud_model::lora::Projection;
+use aloud_train::{
+    optimizer::{Decay, Schedule},
+    recipe::{Candidates, DistillRecipe, KlDirection, TrainedWeights},
+    settings::{keys, resolve},
+    targets::TargetPolicy,
+};
+use proptest::prelude::*;
+
+fn shipped() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("distill-")).collect()
+}
+
+fn with(overrides: &[&str]) -> Result<DistillRecipe, String> {
+    let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
+    resolve(None, &overrides).map_err(|error| error.to_string())
+}
+
+fn from_text(text: &str) -> Result<DistillRecipe, String> {
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    fs::write(file.path(), text).unwrap();
+    resolve(Some(file.path()), &[])
+        .map_err(|error| error.to_string().replace(&file.path().display().to_string(), "recipe.toml"))
+}
+
+#[test]
+fn shipped_recipes_load_and_hold_every_key_with_a_comment_above() {
+    let valid: BTreeSet<String> = keys::<DistillRecipe>().unwrap().into_iter().collect();
+    let shipped = shipped();
+    assert!(shipped.len() >= 2, "{shipped:?}");
+    for path in shipped {
+        resolve::<DistillRecipe>(Some(&path), &[]).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let header: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
+        let name = format!("recipes/{}", path.file_name().unwrap().to_string_lossy());
+        assert!(header.iter().any(|line| line.contains("aloud distill") && line.contains(&name)), "{header:?}");
+        assert!(header.iter().any(|line| line.contains("--set ")), "{name} has no example override");
+        let (mut group, mut found, mut above) = (String::new(), BTreeSet::new(), "");
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                group = format!("{name}.");
+            } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+                assert!(above.starts_with("# "), "{name}: no comment above `{key}`");
+                found.insert(format!("{group}{key}"));
+            }
+            above = line;
+        }
+        assert_eq!(found, valid, "{name}");
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_design() {
+    let recipe = with(&[]).unwrap();
+    assert_eq!(recipe, DistillRecipe::default());
+    assert_eq!(recipe.candidates.depths(30).unwrap(), [5, 10, 15, 20, 25]);
+    assert_eq!(recipe.candidates.depths(28).unwrap(), [5, 10, 15, 20, 25]);
+    assert_eq!(recipe.candidates.depths(6).unwrap(), [5]);
+    assert_eq!((recipe.loss.exit_samples, recipe.loss.kl_direction), (4, KlDirection::Reverse));
+    assert_eq!((recipe.lora.rank, recipe.lora.alpha), (8, 16.0));
+    use Projection::{KProj, OProj, QProj, VProj};
+    assert_eq!(recipe.lora.targets, [QProj, KProj, VProj, OProj]);
+    assert_eq!((recipe.target.policy, recipe.trained), (TargetPolicy::Exact, TrainedWeights::Lora));
+}
+
+#[test]
+fn overrides_are_typed_and_come_last() {
+    let recipe = with(&[
+        "target.kl_factor=2",
+        "candidates=[2, 4]",
+        "lora.targets=[\"q_proj\", \"down_proj\"]",
+        "loss.kl_direction=forward",
+        "loss.detach_heads = true",
+        "seed=7",
+        "seed=8",
+    ])
+    .unwrap();
+    assert_eq!(recipe.target.kl_factor, 2.0);
+    assert_eq!(recipe.candidates, Candidates::Depths(vec![2, 4]));
+    assert_eq!(recipe.lora.targets, [Projection::QProj, Projection::DownProj]);
+    assert_eq!((recipe.loss.kl_direction, recipe.loss.detach_heads, recipe.seed), (KlDirection::Forward, true, 8));
+    assert_eq!(with(&["candidates=every 3"]).unwrap().candidates, Candidates::Every(3));
+
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    fs::write(file.path(), "seed = 1\ntrained = \"full\"\n[lora]\nrank = 4\n").unwrap();
+    let recipe: DistillRecipe = resolve(Some(file.path()), &["lora.rank=16".to_owned()]).unwrap();
+    assert_eq!((recipe.seed, recipe.trained, recipe.lora.rank, recipe.lora.alpha), (1, TrainedWeights::Full, 16, 16.0));
+}
+
+#[test]
+fn a_written_recipe_reads_back() {
+    let recipe = with(&["candidates=[1, 7]", "learning_rate.heads=0.002", "optimizer.epsilon=1e-9"]).unwrap();
+    assert_eq!(from_text(&toml::to_string_pretty(&recipe).unwrap()).unwrap(), recipe);
+}
+
+#[test]
+fn unknown_keys_name_the_nearest() {
+    let error = |text| with(&[text]).unwrap_err();
+    assert_eq!(error("lora.rnk=4"), "override `lora.rnk=4`: unknown key `lora.rnk`; did you mean `lora.rank`?");
+    assert!(error("kl_factor=1").ends_with("did you mean `target.kl_factor`?"));
+    assert!(error("loss.kl_factor=1").ends_with("did you mean `target.kl_factor`?"));
+    assert!(error("seeed=1").ends_with("did you mean `seed`?"));
+    assert!(error("wxyz=1").contains("valid keys: batch.accumulation, batch.tokens_per_step"));
+    assert!(error("seed.x=1").contains("unknown key `seed.x`"));
+    assert_eq!(error("seed"), "override `seed`: write KEY=VALUE, for example `seed=1`");
+    assert_eq!(
+        from_text("[lora]\nrank = 2\nalpa = 3\n").unwrap_err(),
+        "`recipe.toml`: unknown key `lora.alpa`; did you mean `lora.alpha`?"
+    );
+    assert!(from_text("[lorra]\nrank = 2\n").unwrap_err().contains("unknown key `lorra`"));
+    assert!(from_text("seed = \n").unwrap_err().starts_with("`recipe.toml` is not TOML: "));
+    let missing = resolve::<DistillRecipe>(Some(Path::new("no/such.toml")), &[]).unwrap_err().to_string();
+    assert!(missing.starts_with("cannot read `no/such.toml`: "), "{missing}");
+}
+
+#[test]
+fn values_of_the_wrong_type_name_key_and_value() {
+    let error = |text| with(&[text]).unwrap_err();
+    assert!(error("lora.rank=high").contains("`lora.rank` cannot be \"high\": invalid type: string \"high\""));
+    assert!(error("lora.rank=-1").contains("`lora.rank` cannot be -1: "));
+    assert!(error("lora.rank=1.5").contains("`lora.rank` cannot be 1.5: "));
+    assert!(error("trained=half").contains("unknown variant `half`, expected `lora` or `full`"));
+    assert!(error("lora.targets=[\"lm_head\"]").contains("unknown variant `lm_head`, expected one of `q_proj`"));
+    assert!(error("candidates=every other").contains("write \"every 5\" or a list of depths"));
+    assert!(error("candidates=every 0").contains("write \"every 5\" or a list of depths"));
+    assert!(error("lora=3").contains("it is a group of keys; set `lora.alpha`, `lora.rank`, `lora.targets`"));
+    assert!(error("loss.detach_heads=1").contains("expected a boolean"));
+}
+
+#[test]
+fn rules_name_their_keys() {
+    let error = |overrides: &[&str]| with(overrides).unwrap_err();
+    assert_eq!(error(&["target.kl_factor=0"]), "`target.kl_factor`: it must be above 0 and finite, found 0");
+    assert!(error(&["target.kl_factor=nan"]).starts_with("`target.kl_factor`: "));
+    assert!(error(&["target.kl_factor=inf"]).starts_with("`target.kl_factor`: "));
+    assert_eq!(error(&["held_out=1"]), "`held_out`: it must be at least 0 and below 1, found 1");
+    assert_eq!(error(&["batch.accumulation=0"]), "`batch.accumulation`: it must be at least 1, found 0");
+    assert_eq!(error(&["lora.targets=[\"q_proj\", \"q_proj\"]"]), "`lora.targets`: a layer is named twice");
+    assert!(error(&["lora.targets=[]"]).starts_with("`trained` and `lora.targets`: "));
+    assert!(with(&["lora.targets=[]", "trained=full"]).is_ok());
+    let error_of_rates = error(&["learning_rate.adapters=0", "learning_rate.heads=0"]);
+    assert!(error_of_rates.starts_with("`learning_rate.adapters` and `learning_rate.heads`: both are 0"));
+    assert!(error(&["loss.exit_weight=0"]).starts_with("`loss.exit_weight` and `learning_rate.heads`: "));
+    assert!(with(&["loss.exit_weight=0", "learning_rate.heads=0"]).is_ok());
+    let warmup = error(&["schedule.warmup_steps=20", "schedule.max_steps=10"]);
+    assert!(warmup.starts_with("`schedule.warmup_steps` and `schedule.max_steps`: the warm-up of 20 steps is longer"));
+    assert!(error(&["held_out=0"]).starts_with("`run.evaluate_every` and `held_out`: "));
+    let candidates = Candidates::Depths(vec![5, 30]).depths(30).unwrap_err().to_string();
+    assert!(candidates.starts_with("`candidates`: a model of 30 blocks needs strictly increasing depths from 1 to 29"));
+    assert!(Candidates::Every(5).depths(5).is_err() && Candidates::Every(5).depths(0).is_err());
+}
+
+#[test]
+fn schedules_follow_from_the_length_of_an_epoch() {
+    let recipe = with(&["schedule.epochs=3", "schedule.warmup_fraction=0.1"]).unwrap();
+    let expected = Schedule { warmup_steps: 4, total_steps: 33, decay: Decay::Cosine };
+    assert_eq!(recipe.schedule.schedule(11), expected);
+    let recipe = with(&["schedule.max_steps=20", "schedule.warmup_steps=5", "schedule.decay=linear"]).unwrap();
+    let expected = Schedule { warmup_steps: 5, total_steps: 20, decay: Decay::Linear };
+    assert_eq!(recipe.schedule.schedule(100), expected);
+    assert_eq!(recipe.schedule.schedule(3).total_steps, 3, "an epoch of three steps ends before 20");
+    assert_eq!(recipe.schedule.schedule(3).warmup_steps, 3);
+}
+
+proptest! {
+    #[test]
+    fn any_override_is_an_error_or_a_recipe(text in "[a-z_.]{0,20}=?[ -~\\n]{0,20}") {
+        if let Ok(recipe) = resolve::<DistillRecipe>(None, &[text]) {
+            prop_assert!(toml::to_string(&recipe).is_ok());
+        }
+    }
+
+    #[test]
+    fn any_value_of_any_key_is_an_error_or_a_recipe(
+        key in prop::sample::select(keys::<DistillRecipe>().unwrap()),
+        value in prop_oneof![any::<i64>().prop_map(|x| x.to_string()), any::<f64>().prop_map(|x| format!("{x:?}")), "[ -~]{0,12}"],
+    ) {
+        if let Ok(recipe) = resolve::<DistillRecipe>(None, &[format!("{key}={value}")]) {
+            prop_assert!(toml::to_string(&recipe).is_ok());
+        }
+    }
+}
