@@ -2,12 +2,12 @@
 //! HTTP, and never prints.
 
 pub mod lock;
-// pub mod metrics;
+pub mod metrics;
 pub mod optimizer;
 pub mod random;
+pub mod recipe;
+pub mod run_directory;
+pub mod settings;
 pub mod student;
-// pub mod recipe;
-// pub mod run_directory;
-// pub mod settings;
 pub mod targets;
 pub mod traces;
