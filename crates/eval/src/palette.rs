@@ -31,8 +31,8 @@ pub fn depth_colour(depth: usize, n_blocks: usize, theme: Theme) -> Option<Colou
     let along = |start: f64, end: f64| start + (end - start) * saved;
     let hue = along(108.0, 282.0);
     Some(match theme {
-        Theme::Light => Colour::from_oklch(along(0.965, 0.37), along(0.085, 0.135), hue),
-        Theme::Dark => Colour::from_oklch(along(0.31, 0.87), along(0.055, 0.105), hue),
+        Theme::Light => Colour::from_oklch(along(0.97, 0.53), along(0.085, 0.125), hue),
+        Theme::Dark => Colour::from_oklch(along(0.31, 0.85), along(0.055, 0.1), hue),
     })
 }
 
@@ -41,6 +41,7 @@ impl Colour {
     const WHITE: Self = Self { red: 255, green: 255, blue: 255 };
 
     /// Black or white, whichever is easier to read on this colour. The contrast is never below 4.58 : 1.
+    #[must_use]
     pub fn ink(self) -> Self {
         if self.contrast(Self::BLACK) >= self.contrast(Self::WHITE) { Self::BLACK } else { Self::WHITE }
     }
@@ -56,10 +57,10 @@ impl Colour {
         format!("#{:02x}{:02x}{:02x}", self.red, self.green, self.blue)
     }
 
-    /// The nearest colour of the 6 x 6 x 6 cube and the grey ramp of 256-colour terminals, with its index.
+    /// The nearest colour of the 6 x 6 x 6 cube of 256-colour terminals that is not a grey (hue tells neighbours apart), with
+    /// its index.
     pub(crate) fn indexed(self) -> (u8, Self) {
         const LEVELS: [u8; 6] = [0, 95, 135, 175, 215, 255];
-        let grey = (0..24_u8).map(|i| (232 + i, Self { red: 8 + 10 * i, green: 8 + 10 * i, blue: 8 + 10 * i }));
         let cube = (16..232_u8).map(|index| {
             let i = usize::from(index - 16);
             (index, Self { red: LEVELS[i / 36], green: LEVELS[i / 6 % 6], blue: LEVELS[i % 6] })
@@ -68,7 +69,9 @@ impl Colour {
             let part = |a: u8, b: u8| (i32::from(a) - i32::from(b)).pow(2);
             part(self.red, other.red) + part(self.green, other.green) + part(self.blue, other.blue)
         };
-        cube.chain(grey).min_by_key(|(_, colour)| distance(*colour)).unwrap_or((16, Self::BLACK))
+        cube.filter(|(_, colour)| colour.red != colour.green || colour.green != colour.blue)
+            .min_by_key(|(_, colour)| distance(*colour))
+            .unwrap_or((16, Self::BLACK))
     }
 
     /// Relative luminance, 0 to 1 (WCAG 2.2).
@@ -143,8 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn indexed_colours_are_the_nearest() {
+    fn indexed_colours_are_near_and_tell_depths_apart() {
         assert_eq!(Colour { red: 0, green: 95, blue: 254 }.indexed(), (27, Colour { red: 0, green: 95, blue: 255 }));
-        assert_eq!(Colour { red: 9, green: 8, blue: 8 }.indexed().0, 232);
+        let indices: Vec<u8> = (1..6).map(|i| depth_colour(5 * i, 30, Theme::Dark).unwrap().indexed().0).collect();
+        assert!(indices.windows(2).all(|pair| pair[0] != pair[1]), "{indices:?}");
     }
 }

@@ -9,25 +9,25 @@ use crate::{DepthSummary, TokenRecord};
 pub(super) fn histogram(summary: &DepthSummary, target: Option<&[f64]>) -> String {
     const HEIGHT: f64 = 150.0;
     const TOP: f64 = 22.0;
-    const STEP: f64 = 74.0;
-    const BAR: f64 = 46.0;
     let Some(shares) = &summary.histogram else { return String::new() };
+    // Many depths stand closer, over the whole width of the page.
+    let (step, bar, wide) = if shares.len() <= 8 { (74.0, 46.0, "") } else { (56.0, 36.0, " wide") };
     let largest = shares.iter().chain(target.unwrap_or_default()).copied().fold(0.01, f64::max);
     let scale = HEIGHT / largest;
     let base = TOP + HEIGHT;
-    let width = STEP * shares.len() as f64;
+    let width = step * shares.len() as f64;
     let described: Vec<String> = depths(summary)
         .zip(shares)
         .map(|(depth, share)| format!("{depth} blocks {}", per_cent(Some(*share))))
         .collect();
     let mut svg = format!(
-        "<svg class=\"histogram\" viewBox=\"0 0 {width} {}\" role=\"img\" aria-label=\"Share of tokens at each depth: {}\">",
+        "<svg class=\"histogram{wide}\" viewBox=\"0 0 {width} {}\" role=\"img\" aria-label=\"Share of tokens at each depth: {}\">",
         base + 26.0,
         described.join(", ")
     );
     for (index, (depth, share)) in depths(summary).zip(shares).enumerate() {
-        let centre = STEP * (index as f64 + 0.5);
-        let (left, top) = (centre - BAR / 2.0, base - share * scale);
+        let centre = step * (index as f64 + 0.5);
+        let (left, top) = (centre - bar / 2.0, base - share * scale);
         let wanted = target.and_then(|target| target.get(index)).copied();
         // The number stands above the bar, and above the mark if that is close.
         let mark = wanted.map(|wanted| base - wanted * scale);
@@ -39,7 +39,7 @@ pub(super) fn histogram(summary: &DepthSummary, target: Option<&[f64]>) -> Strin
         // Writing to a string cannot fail.
         let _ = write!(
             svg,
-            "<rect class=\"b{index}\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{BAR}\" height=\"{:.1}\" rx=\"2\"/>\
+            "<rect class=\"b{index}\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{bar}\" height=\"{:.1}\" rx=\"2\"/>\
              <text x=\"{centre:.1}\" y=\"{label:.1}\">{}</text>\
              <text class=\"depth\" x=\"{centre:.1}\" y=\"{:.1}\">{name}</text>",
             base - top,
@@ -47,7 +47,7 @@ pub(super) fn histogram(summary: &DepthSummary, target: Option<&[f64]>) -> Strin
             base + 18.0
         );
         if let Some(mark) = mark {
-            let _ = write!(svg, "<path class=\"target\" d=\"M{:.1} {mark:.1}h{}\"/>", left - 6.0, BAR + 12.0);
+            let _ = write!(svg, "<path class=\"target\" d=\"M{:.1} {mark:.1}h{}\"/>", left - 6.0, bar + 12.0);
         }
     }
     let _ = write!(svg, "<path class=\"axis\" d=\"M0 {base}h{width}\"/></svg>");
@@ -101,7 +101,7 @@ mod tests {
         assert!(svg.contains("height=\"150.0\"") && svg.contains("height=\"50.0\""), "{svg}");
         assert_eq!(svg.matches("class=\"target\" d=\"M").count(), 2);
         assert!(svg.contains(" 72.0h58"), "{svg}");
-        assert!(svg.contains("2 blocks 75.0 %, 4 blocks 25.0 %"), "{svg}");
+        assert!(svg.contains("2 blocks 75.0\u{a0}%, 4 blocks 25.0\u{a0}%"), "{svg}");
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub fn render_page(records: &[ResponseRecord], options: &ViewOptions) -> Result<
         ("title", escape(title)),
         ("style", STYLE.to_owned()),
         ("palette", palette_style(&summary)),
-        ("notes", options.notes.iter().map(|note| format!("<p>{}</p>", escape(note))).collect()),
+        ("notes", notes_html(&options.notes)),
         ("summary", summary_html(&summary, records.len())),
         ("histogram", histogram_html(&summary, options.target_histogram.as_deref())?),
         ("sampler", sampler_html(records, &summary)),
@@ -83,6 +83,10 @@ fn fill(template: &str, parts: &[(&str, String)]) -> String {
     }
     page.push_str(rest);
     page
+}
+
+fn notes_html(notes: &[String]) -> String {
+    notes.iter().flat_map(|note| ["<p>".to_owned(), escape(note), "</p>".to_owned()]).collect()
 }
 
 fn check_target(target: &[f64], summary: &DepthSummary) -> Result<(), EvalError> {

@@ -18,7 +18,7 @@
   const number = (value, digits) => value.toFixed(digits).replace("-", "−");
   const percent = (share) => {
     const value = 100 * share;
-    return (value > 0 && value < 0.1 ? "< 0.1" : value.toFixed(1)) + " %";
+    return (value > 0 && value < 0.1 ? "< 0.1" : value.toFixed(1)) + "\u00a0%";
   };
   const fact = (list, name, value) => list.append(make("dt", "", name), make("dd", "", value));
 
@@ -174,6 +174,10 @@
     if (on) main.dataset.only = button.dataset.class;
     else delete main.dataset.only;
   });
+
+  // The sticky bar may take several lines: what stands below it has to know its height.
+  const bar = document.querySelector(".bar");
+  new ResizeObserver(() => root.style.setProperty("--bar", bar.offsetHeight + "px")).observe(bar);
 
   const theme = document.querySelector(".theme");
   const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches);

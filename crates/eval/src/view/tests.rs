@@ -27,10 +27,10 @@ fn every_token_has_the_class_of_its_depth() {
     assert!(page.contains(
         "<span class=k2>The</span><span class=k0> cat</span><span class=k1><i>⏎</i>\n</span><span class=k2> sat</span>"
     ));
-    assert!(page.contains("<b class=\"k0\">5</b>33.3 %"), "legend");
-    assert!(page.contains("<b class=\"k2\">30 full</b>33.3 %"), "legend");
+    assert!(page.contains("<b class=\"k0\">5</b>33.3\u{a0}%"), "legend");
+    assert!(page.contains("<b class=\"k2\">30 full</b>33.3\u{a0}%"), "legend");
     // (25 + 20 + 0) / 3 blocks of 30.
-    assert!(page.contains("<dd>50.0 %</dd>"), "average layer savings");
+    assert!(page.contains("<dd>50.0\u{a0}%</dd>"), "average layer savings");
     assert_eq!(data_of(&page)["responses"][0]["ids"], serde_json::json!([7, 7, 7, 7]));
 }
 

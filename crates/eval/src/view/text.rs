@@ -1,5 +1,7 @@
 //! Text on the page: escaped for HTML, and token text with its invisible characters made visible.
 
+use std::fmt::Write;
+
 /// Text for an element or a quoted attribute.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() + text.len() / 8);
@@ -18,7 +20,7 @@ fn push_escaped(escaped: &mut String, c: char) {
         '\'' => escaped.push_str("&#39;"),
         // HTML has no reference for these.
         '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\x7f'..='\u{9f}' => {
-            escaped.push(char::REPLACEMENT_CHARACTER)
+            escaped.push(char::REPLACEMENT_CHARACTER);
         }
         // The browser would turn it into a line end.
         '\r' => escaped.push_str("&#13;"),
@@ -41,7 +43,8 @@ pub(super) fn visible(text: &str) -> String {
             '\u{a0}' => html.push_str("<i>⍽</i>"),
             '\0'..='\x1f' => {
                 let picture = char::from_u32(0x2400 + u32::from(c)).unwrap_or(char::REPLACEMENT_CHARACTER);
-                html.extend(["<i>", picture.encode_utf8(&mut [0; 4]), "</i>"]);
+                // Writing to a string cannot fail.
+                let _ = write!(html, "<i>{picture}</i>");
             }
             '\x7f'..='\u{9f}'
             | '\u{ad}'
@@ -52,7 +55,8 @@ pub(super) fn visible(text: &str) -> String {
             | '\u{2060}'..='\u{206f}'
             | '\u{feff}'
             | '\u{fff9}'..='\u{fffb}' => {
-                html.push_str(&format!("<i>U+{:04X}</i>", u32::from(c)));
+                // Writing to a string cannot fail.
+                let _ = write!(html, "<i>U+{:04X}</i>", u32::from(c));
             }
             _ => push_escaped(&mut html, c),
         }
@@ -65,9 +69,9 @@ pub(super) fn script_json(value: &impl serde::Serialize) -> Result<String, serde
     Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
 }
 
-/// A share as per cent with one decimal: `27.6 %`, or `–` if there is none.
+/// A share as per cent with one decimal: `27.6 %` with a no-break space, or `–` if there is none.
 pub(super) fn per_cent(share: Option<f64>) -> String {
-    share.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", 100.0 * share))
+    share.map_or_else(|| "–".to_owned(), |share| format!("{:.1}\u{a0}%", 100.0 * share))
 }
 
 /// A whole number with thin spaces between thousands.
@@ -110,7 +114,7 @@ mod tests {
     #[test]
     fn numbers() {
         assert_eq!([grouped(7), grouped(1234), grouped(1_234_567)], ["7", "1\u{2009}234", "1\u{2009}234\u{2009}567"]);
-        assert_eq!([per_cent(Some(0.2764)), per_cent(None)], ["27.6 %", "–"]);
+        assert_eq!([per_cent(Some(0.2764)), per_cent(None)], ["27.6\u{a0}%", "–"]);
     }
 
     /// Undoes [`escape`].
