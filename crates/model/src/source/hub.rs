@@ -1,0 +1,87 @@
+//! Repositories of the Hugging Face hub, in the hub's own cache directory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{FetchEvent, FetchSettings, ModelSource, ResolvedSource, client};
+use crate::error::ModelError;
+
+/// Matches what a model needs: `.json`, `.jinja` and `.safetensors`. One pattern, because the client's versions disagree on
+/// how several are given.
+const NEEDED_FILES: &str = "*.[js][sai]*";
+/// Calls the library that both clients are made of; its arguments have been stable where the clients' have not.
+const DOWNLOAD: &str = "import sys; from huggingface_hub import snapshot_download; \
+                        snapshot_download(sys.argv[1], revision=sys.argv[2], allow_patterns=[sys.argv[3]])";
+
+/// Finds the repository in the cache, or has a client fetch it there.
+pub(super) fn resolve(
+    source: &ModelSource,
+    repository: &str,
+    revision: &str,
+    settings: &FetchSettings,
+    progress: &mut dyn FnMut(FetchEvent),
+) -> Result<ResolvedSource, ModelError> {
+    if let Some(directory) = find(&settings.hub_cache, repository, revision) {
+        return Ok(ResolvedSource::Directory(directory));
+    }
+    let cache = settings.hub_cache.to_string_lossy();
+    let variables = [("HF_HUB_CACHE", cache.as_ref())];
+    let with_python =
+        settings.python.iter().map(|command| (command, vec!["-c", DOWNLOAD, repository, revision, NEEDED_FILES]));
+    let with_client = settings
+        .hub_client
+        .iter()
+        .map(|command| (command, vec!["download", repository, "--revision", revision, "--include", NEEDED_FILES]));
+    let mut failures = Vec::new();
+    for (command, arguments) in with_python.chain(with_client) {
+        match client::run(command, &arguments, &variables, progress) {
+            Ok(()) => match find(&settings.hub_cache, repository, revision) {
+                Some(directory) => return Ok(ResolvedSource::Directory(directory)),
+                None => failures.push(format!(
+                    "`{}` left no `config.json` with safetensors; for a repository of GGUF files fetch one file by hand",
+                    command.join(" ")
+                )),
+            },
+            Err(failure) => failures.push(failure),
+        }
+    }
+    Err(ModelError::Fetch {
+        source_text: source.to_string(),
+        problem: format!(
+            "{}. Install the client with `pip install huggingface_hub`, or fetch the model elsewhere and give the path of its \
+             directory",
+            failures.join("; ")
+        ),
+    })
+}
+
+/// The snapshot of this revision, if all files that a model needs are there.
+fn find(hub_cache: &Path, repository: &str, revision: &str) -> Option<PathBuf> {
+    let folder = hub_cache.join(format!("models--{}", repository.replace('/', "--")));
+    let commit = match std::fs::read_to_string(folder.join("refs").join(revision)) {
+        Ok(commit) => commit.trim().to_owned(),
+        Err(_) => revision.to_owned(),
+    };
+    if !super::is_name(&commit, "") {
+        return None;
+    }
+    let snapshot = folder.join("snapshots").join(commit);
+    (snapshot.join("config.json").exists() && has_safetensors(&snapshot)).then_some(snapshot)
+}
+
+/// Whether the directory has `model.safetensors`, or an index and every shard that it lists.
+pub(super) fn has_safetensors(directory: &Path) -> bool {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    if directory.join("model.safetensors").exists() {
+        return true;
+    }
+    let Ok(text) = std::fs::read_to_string(directory.join("model.safetensors.index.json")) else { return false };
+    // A damaged index is reported when the model is loaded.
+    let Ok(Index { weight_map }) = serde_json::from_str(&text) else { return true };
+    weight_map.values().all(|shard| directory.join(shard).exists())
+}

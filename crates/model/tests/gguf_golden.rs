@@ -1,0 +1,155 @@
+//! GGUF files against the Python package `gguf` 0.19: every number format to the bit, every metadata type, and models of
+//! each architecture against the same models as Hugging Face directories (`golden/make_gguf_golden.py` wrote them all).
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+
+use aloud_model::config::ModelConfig;
+use aloud_model::gguf::{GgufArray, GgufFile, GgufValue};
+use aloud_model::load::{load, load_config};
+use aloud_model::source::ResolvedSource;
+use aloud_model::weights::{ModelWeights, Parameter};
+use safetensors::SafeTensors;
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gguf").join(name)
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn every_number_format_dequantises_to_the_same_bits() {
+    let gguf = GgufFile::open(&golden("formats.gguf")).unwrap();
+    let bytes = std::fs::read(golden("formats.safetensors")).unwrap();
+    let expected = SafeTensors::deserialize(&bytes).unwrap();
+    let mut names = expected.names();
+    names.sort_unstable();
+    assert_eq!(names, ["bf16", "f16", "f32", "q4_0", "q4_1", "q8_0"]);
+    for name in names {
+        let matrix = gguf.read_matrix(name).unwrap();
+        let tensor = expected.tensor(name).unwrap();
+        assert_eq!([matrix.rows(), matrix.columns()], tensor.shape(), "{name}");
+        assert_eq!(matrix.dtype().name().to_lowercase(), name);
+        let values: Vec<f32> = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        assert_eq!(bits(&matrix.to_f32()), bits(&values), "{name}");
+    }
+}
+
+#[test]
+fn other_number_formats_are_named() {
+    let gguf = GgufFile::open(&golden("formats.gguf")).unwrap();
+    let message = gguf.read_matrix("q6_k").unwrap_err().to_string();
+    assert!(message.contains("formats.gguf: tensor `q6_k`: the number format Q6_K is not supported"), "{message}");
+}
+
+#[test]
+fn every_metadata_type_is_read() {
+    let gguf = GgufFile::open(&golden("formats.gguf")).unwrap();
+    let strings = ["a", "", "é"].map(str::to_owned).to_vec();
+    let expected = [
+        ("u8", GgufValue::U8(200)),
+        ("i8", GgufValue::I8(-100)),
+        ("u16", GgufValue::U16(60_000)),
+        ("i16", GgufValue::I16(-30_000)),
+        ("u32", GgufValue::U32(4_000_000_000)),
+        ("i32", GgufValue::I32(-2_000_000_000)),
+        ("u64", GgufValue::U64((1 << 63) + 1)),
+        ("i64", GgufValue::I64(-(1 << 62))),
+        ("f32", GgufValue::F32(0.1)),
+        ("f64", GgufValue::F64(0.1)),
+        ("bool", GgufValue::Bool(true)),
+        ("string", GgufValue::String("Grüße 🦀".to_owned())),
+        ("strings", GgufValue::Array(GgufArray::String(strings))),
+        ("i32s", GgufValue::Array(GgufArray::I32(vec![-1, 0, 7]))),
+        ("f32s", GgufValue::Array(GgufArray::F32(vec![0.5, -0.25]))),
+        ("bools", GgufValue::Array(GgufArray::Bool(vec![true, false]))),
+    ];
+    for (key, value) in expected {
+        assert_eq!(gguf.metadata.get(&format!("test.{key}")), Some(&value), "{key}");
+    }
+}
+
+#[test]
+fn nested_arrays_are_read() {
+    // An array (type 9) of two arrays, of u8 (type 0) and of strings (type 8).
+    let mut bytes = b"GGUF".to_vec();
+    for (number, size) in [(3_u64, 4), (0, 8), (1, 8), (1, 8)] {
+        bytes.extend(&number.to_le_bytes()[..size]);
+    }
+    bytes.push(b'k');
+    for (number, size) in [(9_u64, 4), (9, 4), (2, 8), (0, 4), (2, 8), (0x0807, 2), (8, 4), (1, 8), (1, 8)] {
+        bytes.extend(&number.to_le_bytes()[..size]);
+    }
+    bytes.push(b's');
+    let gguf = GgufFile::read(bytes.as_slice(), bytes.len() as u64, Path::new("nested.gguf")).unwrap();
+    let inner = vec![GgufArray::U8(vec![7, 8]), GgufArray::String(vec!["s".to_owned()])];
+    assert_eq!(gguf.metadata.get("k"), Some(&GgufValue::Array(GgufArray::Array(inner))));
+}
+
+fn values(weights: &ModelWeights) -> Vec<(String, Vec<u32>)> {
+    let value_bits = |parameter: &Parameter<'_>| match parameter {
+        Parameter::Matrix(matrix) => bits(&matrix.to_f32()),
+        Parameter::Vector(vector) => bits(vector),
+    };
+    weights.parameters().iter().map(|(name, parameter)| (name.clone(), value_bits(parameter))).collect()
+}
+
+#[test]
+fn models_are_the_same_from_gguf_and_from_hugging_face() {
+    for name in ["llama", "llama_bias", "qwen2", "qwen3"] {
+        let from_gguf = load(&ResolvedSource::Gguf(golden(&format!("{name}.gguf")))).unwrap();
+        let from_directory = load(&ResolvedSource::Directory(golden(name))).unwrap();
+        assert_eq!(values(&from_gguf.weights), values(&from_directory.weights), "{name}");
+
+        let (rope, scale) = from_gguf.config.rope.inverse_frequencies(from_gguf.config.head_dim);
+        let (expected, expected_scale) = from_directory.config.rope.inverse_frequencies(from_directory.config.head_dim);
+        assert_eq!(scale, expected_scale);
+        for (rope, expected) in rope.iter().zip(&expected) {
+            assert!((rope / expected - 1.0).abs() < 1e-6, "{name}: {rope} {expected}");
+        }
+        let same_rope = ModelConfig { rope: from_directory.config.rope.clone(), ..from_gguf.config.clone() };
+        assert_eq!(same_rope, from_directory.config, "{name}");
+    }
+}
+
+#[test]
+fn names_of_parameters_are_those_of_the_published_checkpoints() {
+    for name in ["llama", "llama_bias", "qwen2", "qwen3"] {
+        let bytes = std::fs::read(golden(name).join("model.safetensors")).unwrap();
+        let stored = SafeTensors::deserialize(&bytes).unwrap();
+        let mut expected = stored.names();
+        expected.sort_unstable();
+        let mut model = load(&ResolvedSource::Directory(golden(name))).unwrap();
+        let names: Vec<String> = model.weights.parameters().into_iter().map(|(name, _)| name).collect();
+        let names_mut: Vec<String> = model.weights.parameters_mut().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, names_mut);
+        let mut names = names;
+        names.sort_unstable();
+        assert_eq!(names, expected, "{name}");
+        assert!(matches!(
+            model.weights.parameter("model.layers.1.self_attn.k_proj.weight"),
+            Some(Parameter::Matrix(_))
+        ));
+        assert!(model.weights.parameter("model.layers.2.self_attn.k_proj.weight").is_none());
+    }
+}
+
+#[test]
+fn the_configuration_can_be_read_alone() {
+    let source = ResolvedSource::Gguf(golden("llama.gguf"));
+    let model = load(&source).unwrap();
+    assert_eq!(load_config(&source).unwrap(), model.config);
+    assert_eq!(model.identity.parameters, model.weights.parameter_count());
+}
+
+#[test]
+fn foreign_and_old_files_are_refused_clearly() {
+    let read = |bytes: &[u8]| GgufFile::read(bytes, bytes.len() as u64, Path::new("m.gguf")).unwrap_err().to_string();
+    assert!(read(b"PK\x03\x04....").contains("m.gguf: not a GGUF file"));
+    assert!(read(b"GGUF\x01\0\0\0").contains("GGUF version 1 is not supported (2 and 3 are)"));
+    assert!(read(b"GGUF\0\0\0\x03").contains("big-endian GGUF is not supported"));
+    assert!(read(b"GG").contains("only 2 are left of the file"));
+    assert!(read(b"").contains("only 0 are left of the file"));
+}
