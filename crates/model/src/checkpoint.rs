@@ -226,7 +226,7 @@ impl Checkpoint {
         let (n_blocks, hidden_size) = (description.n_blocks, description.hidden_size);
         let trained = match description.trained {
             TrainedKind::Lora => Trained::Lora(adapter::read(path, n_blocks, hidden_size)?),
-            TrainedKind::Full => Trained::Full(read_all(&path.join(FULL_WEIGHTS))?),
+            TrainedKind::Full => Trained::Full(read_finite(&path.join(FULL_WEIGHTS))?),
         };
         let exit_heads =
             read_exit_heads(&path.join(EXIT_HEADS), description.candidates, description.head_input, hidden_size)?;
@@ -407,6 +407,18 @@ fn read_all(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
     Ok(file.names().into_iter().map(|name| Ok((name.clone(), file.read(&name)?))).collect::<Result<_, FileError>>()?)
 }
 
+/// Reads all tensors and checks that their values are finite.
+fn read_finite(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
+    let file = TensorFile::open(path)?;
+    let mut tensors = BTreeMap::new();
+    for name in file.names() {
+        let tensor = file.read(&name)?;
+        file.finite_f32(&name, &tensor)?;
+        tensors.insert(name, tensor);
+    }
+    Ok(tensors)
+}
+
 fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<(), FileError> {
     let bytes = files::tensor_file_bytes(path, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
     files::write_synced(path, &bytes)
@@ -425,7 +437,7 @@ fn remove_folder(path: &Path) -> Result<(), FileError> {
 
 /// Renames `new` to `path`; a folder that is there is moved aside first and removed when the new one is in place.
 fn replace_folder(new: &Path, path: &Path) -> Result<(), FileError> {
-    let old = files::temporary_sibling(path).with_extension("old");
+    let old = new.with_extension("old");
     remove_folder(&old)?;
     if path.exists() {
         fs::rename(path, &old).map_err(FileError::io("rename", path))?;

@@ -10,7 +10,10 @@ use std::{
 
 use aloud_kernels::Matrix;
 use aloud_model::{
-    checkpoint::{BaseIdentity, Checkpoint, CheckpointError, KeyValuePolicy, Trained, TrainingState, files::Tensor},
+    checkpoint::{
+        BaseIdentity, Checkpoint, CheckpointError, KeyValuePolicy, Trained, TrainingState,
+        files::{Tensor, TensorFile, tensor_file_bytes},
+    },
     exit_heads::{ExitHeads, HeadInput},
     lora::{Lora, LoraPair, Projection},
 };
@@ -149,6 +152,53 @@ fn full_weights_come_back() {
     saved.save(&path, None).unwrap();
     assert!(path.join("model.safetensors").exists() && !path.join("adapter_config.json").exists());
     assert_same(&saved, &Checkpoint::load(&path, None).unwrap());
+
+    let file = path.join("model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    let last = bytes.len() - 4;
+    bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&file, bytes).unwrap();
+    let error = Checkpoint::load(&path, None).unwrap_err().to_string();
+    assert!(error.contains("tensor `model.norm.weight`: expected finite values, found NaN at 5"), "{error}");
+}
+
+#[test]
+fn headers_that_claim_too_much_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tensors.safetensors");
+    let with_header = |length: u64, header: &str, n_data_bytes: usize| {
+        let bytes = [&length.to_le_bytes(), header.as_bytes(), &vec![0; n_data_bytes]].concat();
+        fs::write(&path, bytes).unwrap();
+        TensorFile::open(&path).map(|_| ()).unwrap_err().to_string()
+    };
+    assert!(with_header(u64::MAX, "{}", 0).contains("header length: expected at most 2 bytes"));
+    assert!(with_header(2, "{}", 4).contains("file length: expected 10 bytes, found 14 bytes"));
+    let header = r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}}"#;
+    assert!(with_header(header.len() as u64, header, 4).contains("header: expected a safetensors header"));
+    let header = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}"#;
+    assert!(with_header(header.len() as u64, header, 16).contains("header: expected a safetensors header"));
+    fs::write(&path, [1, 2, 3]).unwrap();
+    let error = TensorFile::open(&path).unwrap_err().to_string();
+    assert!(error.contains("header length: expected 8 bytes, found 3 bytes"), "{error}");
+}
+
+#[test]
+fn rows_are_read_without_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tensors.safetensors");
+    let tensor = Tensor::from_u32(&[4, 2], &[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
+    fs::write(&path, tensor_file_bytes(&path, [("ids", &tensor)]).unwrap()).unwrap();
+    let file = TensorFile::open(&path).unwrap();
+    let rows = file.read_rows("ids", 1, 2).unwrap();
+    assert_eq!((rows.shape(), rows.to_u32().unwrap()), ([2, 2].as_slice(), vec![2, 3, 4, 5]));
+    assert_eq!(file.read_rows("ids", 4, 0).unwrap().shape(), [0, 2]);
+    for (first_row, n_rows) in [(3, 2), (5, 0), (1, usize::MAX)] {
+        let error = file.read_rows("ids", first_row, n_rows).unwrap_err().to_string();
+        assert!(error.contains("tensor `ids`: expected rows") && error.ends_with("found 4 rows"), "{error}");
+    }
+    assert!(
+        file.read("id").unwrap_err().to_string().contains("tensor `id`: expected to be in the file, found only ids")
+    );
 }
 
 #[test]

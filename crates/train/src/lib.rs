@@ -4,6 +4,7 @@
 pub mod lock;
 pub mod metrics;
 pub mod optimizer;
+pub mod plan;
 pub mod random;
 pub mod recipe;
 pub mod run_directory;

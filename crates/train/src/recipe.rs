@@ -217,10 +217,9 @@ pub struct ScheduleSettings {
 }
 
 impl ScheduleSettings {
-    /// The schedule of a run with `steps_per_epoch` optimiser steps an epoch.
-    pub fn schedule(&self, steps_per_epoch: u64) -> Schedule {
-        let all = steps_per_epoch.saturating_mul(u64::from(self.epochs));
-        let total_steps = if self.max_steps > 0 { all.min(self.max_steps) } else { all };
+    /// The schedule of a run whose epochs have `n_planned_steps` optimiser steps together.
+    pub fn schedule(&self, n_planned_steps: u64) -> Schedule {
+        let total_steps = if self.max_steps > 0 { n_planned_steps.min(self.max_steps) } else { n_planned_steps };
         let warmup_steps = match self.warmup_steps {
             0 => (total_steps as f64 * self.warmup_fraction).ceil() as u64,
             steps => steps,
@@ -236,7 +235,7 @@ pub struct BatchSettings {
     /// Most packed rows (prompt and response tokens of all samples together) that are computed at once; a longer sample
     /// is computed alone. Memory grows with it.
     pub tokens_per_step: usize,
-    /// How many such packs make one optimiser step.
+    /// How many such packs make one optimiser step: it takes whole traces while they fit.
     pub accumulation: u32,
 }
 

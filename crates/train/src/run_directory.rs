@@ -280,7 +280,7 @@ fn has_foreign_files(path: &Path) -> Result<bool, FileError> {
     for entry in entries {
         let name = entry.map_err(FileError::io("list", path))?.file_name();
         let name = name.to_string_lossy();
-        if name != "writer.lock" && !name.ends_with(".tmp") {
+        if name != "writer.lock" && !name.ends_with(".part") {
             return Ok(true);
         }
     }

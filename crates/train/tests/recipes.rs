@@ -162,14 +162,14 @@ fn rules_name_their_keys() {
 }
 
 #[test]
-fn schedules_follow_from_the_length_of_an_epoch() {
-    let recipe = with(&["schedule.epochs=3", "schedule.warmup_fraction=0.1"]).unwrap();
+fn schedules_follow_from_the_planned_steps() {
+    let recipe = with(&["schedule.warmup_fraction=0.1"]).unwrap();
     let expected = Schedule { warmup_steps: 4, total_steps: 33, decay: Decay::Cosine };
-    assert_eq!(recipe.schedule.schedule(11), expected);
+    assert_eq!(recipe.schedule.schedule(33), expected);
     let recipe = with(&["schedule.max_steps=20", "schedule.warmup_steps=5", "schedule.decay=linear"]).unwrap();
     let expected = Schedule { warmup_steps: 5, total_steps: 20, decay: Decay::Linear };
     assert_eq!(recipe.schedule.schedule(100), expected);
-    assert_eq!(recipe.schedule.schedule(3).total_steps, 3, "an epoch of three steps ends before 20");
+    assert_eq!(recipe.schedule.schedule(3).total_steps, 3, "three steps end before 20");
     assert_eq!(recipe.schedule.schedule(3).warmup_steps, 3);
 }
 

@@ -12,6 +12,8 @@ use safetensors::{
     tensor::{Metadata, TensorInfo, TensorView},
 };
 
+use crate::atomic::atomically;
+
 /// A file that cannot be read or written, or does not hold what it should.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -61,10 +63,10 @@ impl FileError {
     }
 }
 
-/// The sibling path under which a file or folder is prepared before it is renamed to `path`.
+/// The sibling path under which a folder is prepared before it is renamed to `path`.
 pub fn temporary_sibling(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
+    path.with_file_name(format!(".{name}.new"))
 }
 
 /// The folder that `path` is in; `.` for a bare name.
@@ -94,15 +96,7 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// # Errors
 /// If the operating system refuses.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let temporary = temporary_sibling(path);
-    let written = write_synced(&temporary, bytes)
-        .and_then(|()| fs::rename(&temporary, path).map_err(FileError::io("rename to", path)));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written?;
-    sync_folder(parent_folder(path));
-    Ok(())
+    atomically(path, |file| file.write_all(bytes)).map_err(FileError::io("write", path))
 }
 
 /// Reads a whole text file.

@@ -269,7 +269,7 @@ fn refuse_foreign_files(directory: &Path) -> Result<(), FileError> {
     for entry in fs::read_dir(directory).map_err(FileError::io("list", directory))? {
         let name = entry.map_err(FileError::io("list", directory))?.file_name();
         let name = name.to_string_lossy();
-        if name != "writer.lock" && !name.ends_with(".tmp") {
+        if name != "writer.lock" && !name.ends_with(".part") {
             let expected = format!("`{HEADER}`, or an empty directory to create a trace store in");
             return Err(FileError::content(directory, "content", expected, format!("`{name}`")));
         }
