@@ -110,6 +110,7 @@
     span.setAttribute("aria-describedby", "inspector");
     span.focus({ preventScroll: true });
     span.scrollIntoView({ block: "nearest" });
+    show(span);
   };
   main.addEventListener("keydown", (event) => {
     const span = tokenOf(event.target);
