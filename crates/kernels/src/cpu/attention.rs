@@ -69,6 +69,7 @@ pub(super) fn forward(
     let n_rep = n_heads / n_kv_heads;
     let width = n_heads * head_dim;
     let kv_width = n_kv_heads * head_dim;
+    assert_eq!(n_rep * n_kv_heads, n_heads, "attention: {n_heads} heads in {n_kv_heads} groups");
     assert_eq!((query_rows.n_rows(), query_rows.width()), (queries.len(), width), "attention: shape of the queries");
     for query in queries {
         let KeyValues { keys, values, first_row } = sequences[query.sequence];
@@ -181,6 +182,7 @@ pub(super) fn backward(
     let width = n_heads * head_dim;
     let kv_width = n_kv_heads * head_dim;
     let scale = 1.0 / (head_dim as f32).sqrt();
+    assert_eq!([d_keys.width(), d_values.width()], [kv_width; 2], "attention_backward: width of keys and values");
     let mut d_queries = Rows::zeros(queries.len(), width);
     let d_queries_target = StridedMut::new(d_queries.values_mut(), width);
     let runs = runs(queries, usize::MAX);

@@ -120,6 +120,8 @@ pub(super) fn rms_norm_backward(
 ) {
     let gain = gain.values();
     let n = gain.len();
+    assert!(x.width().is_multiple_of(n), "rms_norm_backward: rows of {} with a gain of {n}", x.width());
+    assert!(d_gain.as_ref().is_none_or(|d_gain| d_gain.values().len() == n), "rms_norm_backward: gradient of the gain");
     assert_eq!((x.n_rows(), x.width()), (d_out.n_rows(), d_out.width()), "rms_norm_backward: shapes");
     assert_eq!((x.n_rows(), x.width()), (d_x.n_rows(), d_x.width()), "rms_norm_backward: shapes");
     for_rows(threads, d_x, 6, |row, d_x| {
@@ -149,6 +151,7 @@ multiversion! {
 pub(super) fn rope(threads: &Threads, x: &mut Rows, table: &RopeTable, positions: &[u32], rotation: Rotation) {
     let half = table.head_dim / 2;
     assert_eq!(x.n_rows(), positions.len(), "rope: one position a row");
+    assert!(x.width().is_multiple_of(2 * half), "rope: rows of {} with heads of {}", x.width(), 2 * half);
     let direction = if rotation == Rotation::Forward { 1.0 } else { -1.0 };
     for_rows(threads, x, 3, |row, x| {
         let at = positions[row] as usize * half;
@@ -168,6 +171,7 @@ multiversion! {
 }
 
 pub(super) fn swiglu_forward(threads: &Threads, gate: &Rows, up: &Rows) -> Rows {
+    assert_eq!((gate.n_rows(), gate.width()), (up.n_rows(), up.width()), "swiglu: shapes");
     let mut out = Rows::zeros(gate.n_rows(), gate.width());
     for_rows(threads, &mut out, 10, |row, out| swiglu_row(out, gate.row(row), up.row(row)));
     out
@@ -185,6 +189,8 @@ multiversion! {
 }
 
 pub(super) fn swiglu_backward(threads: &Threads, gate: &Rows, up: &Rows, d_out: &Rows) -> (Rows, Rows) {
+    let shape = (gate.n_rows(), gate.width());
+    assert_eq!([shape; 2], [up, d_out].map(|rows| (rows.n_rows(), rows.width())), "swiglu_backward: shapes");
     let mut d_gate = Rows::zeros(gate.n_rows(), gate.width());
     let mut d_up = Rows::zeros(gate.n_rows(), gate.width());
     let width = gate.width();
@@ -199,6 +205,7 @@ pub(super) fn swiglu_backward(threads: &Threads, gate: &Rows, up: &Rows, d_out: 
 
 /// `z = w . x r + b` per row, `r` the inverse root mean square or 1.
 pub(super) fn exit_head_forward(x: &Rows, weight: &[f32], bias: f32, rms_eps: Option<f32>) -> Vec<f32> {
+    assert_eq!(x.width(), weight.len(), "exit_head: width");
     (0..x.n_rows())
         .map(|row| {
             let x = x.row(row);
@@ -218,6 +225,7 @@ pub(super) fn exit_head_backward(
     d_bias: &mut f32,
 ) {
     assert_eq!(x.n_rows(), d_logits.len(), "exit_head_backward: one gradient a row");
+    assert_eq!([x.width(); 2], [weight.len(), d_weight.len()], "exit_head_backward: widths");
     for (row, &d) in d_logits.iter().enumerate() {
         let x = x.row(row);
         let r = rms_eps.map_or(1.0, |eps| inverse_rms(x, eps));

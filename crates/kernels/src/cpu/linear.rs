@@ -77,6 +77,7 @@ pub(super) fn forward(threads: &Threads, x: &Rows, layers: &[(&Matrix, Option<&R
 
 multiversion! {
     pub(super) fn add(out: &mut [f32], x: &[f32]) {
+        assert_eq!(out.len(), x.len(), "rows to add of another width");
         for (out, x) in out.iter_mut().zip(x) {
             *out += x;
         }

@@ -122,6 +122,7 @@ impl Backend for Cpu {
     }
 
     fn embedding_backward(&self, token_ids: &[u32], d_out: &Rows, d_table: &mut Rows) {
+        assert_eq!(token_ids.len(), d_out.n_rows(), "embedding_backward: one token a row");
         for (i, &token) in token_ids.iter().enumerate() {
             linear::add(d_table.row_mut(token as usize), d_out.row(i));
         }

@@ -31,8 +31,10 @@ impl Threads {
         self.pool.install(f)
     }
 
-    /// Calls `f` on ranges that cover `0..n`, in parallel; every range but the last is a multiple of `grain` long.
-    /// `work` is the number of multiply-adds in all: little work stays on this thread.
+    /// Calls `f` on ranges that cover `0..n`, in parallel; every range but the last is a multiple of `grain` long, and none
+    /// is a single index unless `grain` or `n` is 1: a matrix product of one row or column adds up in another order than
+    /// a wider one, and results must not depend on the number of threads. `work` is the number of multiply-adds in all:
+    /// little work stays on this thread.
     pub(crate) fn for_ranges(&self, n: usize, grain: usize, work: usize, f: impl Fn(Range<usize>) + Send + Sync) {
         const MIN_WORK: usize = 1 << 15;
         let threads = self.count();
@@ -46,8 +48,11 @@ impl Threads {
         let n_grains = n.div_ceil(grain);
         let n_tasks = n_grains.min(threads * if work > 1 << 22 { 8 } else { 1 });
         let task = n_grains.div_ceil(n_tasks) * grain;
+        let lone = usize::from(task > 1 && n % task == 1);
+        let n_tasks = n.div_ceil(task) - lone;
         self.run(|| {
-            (0..n.div_ceil(task)).into_par_iter().with_max_len(1).for_each(|i| f(i * task..((i + 1) * task).min(n)));
+            let end = |i| if i + 1 == n_tasks { n } else { (i + 1) * task };
+            (0..n_tasks).into_par_iter().with_max_len(1).for_each(|i| f(i * task..end(i)));
         });
     }
 

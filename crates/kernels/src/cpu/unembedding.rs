@@ -187,6 +187,8 @@ pub(super) fn distill_kl(
 ) -> (Vec<f32>, Option<Rows>) {
     let n = student.hidden.n_rows();
     assert_eq!(n, teacher.hidden.n_rows(), "distill_kl: rows of student and teacher");
+    assert_eq!(student.weight.rows(), teacher.weight.rows(), "distill_kl: vocabularies of student and teacher");
+    assert!(d_kl.is_none_or(|d_kl| d_kl.len() == n), "distill_kl: one gradient a row");
     let mut kls = Vec::with_capacity(n);
     let mut d_hidden = d_kl.map(|_| Rows::zeros(n, student.hidden.width()));
     for range in chunks(n, MAX_LOGIT_ROWS / 2) {
