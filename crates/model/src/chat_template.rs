@@ -14,8 +14,15 @@ use serde::{Deserialize, Serialize};
 pub use error::ChatTemplateError;
 pub use source::TemplateSource;
 
-/// Steps of the template engine after which a rendering is stopped. Published templates need a few dozen a message.
-const MAX_STEPS: u64 = 10_000_000;
+/// Steps of the template engine after which a rendering is stopped: so many, so many more a message, and one more for so
+/// many bytes of the messages. (A step is an instruction or 64 bytes made. Published templates need less than 200 a
+/// message.)
+const MAX_STEPS: u64 = 100_000;
+const MAX_STEPS_PER_MESSAGE: u64 = 1000;
+const BYTES_PER_STEP: usize = 4;
+/// Stack of a rendering, in bytes. In [`MAX_STEPS`] a template can nest as many lists, and the engine needs up to 700
+/// bytes of stack to write or drop each level. Only what is used is ever backed by memory.
+const STACK_BYTES: usize = 256 << 20;
 /// Name under which the engine knows the template.
 const NAME: &str = "chat_template";
 
@@ -63,6 +70,8 @@ pub struct SpecialTexts {
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     kind: Kind,
+    /// The time that templates see; `None` for the current one.
+    unix_seconds: Option<i64>,
 }
 
 #[derive(Clone, Debug)]
@@ -87,31 +96,26 @@ impl ChatTemplate {
     /// # Errors
     /// [`ChatTemplateError::Syntax`] if it is not Jinja that this program understands.
     pub fn new(source: TemplateSource, special: SpecialTexts) -> Result<Self, ChatTemplateError> {
-        Self::with_clock(source, special, date::now)
+        let jinja = Jinja::new(source, special)?;
+        Ok(Self { kind: Kind::Jinja(Arc::new(jinja)), unix_seconds: None })
     }
 
-    /// As [`ChatTemplate::new`], with a fixed time (seconds since 1970-01-01 UTC) for templates that write the date. With
-    /// it a template always renders the same conversation to the same text.
-    ///
-    /// # Errors
-    /// As [`ChatTemplate::new`].
-    pub fn at_time(
-        source: TemplateSource,
-        special: SpecialTexts,
-        unix_seconds: i64,
-    ) -> Result<Self, ChatTemplateError> {
-        Self::with_clock(source, special, move || unix_seconds)
+    /// The same template at a fixed time (seconds since 1970-01-01 UTC) instead of the current one: some templates write
+    /// the date, and with it always write the same conversation as the same text.
+    #[must_use]
+    pub fn at_time(self, unix_seconds: i64) -> Self {
+        Self { unix_seconds: Some(unix_seconds), ..self }
     }
 
     /// The template of a model that has none: rendering is an error.
     pub fn none() -> Self {
-        Self { kind: Kind::None }
+        Self { kind: Kind::None, unix_seconds: None }
     }
 
     /// The contents alone, a newline between one message and the next; roles are left out. For base models, by explicit
     /// choice.
     pub fn plain() -> Self {
-        Self { kind: Kind::Plain }
+        Self { kind: Kind::Plain, unix_seconds: None }
     }
 
     /// Whether [`render`](Self::render) can render anything.
@@ -142,35 +146,61 @@ impl ChatTemplate {
                 let contents: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
                 Ok(contents.join("\n"))
             }
-            Kind::Jinja(jinja) => jinja.render(messages, add_generation_prompt),
+            Kind::Jinja(jinja) => jinja.render(messages, add_generation_prompt, self.unix_seconds),
         }
-    }
-
-    fn with_clock(
-        source: TemplateSource,
-        special: SpecialTexts,
-        clock: impl Fn() -> i64 + Send + Sync + 'static,
-    ) -> Result<Self, ChatTemplateError> {
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|error| describe(&error, &source.origin, true))?);
-        environment.set_fuel(Some(MAX_STEPS));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("tojson", json::to_json);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", move |format: &str| date::format_time(format, clock()));
-        let text = source::without_generation_tags(&source.text);
-        environment
-            .template_from_named_str(NAME, &text)
-            .map(drop)
-            .map_err(|error| describe(&error, &source.origin, true))?;
-        let source = TemplateSource { text, ..source };
-        Ok(Self { kind: Kind::Jinja(Arc::new(Jinja { environment, source, special })) })
     }
 }
 
 impl Jinja {
-    fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, ChatTemplateError> {
+    fn new(source: TemplateSource, special: SpecialTexts) -> Result<Self, ChatTemplateError> {
+        let failed = |error: &Error| describe(error, &source.origin, true);
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|error| failed(&error))?);
+        environment.set_debug(false); // its errors would keep the template's variables
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("tojson", json::to_json);
+        environment.add_function("raise_exception", raise_exception);
+        let text = source::without_generation_tags(&source.text);
+        environment.template_from_named_str(NAME, &text).map(drop).map_err(|error| failed(&error))?;
+        let source = TemplateSource { text, ..source };
+        Ok(Self { environment, source, special })
+    }
+
+    /// Renders on a thread with a stack of its own, large enough for whatever a template can build in its steps.
+    fn render(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        unix_seconds: Option<i64>,
+    ) -> Result<String, ChatTemplateError> {
+        let failed = |problem: &str| ChatTemplateError::Render {
+            origin: self.source.origin.clone(),
+            line: 1,
+            problem: problem.to_owned(),
+        };
+        std::thread::scope(|scope| {
+            std::thread::Builder::new()
+                .name(NAME.to_owned())
+                .stack_size(STACK_BYTES)
+                .spawn_scoped(scope, || self.render_here(messages, add_generation_prompt, unix_seconds))
+                .map_err(|error| failed(&format!("cannot start a thread: {error}")))?
+                .join()
+                .map_err(|_| failed("the template engine failed"))?
+        })
+    }
+
+    fn render_here(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        unix_seconds: Option<i64>,
+    ) -> Result<String, ChatTemplateError> {
+        let bytes: usize = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
+        let steps = MAX_STEPS + MAX_STEPS_PER_MESSAGE * messages.len() as u64 + (bytes / BYTES_PER_STEP) as u64;
+        let mut environment = self.environment.clone();
+        environment.set_fuel(Some(steps));
+        let strftime_now = move |format: &str| date::format_time(format, unix_seconds.unwrap_or_else(date::now));
         let message =
             |Message { role, content }: &Message| context! { role => role.as_str(), content => content.as_str() };
         let messages: Vec<Value> = messages.iter().map(message).collect();
@@ -180,12 +210,16 @@ impl Jinja {
             add_generation_prompt,
             tools => (),
             documents => (),
+            strftime_now => Value::from_function(strftime_now),
             bos_token => bos.as_deref().map_or(Value::UNDEFINED, Value::from),
             eos_token => eos.as_deref().map_or(Value::UNDEFINED, Value::from),
         };
-        self.environment
-            .render_named_str(NAME, &self.source.text, variables)
-            .map_err(|error| describe(&error, &self.source.origin, false))
+        environment.render_named_str(NAME, &self.source.text, variables).map_err(|error| {
+            match describe(&error, &self.source.origin, false) {
+                ChatTemplateError::TooLong { origin, .. } => ChatTemplateError::TooLong { origin, steps },
+                error => error,
+            }
+        })
     }
 }
 

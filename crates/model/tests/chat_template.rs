@@ -89,7 +89,7 @@ fn published_templates_render_as_the_reference() {
     for row in expected.templates {
         let text = std::fs::read_to_string(golden(&format!("{}.jinja", row.template))).unwrap();
         let special = SpecialTexts { bos: row.bos, eos: row.eos };
-        let template = ChatTemplate::at_time(source(&text), special, expected.unix_seconds).unwrap();
+        let template = ChatTemplate::new(source(&text), special).unwrap().at_time(expected.unix_seconds);
         assert_eq!(row.renderings.len(), expected.conversations.len());
         for (index, (messages, renderings)) in expected.conversations.iter().zip(&row.renderings).enumerate() {
             for (prompt, rendering) in [(false, &renderings.without_prompt), (true, &renderings.with_prompt)] {
@@ -107,11 +107,19 @@ fn features_of_the_language_are_as_the_reference() {
     let special = SpecialTexts { bos: expected.bos, eos: expected.eos };
     let mut differences = Vec::new();
     for feature in &expected.rows {
-        let found = ChatTemplate::at_time(source(&feature.template), special.clone(), expected.unix_seconds)
-            .and_then(|template| template.render(&expected.conversation, true));
+        let found = ChatTemplate::new(source(&feature.template), special.clone())
+            .and_then(|template| template.at_time(expected.unix_seconds).render(&expected.conversation, true));
         compare(&feature.template, found, &feature.rendering, &mut differences);
     }
     assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n"));
+}
+
+#[test]
+fn the_date_is_todays_unless_fixed() {
+    let dated = template("{{ strftime_now('%Y') }}");
+    let year: i32 = dated.render(&[], true).unwrap().parse().unwrap();
+    assert!((2025..3000).contains(&year), "{year}");
+    assert_eq!(dated.at_time(0).render(&[], true).unwrap(), "1970");
 }
 
 #[test]
@@ -152,6 +160,14 @@ fn templates_that_do_not_end_are_stopped() {
 
     let huge = "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s }}";
     assert!(template(huge).render(&[], true).is_err());
+    // As many levels of lists as the steps allow: the engine walks them recursively.
+    let (open, close) = ("[".repeat(40), "]".repeat(40));
+    let nested =
+        format!("{{% set ns = namespace(x=[]) %}}{{% for i in range(99999) %}}{{% set ns.x = {open}ns.x{close} %}}");
+    let error = template(&format!("{nested}{{% endfor %}}")).render(&[], true).unwrap_err();
+    assert!(matches!(error, ChatTemplateError::TooLong { .. }), "{error}");
+    let shown = nested.replace("99999", "600") + "{% endfor %}{{ ns.x }}";
+    assert_eq!(template(&shown).render(&[], true).unwrap().len(), 2 * (600 * 40 + 1));
     assert!(template("{{ 'x' * 9999999999 }}").render(&[], true).is_err());
     assert!(template("{{ [[1] * 99999999] | tojson }}").render(&[], true).is_err());
 
@@ -159,6 +175,17 @@ fn templates_that_do_not_end_are_stopped() {
     assert!(ChatTemplate::new(source(&deep), SpecialTexts::default()).is_err());
     let deep = format!("{{{{ {}1{} | tojson }}}}", "[".repeat(100), "]".repeat(100));
     assert!(ChatTemplate::new(source(&deep), SpecialTexts::default()).and_then(|t| t.render(&[], true)).is_err());
+}
+
+#[test]
+fn long_conversations_fit_into_the_steps() {
+    let content = "<think>\nlong\n</think>\n".to_owned() + &"word ".repeat(1000);
+    for name in ["smollm2", "qwen2.5", "qwen3", "llama3.2", "deepseek-r1-distill"] {
+        let template = template(&std::fs::read_to_string(golden(&format!("{name}.jinja"))).unwrap());
+        let roles = ["user", "assistant"].into_iter().cycle().take(1001);
+        let messages: Vec<Message> = roles.map(|role| Message::new(role, content.as_str())).collect();
+        assert!(template.render(&messages, true).unwrap().len() > 5_000_000, "{name}");
+    }
 }
 
 #[test]

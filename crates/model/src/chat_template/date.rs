@@ -79,7 +79,7 @@ pub(super) fn format_time(format: &str, unix_seconds: i64) -> String {
 }
 
 /// Year, month (1..=12) and day (1..=31) of a day counted from 1970-01-01, in the proleptic Gregorian calendar
-/// (E. G. Richards, "Mapping Time", 1998; years begin in March, so that the leap day is their last).
+/// (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms"; years begin in March, so that the leap day is their last).
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // from 0000-03-01
     let era = days.div_euclid(146_097);
