@@ -1,1 +1,20 @@
-//! Stepwise decoding with stochastic early exits that skip computation.
+//! Stepwise decoding with stochastic early exits that skip computation. Knows the key/value arena, sampling, exits and
+//! batching; knows token ids and never text, files or tasks.
+
+mod arena;
+mod engine;
+mod exits;
+mod random;
+mod replay;
+mod request;
+mod sampling;
+mod stepper;
+mod verify;
+
+pub use engine::{Engine, Event, Flow, Limits};
+pub use exits::{ExitReading, Exits};
+pub use random::uniform;
+pub use replay::{ReplayedToken, replay};
+pub use request::{FinishReason, Request, RequestError, Token};
+pub use sampling::Sampling;
+pub use verify::{ParityReport, verify};

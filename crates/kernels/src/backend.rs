@@ -162,6 +162,10 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn gather_rows(&self, x: &Self::Rows, rows: &[u32]) -> Self::Rows;
     /// `out[rows[i]] = x[i]`.
     fn scatter_rows(&self, out: &mut Self::Rows, rows: &[u32], x: &Self::Rows);
+    /// The given runs of rows of several blocks, one after the other.
+    fn concat_rows(&self, width: usize, parts: &[(&Self::Rows, std::ops::Range<usize>)]) -> Self::Rows;
+    /// Copies the rows `from` of `x` to `out`, from row `to` on.
+    fn copy_rows(&self, out: &mut Self::Rows, to: usize, x: &Self::Rows, from: std::ops::Range<usize>);
     /// `out[rows[i]] += x[i]`; `None` stands for all rows. This is `residual_add` and the backward of a gather.
     fn scatter_add_rows(&self, out: &mut Self::Rows, rows: Option<&[u32]>, x: &Self::Rows);
 

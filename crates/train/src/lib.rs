@@ -1,6 +1,8 @@
 //! Teacher traces, targets, distillation, run directories. Knows how a model with exits is trained; knows nothing of
 //! HTTP, and never prints.
 
+pub mod distil;
+pub mod held_out;
 pub mod lock;
 pub mod metrics;
 pub mod optimizer;
@@ -11,4 +13,5 @@ pub mod run_directory;
 pub mod settings;
 pub mod student;
 pub mod targets;
+pub mod teacher;
 pub mod traces;

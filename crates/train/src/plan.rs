@@ -76,21 +76,31 @@ impl Plan {
     }
 
     fn pack(&self, epoch: u32, traces: &[(usize, usize)]) -> PlannedStep {
-        let mut micro_batches: Vec<Vec<Sample>> = Vec::new();
-        let mut n_rows = 0_usize;
-        for &(trace, len) in traces {
-            for pattern in 0..self.exit_samples {
-                let sample = Sample { trace, pattern };
-                let fits = n_rows.saturating_add(len) <= self.tokens_per_step;
-                if let Some(micro_batch) = micro_batches.last_mut().filter(|_| fits) {
-                    micro_batch.push(sample);
-                    n_rows += len;
-                } else {
-                    micro_batches.push(vec![sample]);
-                    n_rows = len;
-                }
-            }
-        }
+        let samples =
+            traces.iter().flat_map(|&(trace, len)| (0..self.exit_samples).map(move |pattern| (trace, len, pattern)));
+        let packs = pack(samples, |(_, len, _)| len, self.tokens_per_step);
+        let sample = |(trace, _, pattern)| Sample { trace, pattern };
+        let micro_batches = packs.into_iter().map(|pack| pack.into_iter().map(sample).collect()).collect();
         PlannedStep { epoch, micro_batches }
     }
+}
+
+/// Groups `items`, in order, so that the lengths of a group sum to at most `most`; a longer item stands alone.
+pub fn pack<T: Copy>(items: impl IntoIterator<Item = T>, length: impl Fn(T) -> usize, most: usize) -> Vec<Vec<T>> {
+    let mut packs: Vec<Vec<T>> = Vec::new();
+    let mut room = 0;
+    for item in items {
+        let length = length(item);
+        match packs.last_mut() {
+            Some(pack) if length <= room => {
+                pack.push(item);
+                room -= length;
+            }
+            _ => {
+                packs.push(vec![item]);
+                room = most.saturating_sub(length);
+            }
+        }
+    }
+    packs
 }

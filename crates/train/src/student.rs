@@ -133,7 +133,11 @@ pub fn student_pass<B: Backend>(
     let mut teacher_hidden = Vec::new();
     for sequence in sequences {
         let n_steps = sequence.prompt_len + sequence.depths.len() - 1;
-        batch.push(&sequence.token_ids[..n_steps], decoder.config().vocab_size, decoder.config().max_position_embeddings)?;
+        batch.push(
+            &sequence.token_ids[..n_steps],
+            decoder.config().vocab_size,
+            decoder.config().max_position_embeddings,
+        )?;
         depths.extend(std::iter::repeat_n(n_blocks, sequence.prompt_len - 1));
         emits.extend(std::iter::repeat_n(None, sequence.prompt_len - 1));
         for (t, depth) in sequence.depths.iter().enumerate() {
@@ -220,15 +224,7 @@ pub fn student_pass<B: Backend>(
         let d_response = decoder.final_norm_backward(&residual, &d_hidden, settings.trained, gradients);
         let mut d_residual = backend.zeros(batch.n_rows(), hidden_size);
         backend.scatter_rows(&mut d_residual, &response_rows, &d_response);
-        decoder.backward(
-            Some(policy),
-            forward,
-            &candidates,
-            d_residual,
-            &d_at_candidates,
-            settings.trained,
-            gradients,
-        );
+        decoder.backward(Some(policy), forward, &candidates, d_residual, &d_at_candidates, settings.trained, gradients);
     }
     Ok(sums)
 }

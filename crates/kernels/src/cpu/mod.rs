@@ -98,6 +98,21 @@ impl Backend for Cpu {
         }
     }
 
+    fn concat_rows(&self, width: usize, parts: &[(&Rows, std::ops::Range<usize>)]) -> Rows {
+        let mut values = Vec::with_capacity(parts.iter().map(|(_, range)| range.len() * width).sum());
+        for (x, range) in parts {
+            values.extend_from_slice(&x.values()[range.start * width..range.end * width]);
+        }
+        Rows::new(width, values)
+    }
+
+    fn copy_rows(&self, out: &mut Rows, to: usize, x: &Rows, from: std::ops::Range<usize>) {
+        let width = out.width();
+        assert_eq!(width, x.width(), "copy_rows: widths");
+        out.values_mut()[to * width..][..from.len() * width]
+            .copy_from_slice(&x.values()[from.start * width..from.end * width]);
+    }
+
     fn scatter_add_rows(&self, out: &mut Rows, rows: Option<&[u32]>, x: &Rows) {
         match rows {
             None => {

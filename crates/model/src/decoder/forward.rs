@@ -9,6 +9,8 @@ use super::{Decoder, PackedBatch, Policy};
 pub struct Forward<B: Backend> {
     /// Residual of every row at its own depth, `[R, H]`.
     pub residual: B::Rows,
+    /// Depth (blocks) of every row.
+    pub depths: Vec<usize>,
     /// Per candidate: the rows that reached it, ascending.
     pub reached: Vec<Vec<u32>>,
     /// Per candidate: the residual of those rows at that depth, `[reached, H]`.
@@ -19,6 +21,14 @@ pub struct Forward<B: Backend> {
 impl<B: Backend> std::fmt::Debug for Forward<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Forward").field("reached", &self.reached).finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> Forward<B> {
+    /// Keys and values of all rows at `block`, if a tape was kept and any row ran that block.
+    pub fn keys_values(&self, block: usize) -> Option<(&B::Rows, &B::Rows)> {
+        let block = self.tape.as_ref()?.blocks.get(block)?;
+        Some((&block.inputs.keys, &block.inputs.values))
     }
 }
 
@@ -38,6 +48,42 @@ impl<B: Backend> Decoder<B> {
         keep_tape: bool,
     ) -> Forward<B> {
         assert_eq!(depths.len(), batch.n_rows(), "one depth a row");
+        self.pass(policy, batch, depths.to_vec(), candidates, keep_tape, &mut |_, _, _| {})
+    }
+
+    /// Runs every row until it stops by its own exit logit: `stops(candidate index, row, exit logit)` is asked at every
+    /// candidate that a row reaches. All rows go through the blocks together: a row at some depth needs of earlier rows only
+    /// what they provide at that depth.
+    pub fn forward_free(
+        &self,
+        policy: &Policy<B>,
+        batch: &PackedBatch,
+        stops: &mut dyn FnMut(usize, usize, f32) -> bool,
+    ) -> Forward<B> {
+        let candidates = &policy.heads.candidates;
+        let depths = vec![self.n_blocks(); batch.n_rows()];
+        self.pass(Some(policy), batch, depths, candidates, false, &mut |c, reached, depths| {
+            let (rows, residual) = reached;
+            let logits = policy.exit_logits(c, residual, self.config.rms_norm_eps);
+            for (row, logit) in rows.iter().zip(logits) {
+                if stops(c, *row as usize, logit) {
+                    depths[*row as usize] = candidates[c];
+                }
+            }
+        })
+    }
+
+    /// The pass itself. `decide(candidate index, (rows that reached it, their residual), depths)` may lower depths to that
+    /// candidate's.
+    fn pass(
+        &self,
+        policy: Option<&Policy<B>>,
+        batch: &PackedBatch,
+        mut depths: Vec<usize>,
+        candidates: &[usize],
+        keep_tape: bool,
+        decide: &mut dyn FnMut(usize, (&[u32], &B::Rows), &mut [usize]),
+    ) -> Forward<B> {
         let backend = &self.backend;
         let mut x = self.embed(batch.token_ids());
         let mut at_candidates = Vec::with_capacity(candidates.len());
@@ -47,7 +93,9 @@ impl<B: Backend> Decoder<B> {
         for block in 0..=self.n_blocks() {
             if candidates.contains(&block) {
                 let rows: Vec<u32> = active.iter().copied().filter(|row| depths[*row as usize] >= block).collect();
-                at_candidates.push(backend.gather_rows(&x, &rows));
+                let residual = backend.gather_rows(&x, &rows);
+                decide(at_candidates.len(), (&rows, &residual), &mut depths);
+                at_candidates.push(residual);
                 reached.push(rows);
             }
             active.retain(|row| depths[*row as usize] > block);
@@ -85,7 +133,7 @@ impl<B: Backend> Decoder<B> {
             }
         }
         let tape = keep_tape.then(|| Tape { batch: batch.clone(), blocks });
-        Forward { residual: x, reached, at_candidates, tape }
+        Forward { residual: x, depths, reached, at_candidates, tape }
     }
 }
 

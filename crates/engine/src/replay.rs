@@ -1,0 +1,88 @@
+//! The teacher-forced reading of a recorded response: what each step's depth and token were worth.
+
+use aloud_kernels::{Backend, Readout};
+use aloud_model::decoder::{BatchError, Decoder, PackedBatch, Policy};
+
+use crate::ExitReading;
+use crate::exits::sigmoid;
+
+/// One response token under the joint action (exit depth, token) of arXiv 2603.21376.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplayedToken {
+    /// The candidates that the step reached; none for token 0.
+    pub exits: Vec<ExitReading>,
+    /// `log p(token)` at the step's depth, nats.
+    pub log_probability: f32,
+    /// `log P = sum log(1 - q) over reached candidates not taken + [exited] log q + log p(token)`, nats.
+    pub log_joint: f32,
+}
+
+/// `ln(1 + e^x)`.
+fn softplus(x: f32) -> f32 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+/// `log P` of a step from its exit readings and its token's log-probability; `-softplus` forms, exact for large logits.
+pub(crate) fn log_joint(exits: &[ExitReading], offset: f32, log_probability: f32) -> f32 {
+    let log_exit = |exit: &ExitReading| {
+        let z = exit.logit + offset;
+        if exit.exited { -softplus(-z) } else { -softplus(z) }
+    };
+    exits.iter().map(log_exit).sum::<f32>() + log_probability
+}
+
+/// Reads a response of `tokens` whose step `t` ran to depth `depths[t]` (blocks), in one teacher-forced pass.
+///
+/// # Errors
+/// If a token or a position does not exist in the model.
+///
+/// # Panics
+/// If the prompt is empty or there is not one depth a token.
+pub fn replay<B: Backend>(
+    decoder: &Decoder<B>,
+    policy: &Policy<B>,
+    prompt: &[u32],
+    tokens: &[u32],
+    depths: &[usize],
+    offset: f32,
+    temperature: f32,
+) -> Result<Vec<ReplayedToken>, BatchError> {
+    assert!(!prompt.is_empty() && tokens.len() == depths.len(), "a prompt, and one depth a token");
+    if tokens.is_empty() {
+        return Ok(Vec::new());
+    }
+    let backend = decoder.backend();
+    let mut consumed = prompt.to_vec();
+    consumed.extend_from_slice(&tokens[..tokens.len() - 1]);
+    let first = prompt.len() - 1;
+    let mut batch = PackedBatch::new();
+    batch.push(&consumed, decoder.config().vocab_size, decoder.config().max_position_embeddings)?;
+    let mut row_depths = vec![decoder.n_blocks(); first];
+    row_depths.extend_from_slice(depths);
+    let candidates = &policy.heads.candidates;
+    let forward = decoder.forward(Some(policy), &batch, &row_depths, candidates, false);
+    let mut exits: Vec<Vec<ExitReading>> = vec![Vec::new(); tokens.len()];
+    for (c, &depth) in candidates.iter().enumerate() {
+        let logits = policy.exit_logits(c, &forward.at_candidates[c], decoder.config().rms_norm_eps);
+        for (row, logit) in forward.reached[c].iter().zip(logits) {
+            if let Some(t) = (*row as usize).checked_sub(first).filter(|t| *t > 0) {
+                let hazard = sigmoid(logit + offset);
+                exits[t].push(ExitReading { depth, logit, hazard, exited: depths[t] == depth });
+            }
+        }
+    }
+    let rows: Vec<u32> = (first as u32..consumed.len() as u32).collect();
+    let hidden = decoder.final_norm(&backend.gather_rows(&forward.residual, &rows));
+    let readout = Readout { hidden: &hidden, weight: decoder.unembedding() };
+    let temperature = if temperature > 0.0 { temperature } else { 1.0 };
+    let readings = backend.token_log_probs(readout, tokens, temperature);
+    Ok(exits
+        .into_iter()
+        .zip(readings)
+        .map(|(exits, reading)| ReplayedToken {
+            log_joint: log_joint(&exits, offset, reading.log_probability),
+            log_probability: reading.log_probability,
+            exits,
+        })
+        .collect())
+}

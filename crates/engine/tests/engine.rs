@@ -1,0 +1,233 @@
+//! The engine on the committed tiny models: parity with the teacher-forced pass, batch invariance, seeds, exits.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+
+use aloud_engine::{Engine, Event, Exits, FinishReason, Flow, Limits, Request, RequestError, Sampling, Token, replay, verify};
+use aloud_kernels::Cpu;
+use aloud_model::config::ModelConfig;
+use aloud_model::decoder::{Decoder, Policy};
+use aloud_model::exit_heads::{ExitHeads, HeadInput};
+use aloud_model::source::ResolvedSource;
+use aloud_model::weights::ModelWeights;
+use proptest::prelude::*;
+
+fn load(name: &str) -> (ModelConfig, ModelWeights) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/golden").join(name);
+    let model = aloud_model::load::load(&ResolvedSource::Directory(dir)).unwrap();
+    (model.config, model.weights)
+}
+
+/// A model with heads that exit often and depend on what they read.
+fn tiny(name: &str) -> (Decoder<Cpu>, Policy<Cpu>) {
+    let (config, weights) = load(name);
+    let cpu = Cpu::new(2);
+    let candidates: Vec<usize> = (1..config.n_layers).collect();
+    let weights_of = |d: usize| (0..config.hidden_size).map(|i| ((i * 7 + d * 3) % 5) as f32 * 0.3 - 0.6).collect();
+    let heads = ExitHeads {
+        input: HeadInput::Rms,
+        weights: candidates.iter().map(|d| weights_of(*d)).collect(),
+        biases: vec![-0.8; candidates.len()],
+        candidates,
+    };
+    (Decoder::new(&cpu, &config, &weights), Policy::new(&cpu, None, heads))
+}
+
+fn request(sequence: u64, exits: Exits) -> Request {
+    Request {
+        prompt: (0..4 + sequence as u32 * 3).map(|i| (i * 13 + sequence as u32) % 53).collect(),
+        max_new_tokens: 20,
+        sampling: Sampling::default(),
+        exits,
+        stop_tokens: Vec::new(),
+        seed: 11,
+        sequence,
+        forced_tokens: None,
+    }
+}
+
+fn run(
+    decoder: &Decoder<Cpu>,
+    policy: &Policy<Cpu>,
+    requests: &[Request],
+    limits: Limits,
+) -> (Vec<Vec<Token>>, Vec<Option<FinishReason>>) {
+    let mut tokens = vec![Vec::new(); requests.len()];
+    let mut reasons = vec![None; requests.len()];
+    Engine::new(decoder, Some(policy), limits)
+        .run(requests, &mut |event| {
+            match event {
+                Event::Token { request, token } => tokens[request].push(token),
+                Event::Finished { request, reason } => reasons[request] = Some(reason),
+            }
+            Flow::Continue
+        })
+        .unwrap();
+    (tokens, reasons)
+}
+
+/// Tokens, depths, probabilities and exit logits are the same bits alone, together, and in small prompt chunks.
+#[test]
+fn results_do_not_depend_on_the_batch() {
+    for name in ["tiny_llama", "tiny_qwen2", "tiny_llama_rope3", "tiny_qwen2_tied"] {
+        let (decoder, policy) = tiny(name);
+        let requests: Vec<Request> = (0..6).map(|i| request(i, Exits::Sampled { offset: 0.3 })).collect();
+        let (together, _) = run(&decoder, &policy, &requests, Limits::default());
+        let (few, _) = run(&decoder, &policy, &requests, Limits { max_sequences: 2, max_prompt_rows: 3 });
+        assert_eq!(together, few, "{name}: batched by twos");
+        for (i, request) in requests.iter().enumerate() {
+            let (alone, reasons) = run(&decoder, &policy, std::slice::from_ref(request), Limits::default());
+            assert_eq!(alone[0], together[i], "{name}: request {i} alone");
+            assert_eq!(reasons[0], Some(FinishReason::Length));
+        }
+        // The draws differ by sequence and the exits happen: otherwise this test says nothing.
+        let depths: Vec<usize> = together.iter().flatten().map(|token| token.depth).collect();
+        assert!(depths.iter().any(|d| *d < decoder.n_blocks()) && depths.contains(&decoder.n_blocks()));
+        assert!(together.iter().all(|tokens| tokens[0].depth == decoder.n_blocks() && tokens[0].exits.is_empty()));
+        let ids = |tokens: &[Token]| tokens.iter().map(|token| token.id).collect::<Vec<_>>();
+        assert_ne!(ids(&together[0]), ids(&together[1]));
+    }
+}
+
+/// What the engine recorded is what the teacher-forced pass says of it: logits, exit logits, keys and values, log P.
+#[test]
+fn stepwise_equals_teacher_forced() {
+    for name in ["tiny_llama", "tiny_qwen2", "tiny_llama_rope3", "tiny_qwen2_tied"] {
+        let (decoder, policy) = tiny(name);
+        let requests: Vec<Request> = (0..4).map(|i| request(i, Exits::Sampled { offset: 0.0 })).collect();
+        let (generated, _) = run(&decoder, &policy, &requests, Limits::default());
+        for (request, tokens) in requests.iter().zip(&generated) {
+            let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
+            let depths: Vec<usize> = tokens.iter().map(|token| token.depth).collect();
+            let report = verify(&decoder, &policy, &request.prompt, &ids, &depths, 0.0, 1.0).unwrap();
+            let worst = report.logits.max(report.exit_logits).max(report.keys_values).max(report.log_joint);
+            assert!(worst < 1e-4, "{name}: {report:?}");
+            assert_eq!(report.n_tokens, 20);
+            for (token, replayed) in
+                tokens.iter().zip(replay(&decoder, &policy, &request.prompt, &ids, &depths, 0.0, 1.0).unwrap())
+            {
+                assert!((token.log_probability - replayed.log_probability).abs() < 1e-4);
+                assert_eq!(token.exits.len(), replayed.exits.len());
+                assert!(token.exits.iter().zip(&replayed.exits).all(|(a, b)| a.exited == b.exited));
+            }
+        }
+    }
+}
+
+/// The joint log-probabilities of a step sum to one over all depths and tokens.
+#[test]
+fn joint_probability_sums_to_one() {
+    let (decoder, policy) = tiny("tiny_llama");
+    let prompt = request(1, Exits::Off).prompt;
+    let mut total = 0.0f64;
+    for depth in 1..=decoder.n_blocks() {
+        for token in 0..decoder.config().vocab_size as u32 {
+            let replayed =
+                replay(&decoder, &policy, &prompt, &[5, token], &[decoder.n_blocks(), depth], 0.4, 1.0).unwrap();
+            total += f64::from(replayed[1].log_joint).exp();
+        }
+    }
+    assert!((total - 1.0).abs() < 1e-4, "{total}");
+}
+
+/// Fixed exits leave the later blocks without keys and values: they are never computed.
+#[test]
+fn skipped_blocks_are_not_computed() {
+    let (decoder, policy) = tiny("tiny_llama");
+    let l = decoder.n_blocks();
+    let prompt = request(2, Exits::Off).prompt;
+    let ids = [1, 2, 3, 4, 5, 6];
+    let depths = [l, 2, 2, 2, 2, 2];
+    let report = verify(&decoder, &policy, &prompt, &ids, &depths, 0.0, 1.0).unwrap();
+    assert_eq!(report.n_keys_values_skipped, (l - 2) * 5);
+    // A later token at full depth makes up for all of them, and only then.
+    let depths = [l, 2, 2, 2, 2, l];
+    let report = verify(&decoder, &policy, &prompt, &ids, &depths, 0.0, 1.0).unwrap();
+    assert_eq!(report.n_keys_values_skipped, 0);
+    assert!(report.keys_values < 1e-4 && report.logits < 1e-4, "{report:?}");
+}
+
+/// A dial: more offset, less depth; a huge one stops at the first candidate, a very negative one never.
+#[test]
+fn offset_moves_the_mean_depth() {
+    let (decoder, policy) = tiny("tiny_llama");
+    let mean = |offset: f32| {
+        let requests: Vec<Request> = (0..8).map(|i| request(i, Exits::Sampled { offset })).collect();
+        let (tokens, _) = run(&decoder, &policy, &requests, Limits::default());
+        let depths: Vec<usize> = tokens.iter().flat_map(|tokens| tokens[1..].iter().map(|t| t.depth)).collect();
+        depths.iter().sum::<usize>() as f64 / depths.len() as f64
+    };
+    assert_eq!(mean(60.0), 1.0);
+    assert_eq!(mean(-60.0), decoder.n_blocks() as f64);
+    let means = [mean(-2.0), mean(0.0), mean(2.0)];
+    assert!(means[0] > means[1] && means[1] > means[2], "{means:?}");
+}
+
+#[test]
+fn stop_tokens_and_callers_end_sequences() {
+    let (decoder, policy) = tiny("tiny_qwen2");
+    let free = run(&decoder, &policy, &[request(0, Exits::Off)], Limits::default()).0.remove(0);
+    let mut stopping = request(0, Exits::Off);
+    stopping.stop_tokens = vec![free[4].id];
+    let first = free.iter().position(|token| token.id == free[4].id).unwrap();
+    let (tokens, reasons) = run(&decoder, &policy, &[stopping], Limits::default());
+    assert_eq!(tokens[0], free[..=first]);
+    assert_eq!(reasons[0], Some(FinishReason::Stop));
+    let mut seen = 0;
+    Engine::new(&decoder, None, Limits::default())
+        .run(&[request(0, Exits::Off)], &mut |event| {
+            seen += usize::from(matches!(event, Event::Token { .. }));
+            if seen == 3 { Flow::Finish } else { Flow::Continue }
+        })
+        .unwrap();
+    assert_eq!(seen, 3);
+}
+
+#[test]
+fn bad_requests_are_refused() {
+    let (decoder, policy) = tiny("tiny_llama");
+    let context = decoder.config().max_position_embeddings;
+    let check = |change: fn(&mut Request, usize), heads: bool| {
+        let mut request = request(0, Exits::Sampled { offset: 0.0 });
+        change(&mut request, context);
+        let policy = heads.then_some(&policy);
+        Engine::new(&decoder, policy, Limits::default()).run(&[request], &mut |_| Flow::Continue)
+    };
+    assert_eq!(check(|r, _| r.prompt.clear(), true), Err(RequestError::EmptyPrompt));
+    assert!(matches!(check(|r, c| r.prompt = vec![0; c], true), Err(RequestError::PromptTooLong { .. })));
+    assert!(matches!(check(|r, _| r.prompt = vec![9999], true), Err(RequestError::UnknownToken { id: 9999, .. })));
+    assert!(matches!(check(|r, _| r.sampling.temperature = f32::NAN, true), Err(RequestError::Setting { .. })));
+    assert!(matches!(check(|r, _| r.sampling.top_p = 0.0, true), Err(RequestError::Setting { .. })));
+    assert!(matches!(check(|r, _| r.exits = Exits::Fixed(99), true), Err(RequestError::Depth { depth: 99, .. })));
+    assert!(matches!(check(|r, _| r.exits = Exits::Sampled { offset: f32::INFINITY }, true), Err(RequestError::Setting { .. })));
+    assert_eq!(check(|_, _| (), false), Err(RequestError::NoHeads));
+}
+
+/// A response that reaches the end of the context stops there.
+#[test]
+fn the_context_ends_a_response() {
+    let (decoder, policy) = tiny("tiny_llama");
+    let context = decoder.config().max_position_embeddings;
+    let mut long = request(0, Exits::Sampled { offset: 3.0 });
+    long.prompt = (0..context as u32 - 3).map(|i| i % 97).collect();
+    let (tokens, reasons) = run(&decoder, &policy, &[long], Limits::default());
+    // Positions context-4 .. context-1 emit a token each.
+    assert_eq!(tokens[0].len(), 4);
+    assert_eq!(reasons[0], Some(FinishReason::Length));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    /// Any pattern of depths replays the same both ways.
+    #[test]
+    fn any_depths_have_parity(depths in prop::collection::vec(1usize..=6, 1..12), seed in 0u32..50) {
+        let (decoder, policy) = tiny("tiny_llama");
+        let mut depths = depths;
+        depths[0] = 6;
+        let prompt: Vec<u32> = (0..=seed % 7).map(|i| (i * 5 + seed) % 131).collect();
+        let tokens: Vec<u32> = (0..depths.len() as u32).map(|i| (i * 31 + seed) % 131).collect();
+        let report = verify(&decoder, &policy, &prompt, &tokens, &depths, -0.5, 0.8).unwrap();
+        let worst = report.logits.max(report.exit_logits).max(report.keys_values).max(report.log_joint);
+        prop_assert!(worst < 1e-4, "{report:?}");
+    }
+}

@@ -1,0 +1,276 @@
+//! The teacher's side of stage 1: responses at full depth, and what it knew at each response token.
+
+use aloud_engine::{Engine, Event, Exits, FinishReason as EngineFinish, Flow, Limits, Request, RequestError, Sampling};
+use aloud_kernels::{Backend, Readout};
+use aloud_model::decoder::{BatchError, Decoder, PackedBatch};
+
+use crate::plan::pack;
+use crate::traces::{FinishReason, Trace, TraceError, TraceWriter};
+
+/// A prompt to be traced, with its response if that is given.
+#[derive(Clone, Debug)]
+pub struct TracePrompt {
+    /// Name of the trace, unique in its store.
+    pub id: String,
+    /// The prompt's text, as the model sees it.
+    pub prompt: String,
+    /// The prompt's tokens, at least one.
+    pub prompt_ids: Vec<u32>,
+    /// A given response: its text and tokens. Otherwise the teacher writes one.
+    pub response: Option<(String, Vec<u32>)>,
+}
+
+/// How the teacher writes.
+#[derive(Clone, Debug)]
+pub struct TeacherSettings {
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Most tokens of a response.
+    pub max_new_tokens: usize,
+    /// Tokens that end a response.
+    pub stop_tokens: Vec<u32>,
+    /// Seed of all draws.
+    pub seed: u64,
+    /// Responses written together.
+    pub batch: usize,
+    /// Most packed rows of one reading pass.
+    pub rows_per_pass: usize,
+}
+
+/// Why tracing stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum TeacherError {
+    /// A prompt does not fit the model.
+    #[error("prompt `{id}`: {source}")]
+    Request {
+        /// The prompt.
+        id: String,
+        /// What is wrong.
+        source: RequestError,
+    },
+    /// A given response does not fit the model.
+    #[error("response of `{id}`: {source}")]
+    Response {
+        /// The prompt.
+        id: String,
+        /// What is wrong.
+        source: BatchError,
+    },
+    /// A given response has no token.
+    #[error("response of `{id}` is empty: leave it out to have the teacher write one")]
+    EmptyResponse {
+        /// The prompt.
+        id: String,
+    },
+    /// The store refuses.
+    #[error(transparent)]
+    Store(#[from] TraceError),
+}
+
+/// Progress of [`record_traces`].
+#[derive(Clone, Copy, Debug)]
+pub struct TraceProgress {
+    /// Traces in the store.
+    pub traces: usize,
+    /// Response tokens recorded by this call.
+    pub tokens: usize,
+}
+
+/// Records a trace of every prompt that the store does not have yet. Each prompt's draws depend on the seed and its place
+/// in `prompts` alone, so an interrupted call, made again, goes on as if it had not stopped.
+///
+/// # Errors
+/// If a prompt does not fit the model or the store cannot be written; what was completed stays.
+pub fn record_traces<B: Backend>(
+    decoder: &Decoder<B>,
+    candidates: &[usize],
+    prompts: &[TracePrompt],
+    settings: &TeacherSettings,
+    writer: &mut TraceWriter,
+    decode: &(dyn Fn(&[u32]) -> String + Sync),
+    on_progress: &mut dyn FnMut(TraceProgress),
+) -> Result<(), TeacherError> {
+    let mut progress = TraceProgress { traces: writer.n_completed(), tokens: 0 };
+    on_progress(progress);
+    let missing: Vec<(usize, &TracePrompt)> =
+        prompts.iter().enumerate().filter(|(_, prompt)| !writer.contains(&prompt.id)).collect();
+    // A bad prompt at the end must not cost the hours before it.
+    for (number, prompt) in &missing {
+        check(decoder, *number, prompt, settings)?;
+    }
+    for group in missing.chunks(settings.batch.max(1)) {
+        let responses = write_responses(decoder, group, settings, decode)?;
+        let lengths: Vec<usize> =
+            group.iter().zip(&responses).map(|((_, p), r)| p.prompt_ids.len() + r.token_ids.len()).collect();
+        for members in pack(0..group.len(), |i| lengths[i], settings.rows_per_pass) {
+            let sequences: Vec<(&[u32], &[u32])> =
+                members.iter().map(|&i| (&group[i].1.prompt_ids[..], &responses[i].token_ids[..])).collect();
+            let readings = decoder
+                .backend()
+                .run(|| read_responses(decoder, candidates, &sequences))
+                .map_err(|source| TeacherError::Response { id: group[members[0]].1.id.clone(), source })?;
+            for (&i, reading) in members.iter().zip(readings) {
+                let (number, prompt) = group[i];
+                let response = &responses[i];
+                let mut token_ids = prompt.prompt_ids.clone();
+                token_ids.extend_from_slice(&response.token_ids);
+                progress.tokens += response.token_ids.len();
+                writer.append(Trace {
+                    index: number,
+                    id: prompt.id.clone(),
+                    prompt: prompt.prompt.clone(),
+                    response: response.text.clone(),
+                    token_ids,
+                    prompt_len: prompt.prompt_ids.len(),
+                    final_hidden: reading.final_hidden,
+                    lens_kl: reading.lens_kl,
+                    token_log_probabilities: reading.token_log_probabilities,
+                    finish_reason: response.finish_reason,
+                })?;
+                progress.traces += 1;
+                on_progress(progress);
+            }
+        }
+    }
+    writer.flush()?;
+    Ok(())
+}
+
+fn check<B: Backend>(
+    decoder: &Decoder<B>,
+    number: usize,
+    prompt: &TracePrompt,
+    settings: &TeacherSettings,
+) -> Result<(), TeacherError> {
+    request(number, prompt, settings)
+        .validate(decoder, false)
+        .map_err(|source| TeacherError::Request { id: prompt.id.clone(), source })?;
+    let Some((_, ids)) = &prompt.response else { return Ok(()) };
+    if ids.is_empty() {
+        return Err(TeacherError::EmptyResponse { id: prompt.id.clone() });
+    }
+    let (config, mut all) = (decoder.config(), prompt.prompt_ids.clone());
+    all.extend_from_slice(ids);
+    PackedBatch::new()
+        .push(&all, config.vocab_size, config.max_position_embeddings)
+        .map_err(|source| TeacherError::Response { id: prompt.id.clone(), source })
+}
+
+fn request(number: usize, prompt: &TracePrompt, settings: &TeacherSettings) -> Request {
+    Request {
+        prompt: prompt.prompt_ids.clone(),
+        max_new_tokens: settings.max_new_tokens,
+        sampling: settings.sampling,
+        exits: Exits::Off,
+        stop_tokens: settings.stop_tokens.clone(),
+        seed: settings.seed,
+        sequence: number as u64,
+        forced_tokens: None,
+    }
+}
+
+struct Response {
+    text: String,
+    token_ids: Vec<u32>,
+    finish_reason: FinishReason,
+}
+
+/// Given responses, and those that the teacher writes now.
+fn write_responses<B: Backend>(
+    decoder: &Decoder<B>,
+    group: &[(usize, &TracePrompt)],
+    settings: &TeacherSettings,
+    decode: &(dyn Fn(&[u32]) -> String + Sync),
+) -> Result<Vec<Response>, TeacherError> {
+    let open: Vec<usize> = (0..group.len()).filter(|i| group[*i].1.response.is_none()).collect();
+    let requests: Vec<Request> = open.iter().map(|&i| request(group[i].0, group[i].1, settings)).collect();
+    let mut written: Vec<(Vec<u32>, FinishReason)> = vec![(Vec::new(), FinishReason::Length); requests.len()];
+    let limits = Limits { max_sequences: settings.batch, ..Limits::default() };
+    Engine::new(decoder, None, limits)
+        .run(&requests, &mut |event| {
+            match event {
+                Event::Token { request, token } => written[request].0.push(token.id),
+                Event::Finished { request, reason } => {
+                    written[request].1 = match reason {
+                        EngineFinish::Stop => FinishReason::Stop,
+                        EngineFinish::Length => FinishReason::Length,
+                    };
+                }
+            }
+            Flow::Continue
+        })
+        .map_err(|source| TeacherError::Request { id: group[0].1.id.clone(), source })?;
+    let mut written = written.into_iter();
+    Ok(group
+        .iter()
+        .filter_map(|(_, prompt)| match &prompt.response {
+            Some((text, ids)) => {
+                Some(Response { text: text.clone(), token_ids: ids.clone(), finish_reason: FinishReason::Given })
+            }
+            None => written.next().map(|(token_ids, finish_reason)| Response {
+                text: decode(&token_ids),
+                token_ids,
+                finish_reason,
+            }),
+        })
+        .collect())
+}
+
+/// What the teacher knew at the response tokens of one sequence.
+#[derive(Clone, Debug)]
+pub struct TeacherReading {
+    /// Hidden state after the final norm at the steps that emit the response tokens, `[T, H]`.
+    pub final_hidden: Vec<f32>,
+    /// KL of the final distribution against the lens at each candidate, nats, `[T, candidates]`.
+    pub lens_kl: Vec<f32>,
+    /// Log-probability of each response token (temperature 1), nats.
+    pub token_log_probabilities: Vec<f32>,
+}
+
+/// One full-depth pass over prompts and responses.
+///
+/// # Errors
+/// If a token or a position does not exist in the model.
+pub fn read_responses<B: Backend>(
+    decoder: &Decoder<B>,
+    candidates: &[usize],
+    sequences: &[(&[u32], &[u32])],
+) -> Result<Vec<TeacherReading>, BatchError> {
+    let backend = decoder.backend();
+    let config = decoder.config();
+    let mut batch = PackedBatch::new();
+    let mut rows: Vec<u32> = Vec::new();
+    let mut tokens: Vec<u32> = Vec::new();
+    for (prompt, response) in sequences {
+        let first = batch.n_rows() + prompt.len() - 1;
+        let mut consumed = prompt.to_vec();
+        consumed.extend_from_slice(&response[..response.len().saturating_sub(1)]);
+        batch.push(&consumed, config.vocab_size, config.max_position_embeddings)?;
+        rows.extend((first..first + response.len()).map(|row| row as u32));
+        tokens.extend_from_slice(response);
+    }
+    let depths = vec![decoder.n_blocks(); batch.n_rows()];
+    let forward = decoder.forward(None, &batch, &depths, candidates, false);
+    let hidden = decoder.final_norm(&backend.gather_rows(&forward.residual, &rows));
+    let lenses: Vec<B::Rows> =
+        forward.at_candidates.iter().map(|x| decoder.final_norm(&backend.gather_rows(x, &rows))).collect();
+    let lenses: Vec<&B::Rows> = lenses.iter().collect();
+    let readout = || Readout { hidden: &hidden, weight: decoder.unembedding() };
+    let lens = backend.lens_kl(readout(), &lenses);
+    let log_probabilities = backend.token_log_probs(readout(), &tokens, 1.0);
+    let host = backend.download(&hidden);
+    let mut row = 0;
+    Ok(sequences
+        .iter()
+        .map(|(_, response)| {
+            let range = row..row + response.len();
+            row = range.end;
+            let width = host.width();
+            TeacherReading {
+                final_hidden: host.values()[range.start * width..range.end * width].to_vec(),
+                lens_kl: lens[range.clone()].iter().flatten().map(|reading| reading.kl).collect(),
+                token_log_probabilities: log_probabilities[range].iter().map(|r| r.log_probability).collect(),
+            }
+        })
+        .collect())
+}
