@@ -2,6 +2,7 @@
 
 mod from_gguf;
 mod from_json;
+mod to_json;
 
 use std::path::Path;
 

@@ -89,11 +89,11 @@ pub struct FetchSettings {
     pub cache: PathBuf,
     /// The cache directory of the Hugging Face hub.
     pub hub_cache: PathBuf,
-    /// Command lines of Python's package installer, tried in this order.
+    /// Command lines of Python's package installer; the first one that is installed is used.
     pub pip: Vec<Vec<String>>,
-    /// Command lines of Python interpreters that may have the `huggingface_hub` package, tried in this order.
+    /// Command lines of Python interpreters; the first one that has the `huggingface_hub` package is used.
     pub python: Vec<Vec<String>>,
-    /// Command lines of the Hugging Face client, tried after `python`.
+    /// Command lines of the Hugging Face client, used if no interpreter has the package.
     pub hub_client: Vec<Vec<String>>,
 }
 

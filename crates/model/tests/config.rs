@@ -111,6 +111,28 @@ fn a_configuration_survives_its_own_serialisation() {
 }
 
 #[test]
+fn a_written_configuration_is_read_back() {
+    let scalings = [
+        json!(null),
+        json!({"rope_type": "linear", "factor": 2.0}),
+        json!({"rope_type": "dynamic", "factor": 2.0}),
+        json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}),
+        json!({"rope_type": "yarn", "factor": 4.0, "mscale": 0.7, "mscale_all_dim": 0.3, "truncate": false}),
+    ];
+    for scaling in scalings {
+        for config in [qwen2(), qwen3(), with(llama(), "attention_bias", json!(true))] {
+            let config = parse(&with(config, "rope_scaling", scaling.clone())).unwrap();
+            assert_eq!(parse(&config.to_json().unwrap()).unwrap(), config);
+        }
+    }
+    let mut config = parse(&llama()).unwrap();
+    config.rope.scaling = RopeScaling::Divisors { divisors: vec![1.0; 8] };
+    assert_eq!(config.to_json(), None);
+    let partly_biased = ModelConfig { qkv_bias: true, ..parse(&llama()).unwrap() };
+    assert_eq!(partly_biased.to_json(), None);
+}
+
+#[test]
 fn end_tokens_of_the_generation_config_go_first() {
     let path = Path::new("m/generation_config.json");
     let mut config = parse(&qwen2()).unwrap();

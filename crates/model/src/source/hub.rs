@@ -36,16 +36,20 @@ pub(super) fn resolve(
         .map(|command| (command, vec!["download", repository, "--revision", revision, "--include", NEEDED_FILES]));
     let mut failures = Vec::new();
     for (command, arguments) in with_python.chain(with_client) {
-        match client::run(command, &arguments, &variables, progress) {
-            Ok(()) => match find(&settings.hub_cache, repository, revision) {
-                Some(directory) => return Ok(ResolvedSource::Directory(directory)),
-                None => failures.push(format!(
-                    "`{}` left no `config.json` with safetensors; for a repository of GGUF files fetch one file by hand",
-                    command.join(" ")
-                )),
-            },
-            Err(failure) => failures.push(failure),
+        if let Err(failure) = client::run(command, &arguments, &variables, progress) {
+            failures.push(failure.message);
+            if failure.absent {
+                continue;
+            }
+        } else if let Some(directory) = find(&settings.hub_cache, repository, revision) {
+            return Ok(ResolvedSource::Directory(directory));
+        } else {
+            failures.push(format!(
+                "`{}` left no `config.json` with safetensors; for a repository of GGUF files fetch one file by hand",
+                command.join(" ")
+            ));
         }
+        break;
     }
     Err(ModelError::Fetch {
         source_text: source.to_string(),

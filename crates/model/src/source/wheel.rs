@@ -125,7 +125,12 @@ fn run_pip(
     for command in &settings.pip {
         match client::run(command, &arguments, &[], progress) {
             Ok(()) => return Ok(()),
-            Err(failure) => failures.push(failure),
+            Err(failure) => {
+                failures.push(failure.message);
+                if !failure.absent {
+                    break;
+                }
+            }
         }
     }
     Err(failures.join("; "))
