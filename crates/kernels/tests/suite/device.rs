@@ -214,7 +214,7 @@ impl<B: Backend> Device<B> {
 
 /// Derivative of `f` at 0 by the five-point stencil.
 fn derivative(f: impl Fn(f64) -> f64) -> f64 {
-    const H: f64 = 1e-4;
+    const H: f64 = 1e-5;
     (8.0 * (f(H) - f(-H)) - (f(2.0 * H) - f(-2.0 * H))) / (12.0 * H)
 }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use crate::device::{DTYPES, Device, Random, dot, for_cases, narrow, values};
 use crate::reference;
 
-/// Gathering, scattering and growing move rows unchanged; adding adds, and is the backward of gathering.
+/// Gathering, scattering, joining, copying and growing move rows unchanged; adding adds, and is the backward of gathering.
 pub(crate) fn rows_move<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     for_cases(24, (1usize..=20, 0usize..=14, 1usize..=70, any::<u64>()), |(n, m, width, seed)| {
@@ -41,6 +41,18 @@ pub(crate) fn rows_move<B: Backend>(device: &Device<B>) {
             expected[row as usize * width..][..width].copy_from_slice(new);
         }
         assert_eq!(values(backend, &out), narrow(&expected));
+
+        let (first, last) = (random.below(n + 1), random.below(n + 1));
+        let range = first.min(last)..first.max(last);
+        let joined = backend.concat_rows(width, &[(&x_rows, range.clone()), (&x_rows, 0..0), (&x_rows, 0..n)]);
+        let run = &x[range.start * width..range.end * width];
+        assert_eq!(values(backend, &joined), narrow(&[run, &x].concat()));
+        let to = random.below(n - range.len() + 1);
+        let mut copied = sum;
+        let mut expected = values(backend, &copied);
+        backend.copy_rows(&mut copied, to, &x_rows, range.clone());
+        expected[to * width..][..run.len()].copy_from_slice(&narrow(run));
+        assert_eq!(values(backend, &copied), expected);
 
         let mut grown = x_rows;
         backend.grow(&mut grown, n + m);

@@ -48,6 +48,6 @@ macro_rules! suite {
 }
 
 suite! {
-    cpu_with_one_thread: Device { backend: Cpu::new(1), twin: Cpu::new(2), tolerance: 4e-6 };
-    cpu_with_two_threads: Device { backend: Cpu::new(2), twin: Cpu::new(3), tolerance: 4e-6 };
+    cpu_with_one_thread: Device { backend: Cpu::new(1), twin: Cpu::new(2), tolerance: 8e-6 };
+    cpu_with_two_threads: Device { backend: Cpu::new(2), twin: Cpu::new(3), tolerance: 8e-6 };
 }
