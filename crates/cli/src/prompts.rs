@@ -1,0 +1,200 @@
+//! From texts, data sources and prompt files to token ids.
+
+use std::path::PathBuf;
+
+use aloud_model::chat_template::Message;
+use aloud_model::text_codec::TextCodec;
+use aloud_tasks::{DataSource, GSM8K_INSTRUCTION, Item, Prompt, Split};
+use clap::{Args, ValueEnum};
+
+use crate::error::UsageError;
+
+/// Part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SplitArg {
+    /// For training and for tuning settings
+    Train,
+    /// Held out
+    Test,
+}
+
+impl From<SplitArg> for Split {
+    fn from(split: SplitArg) -> Self {
+        match split {
+            SplitArg::Train => Self::Train,
+            SplitArg::Test => Self::Test,
+        }
+    }
+}
+
+/// Where prompts come from.
+#[derive(Args, Debug)]
+pub(crate) struct PromptArgs {
+    /// A prompt; may be given several times
+    #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["data", "prompts"])]
+    prompt: Vec<String>,
+    /// A data source: word-problems[:steps=N], gsm8k:PATH, hf:openai/gsm8k, FILE.jsonl, FILE.csv
+    #[arg(long, value_name = "SOURCE", conflicts_with = "prompts")]
+    data: Option<DataSource>,
+    /// A prompt file: JSON Lines or CSV
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
+    /// Number of prompts to take from a data source or file
+    #[arg(long, value_name = "N")]
+    n: Option<usize>,
+    /// Part of the data source
+    #[arg(long, value_enum, default_value = "test")]
+    split: SplitArg,
+    /// Seed of the choice of prompts
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    data_seed: u64,
+    #[command(flatten)]
+    template: TemplateArgs,
+}
+
+/// How prompts are written for the model.
+#[derive(Args, Debug)]
+pub(crate) struct TemplateArgs {
+    /// Prompts are texts to be continued: no chat template
+    #[arg(long)]
+    raw: bool,
+    /// System message
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    system: Option<String>,
+    /// Written below each question [default: GSM8K's answer format for word-problems and gsm8k, else nothing]
+    #[arg(long, value_name = "TEXT")]
+    instruction: Option<String>,
+}
+
+/// A prompt as the model sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EncodedPrompt {
+    /// Name, unique among the prompts.
+    pub(crate) id: String,
+    /// The text, as templated.
+    pub(crate) text: String,
+    /// Its tokens.
+    pub(crate) token_ids: Vec<u32>,
+    /// The gold answer, if there is one.
+    pub(crate) answer: Option<String>,
+}
+
+impl PromptArgs {
+    /// Reads the items that the arguments name, with the instruction that belongs to them.
+    ///
+    /// # Errors
+    /// If nothing is named (a usage error), or the source cannot be read.
+    pub(crate) fn items(&self) -> anyhow::Result<Vec<Item>> {
+        let source = match (&self.data, &self.prompts) {
+            (Some(data), _) => data.clone(),
+            (None, Some(file)) => file
+                .to_string_lossy()
+                .parse()
+                .ok()
+                .filter(|source| matches!(source, DataSource::Jsonl(_) | DataSource::Csv(_)))
+                .ok_or_else(|| {
+                    UsageError::new(format!("--prompts {}: the file must end in .jsonl or .csv", file.display()))
+                })?,
+            (None, None) if self.prompt.is_empty() => {
+                return Err(UsageError::new("nothing to do: give --prompt, --data or --prompts").into());
+            }
+            (None, None) => {
+                let item = |(index, text): (usize, &String)| Item::new(format!("prompt-{index}"), text);
+                return Ok(self.prompt.iter().enumerate().map(item).collect());
+            }
+        };
+        if self.n.is_none() && matches!(source, DataSource::WordProblems { .. }) {
+            return Err(UsageError::new("word-problems has no end: say how many with --n").into());
+        }
+        Ok(source.load(self.n, self.data_seed, self.split.into())?)
+    }
+
+    /// Reads the prompts that the arguments name, as tokens.
+    ///
+    /// # Errors
+    /// As [`PromptArgs::items`]; or if the model cannot read a prompt.
+    pub(crate) fn load(&self, codec: &TextCodec) -> anyhow::Result<Vec<EncodedPrompt>> {
+        let default = match self.data {
+            Some(DataSource::WordProblems { .. } | DataSource::Gsm8k(_) | DataSource::Gsm8kCache) => {
+                Some(GSM8K_INSTRUCTION)
+            }
+            _ => None,
+        };
+        self.items()?.iter().map(|item| self.template.encode(item, default, codec)).collect()
+    }
+}
+
+impl TemplateArgs {
+    /// An item as tokens. `default_instruction` is written below its question, unless another one was given.
+    ///
+    /// # Errors
+    /// If the model has no chat template, refuses the conversation, or cannot encode the text.
+    pub(crate) fn encode(
+        &self,
+        item: &Item,
+        default_instruction: Option<&str>,
+        codec: &TextCodec,
+    ) -> anyhow::Result<EncodedPrompt> {
+        let instruction = self.instruction.as_deref().or(default_instruction).filter(|text| !text.is_empty());
+        let prompt = match item.prompt(instruction) {
+            Prompt::Chat(messages) if self.raw => {
+                let contents: Vec<String> = messages.into_iter().map(|message| message.content).collect();
+                Prompt::Raw(contents.join("\n"))
+            }
+            prompt => prompt,
+        };
+        let (text, token_ids) = match prompt {
+            Prompt::Raw(text) => {
+                let token_ids = codec.tokenizer.encode(&text, true)?;
+                (text, token_ids)
+            }
+            Prompt::Chat(messages) => {
+                let mut messages: Vec<Message> =
+                    messages.into_iter().map(|message| Message::new(message.role.as_str(), message.content)).collect();
+                if let Some(system) = &self.system
+                    && messages.first().is_none_or(|first| first.role != "system")
+                {
+                    messages.insert(0, Message::system(system));
+                }
+                encode_conversation(&messages, codec)?
+            }
+        };
+        Ok(EncodedPrompt { id: item.id.clone(), text, token_ids, answer: item.answer.clone() })
+    }
+}
+
+/// A conversation as text and tokens, ready for the model's answer.
+///
+/// # Errors
+/// If the model has no chat template, refuses the conversation, or cannot encode the text.
+pub(crate) fn encode_conversation(messages: &[Message], codec: &TextCodec) -> anyhow::Result<(String, Vec<u32>)> {
+    if !codec.chat_template.is_some() {
+        return Err(UsageError::new(
+            "this model has no chat template: give --raw to have it continue the text as it is, or choose an \
+             instruction-tuned model",
+        )
+        .into());
+    }
+    let text = codec.chat_template.render(messages, true)?;
+    let token_ids = codec.tokenizer.encode(&text, false)?;
+    Ok((text, token_ids))
+}
+
+/// The tokens that end a response: those of the configuration, those of the tokenizer, and the one that the chat template
+/// writes after an answer (such as `<|im_end|>`).
+pub(crate) fn stop_tokens(codec: &TextCodec, from_config: &[u32]) -> Vec<u32> {
+    const ANSWER: &str = "aloud-answer";
+    let mut stops = from_config.to_vec();
+    stops.extend_from_slice(codec.tokenizer.eos_token_ids());
+    let conversation = [Message::user("question"), Message::assistant(ANSWER)];
+    // A template that refuses such a conversation has nothing to say here.
+    if let Ok(text) = codec.chat_template.render(&conversation, false)
+        && let Some((_, after)) = text.rsplit_once(ANSWER)
+        && let Ok(ids) = codec.tokenizer.encode(after, false)
+    {
+        stops.extend(ids.into_iter().find(|id| codec.tokenizer.is_special(*id)));
+    }
+    stops.sort_unstable();
+    stops.dedup();
+    stops
+}
