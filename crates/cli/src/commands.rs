@@ -1,8 +1,13 @@
 //! The commands, one file each.
 
+mod chat;
+mod data;
 mod doctor;
+mod fetch;
 mod generate;
 mod lens;
+mod verify;
+mod view;
 
 use clap::Subcommand;
 
@@ -15,6 +20,16 @@ pub(crate) enum Command {
     Lens(lens::LensArgs),
     /// Generate responses, with early exits if a checkpoint is given
     Generate(generate::GenerateArgs),
+    /// Talk with the model
+    Chat(chat::ChatArgs),
+    /// Show responses or traces as one HTML page, every token coloured by its depth
+    View(view::ViewArgs),
+    /// Check that stepwise decoding and the teacher-forced pass agree
+    Verify(verify::VerifyArgs),
+    /// Get a model onto the disk
+    Fetch(fetch::FetchArgs),
+    /// Make or read problems, as JSON Lines
+    Data(data::DataArgs),
     /// Say what this machine offers
     Doctor(doctor::DoctorArgs),
 }
@@ -25,6 +40,11 @@ impl Command {
         match self {
             Self::Lens(arguments) => lens::run(&arguments, context),
             Self::Generate(arguments) => generate::run(&arguments, context),
+            Self::Chat(arguments) => chat::run(&arguments, context),
+            Self::View(arguments) => view::run(&arguments, context),
+            Self::Verify(arguments) => verify::run(&arguments, context),
+            Self::Fetch(arguments) => fetch::run(&arguments, context),
+            Self::Data(arguments) => data::run(&arguments, context),
             Self::Doctor(arguments) => doctor::run(&arguments, context),
         }
     }

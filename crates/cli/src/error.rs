@@ -11,7 +11,7 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) struct UsageError(String);
 
 impl UsageError {
-    /// A usage error; the message says what is expected.
+    /// The message says what is expected.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
@@ -44,7 +44,7 @@ fn is_closed_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// `a: b: c`. A cause that the message above already ends with is not said twice.
-fn one_line(error: &anyhow::Error) -> String {
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
         let text = cause.to_string();

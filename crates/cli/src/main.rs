@@ -5,7 +5,6 @@
 mod candidates;
 mod commands;
 mod context;
-
 mod error;
 mod full_weights;
 mod generation;

@@ -80,7 +80,7 @@ pub(crate) struct EncodedPrompt {
 }
 
 impl PromptArgs {
-    /// Reads the items that the arguments name, with the instruction that belongs to them.
+    /// Reads the items that the arguments name.
     ///
     /// # Errors
     /// If nothing is named (a usage error), or the source cannot be read.
@@ -109,18 +109,18 @@ impl PromptArgs {
         Ok(source.load(self.n, self.data_seed, self.split.into())?)
     }
 
-    /// Reads the prompts that the arguments name, as tokens.
+    /// The items as tokens.
     ///
     /// # Errors
-    /// As [`PromptArgs::items`]; or if the model cannot read a prompt.
-    pub(crate) fn load(&self, codec: &TextCodec) -> anyhow::Result<Vec<EncodedPrompt>> {
+    /// If the model cannot read one.
+    pub(crate) fn encode(&self, items: &[Item], codec: &TextCodec) -> anyhow::Result<Vec<EncodedPrompt>> {
         let default = match self.data {
             Some(DataSource::WordProblems { .. } | DataSource::Gsm8k(_) | DataSource::Gsm8kCache) => {
                 Some(GSM8K_INSTRUCTION)
             }
             _ => None,
         };
-        self.items()?.iter().map(|item| self.template.encode(item, default, codec)).collect()
+        items.iter().map(|item| self.template.encode(item, default, codec)).collect()
     }
 }
 

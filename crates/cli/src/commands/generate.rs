@@ -40,11 +40,12 @@ pub(crate) struct GenerateArgs {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> anyhow::Result<()> {
+    let items = arguments.prompts.items()?;
     let cpu = context.cpu();
     let model = arguments.model.load(&cpu, context)?;
     let codec = model.text_codec()?;
     let settings = arguments.generation.resolve(&model, &codec)?;
-    let prompts = repeated(arguments.prompts.load(&codec)?, arguments.samples);
+    let prompts = repeated(arguments.prompts.encode(&items, &codec)?, arguments.samples);
 
     let streams = prompts.len() == 1 && !arguments.json;
     let mut progress = (!streams).then(|| context.progress("generating", "responses", Some(prompts.len() as u64)));

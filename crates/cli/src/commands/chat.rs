@@ -1,0 +1,149 @@
+//! `aloud chat`: a conversation, every token coloured by its depth as it comes.
+
+use std::io::{self, BufRead, IsTerminal};
+
+use aloud_engine::Exits;
+use aloud_eval::{ColourSupport, coloured_token, legend_line};
+use aloud_model::chat_template::Message;
+use aloud_model::text_codec::TextCodec;
+use clap::Args;
+
+use crate::context::{Context, print};
+use crate::error::{UsageError, one_line};
+use crate::generation::{
+    GenerationArgs, GenerationSettings, Happening, Response, finite, generate, record, summary_line,
+};
+use crate::loaded_model::{LoadedModel, ModelArgs};
+use crate::prompts::{EncodedPrompt, encode_conversation};
+
+const HELP: &str = "/reset forgets the conversation, /exits on|off, /offset X (positive: earlier exits), /quit";
+
+/// Arguments of `aloud chat`.
+#[derive(Args, Debug)]
+#[command(after_help = HELP)]
+pub(crate) struct ChatArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// System message
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    #[command(flatten)]
+    generation: GenerationArgs,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &ChatArgs, context: &Context) -> anyhow::Result<()> {
+    let cpu = context.cpu();
+    let model = arguments.model.load(&cpu, context)?;
+    let codec = model.text_codec()?;
+    if !codec.chat_template.is_some() {
+        return Err(UsageError::new("this model has no chat template: choose an instruction-tuned model").into());
+    }
+    let settings = arguments.generation.resolve(&model, &codec)?;
+    let system = arguments.system.as_deref().map(Message::system);
+    let mut chat = Chat { model: &model, codec: &codec, context, settings, messages: Vec::new(), system, turns: 0 };
+    chat.messages.extend(chat.system.clone());
+    let is_interactive = io::stdin().is_terminal();
+    if is_interactive {
+        context.say(HELP);
+        if context.colours != ColourSupport::None {
+            context.say(&legend_line(&chat.settings.candidates, model.n_blocks(), context.colours));
+        }
+    }
+    let mut lines = io::stdin().lock().lines();
+    loop {
+        if is_interactive {
+            print("\n> ")?;
+        }
+        let Some(line) = lines.next().transpose()? else { return Ok(()) };
+        match line.trim() {
+            "" => {}
+            "/quit" => return Ok(()),
+            command if command.starts_with('/') => chat.command(command),
+            text => chat.turn(text)?,
+        }
+    }
+}
+
+/// The state of a conversation.
+struct Chat<'a> {
+    model: &'a LoadedModel,
+    codec: &'a TextCodec,
+    context: &'a Context,
+    settings: GenerationSettings,
+    messages: Vec<Message>,
+    system: Option<Message>,
+    turns: u64,
+}
+
+impl Chat<'_> {
+    /// Does what a line that begins with `/` says; what is wrong with it is said, and the conversation goes on.
+    fn command(&mut self, line: &str) {
+        let has_heads = self.model.policy.is_some();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let exits = match words.as_slice() {
+            ["/reset"] => {
+                self.messages = self.system.iter().cloned().collect();
+                return eprintln!("the conversation is forgotten");
+            }
+            ["/exits", "off"] => Exits::Off,
+            ["/exits", "on"] | ["/offset", _] if !has_heads => {
+                return eprintln!("this model has no exit heads: start with a --checkpoint");
+            }
+            ["/exits", "on"] => Exits::Sampled { offset: self.model.recommended_offset.unwrap_or(0.0) },
+            ["/offset", offset] => match finite(offset) {
+                Ok(offset) => Exits::Sampled { offset },
+                Err(expected) => return eprintln!("/offset {offset}: {expected}"),
+            },
+            _ => return eprintln!("{HELP}"),
+        };
+        self.settings.exits = exits;
+        match self.settings.exits {
+            Exits::Sampled { offset } => eprintln!("exits on, offset {offset}"),
+            _ => eprintln!("exits off"),
+        }
+    }
+
+    /// One message and its answer. A message that cannot be answered is said why, and dropped.
+    fn turn(&mut self, text: &str) -> anyhow::Result<()> {
+        self.messages.push(Message::user(text));
+        match self.answer() {
+            Ok(answer) => self.messages.push(Message::assistant(answer)),
+            Err(error) if error.is::<io::Error>() => return Err(error),
+            Err(error) => {
+                self.messages.pop();
+                eprintln!("error: {}; the message is dropped (/reset forgets the conversation)", one_line(&error));
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self) -> anyhow::Result<String> {
+        let (text, token_ids) = encode_conversation(&self.messages, self.codec)?;
+        let prompt = EncodedPrompt { id: "chat".to_owned(), text, token_ids, answer: None };
+        let mut answer = None;
+        let (n_blocks, colours) = (self.model.n_blocks(), self.context.colours);
+        let prompts = std::slice::from_ref(&prompt);
+        let timing = generate(self.model, self.codec, prompts, &self.settings, 1, &mut |happening| {
+            match happening {
+                Happening::Text(piece) => print(&coloured_token(&piece.text, piece.depth, n_blocks, colours))?,
+                Happening::Token => {}
+                Happening::Finished { response, .. } => answer = Some(response),
+            }
+            Ok(())
+        })?;
+        print("\n")?;
+        // The same question asked again is answered anew.
+        self.turns += 1;
+        self.settings.seed = self.settings.seed.wrapping_add(1);
+        let Some(response) = answer else { return Ok(String::new()) };
+        let text = response.text.clone();
+        self.say_summary(&prompt, response, &timing);
+        Ok(text)
+    }
+
+    fn say_summary(&self, prompt: &EncodedPrompt, response: Response, timing: &crate::generation::Timing) {
+        let record = record(self.model, self.codec, &self.settings, 0, prompt, response);
+        self.context.say(&summary_line(&[record], timing));
+    }
+}

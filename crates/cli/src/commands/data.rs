@@ -1,0 +1,88 @@
+//! `aloud data`: problems as JSON Lines, from the built-in generator or from GSM8K.
+
+use std::path::{Path, PathBuf};
+
+use aloud_eval::write_atomically;
+use aloud_tasks::{DataSource, Item, MAX_STEPS};
+use clap::{Args, Subcommand};
+
+use crate::context::{Context, print};
+use crate::error::UsageError;
+use crate::prompts::SplitArg;
+
+/// Arguments of `aloud data`.
+#[derive(Args, Debug)]
+pub(crate) struct DataArgs {
+    #[command(subcommand)]
+    source: Source,
+}
+
+#[derive(Debug, Subcommand)]
+enum Source {
+    /// Arithmetic word problems with worked solutions, made up from a seed
+    WordProblems {
+        /// Number of steps of each problem, 1 to 6 [default: mixed]
+        #[arg(long, value_name = "K")]
+        steps: Option<usize>,
+        /// Number of problems
+        #[arg(long, value_name = "N")]
+        n: usize,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// GSM8K from a JSON Lines file, or a folder with train.jsonl and test.jsonl
+    Gsm8k {
+        /// The file or folder
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+        /// Number of problems, chosen by the seed [default: all]
+        #[arg(long, value_name = "N")]
+        n: Option<usize>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+}
+
+#[derive(Args, Debug)]
+struct OutputArgs {
+    /// Which part of the data
+    #[arg(long, value_enum, default_value = "train")]
+    split: SplitArg,
+    /// The same seed gives the same problems
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    seed: u64,
+    /// File to write; `-` for stdout
+    #[arg(long, short, value_name = "FILE", default_value = "-")]
+    out: PathBuf,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &DataArgs, context: &Context) -> anyhow::Result<()> {
+    let (source, n, output) = match &arguments.source {
+        Source::WordProblems { steps, n, output } => {
+            if let Some(steps) = steps.filter(|steps| !(1..=MAX_STEPS).contains(steps)) {
+                return Err(UsageError::new(format!("--steps {steps}: a problem has 1 to {MAX_STEPS} steps")).into());
+            }
+            (DataSource::WordProblems { steps: *steps }, Some(*n), output)
+        }
+        Source::Gsm8k { path, n, output } => (DataSource::Gsm8k(path.clone()), *n, output),
+    };
+    let items = source.load(n, output.seed, output.split.into())?;
+    let lines = json_lines(&items)?;
+    if output.out == Path::new("-") {
+        print(&lines)?;
+    } else {
+        write_atomically(&output.out, lines.as_bytes())?;
+        context.say(&format!("{} problems in {}", items.len(), output.out.display()));
+    }
+    Ok(())
+}
+
+fn json_lines(items: &[Item]) -> serde_json::Result<String> {
+    let mut lines = String::new();
+    for item in items {
+        lines.push_str(&serde_json::to_string(item)?);
+        lines.push('\n');
+    }
+    Ok(lines)
+}

