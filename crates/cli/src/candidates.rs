@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn lists_steps_and_defaults() {
         assert_eq!(resolve(None, None, 30).unwrap(), [5, 10, 15, 20, 25]);
-        assert_eq!(resolve(None, None, 5).unwrap(), []);
+        assert!(resolve(None, None, 5).unwrap().is_empty());
         assert_eq!(resolve(None, Some(&[3]), 30).unwrap(), [3]);
         assert_eq!(resolve(Some(&parse("2, 4").unwrap()), Some(&[3]), 6).unwrap(), [2, 4]);
         assert_eq!(resolve(Some(&parse("every 2").unwrap()), None, 6).unwrap(), [2, 4]);

@@ -75,11 +75,11 @@ impl Context {
             eprintln!("{text}");
         }
     }
+}
 
-    /// Where models are kept and fetched from.
-    pub(crate) fn fetch_settings(&self) -> FetchSettings {
-        FetchSettings::from_environment(environment)
-    }
+/// Where models are kept and fetched from, as the environment says.
+pub(crate) fn fetch_settings() -> FetchSettings {
+    FetchSettings::from_environment(environment)
 }
 
 /// A variable of the environment, if it is text.

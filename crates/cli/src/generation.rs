@@ -352,24 +352,20 @@ pub(crate) const PROMPT_TOKEN_IDS: &str = "prompt_token_ids";
 /// A line about what was generated: `3 responses, 120 tokens; layer savings 12.3 %, ...`.
 pub(crate) fn summary_line(records: &[ResponseRecord], timing: &Timing) -> String {
     let plural = if records.len() == 1 { "" } else { "s" };
-    let mut line = format!("{} response{plural}, {} tokens", records.len(), timing.n_tokens);
+    let mut parts = vec![format!("{} response{plural}, {} tokens", records.len(), timing.n_tokens)];
     if let Ok(summary) = summarise(records)
         && let (Some(savings), Some(rate), Some(depth)) =
             (summary.average_layer_savings, summary.exit_rate, summary.mean_depth)
     {
         let (savings, rate, n_blocks) = (100.0 * savings, 100.0 * rate, summary.n_blocks);
-        line.push_str(&format!(
-            "; average layer savings {savings:.1} %, exit rate {rate:.1} %, mean depth {depth:.1} of {n_blocks}"
+        parts.push(format!(
+            "average layer savings {savings:.1} %, exit rate {rate:.1} %, mean depth {depth:.1} of {n_blocks}"
         ));
     }
-    line.push_str("; ");
     if let Some(rate) = timing.later_tokens_per_second() {
-        line.push_str(&format!("{rate:.1} tokens/s after the first token, "));
+        parts.push(format!("{rate:.1} tokens/s after the first token"));
     }
-    line.push_str(&format!(
-        "{:.1} tokens/s including the prompts ({} tokens)",
-        timing.tokens_per_second(),
-        timing.n_prompt_tokens
-    ));
-    line
+    let (rate, n_prompt_tokens) = (timing.tokens_per_second(), timing.n_prompt_tokens);
+    parts.push(format!("{rate:.1} tokens/s with the prompts ({n_prompt_tokens} tokens) in the time"));
+    parts.join("; ")
 }

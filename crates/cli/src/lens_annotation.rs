@@ -39,12 +39,11 @@ pub(crate) fn annotate(
             .filter(|(_, (candidate, _))| **candidate <= depth)
             .map(|(head, (candidate, lens))| {
                 let hazard = recorded.iter().find(|exit| exit.depth == *candidate).map(|exit| exit.hazard);
-                let hazard = hazard.unwrap_or_else(|| match reading.exit_logits.get(head) {
-                    Some(logit) => {
+                let hazard = hazard.unwrap_or_else(|| {
+                    if let Some(logit) = reading.exit_logits.get(head) {
                         hazards_added = Some("exit heads, offset 0".to_owned());
                         1.0 / (1.0 + (-logit).exp())
-                    }
-                    None => {
+                    } else {
                         hazards_added = Some(format!("targets, kl_factor {KL_FACTOR}"));
                         target_hazard(f64::from(lens.kl), KL_FACTOR) as f32
                     }

@@ -14,7 +14,7 @@ use aloud_train::run_directory::RunDirectory;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::context::Context;
+use crate::context::{Context, fetch_settings};
 use crate::error::UsageError;
 use crate::full_weights;
 use crate::progress::FetchProgress;
@@ -80,7 +80,7 @@ impl BaseModel {
 /// Finds a model on the disk, or fetches it with a progress bar.
 pub(crate) fn resolve(source: &ModelSource, context: &Context) -> anyhow::Result<ResolvedSource> {
     let mut progress = FetchProgress::new(context, &source.to_string());
-    Ok(source.resolve(&context.fetch_settings(), &mut |event| progress.on_event(&event))?)
+    Ok(source.resolve(&fetch_settings(), &mut |event| progress.on_event(&event))?)
 }
 
 impl ModelArgs {

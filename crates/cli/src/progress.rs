@@ -87,22 +87,20 @@ impl Progress {
 
     fn as_line(&self, elapsed: Duration) -> String {
         let done = self.bar.position();
-        let mut line = format!("{}:", self.what);
-        match self.bar.length() {
-            Some(total) => line.push_str(&format!(" {done} of {total} {}", self.unit)),
-            None if done > 0 => line.push_str(&format!(" {done} {}", self.unit)),
-            None => {}
-        }
-        line.push_str(&format!(" after {} s", elapsed.as_secs()));
-        if let Some(total) = self.bar.length().filter(|total| done > 0 && *total >= done) {
+        let (what, unit, seconds) = (&self.what, self.unit, elapsed.as_secs());
+        let count = match self.bar.length() {
+            Some(total) => format!(" {done} of {total} {unit}"),
+            None if done > 0 => format!(" {done} {unit}"),
+            None => String::new(),
+        };
+        let total = self.bar.length().filter(|total| done > 0 && *total >= done);
+        let left = total.map_or_else(String::new, |total| {
             let left = elapsed.as_secs_f64() / done as f64 * (total - done) as f64;
-            line.push_str(&format!(", about {left:.0} s left"));
-        }
-        let message = self.bar.message();
-        if !message.is_empty() {
-            line.push_str(&format!(" ({message})"));
-        }
-        line
+            format!(", about {left:.0} s left")
+        });
+        let message = Some(self.bar.message()).filter(|message| !message.is_empty());
+        let message = message.map_or_else(String::new, |message| format!(" ({message})"));
+        format!("{what}:{count} after {seconds} s{left}{message}")
     }
 }
 

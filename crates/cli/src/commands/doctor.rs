@@ -11,7 +11,7 @@ use aloud_model::source::FetchSettings;
 use clap::Args;
 use serde::Serialize;
 
-use crate::context::{Context, print};
+use crate::context::{Context, fetch_settings, print};
 
 /// Arguments of `aloud doctor`.
 #[derive(Args, Debug)]
@@ -41,7 +41,7 @@ struct Report {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &DoctorArgs, context: &Context) -> anyhow::Result<()> {
-    let settings = context.fetch_settings();
+    let settings = fetch_settings();
     let cpu = context.cpu();
     let (memory_total_bytes, memory_available_bytes) = memory();
     let report = Report {

@@ -193,7 +193,7 @@ fn position(id: u32, depth: usize, reading: &PositionReading, candidates: &[usiz
 fn table(report: &Report, tokenizer: Option<&Tokenizer>, n_blocks: usize) -> String {
     let text = |id: u32| tokenizer.map_or_else(|| id.to_string(), |tokenizer| shown(&tokenizer.token_text(id)));
     let mut columns =
-        vec![("".to_owned(), Align::Right), ("token".to_owned(), Align::Left), ("depth".to_owned(), Align::Right)];
+        vec![(String::new(), Align::Right), ("token".to_owned(), Align::Left), ("depth".to_owned(), Align::Right)];
     for candidate in &report.candidates {
         columns.extend([
             (format!("lens {candidate}"), Align::Left),
@@ -208,7 +208,7 @@ fn table(report: &Report, tokenizer: Option<&Tokenizer>, n_blocks: usize) -> Str
         let mut row = vec![index.to_string(), text(position.id), depth];
         for (lens, candidate) in report.candidates.iter().enumerate() {
             if *candidate > position.depth {
-                row.extend(["".to_owned(), "".to_owned(), "".to_owned()]);
+                row.extend(["", "", ""].map(str::to_owned));
             } else {
                 row.push(text(position.top_tokens[lens]));
                 row.push(format!("{:.2}", position.kl[lens]));

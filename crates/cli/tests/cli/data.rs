@@ -1,0 +1,50 @@
+//! `aloud data`.
+
+use crate::fixtures::{Folder, aloud, json_lines};
+
+#[test]
+fn word_problems_are_repeatable() {
+    let folder = Folder::new();
+    let out = folder.path("problems.jsonl");
+    let printed = aloud(&["data", "word-problems", "--n", "5", "--seed", "7", "--steps", "3"]).ok();
+    assert_eq!(aloud(&["data", "word-problems", "--n", "5", "--seed", "7", "--steps", "3", "--out", &out]).ok(), "");
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), printed);
+    let items = json_lines(&printed);
+    assert_eq!(items.len(), 5);
+    for item in &items {
+        let (answer, solution) = (item["answer"].as_str().unwrap(), item["solution"].as_str().unwrap());
+        assert!(solution.ends_with(&format!("#### {answer}")), "{item}");
+        assert!(item["question"].as_str().unwrap().ends_with('?') && item["id"].is_string());
+    }
+    let other = |arguments: &[&str]| aloud(&[&["data", "word-problems", "--n", "5"], arguments].concat()).ok();
+    assert_ne!(other(&["--seed", "8", "--steps", "3"]), printed);
+    assert_ne!(other(&["--seed", "7", "--steps", "3", "--split", "test"]), printed);
+    // A smaller number is the beginning of a larger one.
+    let fewer = aloud(&["data", "word-problems", "--n", "2", "--seed", "7", "--steps", "3"]).ok();
+    assert!(printed.starts_with(&fewer));
+}
+
+#[test]
+fn gsm8k_is_read_from_a_path() {
+    let folder = Folder::new();
+    let line = |question: &str, answer: &str| serde_json::json!({"question": question, "answer": answer}).to_string();
+    let content = format!("{}\n{}\n", line("a?", "1+1=<<1+1=2>>2\n#### 2"), line("b?", "#### 1,200"));
+    let file = folder.file("test.jsonl", content);
+    let items = json_lines(&aloud(&["data", "gsm8k", &file]).ok());
+    assert_eq!((items.len(), &items[0]["solution"]), (2, &"1+1=2\n#### 2".into()));
+    assert_eq!(items[1]["answer"], "1200");
+    assert_eq!(json_lines(&aloud(&["data", "gsm8k", &file, "--n", "1"]).ok()).len(), 1);
+    let folder_given = aloud(&["data", "gsm8k", &folder.path(""), "--split", "test"]).ok();
+    assert_eq!(json_lines(&folder_given), items);
+    let error = aloud(&["data", "gsm8k", &folder.path("")]).error(1);
+    assert!(error.contains("train.jsonl"), "{error}");
+}
+
+#[test]
+fn wrong_arguments() {
+    assert!(aloud(&["data", "word-problems", "--n", "1", "--steps", "7"]).error(2).contains("1 to 6 steps"));
+    assert_eq!(aloud(&["data", "word-problems"]).code, 2);
+    assert!(aloud(&["data", "gsm8k", "/nonexistent/x"]).error(1).contains("/nonexistent/x"));
+    let error = aloud(&["data", "word-problems", "--n", "1", "--out", "/nonexistent/x.jsonl"]).error(1);
+    assert!(error.contains("/nonexistent/x.jsonl"), "{error}");
+}

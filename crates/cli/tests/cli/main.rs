@@ -1,0 +1,10 @@
+//! The program as its users run it: on the committed tiny models, with a tokenizer and checkpoints made here.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod checkpoints;
+mod data;
+mod fixtures;
+mod generation;
+mod lens;
+mod program;
+mod records;
