@@ -53,7 +53,7 @@ pub(crate) struct LoadedModel {
 }
 
 /// A base model in memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct BaseModel {
     /// As the user named it.
     pub(crate) source: ModelSource,
@@ -79,8 +79,11 @@ impl BaseModel {
 
 /// Finds a model on the disk, or fetches it with a progress bar.
 pub(crate) fn resolve(source: &ModelSource, context: &Context) -> anyhow::Result<ResolvedSource> {
-    let mut progress = FetchProgress::new(context, &source.to_string());
-    Ok(source.resolve(&fetch_settings(), &mut |event| progress.on_event(&event))?)
+    // A path has nothing to show: it is there, or it is not.
+    let mut progress =
+        (!matches!(source, ModelSource::Path(_))).then(|| FetchProgress::new(context, &source.to_string()));
+    let mut on_event = |event| progress.iter_mut().for_each(|progress| progress.on_event(&event));
+    Ok(source.resolve(&fetch_settings(), &mut on_event)?)
 }
 
 impl ModelArgs {

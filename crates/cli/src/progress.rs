@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use aloud_model::source::FetchEvent;
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle as BarStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressState, ProgressStyle as BarStyle};
 
 use crate::context::Context;
 
@@ -110,13 +110,25 @@ impl Drop for Progress {
     }
 }
 
-fn bar_style(has_total: bool, unit: &str) -> BarStyle {
+fn bar_style(has_total: bool, unit: &'static str) -> BarStyle {
     let template = match (has_total, unit) {
-        (true, "bytes") => "{prefix} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}".to_owned(),
-        (true, _) => format!("{{prefix}} {{bar:24}} {{pos}}/{{len}} {unit} {{per_sec}} {{eta}} left {{wide_msg}}"),
-        (false, _) => "{spinner} {prefix} {elapsed} {wide_msg}".to_owned(),
+        (true, "bytes") => "{prefix} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} {left} {wide_msg}",
+        (true, _) => "{prefix} {bar:24} {pos}/{len} {rate} {left} {wide_msg}",
+        (false, _) => "{spinner} {prefix} {elapsed} {wide_msg}",
     };
-    BarStyle::with_template(&template).unwrap_or_else(|_| BarStyle::default_bar())
+    // What cannot be written is only missing from the bar.
+    let rate = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        let per_second = state.per_sec();
+        let digits = if per_second < 10.0 { 2 } else { 0 };
+        let _ = write!(out, "{unit}, {per_second:.digits$}/s,");
+    };
+    let left = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        if state.pos() > 0 {
+            let _ = write!(out, "{:#} left", HumanDuration(state.eta()));
+        }
+    };
+    let style = BarStyle::with_template(template).unwrap_or_else(|_| BarStyle::default_bar());
+    style.with_key("rate", rate).with_key("left", left)
 }
 
 /// Shows the steps of fetching a model.

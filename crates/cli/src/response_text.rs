@@ -104,3 +104,74 @@ impl ResponseText {
         pieces
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use std::path::Path;
+
+    use super::*;
+
+    /// Byte-level tokens `a`, `b`, `c`, `ab`, the two bytes of `é`, and a special token.
+    fn tokenizer() -> Tokenizer {
+        let json = serde_json::json!({
+            "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+            "added_tokens": [{"id": 6, "content": "<end>", "special": true, "single_word": false, "lstrip": false,
+                              "rstrip": false, "normalized": false}],
+            "pre_tokenizer": null,
+            "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+            "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                      "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "merges": [],
+                      "vocab": {"a": 0, "b": 1, "c": 2, "ab": 3, "Ã": 4, "©": 5, "<end>": 6}}
+        });
+        Tokenizer::from_json(json.to_string().as_bytes(), Path::new("tokenizer.json")).unwrap()
+    }
+
+    /// Pieces after each token and after the end, as `text@depth`, and the whole text. Token `i` has depth `i + 1`.
+    fn pieces(ids: &[u32], stops: &[&str]) -> (Vec<Vec<String>>, String) {
+        let stops: Vec<String> = stops.iter().map(|stop| (*stop).to_owned()).collect();
+        let mut text = ResponseText::new(&tokenizer(), &stops);
+        let shown = |pieces: Vec<Piece>| pieces.iter().map(|piece| format!("{}@{}", piece.text, piece.depth)).collect();
+        let mut all: Vec<Vec<String>> =
+            ids.iter().enumerate().map(|(i, id)| shown(text.push(*id, i + 1).unwrap())).collect();
+        all.push(shown(text.finish().unwrap()));
+        (all, text.into_text())
+    }
+
+    #[test]
+    fn text_comes_at_once_and_special_tokens_add_none() {
+        let (pieces, text) = pieces(&[0, 1, 3, 6], &[]);
+        assert_eq!(pieces, [vec!["a@1"], vec!["b@2"], vec!["ab@3"], vec![], vec![]]);
+        assert_eq!(text, "abab");
+    }
+
+    #[test]
+    fn characters_are_whole() {
+        let (split, text) = pieces(&[4, 5, 0], &[]);
+        assert_eq!(split, [vec![], vec!["é@2"], vec!["a@3"], vec![]]);
+        assert_eq!(text, "éa");
+        // Half a character at the end becomes a replacement character.
+        assert_eq!(pieces(&[0, 4], &[]).1, "a\u{fffd}");
+    }
+
+    #[test]
+    fn what_may_become_a_stop_text_is_held_back() {
+        // `b` may begin `bc`; it turns out not to.
+        let (held, text) = pieces(&[0, 1, 0], &["bc"]);
+        assert_eq!(held, [vec!["a@1"], vec![], vec!["b@2", "a@3"], vec![]]);
+        assert_eq!(text, "aba");
+        // It is given out at the end.
+        assert_eq!(pieces(&[0, 1], &["bc"]).0, [vec!["a@1".to_owned()], vec![], vec!["b@2".to_owned()]]);
+    }
+
+    #[test]
+    fn a_stop_text_is_cut_wherever_tokens_end() {
+        for ids in [&[2, 0, 1, 2, 0][..], &[2, 3, 2, 0]] {
+            let (cut, text) = pieces(ids, &["bc", "abc"]);
+            assert_eq!(text, "c", "{ids:?}");
+            assert_eq!(cut.concat(), ["c@1"], "{ids:?}");
+        }
+        // The earliest wins, and nothing follows it.
+        assert_eq!(pieces(&[0, 1, 2, 0, 0], &["ca", "b"]).1, "a");
+    }
+}

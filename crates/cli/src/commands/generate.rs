@@ -66,16 +66,15 @@ pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> anyhow::Result
             }
             Happening::Finished { request, response } => {
                 let record = record(&model, &codec, &settings, request, &prompts[request], response);
-                if let Some(progress) = &mut progress {
-                    progress.advance(1);
-                    if !arguments.json {
-                        progress.suspend(|| print(&response_text(&record, context)))?;
-                    }
-                }
                 records.insert(request, record);
+                let Some(progress) = &mut progress else { return Ok(()) };
+                progress.advance(1);
+                if !arguments.json {
+                    return progress.suspend(|| Ok(print(&response_text(&records[&request], context))?));
+                }
                 // Lines come in the order of the prompts, whatever finishes first.
-                while let Some(record) = records.get(&n_printed).filter(|_| arguments.json && !arguments.lens) {
-                    print_record(record)?;
+                while let Some(record) = records.get(&n_printed).filter(|_| !arguments.lens) {
+                    progress.suspend(|| print_record(record))?;
                     n_printed += 1;
                 }
             }
