@@ -4,7 +4,8 @@ use std::process::{Command, Stdio};
 
 use crate::fixtures::{Folder, aloud, golden, text};
 
-const COMMANDS: [&str; 8] = ["lens", "generate", "chat", "view", "verify", "fetch", "data", "doctor"];
+const COMMANDS: [&str; 12] =
+    ["demo", "lens", "trace", "distill", "generate", "chat", "view", "verify", "bench", "fetch", "data", "doctor"];
 
 #[test]
 fn help_lists_every_command() {
