@@ -1,11 +1,15 @@
 //! The commands, one file each.
 
+mod bench;
 mod chat;
 mod data;
+mod demo;
+mod distill;
 mod doctor;
 mod fetch;
 mod generate;
 mod lens;
+mod trace;
 mod verify;
 mod view;
 
@@ -16,8 +20,14 @@ use crate::context::Context;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run the whole way on a small real model in minutes: traces, distillation, exits, a page to look at
+    Demo(demo::DemoArgs),
     /// Show what the model would say at each depth: per position and exit candidate the top token, KL and target hazard
     Lens(lens::LensArgs),
+    /// Record a teacher's responses with its hidden states and lens KLs
+    Trace(trace::TraceArgs),
+    /// Stage 1: distil exit heads and adapters from traces
+    Distill(distill::DistillArgs),
     /// Generate responses, with early exits if a checkpoint is given
     Generate(generate::GenerateArgs),
     /// Talk with the model
@@ -26,6 +36,8 @@ pub(crate) enum Command {
     View(view::ViewArgs),
     /// Check that stepwise decoding and the teacher-forced pass agree
     Verify(verify::VerifyArgs),
+    /// Measure speed and memory of the main work
+    Bench(bench::BenchArgs),
     /// Get a model onto the disk
     Fetch(fetch::FetchArgs),
     /// Make or read problems, as JSON Lines
@@ -38,6 +50,10 @@ impl Command {
     /// Runs the command.
     pub(crate) fn run(self, context: &Context) -> anyhow::Result<()> {
         match self {
+            Self::Demo(arguments) => demo::run(&arguments, context),
+            Self::Trace(arguments) => trace::run(&arguments, context),
+            Self::Distill(arguments) => distill::run(&arguments, context),
+            Self::Bench(arguments) => bench::run(&arguments, context),
             Self::Lens(arguments) => lens::run(&arguments, context),
             Self::Generate(arguments) => generate::run(&arguments, context),
             Self::Chat(arguments) => chat::run(&arguments, context),

@@ -59,7 +59,7 @@ fn number(text: &str, accept: impl Fn(f32) -> bool, expected: &str) -> Result<f3
     text.parse().ok().filter(|value| accept(*value)).ok_or_else(|| format!("expected {expected}"))
 }
 
-fn temperature(text: &str) -> Result<f32, String> {
+pub(crate) fn temperature(text: &str) -> Result<f32, String> {
     number(text, |value| value >= 0.0 && value.is_finite(), "0 or more")
 }
 

@@ -1,6 +1,6 @@
 //! From texts, data sources and prompt files to token ids.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aloud_model::chat_template::Message;
 use aloud_model::text_codec::TextCodec;
@@ -28,7 +28,7 @@ impl From<SplitArg> for Split {
 }
 
 /// Where prompts come from.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct PromptArgs {
     /// A prompt; may be given several times
     #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["data", "prompts"])]
@@ -53,7 +53,7 @@ pub(crate) struct PromptArgs {
 }
 
 /// How prompts are written for the model.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct TemplateArgs {
     /// Prompts are texts to be continued: no chat template
     #[arg(long)]
@@ -80,6 +80,23 @@ pub(crate) struct EncodedPrompt {
 }
 
 impl PromptArgs {
+    /// The same arguments with their prompts from `file`.
+    pub(crate) fn with_file(&self, file: &Path) -> Self {
+        Self { prompts: Some(file.to_owned()), data: None, prompt: Vec::new(), ..self.clone() }
+    }
+
+    /// Where the prompts come from and how they are written, in words: what must stay the same for a recording to go on.
+    pub(crate) fn description(&self) -> String {
+        let Self { data, prompts, split, data_seed, template, .. } = self;
+        let source = match (data, prompts) {
+            (Some(data), _) => format!("{data}, {split:?}, seed {data_seed}"),
+            (None, Some(file)) => file.display().to_string(),
+            (None, None) => "command line".to_owned(),
+        };
+        let TemplateArgs { raw, system, instruction } = template;
+        format!("{source}; raw {raw}; system {system:?}; instruction {instruction:?}")
+    }
+
     /// Reads the items that the arguments name.
     ///
     /// # Errors

@@ -97,7 +97,8 @@ impl Workload {
         let candidates: Vec<usize> = (5..config.n_layers).step_by(5).collect();
         let tokens: Vec<u32> = (0..1024u64).map(|i| (i * 7919 % config.vocab_size as u64) as u32).collect();
         let decoder = Decoder::new(cpu, config, &model.weights);
-        let policy = Policy::new(cpu, lora(model)?.as_ref().filter(|_| row.trains()), heads(&candidates, config.hidden_size));
+        let policy =
+            Policy::new(cpu, lora(model)?.as_ref().filter(|_| row.trains()), heads(&candidates, config.hidden_size));
         let mut workload = Self {
             row,
             decoder,

@@ -125,6 +125,15 @@ pub struct TokenReading {
     pub top_token: u32,
 }
 
+/// What [`Backend::lens_kl`] says of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LensRow {
+    /// The final distribution and the row's token.
+    pub token: TokenReading,
+    /// One reading a lens.
+    pub lenses: Vec<LensReading>,
+}
+
 /// Most rows of logits that exist at a time in any loss or sampler.
 pub const MAX_LOGIT_ROWS: usize = 64;
 
@@ -283,7 +292,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
         d_log_probability: &[f32],
         d_weight: Option<&mut Self::Rows>,
     ) -> Self::Rows;
-    /// For every row and lens: KL of the row's final distribution against the lens, and the lens's top token.
-    /// `lenses[c]` has the rows of `readout.hidden`. Result `[row][lens]`.
-    fn lens_kl(&self, readout: Readout<'_, Self::Rows, Self::Matrix>, lenses: &[&Self::Rows]) -> Vec<Vec<LensReading>>;
+    /// For every row: what its final distribution says of `tokens[row]` (temperature 1), and for every lens the KL of the
+    /// final distribution against the lens, and the lens's top token. `lenses[c]` has the rows of `readout.hidden`.
+    fn lens_kl(
+        &self,
+        readout: Readout<'_, Self::Rows, Self::Matrix>,
+        lenses: &[&Self::Rows],
+        tokens: &[u32],
+    ) -> Vec<LensRow>;
 }

@@ -8,7 +8,7 @@ mod matrix;
 mod rows;
 
 pub use backend::{
-    Backend, Heads, KeyValues, KlDirection, LensReading, MAX_LOGIT_ROWS, Query, Readout, RopeTable, Rotation,
+    Backend, Heads, KeyValues, KlDirection, LensReading, LensRow, MAX_LOGIT_ROWS, Query, Readout, RopeTable, Rotation,
     TokenReading,
 };
 pub use cpu::{Cpu, SimdLevel};

@@ -2,7 +2,7 @@
 //!
 //! Fields of a line (or columns of the header): one of `prompt`, `question` (a user message) or, in JSON Lines, `messages`
 //! (a conversation, as chat templates take it). Optional: `id`, `system`, `raw` (true: the prompt is taken as it is, without
-//! chat template), `response` (a reference response), `answer` (the gold answer, or a worked solution whose last line is
+//! chat template), `response` or `solution` (a reference response), `answer` (the gold answer, or a worked solution whose last line is
 //! `#### ` and the gold answer). Other fields are ignored. A byte order mark, CRLF and blank lines are fine.
 
 use std::collections::HashMap;
@@ -190,7 +190,7 @@ fn item_of(fields: &Map<String, Value>, line: u64) -> Result<Item, String> {
     if raw && !context.is_empty() {
         return Err("`raw` text has no chat template: it cannot have `system` or earlier `messages`".to_owned());
     }
-    let mut solution = text_of(fields, "response")?;
+    let mut solution = text_of(fields, "response")?.or(text_of(fields, "solution")?);
     let answer = match fields.get("answer") {
         Some(Value::Number(number)) => Some(number.to_string()),
         _ => text_of(fields, "answer")?,

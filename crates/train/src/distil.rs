@@ -11,7 +11,7 @@ use aloud_model::load::PretrainedModel;
 use aloud_model::lora::{Lora, LoraPair};
 use aloud_model::weights::Parameter;
 
-use crate::held_out::{HeldOutReport, evaluate};
+use crate::held_out::{HeldOutReport, evaluate, prescribed_token_kl};
 use crate::metrics::{StepMetrics, peak_memory_bytes};
 use crate::optimizer::{AdamW, OptimizerError, Schedule, clip_gradients};
 use crate::plan::{Plan, PlannedStep, Sample};
@@ -286,6 +286,28 @@ impl<B: Backend> Distillation<B> {
             )
         });
         report.map_err(|source| DistilError::Batch { id: "held out".into(), source })
+    }
+
+    /// Token KL on the held-out traces, at the same prescribed depths, of the model without adapters: where training began.
+    /// `None` if there are no held-out traces or all weights are trained. Nats per token, exited and at full depth.
+    ///
+    /// # Errors
+    /// If a trace does not fit the model.
+    #[expect(clippy::type_complexity, reason = "two optional means, or nothing")]
+    pub fn token_kl_before(&self) -> Result<Option<(Option<f64>, Option<f64>)>, DistilError> {
+        if self.held_out.is_empty() || self.recipe.trained == TrainedWeights::Full {
+            return Ok(None);
+        }
+        let backend = self.decoder.backend();
+        let bare = Policy::new(backend, None, self.policy.heads.clone());
+        let (settings, rows, seed) = (self.loss_settings(), self.recipe.batch.tokens_per_step, self.recipe.seed);
+        let (unembedding, targets) = (&self.teacher_unembedding, &self.targets);
+        backend
+            .run(|| {
+                prescribed_token_kl(&self.decoder, &bare, unembedding, &self.held_out, targets, &settings, rows, seed)
+            })
+            .map(Some)
+            .map_err(|source| DistilError::Batch { id: "held out".into(), source })
     }
 
     fn loss_settings(&self) -> LossSettings {

@@ -153,6 +153,29 @@ pub fn evaluate<B: Backend>(
     })
 }
 
+/// Token KL of a student at depths drawn from the targets: nats per token where the depth is a candidate, and at full depth.
+///
+/// # Errors
+/// If a trace does not fit the model.
+pub fn prescribed_token_kl<B: Backend>(
+    decoder: &Decoder<B>,
+    policy: &Policy<B>,
+    teacher_unembedding: &B::Matrix,
+    traces: &[Trace],
+    targets: &Targets,
+    settings: &LossSettings,
+    rows_per_pack: usize,
+    seed: u64,
+) -> Result<(Option<f64>, Option<f64>), BatchError> {
+    let mut sums = LossSums::default();
+    for members in pack(0..traces.len(), |i| traces[i].token_ids.len(), rows_per_pack) {
+        let group: Vec<&Trace> = members.iter().map(|&i| &traces[i]).collect();
+        sums.add(&prescribed(decoder, policy, teacher_unembedding, &group, targets, settings, seed)?);
+    }
+    let share = |sum: f64, n: usize| (n > 0).then(|| sum / n as f64);
+    Ok((share(sums.exited_kl, sums.n_exited), share(sums.full_kl, sums.n_full)))
+}
+
 /// One teacher-forced pass at depths drawn from the targets: the same draws for every student.
 fn prescribed<B: Backend>(
     decoder: &Decoder<B>,

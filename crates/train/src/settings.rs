@@ -99,6 +99,19 @@ pub fn resolve<T: Settings>(file: Option<&Path>, overrides: &[String]) -> Result
     builder.finish()
 }
 
+/// As [`resolve`], from a text instead of a file; `name` is what errors call it.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_text<T: Settings>(name: &str, text: &str, overrides: &[String]) -> Result<T, SettingsError> {
+    let mut builder = Builder::<T>::new()?;
+    builder.merge_text(name, text)?;
+    for text in overrides {
+        builder.merge_override(text)?;
+    }
+    builder.finish()
+}
+
 /// All valid keys of settings, dotted and sorted.
 ///
 /// # Errors

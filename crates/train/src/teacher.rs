@@ -255,9 +255,7 @@ pub fn read_responses<B: Backend>(
     let lenses: Vec<B::Rows> =
         forward.at_candidates.iter().map(|x| decoder.final_norm(&backend.gather_rows(x, &rows))).collect();
     let lenses: Vec<&B::Rows> = lenses.iter().collect();
-    let readout = || Readout { hidden: &hidden, weight: decoder.unembedding() };
-    let lens = backend.lens_kl(readout(), &lenses);
-    let log_probabilities = backend.token_log_probs(readout(), &tokens, 1.0);
+    let lens = backend.lens_kl(Readout { hidden: &hidden, weight: decoder.unembedding() }, &lenses, &tokens);
     let host = backend.download(&hidden);
     let mut row = 0;
     Ok(sequences
@@ -268,8 +266,8 @@ pub fn read_responses<B: Backend>(
             let width = host.width();
             TeacherReading {
                 final_hidden: host.values()[range.start * width..range.end * width].to_vec(),
-                lens_kl: lens[range.clone()].iter().flatten().map(|reading| reading.kl).collect(),
-                token_log_probabilities: log_probabilities[range].iter().map(|r| r.log_probability).collect(),
+                lens_kl: lens[range.clone()].iter().flat_map(|row| &row.lenses).map(|lens| lens.kl).collect(),
+                token_log_probabilities: lens[range].iter().map(|row| row.token.log_probability).collect(),
             }
         })
         .collect())

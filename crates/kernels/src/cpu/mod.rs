@@ -12,8 +12,7 @@ pub use simd::SimdLevel;
 use threads::Threads;
 
 use crate::{
-    Backend, Heads, KeyValues, KlDirection, LensReading, Matrix, Query, Readout, RopeTable, Rotation, Rows,
-    TokenReading,
+    Backend, Heads, KeyValues, KlDirection, LensRow, Matrix, Query, Readout, RopeTable, Rotation, Rows, TokenReading,
 };
 
 /// Ops on this machine's processor, over a thread pool of its own.
@@ -101,6 +100,7 @@ impl Backend for Cpu {
     fn concat_rows(&self, width: usize, parts: &[(&Rows, std::ops::Range<usize>)]) -> Rows {
         let mut values = Vec::with_capacity(parts.iter().map(|(_, range)| range.len() * width).sum());
         for (x, range) in parts {
+            assert_eq!(x.width(), width, "concat_rows: widths");
             values.extend_from_slice(&x.values()[range.start * width..range.end * width]);
         }
         Rows::new(width, values)
@@ -275,7 +275,7 @@ impl Backend for Cpu {
         unembedding::token_log_probs_backward(&self.threads, &readout, tokens, temperature, d_log_probability, d_weight)
     }
 
-    fn lens_kl(&self, readout: Readout<'_, Rows, Matrix>, lenses: &[&Rows]) -> Vec<Vec<LensReading>> {
-        unembedding::lens_kl(&self.threads, &readout, lenses)
+    fn lens_kl(&self, readout: Readout<'_, Rows, Matrix>, lenses: &[&Rows], tokens: &[u32]) -> Vec<LensRow> {
+        unembedding::lens_kl(&self.threads, &readout, lenses, tokens)
     }
 }

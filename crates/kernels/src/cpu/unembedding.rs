@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::linear;
 use super::simd::{exp, multiversion};
 use super::threads::Threads;
-use crate::{KlDirection, LensReading, MAX_LOGIT_ROWS, Matrix, Readout, Rows, TokenReading};
+use crate::{KlDirection, LensReading, LensRow, MAX_LOGIT_ROWS, Matrix, Readout, Rows, TokenReading};
 
 /// The rows `range` of `x`.
 fn slice(x: &Rows, range: Range<usize>) -> Rows {
@@ -132,20 +132,32 @@ pub(super) fn argmax(x: &[f32]) -> u32 {
     best.0 as u32
 }
 
+/// Calls `f` for every index below `n`, in parallel, and returns the results in order. `cost` is the number of values that
+/// one call reads.
+fn map_indices<T: Send + Sync>(
+    threads: &Threads,
+    n: usize,
+    cost: usize,
+    f: impl Fn(usize) -> T + Send + Sync,
+) -> Vec<T> {
+    let results: Vec<std::sync::OnceLock<T>> = (0..n).map(|_| std::sync::OnceLock::new()).collect();
+    threads.for_each(n, n * cost * 10, |i| {
+        // Every index is visited once, so the cell is empty.
+        let _ = results[i].set(f(i));
+    });
+    results.into_iter().filter_map(std::sync::OnceLock::into_inner).collect()
+}
+
 /// Calls `f(row, row_of_logits) -> T` for every row, in parallel, and returns the results in order.
 fn map_rows<T: Send + Sync>(
     threads: &Threads,
     logits: &mut Rows,
     f: impl Fn(usize, &mut [f32]) -> T + Send + Sync,
 ) -> Vec<T> {
-    let results: Vec<std::sync::OnceLock<T>> = (0..logits.n_rows()).map(|_| std::sync::OnceLock::new()).collect();
     let (n, width) = (logits.n_rows(), logits.width());
     let target = super::simd::StridedMut::new(logits.values_mut(), width);
-    threads.for_each(n, n * width * 10, |row| {
-        // SAFETY: every row is given to one thread once.
-        let _ = results[row].set(f(row, unsafe { target.row(row, 0, width) }));
-    });
-    results.into_iter().filter_map(std::sync::OnceLock::into_inner).collect()
+    // SAFETY: every row is given to one thread once.
+    map_indices(threads, n, width, |row| f(row, unsafe { target.row(row, 0, width) }))
 }
 
 fn chunks(n_rows: usize, chunk: usize) -> impl Iterator<Item = Range<usize>> {
@@ -270,13 +282,16 @@ pub(super) fn lens_kl(
     threads: &Threads,
     readout: &Readout<'_, Rows, Matrix>,
     lenses: &[&Rows],
-) -> Vec<Vec<LensReading>> {
+    tokens: &[u32],
+) -> Vec<LensRow> {
     let n = readout.hidden.n_rows();
     let views = lenses.len() + 1;
     assert!(views <= MAX_LOGIT_ROWS, "lens_kl: {views} views of a row exceed {MAX_LOGIT_ROWS} rows of logits");
-    assert!(lenses.iter().all(|lens| lens.n_rows() == n), "lens_kl: rows of lenses");
+    let shape = (n, readout.hidden.width());
+    assert!(lenses.iter().all(|lens| (lens.n_rows(), lens.width()) == shape), "lens_kl: shapes of lenses");
+    assert_eq!(n, tokens.len(), "lens_kl: one token a row");
     let width = readout.hidden.width();
-    let mut readings = Vec::with_capacity(n);
+    let mut rows = Vec::with_capacity(n);
     for range in chunks(n, MAX_LOGIT_ROWS / views) {
         // All views of a row stand together, so that one pass over the unembedding serves them.
         let mut hidden = Vec::with_capacity(range.len() * views * width);
@@ -288,19 +303,25 @@ pub(super) fn lens_kl(
         }
         let mut all = linear::forward(threads, &Rows::new(width, hidden), &[(readout.weight, None)]).swap_remove(0);
         let sums = map_rows(threads, &mut all, |_, x| (log_sum_exp(x), argmax(x)));
-        let all = &all;
-        let mut pairs = Rows::zeros(range.len() * lenses.len(), 1);
-        let kls = map_rows(threads, &mut pairs, |pair, _| {
-            let last = pair / lenses.len().max(1) * views;
-            let lens = last + 1 + pair % lenses.len().max(1);
-            let value = kl(all.row(last), sums[last].0, all.row(lens), sums[lens].0);
-            LensReading { kl: value.max(0.0), top_token: sums[lens].1 }
+        let (all, tokens) = (&all, &tokens[range.clone()]);
+        let kls = map_indices(threads, range.len() * views, all.width(), |view| {
+            let last = view - view % views;
+            if view == last {
+                entropy(all.row(last), sums[last].0)
+            } else {
+                kl(all.row(last), sums[last].0, all.row(view), sums[view].0).max(0.0)
+            }
         });
-        readings.extend(if lenses.is_empty() {
-            vec![Vec::new(); range.len()]
-        } else {
-            kls.chunks(lenses.len()).map(<[LensReading]>::to_vec).collect()
-        });
+        for (i, token) in tokens.iter().enumerate() {
+            let last = i * views;
+            let (lse, top_token) = sums[last];
+            let log_probability = all.row(last)[*token as usize] - lse;
+            let lens = |view: usize| LensReading { kl: kls[view], top_token: sums[view].1 };
+            rows.push(LensRow {
+                token: TokenReading { log_probability, entropy: kls[last], top_token },
+                lenses: (last + 1..last + views).map(lens).collect(),
+            });
+        }
     }
-    readings
+    rows
 }

@@ -32,6 +32,10 @@ pub(crate) fn wrong_shapes_are_refused<B: Backend>(device: &Device<B>) {
         "a gathered row beyond the end" => b.gather_rows(&zeros(2, 3), &[2]);
         "more indices than rows to scatter" => b.scatter_rows(&mut zeros(2, 3), &[0, 1], &zeros(1, 3));
         "wider rows to scatter" => b.scatter_rows(&mut zeros(2, 3), &[0], &zeros(1, 4));
+        "rows of another width to join" => b.concat_rows(4, &[(&zeros(2, 4), 0..2), (&zeros(4, 2), 0..2)]);
+        "rows beyond the end to join" => b.concat_rows(3, &[(&zeros(2, 3), 1..3)]);
+        "rows of another width to copy" => b.copy_rows(&mut zeros(2, 3), 0, &zeros(2, 4), 0..1);
+        "rows to copy beyond the end" => b.copy_rows(&mut zeros(2, 3), 1, &zeros(2, 3), 0..2);
         "wider rows to add" => b.scatter_add_rows(&mut zeros(2, 3), None, &zeros(2, 4));
         "narrower rows to add at indices" => b.scatter_add_rows(&mut zeros(2, 3), Some(&[0]), &zeros(1, 2));
         "more rows to add" => b.scatter_add_rows(&mut zeros(2, 3), None, &zeros(3, 3));
@@ -92,9 +96,10 @@ pub(crate) fn wrong_shapes_are_refused<B: Backend>(device: &Device<B>) {
         };
         "a token beyond the vocabulary" => b.token_log_probs(readout(&hidden), &[0, 4], 1.0);
         "fewer tokens than rows" => b.token_log_probs(readout(&hidden), &[0], 1.0);
-        "a lens of other rows" => b.lens_kl(readout(&hidden), &[&zeros(3, 6)]);
-        "a lens of another width" => b.lens_kl(readout(&hidden), &[&wide]);
-        "more lenses than logits fit" => b.lens_kl(readout(&hidden), &[&hidden; 64]);
+        "a lens of other rows" => b.lens_kl(readout(&hidden), &[&zeros(3, 6)], &[0; 2]);
+        "a lens of another width" => b.lens_kl(readout(&hidden), &[&wide], &[0; 2]);
+        "more lenses than logits fit" => b.lens_kl(readout(&hidden), &[&hidden; 64], &[0; 2]);
+        "fewer tokens than rows of a lens" => b.lens_kl(readout(&hidden), &[&hidden], &[0]);
     };
     assert!(accepted.is_empty(), "accepted: {accepted:?}");
 }

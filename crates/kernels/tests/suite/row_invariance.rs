@@ -282,11 +282,13 @@ pub(crate) fn unembedding_rows<B: Backend>(device: &Device<B>) {
         let (hidden, lens) = (x.rows(backend, selected), lens.rows(backend, selected));
         let tokens: Vec<u32> = selected.iter().map(|&row| tokens[row]).collect();
         let readout = || Readout { hidden: &hidden, weight: &matrix };
-        let tokens = backend.token_log_probs(readout(), &tokens, 0.7);
-        let lenses = backend.lens_kl(readout(), &[&lens, &hidden]);
-        let readings = tokens.iter().zip(&lenses).map(|(token, lenses)| {
-            let mut bits = vec![token.log_probability.to_bits(), token.entropy.to_bits(), token.top_token];
-            bits.extend(lenses.iter().flat_map(|lens| [lens.kl.to_bits(), lens.top_token]));
+        let readings = backend.token_log_probs(readout(), &tokens, 0.7);
+        let lens_rows = backend.lens_kl(readout(), &[&lens, &hidden], &tokens);
+        let readings = readings.iter().zip(&lens_rows).map(|(reading, row)| {
+            let of_tokens = [reading, &row.token].into_iter();
+            let mut bits: Vec<u32> =
+                of_tokens.flat_map(|t| [t.log_probability.to_bits(), t.entropy.to_bits(), t.top_token]).collect();
+            bits.extend(row.lenses.iter().flat_map(|lens| [lens.kl.to_bits(), lens.top_token]));
             bits
         });
         readings.collect()

@@ -21,7 +21,7 @@ struct Model<B: Backend> {
 impl<B: Backend> Model<B> {
     fn new(device: &Device<B>, dtype: DType, n: usize, width: usize, vocabulary: usize, random: &mut Random) -> Self {
         let width = width.next_multiple_of(dtype.block_len());
-        let hidden = random.values(n * width, 2.0);
+        let hidden = random.values(n * width, 1.0);
         let (matrix, weight) = random.matrix(dtype, vocabulary, width);
         Self::of(device, width, hidden, device.backend.matrix(&matrix), weight)
     }
@@ -161,9 +161,9 @@ pub(crate) fn kl_of_large_logits<B: Backend>(device: &Device<B>) {
         let lens = Model::with_exact_logits(device, n, vocabulary, limit, &mut random).hidden_rows;
         let lens_hidden: Vec<f64> = values(backend, &lens).into_iter().map(f64::from).collect();
         let lens_logits = student.logits(&lens_hidden, &student.weight);
-        let readings = backend.lens_kl(student.readout(), &[&lens]);
+        let readings = backend.lens_kl(student.readout(), &[&lens], &vec![0; n]);
         let expected = reference::distill_kl(&lens_logits, &student_logits, vocabulary, KlDirection::Forward);
-        for (reading, expected) in readings.into_iter().flatten().zip(expected) {
+        for (reading, expected) in readings.into_iter().flat_map(|row| row.lenses).zip(expected) {
             assert!(reading.kl >= 0.0);
             close("lens_kl", reading.kl, expected);
         }
@@ -186,8 +186,8 @@ pub(crate) fn kl_of_equal_distributions_is_zero<B: Backend>(device: &Device<B>) 
             let d_hidden = values(backend, &d_hidden.expect("gradients were asked for"));
             assert!(d_hidden.iter().all(|d| d.abs() <= 1e-6), "{d_hidden:?}");
         }
-        let readings = backend.lens_kl(model.readout(), &[&model.hidden_rows]);
-        assert!(readings.iter().flatten().all(|reading| (0.0..=1e-6).contains(&reading.kl)));
+        let readings = backend.lens_kl(model.readout(), &[&model.hidden_rows], &vec![0; n]);
+        assert!(readings.iter().flat_map(|row| &row.lenses).all(|reading| (0.0..=1e-6).contains(&reading.kl)));
     });
 }
 
@@ -277,7 +277,7 @@ pub(crate) fn token_log_probs_of_large_logits<B: Backend>(device: &Device<B>) {
     });
 }
 
-/// From no lens to as many as fit beside the final distribution; more rows than fit at a time.
+/// What the final distribution says of the tokens, and KL and top token of the lenses: from no lens to as many as fit beside the final distribution; more rows than fit at a time.
 pub(crate) fn lens_kl<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     let n_lenses = prop_oneof![4 => 0usize..=5, 1 => Just(30), 1 => Just(63)];
@@ -285,20 +285,29 @@ pub(crate) fn lens_kl<B: Backend>(device: &Device<B>) {
     for_cases(32, shapes, |(dtype, n, n_lenses, width, vocabulary, seed)| {
         let mut random = Random::new(seed);
         let model = Model::new(device, dtype, n, width, vocabulary, &mut random);
-        let hidden: Vec<Vec<f64>> = (0..n_lenses).map(|_| random.values(n * model.width, 2.0)).collect();
+        let hidden: Vec<Vec<f64>> = (0..n_lenses).map(|_| random.values(n * model.width, 1.0)).collect();
         let lenses: Vec<B::Rows> = hidden.iter().map(|hidden| device.rows(model.width, hidden)).collect();
-        let readings = backend.lens_kl(model.readout(), &lenses.iter().collect::<Vec<_>>());
+        let tokens = random.indices(n, vocabulary);
+        let readings = backend.lens_kl(model.readout(), &lenses.iter().collect::<Vec<_>>(), &tokens);
         assert_eq!(readings.len(), n);
-        assert!(readings.iter().all(|row| row.len() == n_lenses));
+        assert!(readings.iter().all(|row| row.lenses.len() == n_lenses));
         let final_logits = model.own_logits();
+        let log_probabilities: Vec<f32> = readings.iter().map(|row| row.token.log_probability).collect();
+        let expected = reference::token_log_probs(&final_logits, vocabulary, &tokens, 1.0);
+        device.assert_values("log-probabilities", &log_probabilities, &expected);
+        let entropies: Vec<f32> = readings.iter().map(|row| row.token.entropy).collect();
+        device.assert_values("entropies", &entropies, &reference::entropy(&final_logits, vocabulary, 1.0));
+        for (row, logits) in readings.iter().zip(final_logits.chunks_exact(vocabulary)) {
+            assert_top(device, logits, row.token.top_token);
+        }
         for (lens, hidden) in hidden.iter().enumerate() {
             let logits = model.logits(hidden, &model.weight);
-            let kls: Vec<f32> = readings.iter().map(|row| row[lens].kl).collect();
+            let kls: Vec<f32> = readings.iter().map(|row| row.lenses[lens].kl).collect();
             let expected = reference::distill_kl(&logits, &final_logits, vocabulary, KlDirection::Forward);
             device.assert_values("lens KL", &kls, &expected);
             assert!(kls.iter().all(|kl| *kl >= 0.0));
             for (row, logits) in readings.iter().zip(logits.chunks_exact(vocabulary)) {
-                assert_top(device, logits, row[lens].top_token);
+                assert_top(device, logits, row.lenses[lens].top_token);
             }
         }
     });

@@ -1,0 +1,187 @@
+//! `aloud bench`: speed and memory of the program's main work, comparable with other programs.
+
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::process::Command as Process;
+use std::time::Instant;
+
+use aloud_eval::{Align, Table};
+use aloud_model::source::ModelSource;
+use aloud_train::metrics::peak_memory_bytes;
+use anyhow::{Context as _, bail};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::context::{Context, print};
+use crate::error::UsageError;
+use crate::loaded_model::{BaseModel, resolve};
+use crate::workloads::{Row, Workload};
+
+/// Arguments of `aloud bench`.
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    /// A directory, a GGUF file, hf:ORG/NAME or pypi:PACKAGE
+    #[arg(long, short, value_name = "MODEL")]
+    model: ModelSource,
+    /// Measure this row alone, in this process [default: every row, each in a process of its own]
+    #[arg(long, value_name = "ROW")]
+    only: Option<String>,
+    /// Timed runs a row, after one that is not counted
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    repeats: u16,
+    /// JSON lines of another program with the same row names; ratios are printed
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+}
+
+/// One measured row. Seconds are of one run; tokens are those that a run handles.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Measured {
+    what: String,
+    tokens: usize,
+    median_s: f64,
+    tokens_per_s: f64,
+    #[serde(default)]
+    min_s: f64,
+    #[serde(default)]
+    max_s: f64,
+    #[serde(default)]
+    peak_rss_gb: f64,
+    /// Threads used; 0 in lines of other programs.
+    #[serde(default)]
+    threads: usize,
+}
+
+/// The last line of the output.
+#[derive(Debug, Serialize, Deserialize)]
+struct Document {
+    rows: Vec<Measured>,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &BenchArgs, context: &Context) -> anyhow::Result<()> {
+    let peer = arguments.compare.as_deref().map(read_peer).transpose()?;
+    let rows = match &arguments.only {
+        Some(name) => {
+            let row = Row::from_name(name).ok_or_else(|| {
+                let names: Vec<&str> = Row::ALL.iter().map(|row| row.name()).collect();
+                UsageError::new(format!("--only {name}: the rows are {}", names.join(", ")))
+            })?;
+            vec![measure(row, arguments, context)?]
+        }
+        None => measure_all(arguments, context)?,
+    };
+    print(&table(&rows, peer.as_deref()))?;
+    Ok(print(&format!("{}\n", serde_json::to_string(&Document { rows })?))?)
+}
+
+fn measure(row: Row, arguments: &BenchArgs, context: &Context) -> anyhow::Result<Measured> {
+    let cpu = context.cpu();
+    let base = BaseModel::load(&arguments.model, &cpu, context)?;
+    let mut workload = Workload::new(row, &cpu, &base.pretrained)?;
+    drop(base);
+    workload.run()?;
+    let mut seconds = Vec::new();
+    for _ in 0..arguments.repeats {
+        let start = Instant::now();
+        workload.run()?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    let median_s = f64::midpoint(seconds[(seconds.len() - 1) / 2], seconds[seconds.len() / 2]);
+    Ok(Measured {
+        what: row.name().to_owned(),
+        tokens: row.tokens(),
+        median_s,
+        tokens_per_s: row.tokens() as f64 / median_s,
+        min_s: seconds[0],
+        max_s: seconds[seconds.len() - 1],
+        peak_rss_gb: peak_memory_bytes().unwrap_or(0) as f64 / 1e9,
+        threads: cpu.n_threads(),
+    })
+}
+
+/// Every row in a process of its own, so that memory is that of the row.
+fn measure_all(arguments: &BenchArgs, context: &Context) -> anyhow::Result<Vec<Measured>> {
+    resolve(&arguments.model, context)?;
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let mut progress = context.progress("measuring", "rows", Some(Row::ALL.len() as u64));
+    let mut rows = Vec::new();
+    for row in Row::ALL {
+        progress.message(row.name());
+        let mut process = Process::new(&program);
+        process.args(["bench", "--quiet", "--only", row.name(), "--model", &arguments.model.to_string()]);
+        process.args(["--repeats", &arguments.repeats.to_string()]);
+        process.args(["--threads", &context.cpu().n_threads().to_string()]);
+        let output = process.output().with_context(|| format!("cannot run row {}", row.name()))?;
+        if !output.status.success() {
+            bail!("row {}: {}", row.name(), String::from_utf8_lossy(&output.stderr).trim());
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let last = text.lines().last().unwrap_or_default();
+        let document: Document =
+            serde_json::from_str(last).with_context(|| format!("row {}: unexpected output", row.name()))?;
+        rows.extend(document.rows);
+        progress.advance(1);
+    }
+    Ok(rows)
+}
+
+/// Lines of another program; lines that are not measurements are passed over.
+fn read_peer(path: &Path) -> anyhow::Result<Vec<Measured>> {
+    let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut rows: Vec<Measured> = Vec::new();
+    for line in std::io::BufReader::new(file).lines() {
+        rows.extend(
+            serde_json::from_str::<Measured>(&line.with_context(|| format!("cannot read {}", path.display()))?).ok(),
+        );
+    }
+    if rows.is_empty() {
+        bail!(
+            "{} has no line such as {{\"what\": \"prefill_512\", \"tokens\": 512, \"median_s\": 1.0, ...}}",
+            path.display()
+        );
+    }
+    Ok(rows)
+}
+
+fn table(rows: &[Measured], peer: Option<&[Measured]>) -> String {
+    let mut columns = vec![
+        ("row", Align::Left),
+        ("median s", Align::Right),
+        ("min", Align::Right),
+        ("max", Align::Right),
+        ("tokens/s", Align::Right),
+        ("peak GB", Align::Right),
+    ];
+    if peer.is_some() {
+        columns.extend([
+            ("peer tokens/s", Align::Right),
+            ("speed ratio", Align::Right),
+            ("memory ratio", Align::Right),
+        ]);
+    }
+    let mut table = Table::new(columns);
+    for row in rows {
+        let mut cells = vec![
+            row.what.clone(),
+            format!("{:.3}", row.median_s),
+            format!("{:.3}", row.min_s),
+            format!("{:.3}", row.max_s),
+            format!("{:.1}", row.tokens_per_s),
+            format!("{:.2}", row.peak_rss_gb),
+        ];
+        if let Some(peer) = peer {
+            match peer.iter().find(|other| other.what == row.what) {
+                Some(other) => cells.extend([
+                    format!("{:.1}", other.tokens_per_s),
+                    format!("{:.2}", row.tokens_per_s / other.tokens_per_s),
+                    format!("{:.2}", row.peak_rss_gb / other.peak_rss_gb),
+                ]),
+                None => cells.extend(["-".to_owned(), "-".to_owned(), "-".to_owned()]),
+            }
+        }
+        table.row(cells);
+    }
+    table.to_string()
+}

@@ -1,0 +1,132 @@
+//! `aloud trace`: the teacher's responses at full depth, with what it knew at each token.
+
+use std::path::PathBuf;
+
+use aloud_engine::Sampling;
+use aloud_model::source::ModelSource;
+use aloud_model::text_codec::TextCodec;
+use aloud_train::recipe::Candidates;
+use aloud_train::teacher::TracePrompt;
+use aloud_train::traces::HiddenDType;
+use clap::{Args, ValueEnum};
+
+use crate::candidates;
+use crate::context::{Context, print};
+use crate::error::UsageError;
+use crate::generation::temperature;
+use crate::loaded_model::BaseModel;
+use crate::prompts::{PromptArgs, stop_tokens};
+use crate::stage1::{Recording, record};
+
+/// Number format of stored hidden states.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum HiddenArg {
+    /// 32-bit floats
+    F32,
+    /// Half the space, with a small error in the teacher's distribution
+    Bf16,
+}
+
+/// Arguments of `aloud trace`.
+#[derive(Args, Debug)]
+pub(crate) struct TraceArgs {
+    /// The teacher: a directory, a GGUF file, hf:ORG/NAME or pypi:PACKAGE
+    #[arg(long, short, value_name = "MODEL")]
+    model: ModelSource,
+    #[command(flatten)]
+    prompts: PromptArgs,
+    /// Record the `response` of each prompt (or the worked solution of its item) instead of generating one
+    #[arg(long)]
+    given_responses: bool,
+    /// A prompt file with a `response` a line, to be recorded as given: short for --prompts FILE --given-responses
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "prompts", "prompt", "given_responses"])]
+    responses: Option<PathBuf>,
+    /// Depths at which tokens may stop: 5,10,15 or `every 5`
+    #[arg(long, value_name = "DEPTHS", value_parser = candidates::parse)]
+    candidates: Option<Candidates>,
+    /// Most tokens of a generated response
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    max_new_tokens: usize,
+    /// Divides the logits; 0 takes the most likely token
+    #[arg(long, value_name = "T", default_value_t = 0.7, value_parser = temperature)]
+    temperature: f32,
+    /// Seed of all draws
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    seed: u64,
+    /// Responses generated together; changes speed, never results
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    /// Number format of the stored hidden states
+    #[arg(long, value_enum, default_value = "f32")]
+    hidden: HiddenArg,
+    /// Where the traces go; an interrupted recording goes on
+    #[arg(long, short, visible_alias = "out", value_name = "DIR")]
+    output: PathBuf,
+}
+
+impl TraceArgs {
+    fn prompts(&self) -> PromptArgs {
+        self.responses.as_ref().map_or_else(|| self.prompts.clone(), |file| self.prompts.with_file(file))
+    }
+
+    fn given(&self) -> bool {
+        self.given_responses || self.responses.is_some()
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &TraceArgs, context: &Context) -> anyhow::Result<()> {
+    let cpu = context.cpu();
+    let base = BaseModel::load(&arguments.model, &cpu, context)?;
+    let codec = TextCodec::load(&base.location)?;
+    let config = &base.pretrained.config;
+    codec.tokenizer.check_vocabulary(config.vocab_size)?;
+    let prompts = trace_prompts(arguments, &codec)?;
+    let recording = Recording {
+        prompts: format!("{}; given responses {}", arguments.prompts().description(), arguments.given()),
+        candidates: candidates::resolve(arguments.candidates.as_ref(), None, config.n_layers)?,
+        sampling: Sampling { temperature: arguments.temperature, ..Sampling::default() },
+        max_new_tokens: arguments.max_new_tokens,
+        stop_tokens: stop_tokens(&codec, &config.eos_token_ids),
+        seed: arguments.seed,
+        batch: arguments.batch.into(),
+        hidden_dtype: match arguments.hidden {
+            HiddenArg::F32 => HiddenDType::F32,
+            HiddenArg::Bf16 => HiddenDType::Bf16,
+        },
+    };
+    let (n_traces, tokens) = record(&base, &codec, &cpu, &prompts, &recording, &arguments.output, context)?;
+    context.say(&format!("{n_traces} traces, {tokens} response tokens recorded now"));
+    Ok(print(&format!("{}\n", arguments.output.display()))?)
+}
+
+/// The prompts, each with its response if those are given. A given response ends with the model's end-of-turn token, so
+/// that the student learns to stop.
+fn trace_prompts(arguments: &TraceArgs, codec: &TextCodec) -> anyhow::Result<Vec<TracePrompt>> {
+    let (prompts, given) = (arguments.prompts(), arguments.given());
+    let items = prompts.items()?;
+    if items.is_empty() {
+        return Err(UsageError::new("the data set is empty: nothing to trace").into());
+    }
+    let encoded = prompts.encode(&items, codec)?;
+    let responses = items.into_iter().map(|item| item.solution.filter(|_| given));
+    encoded
+        .into_iter()
+        .zip(responses)
+        .map(|(prompt, solution)| {
+            let response = match solution {
+                Some(text) => {
+                    let mut ids = codec.tokenizer.encode(&text, false)?;
+                    ids.extend(codec.tokenizer.eos_token_id());
+                    Some((text, ids))
+                }
+                None if given => {
+                    let message = format!("prompt `{}` has no response: add a `response` field", prompt.id);
+                    return Err(UsageError::new(message).into());
+                }
+                None => None,
+            };
+            Ok(TracePrompt { id: prompt.id, prompt: prompt.text, prompt_ids: prompt.token_ids, response })
+        })
+        .collect()
+}
