@@ -41,7 +41,9 @@ pub enum RequestError {
         context: usize,
     },
     /// A token is not in the model's vocabulary.
-    #[error("token id {id} is not below the model's vocabulary of {vocab_size}: do tokenizer and model belong together?")]
+    #[error(
+        "token id {id} is not below the model's vocabulary of {vocab_size}: do tokenizer and model belong together?"
+    )]
     UnknownToken {
         /// The token.
         id: u32,

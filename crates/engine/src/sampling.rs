@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_largest() {
-        let (token, log_probability) = draw(&[0.0, 2.0, 1.0], Sampling { temperature: 0.0, ..Sampling::default() }, 0.9);
+        let (token, log_probability) =
+            draw(&[0.0, 2.0, 1.0], Sampling { temperature: 0.0, ..Sampling::default() }, 0.9);
         assert_eq!(token, 1);
         let expected = 2.0 - (0f32.exp() + 1f32.exp() + 2f32.exp()).ln();
         assert!((log_probability - expected).abs() < 1e-6);

@@ -100,9 +100,7 @@ pub fn verify<B: Backend>(
         let mut work = [Work { arena: &mut arena, request: &request, tokens: &input, step: t }];
         let (mut results, stepwise) = step(decoder, Some(policy), &mut work);
         let row = backend.gather_rows(&hidden, &[(first + t) as u32]);
-        let logits = |hidden: &B::Rows| -> Rows {
-            backend.logits(Readout { hidden, weight: decoder.unembedding() })
-        };
+        let logits = |hidden: &B::Rows| -> Rows { backend.logits(Readout { hidden, weight: decoder.unembedding() }) };
         let (stepwise, forced) = (logits(&stepwise), logits(&row));
         report.logits = report.logits.max(largest_difference(stepwise.values(), forced.values()));
         let Some(result) = results.pop() else { continue };

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use aloud_engine::{Engine, Event, Exits, FinishReason, Flow, Limits, Request, RequestError, Sampling, Token, replay, verify};
+use aloud_engine::{
+    Engine, Event, Exits, FinishReason, Flow, Limits, Request, RequestError, Sampling, Token, replay, verify,
+};
 use aloud_kernels::Cpu;
 use aloud_model::config::ModelConfig;
 use aloud_model::decoder::{Decoder, Policy};
@@ -199,7 +201,10 @@ fn bad_requests_are_refused() {
     assert!(matches!(check(|r, _| r.sampling.temperature = f32::NAN, true), Err(RequestError::Setting { .. })));
     assert!(matches!(check(|r, _| r.sampling.top_p = 0.0, true), Err(RequestError::Setting { .. })));
     assert!(matches!(check(|r, _| r.exits = Exits::Fixed(99), true), Err(RequestError::Depth { depth: 99, .. })));
-    assert!(matches!(check(|r, _| r.exits = Exits::Sampled { offset: f32::INFINITY }, true), Err(RequestError::Setting { .. })));
+    assert!(matches!(
+        check(|r, _| r.exits = Exits::Sampled { offset: f32::INFINITY }, true),
+        Err(RequestError::Setting { .. })
+    ));
     assert_eq!(check(|_, _| (), false), Err(RequestError::NoHeads));
 }
 

@@ -71,7 +71,7 @@ fn main() {
             let forward = best(|| {
                 cpu.run(|| {
                     std::hint::black_box(cpu.linear_forward(&x, weight, None));
-                })
+                });
             });
             let mut dx = Rows::zeros(m, k);
             let backward = best(|| cpu.run(|| cpu.linear_backward_input(&dy, weight, 1.0, &mut dx)));
@@ -81,7 +81,7 @@ fn main() {
         let gemm = best(|| {
             cpu.run(|| {
                 rayon::join(|| product(m, n / 2, k, &x, w), || product(m, n - n / 2, k, &x, &w[n / 2 * k..]));
-            })
+            });
         });
         println!("{line} gemm {:5.1} GFLOP/s", gflop / gemm);
     }

@@ -1,7 +1,15 @@
 //! Packed rows: the activations of all tokens of a batch, one row a token, without padding.
 
+#![allow(
+    unsafe_code,
+    reason = "outputs are not set to zero before they are written; the one block states why it is sound"
+)]
+
+use crate::cpu::simd::StridedMut;
+
 /// A row-major `[n_rows, width]` block of f32 in host memory.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::struct_field_names, reason = "counts are named n_* everywhere")]
 pub struct Rows {
     n_rows: usize,
     width: usize,
@@ -12,6 +20,26 @@ impl Rows {
     /// Rows of zeros.
     pub fn zeros(n_rows: usize, width: usize) -> Self {
         Self { n_rows, width, values: vec![0.0; n_rows * width] }
+    }
+
+    /// Rows of the given shapes `(n_rows, width)`, not set to zero before `write` fills them.
+    ///
+    /// # Safety
+    /// `write` must set every element of every target.
+    pub(crate) unsafe fn written(shapes: &[(usize, usize)], write: impl FnOnce(&[StridedMut])) -> Vec<Self> {
+        let mut all: Vec<Vec<f32>> = shapes.iter().map(|(n_rows, width)| Vec::with_capacity(n_rows * width)).collect();
+        let targets: Vec<StridedMut> = all
+            .iter_mut()
+            .zip(shapes)
+            .map(|(values, (_, width))| StridedMut { start: values.as_mut_ptr(), stride: *width })
+            .collect();
+        write(&targets);
+        let rows = |(mut values, (n_rows, width)): (Vec<f32>, &(usize, usize))| {
+            // SAFETY: the capacity is that of the shape, and by contract every element is set.
+            unsafe { values.set_len(n_rows * width) };
+            Self { n_rows: *n_rows, width: *width, values }
+        };
+        all.into_iter().zip(shapes).map(rows).collect()
     }
 
     /// Rows over `values`.

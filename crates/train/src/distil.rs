@@ -33,7 +33,9 @@ pub enum DistilError {
     #[error(transparent)]
     Traces(#[from] TraceError),
     /// The traces are of another model.
-    #[error("the traces were recorded from base model `{found}` (SHA-256 {found_sha256}), the model loaded has {expected_sha256}: record them again with this model")]
+    #[error(
+        "the traces were recorded from base model `{found}` (SHA-256 {found_sha256}), the model loaded has {expected_sha256}: record them again with this model"
+    )]
     OtherBase {
         /// Source of the traces' model.
         found: String,
@@ -43,7 +45,9 @@ pub enum DistilError {
         expected_sha256: String,
     },
     /// A candidate was not recorded.
-    #[error("candidate depth {depth} is not among those of the traces, {recorded:?}: record them again with this candidate, or set `candidates`")]
+    #[error(
+        "candidate depth {depth} is not among those of the traces, {recorded:?}: record them again with this candidate, or set `candidates`"
+    )]
     Candidate {
         /// The candidate.
         depth: usize,
@@ -67,7 +71,9 @@ pub enum DistilError {
         source: BatchError,
     },
     /// The loss is not a number.
-    #[error("the loss is {loss} at step {step}: lower the learning rates, or set `optimizer.clip_norm`; the last checkpoint is intact")]
+    #[error(
+        "the loss is {loss} at step {step}: lower the learning rates, or set `optimizer.clip_norm`; the last checkpoint is intact"
+    )]
     NotFinite {
         /// The loss.
         loss: f64,
@@ -119,7 +125,10 @@ pub struct Distillation<B: Backend> {
 
 impl<B: Backend> std::fmt::Debug for Distillation<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Distillation").field("step", &self.step).field("steps", &self.steps.len()).finish_non_exhaustive()
+        f.debug_struct("Distillation")
+            .field("step", &self.step)
+            .field("steps", &self.steps.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -175,8 +184,7 @@ impl<B: Backend> Distillation<B> {
             tokens_per_step: recipe.batch.tokens_per_step,
             accumulation: recipe.batch.accumulation,
         };
-        let mut steps: Vec<PlannedStep> =
-            (0..recipe.schedule.epochs).flat_map(|epoch| plan.epoch(epoch)).collect();
+        let mut steps: Vec<PlannedStep> = (0..recipe.schedule.epochs).flat_map(|epoch| plan.epoch(epoch)).collect();
         let schedule = recipe.schedule.schedule(steps.len() as u64);
         steps.truncate(schedule.total_steps as usize);
 
@@ -435,9 +443,11 @@ impl<B: Backend> Distillation<B> {
     /// Writes a checkpoint of the state after the last step and makes it the one to go on from.
     fn save(&self, metrics: &StepMetrics) -> Result<(), DistilError> {
         let trained = match self.recipe.trained {
-            TrainedWeights::Lora => checkpoint::Trained::Lora(
-                self.policy.lora().unwrap_or(Lora { rank: 1, alpha: 1.0, pairs: BTreeMap::new() }),
-            ),
+            TrainedWeights::Lora => checkpoint::Trained::Lora(self.policy.lora().unwrap_or(Lora {
+                rank: 1,
+                alpha: 1.0,
+                pairs: BTreeMap::new(),
+            })),
             TrainedWeights::Full => {
                 let weights = self.decoder.export(&self.model.weights);
                 let tensor = |parameter: &Parameter<'_>| match parameter {
@@ -463,10 +473,8 @@ impl<B: Backend> Distillation<B> {
             training: json(&self.recipe),
             metrics: serde_json::json!({ "step": json(metrics), "held_out": json(&self.last_report) }),
         };
-        let state = TrainingState {
-            optimizer: self.optimizer.state(),
-            state: serde_json::json!({ "step": self.step }),
-        };
+        let state =
+            TrainingState { optimizer: self.optimizer.state(), state: serde_json::json!({ "step": self.step }) };
         checkpoint.save(&self.run.checkpoint_path(self.step as u64), Some(&state))?;
         Ok(self.run.mark_latest(self.step as u64)?)
     }
@@ -534,8 +542,7 @@ fn resumed<B: Backend>(
     base: &BaseIdentity,
     point: &ResumePoint,
 ) -> Result<(Decoder<B>, Policy<B>, AdamW, usize), DistilError> {
-    let resume_error =
-        |problem: String| DistilError::Resume { path: point.checkpoint.display().to_string(), problem };
+    let resume_error = |problem: String| DistilError::Resume { path: point.checkpoint.display().to_string(), problem };
     let checkpoint = Checkpoint::load(&point.checkpoint, Some(&base.sha256))?;
     let state = Checkpoint::load_training_state(&point.checkpoint)?
         .ok_or_else(|| resume_error("it has no training state".into()))?;

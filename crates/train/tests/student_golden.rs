@@ -97,9 +97,7 @@ impl Case {
         let hidden = self.config.hidden_size;
         let mut start = 0;
         let mut sequences = Vec::new();
-        for (length, prompt_len) in
-            self.golden.integers["lengths"].iter().zip(&self.golden.integers["prompt_lens"])
-        {
+        for (length, prompt_len) in self.golden.integers["lengths"].iter().zip(&self.golden.integers["prompt_lens"]) {
             let rows = start + prompt_len - 1..start + length - 1;
             sequences.push(StudentSequence {
                 token_ids: &tokens[start..start + length],
@@ -112,16 +110,9 @@ impl Case {
         let n: usize = sequences.iter().map(|s| s.depths.len()).sum();
         let mut gradients = Gradients::new(&self.cpu);
         let teacher_unembedding = self.weights.unembedding();
-        let sums = student_pass(
-            decoder,
-            &self.policy,
-            teacher_unembedding,
-            &sequences,
-            &settings,
-            n,
-            Some(&mut gradients),
-        )
-        .unwrap();
+        let sums =
+            student_pass(decoder, &self.policy, teacher_unembedding, &sequences, &settings, n, Some(&mut gradients))
+                .unwrap();
         (sums.loss(settings.exit_weight), gradients.into_host())
     }
 }
@@ -219,8 +210,13 @@ fn compacted_forward_equals_the_masked_reference() {
         let lenses: Vec<Rows> = teacher.at_candidates.iter().map(|x| decoder.final_norm(x)).collect();
         let lenses: Vec<&Rows> = lenses.iter().collect();
         let readout = aloud_kernels::Readout { hidden: &final_hidden, weight: decoder.unembedding() };
-        let kls: Vec<f32> =
-            case.cpu.lens_kl(readout, &lenses, &tokens).iter().flat_map(|row| &row.lenses).map(|lens| lens.kl).collect();
+        let kls: Vec<f32> = case
+            .cpu
+            .lens_kl(readout, &lenses, &tokens)
+            .iter()
+            .flat_map(|row| &row.lenses)
+            .map(|lens| lens.kl)
+            .collect();
         close(&kls, &case.golden.floats["teacher_lens_kl"].1, "lens KL");
     }
 }

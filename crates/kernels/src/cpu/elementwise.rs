@@ -18,6 +18,31 @@ pub(super) fn for_rows(threads: &Threads, out: &mut Rows, cost: usize, f: impl F
     });
 }
 
+/// New rows, each filled by `f(row, out_row)` from zeros that its own thread has just written.
+fn new_rows<const N: usize>(
+    threads: &Threads,
+    n: usize,
+    width: usize,
+    cost: usize,
+    f: impl Fn(usize, [&mut [f32]; N]) + Send + Sync,
+) -> [Rows; N] {
+    let write = |targets: &[StridedMut]| {
+        threads.for_ranges(n, 8, n * width * cost, |rows| {
+            for row in rows {
+                // SAFETY: every row is given to one thread once, and is set to zero before it is borrowed.
+                let out = std::array::from_fn(|i| unsafe {
+                    targets[i].start.add(row * width).write_bytes(0, width);
+                    targets[i].row(row, 0, width)
+                });
+                f(row, out);
+            }
+        });
+    };
+    // SAFETY: every row is set above.
+    let rows = unsafe { Rows::written(&[(n, width); N], write) };
+    rows.try_into().unwrap_or_else(|_| unreachable!("as many blocks of rows as shapes"))
+}
+
 multiversion! {
     /// Sum of squares in eight interleaved partial sums: one order for every caller.
     fn sum_of_squares(x: &[f32]) -> f32 {
@@ -68,8 +93,7 @@ multiversion! {
 pub(super) fn rms_norm_forward(threads: &Threads, x: &Rows, gain: &Rows, eps: f32) -> Rows {
     let gain = gain.values();
     assert!(x.width().is_multiple_of(gain.len()), "rms_norm: rows of {} with a gain of {}", x.width(), gain.len());
-    let mut out = Rows::zeros(x.n_rows(), x.width());
-    for_rows(threads, &mut out, 4, |row, out| {
+    let [out] = new_rows(threads, x.n_rows(), x.width(), 4, |row, [out]| {
         for (out, x) in out.chunks_exact_mut(gain.len()).zip(x.row(row).chunks_exact(gain.len())) {
             scale_by(out, x, inverse_rms(x, eps), gain);
         }
@@ -172,8 +196,9 @@ multiversion! {
 
 pub(super) fn swiglu_forward(threads: &Threads, gate: &Rows, up: &Rows) -> Rows {
     assert_eq!((gate.n_rows(), gate.width()), (up.n_rows(), up.width()), "swiglu: shapes");
-    let mut out = Rows::zeros(gate.n_rows(), gate.width());
-    for_rows(threads, &mut out, 10, |row, out| swiglu_row(out, gate.row(row), up.row(row)));
+    let [out] = new_rows(threads, gate.n_rows(), gate.width(), 10, |row, [out]| {
+        swiglu_row(out, gate.row(row), up.row(row));
+    });
     out
 }
 
@@ -191,16 +216,16 @@ multiversion! {
 pub(super) fn swiglu_backward(threads: &Threads, gate: &Rows, up: &Rows, d_out: &Rows) -> (Rows, Rows) {
     let shape = (gate.n_rows(), gate.width());
     assert_eq!([shape; 2], [up, d_out].map(|rows| (rows.n_rows(), rows.width())), "swiglu_backward: shapes");
-    let mut d_gate = Rows::zeros(gate.n_rows(), gate.width());
-    let mut d_up = Rows::zeros(gate.n_rows(), gate.width());
-    let width = gate.width();
-    let d_up_target = StridedMut::new(d_up.values_mut(), width);
-    for_rows(threads, &mut d_gate, 12, |row, d_gate| {
-        // SAFETY: every row is given to one thread once.
-        let d_up = unsafe { d_up_target.row(row, 0, width) };
+    let [d_gate, d_up] = new_rows(threads, gate.n_rows(), gate.width(), 12, |row, [d_gate, d_up]| {
         swiglu_row_backward(gate.row(row), up.row(row), d_out.row(row), d_gate, d_up);
     });
     (d_gate, d_up)
+}
+
+/// Rows of zeros, written by all threads.
+pub(super) fn zeros(threads: &Threads, n_rows: usize, width: usize) -> Rows {
+    let [rows] = new_rows(threads, n_rows, width, 1, |_, [_]| {});
+    rows
 }
 
 /// `z = w . x r + b` per row, `r` the inverse root mean square or 1.

@@ -16,6 +16,9 @@ const FEW_BLOCK_ROWS: usize = 8;
 /// cross lines.
 const MANY_INPUT_ROWS: usize = 12;
 
+/// Input rows are taken in runs of at most this many bytes, so that they stay in the second-level cache too.
+const RUN_BYTES: usize = 640 << 10;
+
 /// f32 scratch that starts at a cache line.
 struct Aligned {
     values: Vec<f32>,
@@ -65,8 +68,9 @@ unsafe fn rows_forward(x: &[f32], weight: &Matrix, first: usize, n: usize, out: 
             widen_rows(weight, first + block, 0, k, scratch.first_mut(rows * k));
             scratch.first(rows * k)
         };
+        let w = Strided::new(w, k);
         // SAFETY: `x` has m rows of k values, `w` has `rows` rows of k, and `out` is the caller's contract.
-        unsafe { dot_products(m, rows, k, Strided::new(x, k), Strided::new(w, k), out.at(0, block), write) };
+        unsafe { dot_products(m, rows, k, Strided::new(x, k), w, out.at(0, block), write) };
     }
 }
 
@@ -82,42 +86,42 @@ pub(super) fn forward(threads: &Threads, x: &Rows, layers: &[(&Matrix, Option<&R
         assert!(bias.is_none_or(|bias| bias.width() == weight.rows()), "linear: bias of another width than {weight:?}");
     }
     let m = x.n_rows();
-    let mut outs: Vec<Rows> = layers.iter().map(|(weight, _)| Rows::zeros(m, weight.rows())).collect();
     if m == 0 {
-        return outs;
+        return layers.iter().map(|(weight, _)| Rows::zeros(0, weight.rows())).collect();
     }
-    let targets: Vec<StridedMut> = outs
-        .iter_mut()
-        .map(|out| {
-            let width = out.width();
-            StridedMut::new(out.values_mut(), width)
-        })
-        .collect();
     let total: usize = layers.iter().map(|(weight, _)| weight.rows()).sum();
     let aligned = aligned_inputs(x);
     let inputs = aligned.as_ref().map_or(x.values(), |aligned| aligned.first(x.values().len()));
-    threads.for_ranges(total, BLOCK_ROWS, total * x.width() * m, |range| {
-        let mut start = 0;
-        for ((weight, bias), target) in layers.iter().zip(&targets) {
-            let from = range.start.max(start);
-            let to = range.end.min(start + weight.rows());
-            if from < to {
-                let (first, n) = (from - start, to - from);
-                // SAFETY: ranges are disjoint, so each column of each output is written by one thread.
-                unsafe {
-                    let out = target.at(0, first);
-                    rows_forward(inputs, weight, first, n, out, Write::Set);
-                    if let Some(bias) = bias {
-                        for row in 0..m {
-                            add(out.row(row, 0, n), &bias.values()[first..][..n]);
+    let run_rows = (RUN_BYTES / (4 * x.width().max(1))).max(6) / 6 * 6;
+    let write = |targets: &[StridedMut]| {
+        threads.for_ranges(total, BLOCK_ROWS, total * x.width() * m, |range| {
+            let mut start = 0;
+            for ((weight, bias), target) in layers.iter().zip(targets) {
+                let from = range.start.max(start);
+                let to = range.end.min(start + weight.rows());
+                if from < to {
+                    let (first, n) = (from - start, to - from);
+                    for run in (0..m).step_by(run_rows) {
+                        let rows = (m - run).min(run_rows);
+                        let x = &inputs[run * x.width()..][..rows * x.width()];
+                        // SAFETY: ranges are disjoint, so each column of each output is written by one thread.
+                        unsafe {
+                            rows_forward(x, weight, first, n, target.at(run, first), Write::Set);
+                            if let Some(bias) = bias {
+                                for row in run..run + rows {
+                                    add(target.row(row, first, n), &bias.values()[first..][..n]);
+                                }
+                            }
                         }
                     }
                 }
+                start += weight.rows();
             }
-            start += weight.rows();
-        }
-    });
-    outs
+        });
+    };
+    let shapes: Vec<(usize, usize)> = layers.iter().map(|(weight, _)| (m, weight.rows())).collect();
+    // SAFETY: every column of every output is set above.
+    unsafe { Rows::written(&shapes, write) }
 }
 
 multiversion! {
@@ -137,7 +141,14 @@ pub(super) fn add_forward(threads: &Threads, x: &Rows, weight: &Matrix, scale: f
     threads.for_ranges(n, BLOCK_ROWS, n * m * x.width(), |range| {
         // SAFETY: ranges are disjoint, so each column is written by one thread.
         unsafe {
-            rows_forward(x.values(), weight, range.start, range.len(), target.at(0, range.start), Write::AddScaled(scale))
+            rows_forward(
+                x.values(),
+                weight,
+                range.start,
+                range.len(),
+                target.at(0, range.start),
+                Write::AddScaled(scale),
+            );
         };
     });
 }
@@ -238,7 +249,7 @@ pub(super) fn backward_input(threads: &Threads, d_out: &Rows, weight: &Matrix, s
             let a = View { values: &d_out.values[first..], ..d_out };
             // SAFETY: column ranges are disjoint.
             unsafe {
-                gemm(m, width, rows, a, View::row_major(scratch, width), scale, true, target.at(0, columns.start))
+                gemm(m, width, rows, a, View::row_major(scratch, width), scale, true, target.at(0, columns.start));
             };
         }
     });

@@ -71,7 +71,7 @@ impl Backend for Cpu {
     }
 
     fn zeros(&self, n_rows: usize, width: usize) -> Rows {
-        Rows::zeros(n_rows, width)
+        elementwise::zeros(&self.threads, n_rows, width)
     }
 
     fn n_rows(&self, rows: &Rows) -> usize {

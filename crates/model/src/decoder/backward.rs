@@ -103,7 +103,11 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// Where the gradient of the unembedding is collected, if it is trained.
-    pub fn unembedding_gradient<'g>(&self, trained: Trained, gradients: &'g mut Gradients<B>) -> Option<&'g mut B::Rows> {
+    pub fn unembedding_gradient<'g>(
+        &self,
+        trained: Trained,
+        gradients: &'g mut Gradients<B>,
+    ) -> Option<&'g mut B::Rows> {
         let name = if self.lm_head.is_some() { "lm_head.weight" } else { "model.embed_tokens.weight" };
         (trained == Trained::Full)
             .then(|| gradients.entry(name.into(), self.config.vocab_size, self.config.hidden_size))
@@ -147,7 +151,8 @@ impl<B: Backend> Decoder<B> {
             d_x = pass.block_backward(block, block_tape, &batch, d_x, gradients);
         }
         if trained == Trained::Full {
-            let d_table = gradients.entry("model.embed_tokens.weight".into(), self.config.vocab_size, self.config.hidden_size);
+            let d_table =
+                gradients.entry("model.embed_tokens.weight".into(), self.config.vocab_size, self.config.hidden_size);
             self.backend.embedding_backward(batch.token_ids(), &d_x, d_table);
         }
     }

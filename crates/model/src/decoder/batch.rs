@@ -15,7 +15,9 @@ pub struct PackedBatch {
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 pub enum BatchError {
     /// A token is not in the model's vocabulary.
-    #[error("token id {id} is not below the model's vocabulary of {vocab_size}: do tokenizer and model belong together?")]
+    #[error(
+        "token id {id} is not below the model's vocabulary of {vocab_size}: do tokenizer and model belong together?"
+    )]
     UnknownToken {
         /// The token.
         id: u32,
@@ -23,7 +25,9 @@ pub enum BatchError {
         vocab_size: usize,
     },
     /// A sequence has more tokens than the model has positions.
-    #[error("a sequence of {length} tokens exceeds the model's context of {context}: shorten the prompt or the response")]
+    #[error(
+        "a sequence of {length} tokens exceeds the model's context of {context}: shorten the prompt or the response"
+    )]
     TooLong {
         /// Tokens of the sequence.
         length: usize,

@@ -103,8 +103,7 @@ impl<B: Backend> Decoder<B> {
         let mut middle = x;
         let [o] = exactly(self.project(policy, block, attention, &[Projection::OProj]));
         self.backend.scatter_add_rows(&mut middle, None, &o);
-        let normed =
-            self.backend.rms_norm_forward(&middle, &layer.post_attention_layernorm, self.config.rms_norm_eps);
+        let normed = self.backend.rms_norm_forward(&middle, &layer.post_attention_layernorm, self.config.rms_norm_eps);
         let [gate, up] = exactly(self.project(policy, block, &normed, &[Projection::GateProj, Projection::UpProj]));
         let hidden = self.backend.swiglu_forward(&gate, &up);
         let [down] = exactly(self.project(policy, block, &hidden, &[Projection::DownProj]));

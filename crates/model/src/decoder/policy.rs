@@ -34,7 +34,10 @@ pub struct Policy<B: Backend> {
 
 impl<B: Backend> std::fmt::Debug for Policy<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Policy").field("rank", &self.rank).field("candidates", &self.heads.candidates).finish_non_exhaustive()
+        f.debug_struct("Policy")
+            .field("rank", &self.rank)
+            .field("candidates", &self.heads.candidates)
+            .finish_non_exhaustive()
     }
 }
 
