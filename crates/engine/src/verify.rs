@@ -42,8 +42,11 @@ impl ParityReport {
     }
 }
 
+/// Infinite if the lengths differ or anything is not a number: that is no parity.
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    let largest = differences.fold(0.0, |largest: f32, d| if d.is_nan() { f32::INFINITY } else { largest.max(d) });
+    if a.len() == b.len() { largest } else { f32::INFINITY }
 }
 
 /// Replays a response of `tokens` whose step `t` ran to depth `depths[t]` both ways and compares them.
@@ -104,12 +107,12 @@ pub fn verify<B: Backend>(
         let (stepwise, forced) = (logits(&stepwise), logits(&row));
         report.logits = report.logits.max(largest_difference(stepwise.values(), forced.values()));
         let Some(result) = results.pop() else { continue };
-        for (a, b) in result.exits.iter().zip(&replayed[t].exits) {
-            report.exit_logits = report.exit_logits.max((a.logit - b.logit).abs());
-        }
+        let exit_logits = |exits: &[crate::ExitReading]| exits.iter().map(|exit| exit.logit).collect::<Vec<_>>();
+        let difference = largest_difference(&exit_logits(&result.exits), &exit_logits(&replayed[t].exits));
+        report.exit_logits = report.exit_logits.max(difference);
         let log_probability = log_probability_of(stepwise.values(), token, temperature);
         let joint = log_joint(&result.exits, offset, log_probability);
-        report.log_joint = report.log_joint.max((joint - replayed[t].log_joint).abs());
+        report.log_joint = report.log_joint.max(largest_difference(&[joint], &[replayed[t].log_joint]));
     }
     for block in 0..decoder.n_blocks() {
         let filled = arena.filled(block);

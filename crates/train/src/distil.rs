@@ -193,15 +193,14 @@ impl<B: Backend> Distillation<B> {
         for trace in traces.values() {
             statistics.add_trace(&trace.lens_kl, 0, |_, _, _| 0.0);
         }
-        let (decoder, policy, optimizer, step) = match resume {
-            Some(point) => resumed(backend, &model, &recipe, &base, point)?,
-            None => {
-                let hazards: Vec<f32> = statistics.mean_hazards().iter().map(|hazard| *hazard as f32).collect();
-                let heads = ExitHeads::new(candidates, recipe.head_input, model.config.hidden_size, &hazards);
-                let lora = (recipe.trained == TrainedWeights::Lora).then(|| initial_lora(&model, &recipe));
-                let decoder = student_decoder(backend, &model, &recipe);
-                (decoder, Policy::new(backend, lora.as_ref(), heads), AdamW::new(recipe.optimizer.adamw()), 0)
-            }
+        let (decoder, policy, optimizer, step) = if let Some(point) = resume {
+            resumed(backend, &model, &recipe, &base, point)?
+        } else {
+            let hazards: Vec<f32> = statistics.mean_hazards().iter().map(|hazard| *hazard as f32).collect();
+            let heads = ExitHeads::new(candidates, recipe.head_input, model.config.hidden_size, &hazards);
+            let lora = (recipe.trained == TrainedWeights::Lora).then(|| initial_lora(&model, &recipe));
+            let decoder = student_decoder(backend, &model, &recipe);
+            (decoder, Policy::new(backend, lora.as_ref(), heads), AdamW::new(recipe.optimizer.adamw()), 0)
         };
         Ok(Self {
             recipe,
@@ -288,7 +287,7 @@ impl<B: Backend> Distillation<B> {
                 &self.teacher_unembedding,
                 &self.held_out,
                 &self.targets,
-                &self.loss_settings(),
+                self.loss_settings(),
                 self.recipe.batch.tokens_per_step,
                 self.recipe.seed,
             )
@@ -312,7 +311,7 @@ impl<B: Backend> Distillation<B> {
         let (unembedding, targets) = (&self.teacher_unembedding, &self.targets);
         backend
             .run(|| {
-                prescribed_token_kl(&self.decoder, &bare, unembedding, &self.held_out, targets, &settings, rows, seed)
+                prescribed_token_kl(&self.decoder, &bare, unembedding, &self.held_out, targets, settings, rows, seed)
             })
             .map(Some)
             .map_err(|source| DistilError::Batch { id: "held out".into(), source })
@@ -534,7 +533,6 @@ fn initial_lora(model: &PretrainedModel, recipe: &DistillRecipe) -> Lora {
 }
 
 /// The state of a run at its last checkpoint.
-#[expect(clippy::type_complexity, reason = "the parts of one state")]
 fn resumed<B: Backend>(
     backend: &B,
     model: &PretrainedModel,

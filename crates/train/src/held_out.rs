@@ -65,6 +65,20 @@ fn total_variation(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f64>() / 2.0
 }
 
+/// Target and learned exit distribution of every token.
+#[derive(Default)]
+struct Distances {
+    pairs: Vec<(Vec<f64>, Vec<f64>)>,
+}
+
+impl Distances {
+    /// Mean total variation between target and learned distribution, or between target and `other`.
+    fn mean(&self, other: Option<&[f64]>) -> f64 {
+        let distance = |(target, learned): &(Vec<f64>, Vec<f64>)| total_variation(target, other.unwrap_or(learned));
+        self.pairs.iter().map(distance).sum::<f64>() / self.pairs.len().max(1) as f64
+    }
+}
+
 fn layer_savings(exits: &[f64], candidates: &[usize], n_blocks: usize) -> f64 {
     exits.iter().zip(candidates).map(|(share, depth)| share * (1.0 - *depth as f64 / n_blocks as f64)).sum()
 }
@@ -79,7 +93,7 @@ pub fn evaluate<B: Backend>(
     teacher_unembedding: &B::Matrix,
     traces: &[Trace],
     targets: &Targets,
-    settings: &LossSettings,
+    settings: LossSettings,
     rows_per_pack: usize,
     seed: u64,
 ) -> Result<HeldOutReport, BatchError> {
@@ -88,7 +102,7 @@ pub fn evaluate<B: Backend>(
     let mut sums = LossSums::default();
     let mut target_exits = vec![0.0; n_outcomes];
     let mut drawn = vec![0u64; n_outcomes];
-    let mut pairs: Vec<(Vec<f64>, Vec<f64>)> = Vec::new();
+    let mut distances = Distances::default();
     for members in pack(0..traces.len(), |i| traces[i].token_ids.len(), rows_per_pack) {
         let group: Vec<&Trace> = members.iter().map(|&i| &traces[i]).collect();
         sums.add(&prescribed(decoder, policy, teacher_unembedding, &group, targets, settings, seed)?);
@@ -108,7 +122,7 @@ pub fn evaluate<B: Backend>(
             let kl = &group[*trace].lens_kl[t * candidates.len()..][..candidates.len()];
             let target = exit_distribution(&targets.hazards(kl));
             target_exits.iter_mut().zip(&target).for_each(|(sum, share)| *sum += share);
-            pairs.push((target, exit_distribution(hazards)));
+            distances.pairs.push((target, exit_distribution(hazards)));
         }
 
         for draw in 0..DRAWS {
@@ -128,12 +142,13 @@ pub fn evaluate<B: Backend>(
             }
         }
     }
-    let n = pairs.len().max(1) as f64;
-    target_exits.iter_mut().for_each(|share| *share /= n);
+    let n = distances.pairs.len().max(1) as f64;
+    for share in &mut target_exits {
+        *share /= n;
+    }
     let n_drawn = drawn.iter().sum::<u64>().max(1) as f64;
     let learned_exits: Vec<f64> = drawn.iter().map(|count| *count as f64 / n_drawn).collect();
     let constant = exit_distribution(&constant_hazards(&target_exits));
-    let mean = |f: &dyn Fn(&(Vec<f64>, Vec<f64>)) -> f64| pairs.iter().map(f).sum::<f64>() / n;
     let share = |sum: f64, n: usize| (n > 0).then(|| sum / n as f64);
     Ok(HeldOutReport {
         n_traces: traces.len(),
@@ -142,8 +157,8 @@ pub fn evaluate<B: Backend>(
         token_kl_full_depth: share(sums.full_kl, sums.n_full),
         exit_cross_entropy: sums.exit_cross_entropy / sums.n_counted.max(1) as f64,
         total_variation: total_variation(&target_exits, &learned_exits),
-        per_token_total_variation: mean(&|(target, learned)| total_variation(target, learned)),
-        per_token_total_variation_constant: mean(&|(target, _)| total_variation(target, &constant)),
+        per_token_total_variation: distances.mean(None),
+        per_token_total_variation_constant: distances.mean(Some(&constant)),
         target_layer_savings: layer_savings(&target_exits, candidates, targets.n_blocks),
         learned_layer_savings: layer_savings(&learned_exits, candidates, targets.n_blocks),
         target_exit_rate: target_exits[..candidates.len()].iter().sum(),
@@ -163,7 +178,7 @@ pub fn prescribed_token_kl<B: Backend>(
     teacher_unembedding: &B::Matrix,
     traces: &[Trace],
     targets: &Targets,
-    settings: &LossSettings,
+    settings: LossSettings,
     rows_per_pack: usize,
     seed: u64,
 ) -> Result<(Option<f64>, Option<f64>), BatchError> {
@@ -183,7 +198,7 @@ fn prescribed<B: Backend>(
     teacher_unembedding: &B::Matrix,
     group: &[&Trace],
     targets: &Targets,
-    settings: &LossSettings,
+    settings: LossSettings,
     seed: u64,
 ) -> Result<LossSums, BatchError> {
     let depths: Vec<Vec<usize>> = group
@@ -203,7 +218,7 @@ fn prescribed<B: Backend>(
             teacher_hidden: &trace.final_hidden,
         })
         .collect();
-    student_pass(decoder, policy, teacher_unembedding, &sequences, settings, 1, None)
+    student_pass(decoder, policy, teacher_unembedding, &sequences, &settings, 1, None)
 }
 
 /// Traces as one batch, and which response token each row emits.

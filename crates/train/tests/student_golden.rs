@@ -1,6 +1,6 @@
 //! The student's loss and every gradient against PyTorch autograd over `transformers` modules
 //! (`crates/model/tests/golden/make_decoder_golden.py`: transformers 5.23, torch 2.15, f64).
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

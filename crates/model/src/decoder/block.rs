@@ -112,7 +112,7 @@ impl<B: Backend> Decoder<B> {
         BlockOutput { middle, gate, up, residual }
     }
 
-    /// [`Decoder::finish_block`] for decoding: the residual alone.
+    /// The second half of a block for decoding, which keeps the residual alone.
     pub fn finish_block_residual(
         &self,
         policy: Option<&Policy<B>>,

@@ -48,7 +48,7 @@ impl<B: Backend> Decoder<B> {
         keep_tape: bool,
     ) -> Forward<B> {
         assert_eq!(depths.len(), batch.n_rows(), "one depth a row");
-        self.pass(policy, batch, depths.to_vec(), candidates, keep_tape, &mut |_, _, _| {})
+        self.pass(policy, batch, depths.to_vec(), candidates, keep_tape, &mut |_, _, _, _| {})
     }
 
     /// Runs every row until it stops by its own exit logit: `stops(candidate index, row, exit logit)` is asked at every
@@ -62,8 +62,7 @@ impl<B: Backend> Decoder<B> {
     ) -> Forward<B> {
         let candidates = &policy.heads.candidates;
         let depths = vec![self.n_blocks(); batch.n_rows()];
-        self.pass(Some(policy), batch, depths, candidates, false, &mut |c, reached, depths| {
-            let (rows, residual) = reached;
+        self.pass(Some(policy), batch, depths, candidates, false, &mut |c, rows, residual, depths| {
             let logits = policy.exit_logits(c, residual, self.config.rms_norm_eps);
             for (row, logit) in rows.iter().zip(logits) {
                 if stops(c, *row as usize, logit) {
@@ -73,7 +72,7 @@ impl<B: Backend> Decoder<B> {
         })
     }
 
-    /// The pass itself. `decide(candidate index, (rows that reached it, their residual), depths)` may lower depths to that
+    /// The pass itself. `decide(candidate index, rows that reached it, their residual, depths)` may lower depths to that
     /// candidate's.
     fn pass(
         &self,
@@ -82,7 +81,7 @@ impl<B: Backend> Decoder<B> {
         mut depths: Vec<usize>,
         candidates: &[usize],
         keep_tape: bool,
-        decide: &mut dyn FnMut(usize, (&[u32], &B::Rows), &mut [usize]),
+        decide: &mut Decide<'_, B>,
     ) -> Forward<B> {
         let backend = &self.backend;
         let mut x = self.embed(batch.token_ids());
@@ -94,7 +93,7 @@ impl<B: Backend> Decoder<B> {
             if candidates.contains(&block) {
                 let rows: Vec<u32> = active.iter().copied().filter(|row| depths[*row as usize] >= block).collect();
                 let residual = backend.gather_rows(&x, &rows);
-                decide(at_candidates.len(), (&rows, &residual), &mut depths);
+                decide(at_candidates.len(), &rows, &residual, &mut depths);
                 at_candidates.push(residual);
                 reached.push(rows);
             }
@@ -136,6 +135,9 @@ impl<B: Backend> Decoder<B> {
         Forward { residual: x, depths, reached, at_candidates, tape }
     }
 }
+
+/// May lower depths at a candidate: its index, the rows that reached it, their residual, the depths of all rows.
+type Decide<'a, B> = dyn FnMut(usize, &[u32], &<B as Backend>::Rows, &mut [usize]) + 'a;
 
 /// Where the keys and values of a packed batch's sequences lie.
 pub(super) fn key_values<'a, R>(batch: &PackedBatch, keys: &'a R, values: &'a R) -> Vec<KeyValues<'a, R>> {

@@ -1,0 +1,216 @@
+//! Stage 1 end to end on a committed tiny model: traces resume exactly, training lowers the loss and learns the target
+//! exits, a resumed run equals an unbroken one, bad states are refused.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+
+use aloud_engine::Sampling;
+use aloud_kernels::Cpu;
+use aloud_model::checkpoint::{BaseIdentity, Checkpoint};
+use aloud_model::decoder::Decoder;
+use aloud_model::load::{PretrainedModel, load};
+use aloud_model::source::ResolvedSource;
+use aloud_train::distil::{DistilError, Distillation};
+use aloud_train::metrics::StepMetrics;
+use aloud_train::recipe::DistillRecipe;
+use aloud_train::run_directory::{FORMAT_VERSION, RunConfig, RunDirectory};
+use aloud_train::settings;
+use aloud_train::teacher::{TeacherError, TeacherSettings, TracePrompt, record_traces};
+use aloud_train::traces::{FORMAT_VERSION as TRACE_VERSION, HiddenDType, TraceHeader, TraceReader, TraceWriter};
+
+fn model() -> PretrainedModel {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/golden/tiny_llama");
+    load(&ResolvedSource::Directory(dir)).unwrap()
+}
+
+fn identity(model: &PretrainedModel) -> BaseIdentity {
+    BaseIdentity { source: model.identity.source.clone(), sha256: model.identity.sha256.clone() }
+}
+
+fn prompts(n: usize) -> Vec<TracePrompt> {
+    (0..n as u32)
+        .map(|i| TracePrompt {
+            id: format!("p{i}"),
+            prompt: format!("prompt {i}"),
+            prompt_ids: (0..3 + i % 4).map(|j| (i * 17 + j * 5) % 131).collect(),
+            // Every third response is given.
+            response: (i % 3 == 0).then(|| ("given".to_owned(), (0..9).map(|j| (i * 3 + j * 11) % 131).collect())),
+        })
+        .collect()
+}
+
+fn record(directory: &Path, prompts: &[TracePrompt]) -> Result<(), TeacherError> {
+    let model = model();
+    let decoder = Decoder::new(&Cpu::new(2), &model.config, &model.weights);
+    let header = TraceHeader {
+        format_version: TRACE_VERSION,
+        base_model: identity(&model),
+        candidates: vec![1, 2, 4],
+        n_blocks: 6,
+        hidden_size: model.config.hidden_size,
+        hidden_dtype: HiddenDType::F32,
+        settings: serde_json::json!({}),
+    };
+    let mut writer = TraceWriter::create_or_resume(directory, header).unwrap().with_traces_per_shard(4);
+    let settings = TeacherSettings {
+        sampling: Sampling { temperature: 0.8, ..Sampling::default() },
+        max_new_tokens: 12,
+        stop_tokens: vec![7],
+        seed: 5,
+        batch: 3,
+        rows_per_pass: 50,
+    };
+    record_traces(&decoder, &[1, 2, 4], prompts, &settings, &mut writer, &|ids| format!("{ids:?}"), &mut |_| {})
+}
+
+fn recipe(overrides: &[&str]) -> DistillRecipe {
+    let mut all = vec![
+        "candidates=[2,4]",
+        "target.kl_factor=0.4",
+        "held_out=0.2",
+        "lora.rank=4",
+        "lora.targets=[\"q_proj\",\"k_proj\",\"v_proj\",\"o_proj\",\"gate_proj\",\"up_proj\",\"down_proj\"]",
+        "learning_rate.adapters=5e-3",
+        "learning_rate.heads=2e-2",
+        "loss.exit_samples=3",
+        "batch.tokens_per_step=150",
+        "schedule.epochs=8",
+        "run.evaluate_every=0",
+        "run.checkpoint_every=10",
+    ];
+    all.extend(overrides);
+    let all: Vec<String> = all.into_iter().map(str::to_owned).collect();
+    settings::resolve(None, &all).unwrap()
+}
+
+fn start(traces: &Path, run: &Path, recipe: &DistillRecipe) -> Result<Distillation<Cpu>, DistilError> {
+    let model = model();
+    let config = RunConfig {
+        format_version: FORMAT_VERSION,
+        command: "distill".into(),
+        version: "test".into(),
+        git_revision: None,
+        seed: recipe.seed,
+        base_model: identity(&model),
+        inputs: std::collections::BTreeMap::new(),
+        recipe: toml::Table::try_from(recipe).unwrap(),
+    };
+    let (run, resume) = RunDirectory::create_or_resume(run, &config)?;
+    let reader = TraceReader::open(traces).unwrap();
+    Distillation::new(&Cpu::new(2), model, recipe.clone(), &reader, run, resume.as_ref())
+}
+
+fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all: Vec<(PathBuf, Vec<u8>)> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "safetensors" || e == "jsonl"))
+        .map(|path| (path.file_name().unwrap().into(), std::fs::read(&path).unwrap()))
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn interrupted_traces_go_on_to_the_same_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    record(&whole, &prompts(10)).unwrap();
+    // A later bad prompt stops the call before anything is lost; the completed shard stays.
+    record(&parts, &prompts(4)).unwrap();
+    let mut bad = prompts(10);
+    bad[9].prompt_ids = vec![9999];
+    assert!(matches!(record(&parts, &bad), Err(TeacherError::Request { id, .. }) if id == "p9"));
+    record(&parts, &prompts(10)).unwrap();
+    assert_eq!(files(&whole), files(&parts));
+    assert_eq!(TraceReader::open(&parts).unwrap().len(), 10);
+}
+
+#[test]
+fn training_learns_and_a_resumed_run_equals_an_unbroken_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let traces = folder.path().join("traces");
+    record(&traces, &prompts(20)).unwrap();
+
+    let whole = folder.path().join("whole");
+    let mut distillation = start(&traces, &whole, &recipe(&[])).unwrap();
+    let n_steps = distillation.n_steps();
+    assert!(n_steps > 25, "{n_steps} steps");
+    let mut losses = Vec::new();
+    let (report, checkpoint) = distillation.run(&mut |metrics: &StepMetrics| losses.push(metrics.loss)).unwrap();
+    let report = report.unwrap();
+    let (before, _) = distillation.token_kl_before().unwrap().unwrap();
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    assert!(mean(&losses[n_steps - 5..]) < 0.8 * mean(&losses[..5]), "{losses:?}");
+    // Sixteen traces of a random model teach little that carries over; the training loss above shows the rest.
+    assert!(report.token_kl_exited.unwrap() < 0.9 * before.unwrap(), "{report:?} before {before:?}");
+    assert!(report.total_variation < 0.1, "{report:?}");
+    assert!(report.per_token_total_variation < report.per_token_total_variation_constant, "{report:?}");
+    assert!((report.target_exits.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+    assert!((report.learned_exits.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+
+    // The same run, stopped at a step between checkpoints.
+    struct Stop;
+    let broken = folder.path().join("broken");
+    let mut distillation = start(&traces, &broken, &recipe(&[])).unwrap();
+    let stopped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = distillation.run(&mut |metrics| {
+            if metrics.step == 17 {
+                std::panic::resume_unwind(Box::new(Stop));
+            }
+        });
+    }));
+    assert!(stopped.is_err());
+    drop(distillation);
+    let mut distillation = start(&traces, &broken, &recipe(&[])).unwrap();
+    assert_eq!(distillation.n_done(), 10);
+    let (resumed_report, resumed_checkpoint) = distillation.run(&mut |_| {}).unwrap();
+    assert_eq!(resumed_report.unwrap(), report);
+    for file in ["adapter_model.safetensors", "exit_heads.safetensors"] {
+        let read = |checkpoint: &Path| std::fs::read(checkpoint.join(file)).unwrap();
+        assert!(read(&checkpoint) == read(&resumed_checkpoint), "{file} differs");
+    }
+    let losses_of = |run: &Path| -> Vec<f64> {
+        RunDirectory::read_metrics::<StepMetrics>(run).unwrap().iter().map(|metrics| metrics.loss).collect()
+    };
+    assert_eq!(losses_of(&whole), losses_of(&broken));
+    assert!(Checkpoint::load(&checkpoint, Some(&model().identity.sha256)).is_ok());
+
+    // A finished run is done: going on with it changes nothing.
+    drop(distillation);
+    assert_eq!(start(&traces, &broken, &recipe(&[])).unwrap().n_done(), n_steps);
+}
+
+#[test]
+fn full_parameter_training_learns_and_resumes() {
+    let folder = tempfile::tempdir().unwrap();
+    let traces = folder.path().join("traces");
+    record(&traces, &prompts(12)).unwrap();
+    let recipe = recipe(&["trained=full", "learning_rate.weights=1e-3", "schedule.epochs=3", "run.checkpoint_every=2"]);
+    let run = folder.path().join("run");
+    let mut distillation = start(&traces, &run, &recipe).unwrap();
+    let mut losses = Vec::new();
+    distillation.run(&mut |metrics| losses.push(metrics.loss)).unwrap();
+    assert!(losses[losses.len() - 1] < losses[0], "{losses:?}");
+    drop(distillation);
+    let resumed = start(&traces, &run, &recipe).unwrap();
+    assert_eq!(resumed.n_done(), resumed.n_steps());
+}
+
+#[test]
+fn what_does_not_belong_together_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let traces = folder.path().join("traces");
+    record(&traces, &prompts(4)).unwrap();
+    let refused = |name: &str, overrides: &[&str]| {
+        start(&traces, &folder.path().join(name), &recipe(overrides)).unwrap_err().to_string()
+    };
+    assert!(refused("a", &["candidates=[3]"]).contains("depth 3 is not among those of the traces, [1, 2, 4]"));
+    let infinite = recipe(&["learning_rate.adapters=0.99", "learning_rate.heads=0.99", "optimizer.clip_norm=0"]);
+    let run = folder.path().join("b");
+    let mut distillation = start(&traces, &run, &infinite).unwrap();
+    // Such rates destroy the model; whatever happens is an error or a number, never a panic.
+    let _ = distillation.run(&mut |metrics| assert!(metrics.loss.is_finite()));
+    let other = recipe(&["target.kl_factor=2.0"]);
+    assert!(start(&traces, &run, &other).is_err(), "another recipe in the same run directory");
+}
