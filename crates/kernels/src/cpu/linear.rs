@@ -153,7 +153,7 @@ pub(super) fn add_forward(threads: &Threads, x: &Rows, weight: &Matrix, scale: f
     });
 }
 
-/// A matrix for [`gemm_add`]: element `(row, column)` is `values[offset + row * row_stride + column * column_stride]`.
+/// A matrix for [`gemm()`]: element `(row, column)` is `values[offset + row * row_stride + column * column_stride]`.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     pub(super) values: &'a [f32],
