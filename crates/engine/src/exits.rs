@@ -32,11 +32,6 @@ pub struct ExitReading {
     pub exited: bool,
 }
 
-/// `1 / (1 + e^-x)`.
-pub(crate) fn sigmoid(x: f32) -> f32 {
-    if x >= 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) }
-}
-
 impl Exits {
     /// Added to every exit logit.
     pub(crate) fn offset(&self) -> f32 {

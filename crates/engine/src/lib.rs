@@ -4,6 +4,7 @@
 mod arena;
 mod engine;
 mod exits;
+mod logistic;
 mod random;
 mod replay;
 mod request;
@@ -13,6 +14,7 @@ mod verify;
 
 pub use engine::{Engine, Event, Flow, Limits};
 pub use exits::{ExitReading, Exits};
+pub use logistic::{sigmoid, softplus};
 pub use random::uniform;
 pub use replay::{ReplayedToken, replay};
 pub use request::{FinishReason, Request, RequestError, Token};

@@ -4,7 +4,7 @@ use aloud_kernels::{Backend, Readout};
 use aloud_model::decoder::{BatchError, Decoder, PackedBatch, Policy};
 
 use crate::ExitReading;
-use crate::exits::sigmoid;
+use crate::logistic::{sigmoid, softplus};
 
 /// One response token under the joint action (exit depth, token) of arXiv 2603.21376.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,11 +15,6 @@ pub struct ReplayedToken {
     pub log_probability: f32,
     /// `log P = sum log(1 - q) over reached candidates not taken + [exited] log q + log p(token)`, nats.
     pub log_joint: f32,
-}
-
-/// `ln(1 + e^x)`.
-fn softplus(x: f32) -> f32 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
 /// `log P` of a step from its exit readings and its token's log-probability; `-softplus` forms, exact for large logits.

@@ -8,7 +8,7 @@ use aloud_model::decoder::{Decoder, Policy};
 
 use crate::ExitReading;
 use crate::arena::Arena;
-use crate::exits::sigmoid;
+use crate::logistic::sigmoid;
 use crate::request::Request;
 
 /// Tokens that one sequence consumes in this pass.

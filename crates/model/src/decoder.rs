@@ -10,6 +10,7 @@ mod batch;
 mod block;
 mod forward;
 mod policy;
+mod tape;
 
 use aloud_kernels::{Backend, Heads, Matrix, RopeTable, Rows};
 

@@ -4,6 +4,7 @@
 //! response tokens of the optimiser step. Response token 0 is emitted by the step that consumes the last prompt token,
 //! which runs at full depth: it has a token term and no exit term.
 
+use aloud_engine::{sigmoid, softplus};
 use aloud_kernels::{Backend, KlDirection, Readout, Rows};
 use aloud_model::decoder::{BatchError, Decoder, Gradients, PackedBatch, Policy, Trained};
 
@@ -93,16 +94,6 @@ impl LossSums {
     pub fn loss(&self, exit_weight: f32) -> f64 {
         self.token_kl() + f64::from(exit_weight) * self.exit_cross_entropy / self.n_tokens().max(1) as f64
     }
-}
-
-/// `ln(1 + e^x)`.
-fn softplus(x: f32) -> f32 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
-
-/// `1 / (1 + e^-x)`.
-fn sigmoid(x: f32) -> f32 {
-    if x >= 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) }
 }
 
 /// Runs the student on `sequences` and returns the loss's parts. With `gradients`, adds to them the gradient of the loss

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use aloud_kernels::{Backend, Query, Rotation};
+use aloud_kernels::{Backend, Rotation};
 
-use super::forward::key_values;
+use super::batch::key_values;
 use super::policy::{factor_names, head_names};
-use super::{AttentionInputs, Decoder, FINAL_NORM, Forward, Norm, PackedBatch, Policy, bias_name, weight_name};
+use super::tape::{BlockTape, Tape};
+use super::{Decoder, FINAL_NORM, Forward, Norm, PackedBatch, Policy, bias_name, weight_name};
 use crate::lora::Projection;
 
 /// Which parameters get gradients besides the exit heads.
@@ -57,25 +58,6 @@ impl<B: Backend> Gradients<B> {
             backend.scatter_add_rows(self.entry(name, 1, values.len()), None, &part);
         }
     }
-}
-
-/// What one block leaves for its backward.
-pub(super) struct BlockTape<B: Backend> {
-    pub(super) x: B::Rows,
-    pub(super) active: Option<Vec<u32>>,
-    pub(super) queries: Vec<Query>,
-    pub(super) inputs: AttentionInputs<B>,
-    pub(super) attention: B::Rows,
-    pub(super) log_sum_exp: B::Rows,
-    pub(super) middle: B::Rows,
-    pub(super) gate: B::Rows,
-    pub(super) up: B::Rows,
-}
-
-/// What a whole pass leaves for its backward.
-pub(super) struct Tape<B: Backend> {
-    pub(super) batch: PackedBatch,
-    pub(super) blocks: Vec<BlockTape<B>>,
 }
 
 /// The fixed surroundings of one backward pass.

@@ -1,6 +1,6 @@
 //! A batch of sequences, concatenated without padding.
 
-use aloud_kernels::Query;
+use aloud_kernels::{KeyValues, Query};
 
 /// Tokens of several sequences, one packed row each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,4 +85,9 @@ impl PackedBatch {
     pub(crate) fn query(&self, row: usize) -> Query {
         Query { sequence: self.sequence_of[row] as usize, n_keys: self.positions[row] as usize + 1 }
     }
+}
+
+/// Where the keys and values of a packed batch's sequences lie.
+pub(super) fn key_values<'a, R>(batch: &PackedBatch, keys: &'a R, values: &'a R) -> Vec<KeyValues<'a, R>> {
+    batch.starts().iter().map(|&first_row| KeyValues { keys, values, first_row }).collect()
 }

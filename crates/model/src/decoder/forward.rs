@@ -1,8 +1,9 @@
 //! The teacher-forced pass over a packed batch with prescribed depths.
 
-use aloud_kernels::{Backend, KeyValues, Query};
+use aloud_kernels::{Backend, Query};
 
-use super::backward::{BlockTape, Tape};
+use super::batch::key_values;
+use super::tape::{BlockTape, Tape};
 use super::{Decoder, PackedBatch, Policy};
 
 /// What a pass leaves behind.
@@ -138,8 +139,3 @@ impl<B: Backend> Decoder<B> {
 
 /// May lower depths at a candidate: its index, the rows that reached it, their residual, the depths of all rows.
 type Decide<'a, B> = dyn FnMut(usize, &[u32], &<B as Backend>::Rows, &mut [usize]) + 'a;
-
-/// Where the keys and values of a packed batch's sequences lie.
-pub(super) fn key_values<'a, R>(batch: &PackedBatch, keys: &'a R, values: &'a R) -> Vec<KeyValues<'a, R>> {
-    batch.starts().iter().map(|&first_row| KeyValues { keys, values, first_row }).collect()
-}
