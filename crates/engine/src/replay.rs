@@ -26,6 +26,23 @@ pub(crate) fn log_joint(exits: &[ExitReading], offset: f32, log_probability: f32
     exits.iter().map(log_exit).sum::<f32>() + log_probability
 }
 
+/// The positions that a recorded response consumed, with their depths: prompt tokens at full depth; the last token of the
+/// response is consumed by none. Prompt and response must not be empty.
+pub(crate) fn recorded_rows<B: Backend>(
+    decoder: &Decoder<B>,
+    prompt: &[u32],
+    tokens: &[u32],
+    depths: &[usize],
+) -> Result<(PackedBatch, Vec<usize>), BatchError> {
+    let mut consumed = prompt.to_vec();
+    consumed.extend_from_slice(&tokens[..tokens.len() - 1]);
+    let mut batch = PackedBatch::new();
+    batch.push(&consumed, decoder.config().vocab_size, decoder.config().max_position_embeddings)?;
+    let mut row_depths = vec![decoder.n_blocks(); prompt.len() - 1];
+    row_depths.extend_from_slice(depths);
+    Ok((batch, row_depths))
+}
+
 /// Reads a response of `tokens` whose step `t` ran to depth `depths[t]` (blocks), in one teacher-forced pass.
 ///
 /// # Errors
@@ -47,13 +64,8 @@ pub fn replay<B: Backend>(
         return Ok(Vec::new());
     }
     let backend = decoder.backend();
-    let mut consumed = prompt.to_vec();
-    consumed.extend_from_slice(&tokens[..tokens.len() - 1]);
     let first = prompt.len() - 1;
-    let mut batch = PackedBatch::new();
-    batch.push(&consumed, decoder.config().vocab_size, decoder.config().max_position_embeddings)?;
-    let mut row_depths = vec![decoder.n_blocks(); first];
-    row_depths.extend_from_slice(depths);
+    let (batch, row_depths) = recorded_rows(decoder, prompt, tokens, depths)?;
     let candidates = &policy.heads.candidates;
     let forward = decoder.forward(Some(policy), &batch, &row_depths, candidates, false);
     let mut exits: Vec<Vec<ExitReading>> = vec![Vec::new(); tokens.len()];
@@ -66,7 +78,7 @@ pub fn replay<B: Backend>(
             }
         }
     }
-    let rows: Vec<u32> = (first as u32..consumed.len() as u32).collect();
+    let rows: Vec<u32> = (first as u32..batch.n_rows() as u32).collect();
     let hidden = decoder.final_norm(&backend.gather_rows(&forward.residual, &rows));
     let readout = Readout { hidden: &hidden, weight: decoder.unembedding() };
     let temperature = if temperature > 0.0 { temperature } else { 1.0 };

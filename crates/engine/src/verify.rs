@@ -1,11 +1,11 @@
 //! Parity: the stepwise engine against the teacher-forced pass, on the same tokens and depths.
 
 use aloud_kernels::{Backend, Readout, Rows};
-use aloud_model::decoder::{Decoder, PackedBatch, Policy};
+use aloud_model::decoder::{Decoder, Policy};
 
 use crate::arena::Arena;
 use crate::engine::log_probability_of;
-use crate::replay::{log_joint, replay};
+use crate::replay::{log_joint, recorded_rows, replay};
 use crate::request::{Request, RequestError};
 use crate::stepper::{Work, step};
 use crate::{Exits, Sampling};
@@ -86,13 +86,8 @@ pub fn verify<B: Backend>(
 
     // Teacher-forced.
     let replayed = replay(decoder, policy, prompt, tokens, depths, offset, temperature).map_err(too_long)?;
-    let mut consumed = prompt.to_vec();
-    consumed.extend_from_slice(&tokens[..tokens.len() - 1]);
     let first = prompt.len() - 1;
-    let mut batch = PackedBatch::new();
-    batch.push(&consumed, config.vocab_size, config.max_position_embeddings).map_err(too_long)?;
-    let mut row_depths = vec![decoder.n_blocks(); first];
-    row_depths.extend_from_slice(depths);
+    let (batch, row_depths) = recorded_rows(decoder, prompt, tokens, depths).map_err(too_long)?;
     let forward = decoder.forward(Some(policy), &batch, &row_depths, &[], true);
     let hidden = decoder.final_norm(&forward.residual);
 
@@ -117,7 +112,7 @@ pub fn verify<B: Backend>(
     for block in 0..decoder.n_blocks() {
         let filled = arena.filled(block);
         report.n_keys_values_computed += filled;
-        report.n_keys_values_skipped += consumed.len() - filled;
+        report.n_keys_values_skipped += batch.n_rows() - filled;
         let Some((keys, values)) = forward.keys_values(block) else { continue };
         let stepwise = arena.key_values(block);
         for (a, b) in [(stepwise.keys, keys), (stepwise.values, values)] {
