@@ -53,6 +53,14 @@ pub enum TasksError {
         /// The largest number of steps.
         max: usize,
     },
+    /// A serial item was asked for with a number of steps that the generators do not make.
+    #[error("a serial item has 1 to {max} steps, {given} were asked for")]
+    SerialSteps {
+        /// The number of steps asked for.
+        given: usize,
+        /// The largest number of steps.
+        max: usize,
+    },
     /// A source without an end was asked for all of its items.
     #[error("`{name}` has no end: say how many items to take")]
     Endless {

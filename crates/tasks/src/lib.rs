@@ -1,12 +1,14 @@
 //! Data sets, prompts, generators and answer extraction. This crate knows tasks; it knows nothing of models: a
 //! [`Prompt`] is rendered to tokens elsewhere, a completion comes back as text and is scored here.
 
+mod draw;
 mod error;
 mod extract;
 mod gsm8k;
 mod item;
 mod number;
 mod prompt_file;
+mod serial;
 mod source;
 mod word_problems;
 
@@ -16,5 +18,9 @@ pub use gsm8k::{Annotations, GSM8K_INSTRUCTION, read_gsm8k, strip_annotations};
 pub use item::{Item, Message, Prompt, Role, Split};
 pub use number::Number;
 pub use prompt_file::{read_csv, read_jsonl};
+pub use serial::{
+    ANSWER, END, MAX_SERIAL_STEPS, QUESTION, ResponseStyle, SERIAL_VOCABULARY, SerialItem, SerialSource, SerialTask,
+    SerialVerdict, Symbol, THINK, verify_serial,
+};
 pub use source::{DataSource, choose};
 pub use word_problems::{MAX_STEPS, WordProblem, generate};

@@ -5,16 +5,19 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::word_problems::MAX_STEPS;
-use crate::{Annotations, Item, Split, TasksError, generate, read_csv, read_gsm8k, read_jsonl};
+use crate::{
+    Annotations, Item, MAX_SERIAL_STEPS, SerialSource, SerialTask, Split, TasksError, generate, read_csv, read_gsm8k,
+    read_jsonl,
+};
 
-const NAMES: &str = "expected `word-problems`, `word-problems:steps=N`, `gsm8k:PATH`, `hf:openai/gsm8k`, `FILE.jsonl` or \
-                     `FILE.csv`";
+const NAMES: &str = "expected `word-problems`, `word-problems:steps=N`, `serial`, `chain`, `perm` or `vars` (each also \
+                     with `:steps=N`), `gsm8k:PATH`, `hf:openai/gsm8k`, `FILE.jsonl` or `FILE.csv`";
 
 /// Word problems of the held-out split are numbered from here, so that no training problem is among them.
 const FIRST_TEST_INDEX: u64 = 1 << 40;
 
-/// Where items come from. Parsed from, and written as: `word-problems[:steps=N]`, `gsm8k:PATH`, `hf:openai/gsm8k`,
-/// `FILE.jsonl`, `FILE.csv`.
+/// Where items come from. Parsed from, and written as: `word-problems[:steps=N]`, `serial[:steps=N]` (all serial tasks),
+/// `chain[:steps=N]`, `perm[:steps=N]`, `vars[:steps=N]`, `gsm8k:PATH`, `hf:openai/gsm8k`, `FILE.jsonl`, `FILE.csv`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataSource {
     /// The built-in generator of arithmetic word problems, without end.
@@ -22,6 +25,8 @@ pub enum DataSource {
         /// The number of steps of each problem, 1 to [`MAX_STEPS`]; mixed if `None`.
         steps: Option<usize>,
     },
+    /// The built-in serial-chain tasks, without end.
+    Serial(SerialSource),
     /// GSM8K as JSON Lines: a file, or a folder with `train.jsonl` and `test.jsonl`.
     Gsm8k(PathBuf),
     /// GSM8K in the local cache of the Hugging Face hub. Nothing is downloaded.
@@ -49,6 +54,23 @@ impl FromStr for DataSource {
                 return Err(TasksError::Steps { given: steps, max: MAX_STEPS });
             }
             return Ok(Self::WordProblems { steps: Some(steps) });
+        }
+        let (kind, options) = name.split_once(':').map_or((name, None), |(kind, options)| (kind, Some(options)));
+        let task = kind.parse::<SerialTask>().ok();
+        if kind == "serial" || task.is_some() {
+            let steps = match options {
+                None => 1..=MAX_SERIAL_STEPS,
+                Some(options) => options
+                    .strip_prefix("steps=")
+                    .and_then(|steps| steps.parse().ok())
+                    .map(|steps: usize| steps..=steps)
+                    .ok_or_else(|| error("the only option is `steps=N`, for instance `chain:steps=3`"))?,
+            };
+            let given = *steps.start();
+            if !(1..=MAX_SERIAL_STEPS).contains(&given) {
+                return Err(TasksError::SerialSteps { given, max: MAX_SERIAL_STEPS });
+            }
+            return Ok(Self::Serial(SerialSource { task, steps }));
         }
         if let Some(path) = name.strip_prefix("gsm8k:") {
             if path.is_empty() {
@@ -79,6 +101,10 @@ impl fmt::Display for DataSource {
         match self {
             Self::WordProblems { steps: None } => formatter.write_str("word-problems"),
             Self::WordProblems { steps: Some(steps) } => write!(formatter, "word-problems:steps={steps}"),
+            Self::Serial(SerialSource { task, steps }) => {
+                formatter.write_str(task.map_or("serial", SerialTask::name))?;
+                if steps.start() == steps.end() { write!(formatter, ":steps={}", steps.start()) } else { Ok(()) }
+            }
             Self::Gsm8k(path) => write!(formatter, "gsm8k:{}", path.display()),
             Self::Gsm8kCache => formatter.write_str("hf:openai/gsm8k"),
             Self::Jsonl(path) | Self::Csv(path) => write!(formatter, "{}", path.display()),
@@ -87,7 +113,12 @@ impl fmt::Display for DataSource {
 }
 
 impl DataSource {
-    /// Up to `n` items; all of them if `None`. The generator makes exactly `n`. Of a file the choice is random but fixed by
+    /// Whether there is no last item: `n` has to be given.
+    pub fn is_endless(&self) -> bool {
+        matches!(self, Self::WordProblems { .. } | Self::Serial(_))
+    }
+
+    /// Up to `n` items; all of them if `None`. The generators make exactly `n`. Of a file the choice is random but fixed by
     /// `seed`, and a smaller choice is the beginning of a larger one; a prompt file has one split, which is both. Worked
     /// solutions come without calculator annotations.
     ///
@@ -98,6 +129,15 @@ impl DataSource {
             Self::WordProblems { steps } => {
                 let n = n.ok_or_else(|| TasksError::Endless { name: self.to_string() })?;
                 return word_problems(n, seed, split, *steps);
+            }
+            Self::Serial(source) => {
+                let n = n.ok_or_else(|| TasksError::Endless { name: self.to_string() })?;
+                let kind = source.task.map_or("serial", SerialTask::name);
+                let item = |index| {
+                    let id = format!("{kind}-{}-{seed}-{index}", split.as_str());
+                    Ok(source.generate(seed, index, split)?.to_item(id))
+                };
+                return (0..n as u64).map(item).collect();
             }
             Self::Gsm8k(path) => read_gsm8k(path, split, Annotations::Strip)?,
             Self::Gsm8kCache => {
@@ -128,7 +168,7 @@ pub fn choose(mut items: Vec<Item>, n: usize, seed: u64) -> Vec<Item> {
 }
 
 /// FNV-1a over seed and text, finished with the mixer of SplitMix64.
-fn hash(seed: u64, text: &str) -> u64 {
+pub(crate) fn hash(seed: u64, text: &str) -> u64 {
     let mut state = 0xcbf2_9ce4_8422_2325_u64;
     for byte in seed.to_le_bytes().into_iter().chain(text.bytes()) {
         state = (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
@@ -198,15 +238,28 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for name in
-            ["word-problems", "word-problems:steps=3", "gsm8k:some/where", "hf:openai/gsm8k", "a/b.jsonl", "a b.csv"]
-        {
+        for name in [
+            "word-problems",
+            "word-problems:steps=3",
+            "serial",
+            "chain",
+            "perm:steps=1",
+            "vars:steps=8",
+            "serial:steps=2",
+            "gsm8k:some/where",
+            "hf:openai/gsm8k",
+            "a/b.jsonl",
+            "a b.csv",
+        ] {
             assert_eq!(name.parse::<DataSource>().unwrap().to_string(), name);
         }
         for (name, expected) in [
             ("word-problems:step=3", "the only option is `steps=N`"),
             ("word-problems:steps=0", "1 to 6 steps, 0 were asked for"),
             ("word-problems:steps=7", "1 to 6 steps, 7 were asked for"),
+            ("chain:k=3", "the only option is `steps=N`"),
+            ("perm:steps=0", "1 to 8 steps, 0 were asked for"),
+            ("serial:steps=9", "1 to 8 steps, 9 were asked for"),
             ("gsm8k", "say where it is"),
             ("gsm8k:", "needs the path"),
             ("hf:someone/data", "the only data set read from the hub's cache"),

@@ -1,12 +1,11 @@
 //! A generator of arithmetic word problems with worked solutions in the answer format of GSM8K. Problem `index` of a seed is
 //! always the same, whatever else is asked for.
 
-mod draw;
 mod names;
 mod settings;
 mod writing;
 
-use draw::Draw;
+use crate::draw::Draw;
 use settings::{Event, Operation, SETTINGS, Setting, Step, Term};
 use writing::{Cast, PEOPLE, Values, write};
 

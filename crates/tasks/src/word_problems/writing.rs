@@ -13,8 +13,8 @@
 //! | `{=}`, `{$=}` | the step's equation with its annotation, the result plain or in dollars |
 
 use super::Equation;
-use super::draw::Draw;
 use super::names::{FEMALE, MALE};
+use crate::draw::Draw;
 
 /// Number of people to tell stories about.
 pub(super) const PEOPLE: usize = FEMALE.len() + MALE.len();

@@ -1,0 +1,122 @@
+//! `vars`: assignments modulo 10 in shuffled order, each from the one before: `<q> c = a + 4 ; a = 3 ? c`. Every assignment is
+//! needed for what is asked, so that the number of assignments is the number of steps.
+
+use super::{ASKS, DIGITS, QUESTION, SEPARATOR, SerialItem, SerialTask, Symbol, apply, operation};
+use crate::draw::Draw;
+
+const NAMES: [Symbol; 14] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n"];
+
+/// A variable's value from that of the variable before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Assignment {
+    name: Symbol,
+    operation: (Symbol, usize),
+}
+
+/// Draws an item.
+pub(super) fn draw(draw: &mut Draw, n_steps: usize) -> SerialItem {
+    let names = shuffled(draw, NAMES.to_vec());
+    let start = draw.between(0, 9) as usize;
+    let assignments: Vec<Assignment> =
+        names[1..n_steps].iter().map(|&name| Assignment { name, operation: operation(draw) }).collect();
+    let order = shuffled(draw, (0..n_steps).collect());
+    solve(names[0], start, &assignments, &order)
+}
+
+fn shuffled<T>(draw: &mut Draw, mut items: Vec<T>) -> Vec<T> {
+    for last in (1..items.len()).rev() {
+        items.swap(last, draw.between(0, last as i64) as usize);
+    }
+    items
+}
+
+/// `order[i]` is the number, in the order of solution, of the assignment that is written at place `i`.
+fn solve(first: Symbol, start: usize, assignments: &[Assignment], order: &[usize]) -> SerialItem {
+    let mut lines = vec![vec![first, "=", DIGITS[start]]];
+    let mut steps = lines.clone();
+    let (mut before, mut value) = (first, start);
+    for &Assignment { name, operation } in assignments {
+        let (operator, operand) = operation;
+        lines.push(vec![name, "=", before, operator, DIGITS[operand]]);
+        value = apply(value, operation);
+        steps.push(vec![name, "=", DIGITS[value]]);
+        before = name;
+    }
+    let mut question = vec![QUESTION];
+    for (place, &number) in order.iter().enumerate() {
+        if place > 0 {
+            question.push(SEPARATOR);
+        }
+        question.extend_from_slice(&lines[number]);
+    }
+    question.extend([ASKS, before]);
+    SerialItem { task: SerialTask::Vars, question, steps, answer: DIGITS[value] }
+}
+
+/// Reads an item back from the symbols after `<q>`.
+pub(super) fn parse(symbols: &[Symbol]) -> Option<SerialItem> {
+    let digit = |symbol: Symbol| DIGITS.iter().position(|digit| *digit == symbol);
+    let (lines, [ASKS, asked]) = symbols.split_last_chunk::<2>()? else { return None };
+    let lines: Vec<&[Symbol]> = lines.split(|symbol| *symbol == SEPARATOR).collect();
+    let place_of = |name: Symbol| lines.iter().position(|line| line.first() == Some(&name));
+    // Backwards from what is asked to the constant.
+    let mut places = Vec::new();
+    let mut assignments = Vec::new();
+    let mut name = *asked;
+    let (first, start) = loop {
+        let place = place_of(name).filter(|place| !places.contains(place) && NAMES.contains(&name))?;
+        places.push(place);
+        match *lines[place] {
+            [_, "=", value] => break (name, digit(value)?),
+            [_, "=", before, operator @ ("+" | "-" | "*"), operand] => {
+                assignments.push(Assignment { name, operation: (operator, digit(operand)?) });
+                name = before;
+            }
+            _ => return None,
+        }
+    };
+    if places.len() != lines.len() {
+        return None;
+    }
+    assignments.reverse();
+    let last = places.len() - 1;
+    let mut order = vec![0; lines.len()];
+    for (backwards, place) in places.into_iter().enumerate() {
+        order[place] = last - backwards;
+    }
+    Some(solve(first, start, &assignments, &order))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_by_hand() {
+        let assignments = [
+            Assignment { name: "b", operation: ("+", 4) }, //
+            Assignment { name: "d", operation: ("*", 7) },
+        ];
+        let item = solve("a", 3, &assignments, &[2, 0, 1]);
+        assert_eq!(item.prompt(), "<q> d = b * 7 ; a = 3 ; b = a + 4 ? d");
+        let steps: Vec<String> = item.steps.iter().map(|step| step.join(" ")).collect();
+        assert_eq!(steps, ["a = 3", "b = 7", "d = 9"]);
+        assert_eq!(item.answer, "9");
+    }
+
+    #[test]
+    fn what_has_no_solution_is_not_read() {
+        for text in [
+            "a = 3 ? b",
+            "a = b + 1 ; b = a + 1 ? a",
+            "a = 3 ; c = 4 ? a",
+            "a = 3",
+            "? a",
+            "a = 3 3 ? a",
+            "a = b / 3 ; b = 1 ? a",
+        ] {
+            let symbols: Vec<Symbol> = text.split(' ').collect();
+            assert_eq!(parse(&symbols), None, "{text}");
+        }
+    }
+}
