@@ -9,6 +9,7 @@ mod doctor;
 mod fetch;
 mod generate;
 mod lens;
+mod pretrain;
 mod trace;
 mod verify;
 mod view;
@@ -24,6 +25,8 @@ pub(crate) enum Command {
     Demo(demo::DemoArgs),
     /// Show what the model would say at each depth: per position and exit candidate the top token, KL and target hazard
     Lens(lens::LensArgs),
+    /// Train a tiny reasoner from random weights on the built-in serial tasks
+    Pretrain(pretrain::PretrainArgs),
     /// Record a teacher's responses with its hidden states and lens KLs
     Trace(trace::TraceArgs),
     /// Stage 1: distil exit heads and adapters from traces
@@ -51,6 +54,7 @@ impl Command {
     pub(crate) fn run(self, context: &Context) -> anyhow::Result<()> {
         match self {
             Self::Demo(arguments) => demo::run(&arguments, context),
+            Self::Pretrain(arguments) => pretrain::run(&arguments, context),
             Self::Trace(arguments) => trace::run(&arguments, context),
             Self::Distill(arguments) => distill::run(&arguments, context),
             Self::Bench(arguments) => bench::run(&arguments, context),

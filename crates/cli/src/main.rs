@@ -14,6 +14,8 @@ mod loaded_model;
 mod progress;
 mod prompts;
 mod response_text;
+mod run_config;
+mod serial_data;
 mod stage1;
 mod workloads;
 

@@ -33,7 +33,7 @@ pub(crate) struct PromptArgs {
     /// A prompt; may be given several times
     #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["data", "prompts"])]
     prompt: Vec<String>,
-    /// A data source: word-problems[:steps=N], gsm8k:PATH, hf:openai/gsm8k, FILE.jsonl, FILE.csv
+    /// A data source: word-problems, serial, chain, perm, vars (all also with :steps=N), gsm8k:PATH, hf:openai/gsm8k, FILE.jsonl, FILE.csv
     #[arg(long, value_name = "SOURCE", conflicts_with = "prompts")]
     data: Option<DataSource>,
     /// A prompt file: JSON Lines or CSV
@@ -120,8 +120,8 @@ impl PromptArgs {
                 return Ok(self.prompt.iter().enumerate().map(item).collect());
             }
         };
-        if self.n.is_none() && matches!(source, DataSource::WordProblems { .. }) {
-            return Err(UsageError::new("word-problems has no end: say how many with --n").into());
+        if self.n.is_none() && source.is_endless() {
+            return Err(UsageError::new(format!("{source} has no end: say how many with --n")).into());
         }
         Ok(source.load(self.n, self.data_seed, self.split.into())?)
     }

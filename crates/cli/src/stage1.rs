@@ -1,6 +1,5 @@
 //! The two steps of stage 1, as `trace`, `distill` and `demo` run them: record the teacher, train the student.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use aloud_engine::Sampling;
@@ -12,7 +11,7 @@ use aloud_model::text_codec::TextCodec;
 use aloud_train::distil::Distillation;
 use aloud_train::held_out::HeldOutReport;
 use aloud_train::recipe::DistillRecipe;
-use aloud_train::run_directory::{FORMAT_VERSION as RUN_FORMAT_VERSION, RunConfig, RunDirectory};
+use aloud_train::run_directory::RunDirectory;
 use aloud_train::targets::{TargetPolicy, TargetStatistics, Targets};
 use aloud_train::teacher::{TeacherSettings, TracePrompt, record_traces};
 use aloud_train::traces::{FORMAT_VERSION as TRACE_FORMAT_VERSION, HiddenDType, TraceHeader, TraceReader, TraceWriter};
@@ -21,6 +20,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::loaded_model::BaseModel;
+use crate::run_config::run_config;
 
 /// Most packed rows of a reading pass of the teacher.
 const ROWS_PER_PASS: usize = 1024;
@@ -122,16 +122,8 @@ pub(crate) fn distil(
     context: &Context,
 ) -> anyhow::Result<Distilled> {
     let reader = TraceReader::open(traces)?;
-    let config = RunConfig {
-        format_version: RUN_FORMAT_VERSION,
-        command: "distill".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        git_revision: option_env!("ALOUD_GIT_REVISION").map(str::to_owned),
-        seed: recipe.seed,
-        base_model: base,
-        inputs: BTreeMap::from([("traces".to_owned(), traces.display().to_string())]),
-        recipe: recipe_table(recipe)?,
-    };
+    let inputs = [("traces", traces.display().to_string())];
+    let config = run_config("distill", recipe.seed, base, inputs, recipe)?;
     let (run, resume) = RunDirectory::create_or_resume(directory, &config)?;
     let mut distillation = Distillation::new(cpu, model, recipe.clone(), &reader, run, resume.as_ref())?;
     let resumed_at = distillation.n_done();
@@ -153,11 +145,6 @@ pub(crate) fn distil(
         token_kl_full_depth_before: before.and_then(|(_, full)| full),
         held_out,
     })
-}
-
-/// A recipe as the table that the run directory keeps.
-fn recipe_table(recipe: &DistillRecipe) -> anyhow::Result<toml::Table> {
-    toml::Table::try_from(recipe).context("the recipe cannot be written as TOML")
 }
 
 impl Distilled {

@@ -94,6 +94,54 @@ pub struct TrainingState {
     pub state: serde_json::Value,
 }
 
+impl TrainingState {
+    /// Writes the state into the folder of a checkpoint that is being prepared.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn write(&self, checkpoint: &Path) -> Result<(), FileError> {
+        let folder = checkpoint.join(STATE_FOLDER);
+        fs::create_dir(&folder).map_err(FileError::io("create", &folder))?;
+        write_tensors(&folder.join(OPTIMIZER), &self.optimizer)?;
+        let path = folder.join(STATE);
+        files::write_synced(&path, &files::json_bytes(&path, &self.state)?)?;
+        files::sync_folder(&folder);
+        Ok(())
+    }
+
+    /// Reads the state from the folder of a checkpoint, `None` if it was saved without.
+    ///
+    /// # Errors
+    /// If the state is damaged.
+    pub fn read(checkpoint: &Path) -> Result<Option<Self>, FileError> {
+        let folder = checkpoint.join(STATE_FOLDER);
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        Ok(Some(Self { optimizer: read_all(&folder.join(OPTIMIZER))?, state: files::read_json(&folder.join(STATE))? }))
+    }
+}
+
+/// Writes the directory `path`, whole or not at all: `write` fills a folder beside it, which then takes its place.
+///
+/// # Errors
+/// What `write` says, or if the operating system refuses.
+pub fn write_folder<E: From<FileError>>(path: &Path, write: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
+    let parent = files::parent_folder(path);
+    fs::create_dir_all(parent).map_err(FileError::io("create", parent))?;
+    let temporary = files::temporary_sibling(path);
+    remove_folder(&temporary)?;
+    fs::create_dir(&temporary).map_err(FileError::io("create", &temporary))?;
+    let written = write(&temporary).and_then(|()| {
+        files::sync_folder(&temporary);
+        Ok(replace_folder(&temporary, path)?)
+    });
+    if written.is_err() {
+        let _ = fs::remove_dir_all(&temporary);
+    }
+    written
+}
+
 /// A checkpoint that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -195,15 +243,7 @@ impl Checkpoint {
         if path.exists() && !path.join(DESCRIPTION).is_file() && !is_empty_folder(path) {
             return Err(CheckpointError::WouldOverwrite { path: path.to_owned() });
         }
-        let parent = files::parent_folder(path);
-        fs::create_dir_all(parent).map_err(FileError::io("create", parent))?;
-        let temporary = files::temporary_sibling(path);
-        remove_folder(&temporary)?;
-        let saved = self.write_files(&temporary, training_state).and_then(|()| Ok(replace_folder(&temporary, path)?));
-        if saved.is_err() {
-            let _ = fs::remove_dir_all(&temporary);
-        }
-        saved
+        write_folder(path, |folder| self.write_files(folder, training_state))
     }
 
     /// Reads a checkpoint; `expected_base_sha256` is the hash of the model that it will be used with.
@@ -249,16 +289,20 @@ impl Checkpoint {
     /// If the state is damaged or the directory is no checkpoint.
     pub fn load_training_state(path: &Path) -> Result<Option<TrainingState>, CheckpointError> {
         read_description(path)?;
-        let folder = path.join(STATE_FOLDER);
-        if !folder.is_dir() {
-            return Ok(None);
-        }
-        let state = files::read_json(&folder.join(STATE))?;
-        Ok(Some(TrainingState { optimizer: read_all(&folder.join(OPTIMIZER))?, state }))
+        Ok(TrainingState::read(path)?)
+    }
+
+    /// Makes `offset` (logits) the one that the checkpoint at `path` recommends; all else stays as it is.
+    ///
+    /// # Errors
+    /// If the offset is not finite, the directory is no checkpoint, or the operating system refuses.
+    pub fn set_exit_offset(path: &Path, offset: f32) -> Result<(), CheckpointError> {
+        require_finite("exit_offset", &[offset])?;
+        let description = Description { exit_offset: Some(offset), ..read_description(path)? };
+        Ok(files::write_json(&path.join(DESCRIPTION), &description)?)
     }
 
     fn write_files(&self, folder: &Path, training_state: Option<&TrainingState>) -> Result<(), CheckpointError> {
-        fs::create_dir(folder).map_err(FileError::io("create", folder))?;
         let trained = match &self.trained {
             Trained::Lora(lora) => {
                 adapter::write(folder, lora, self.n_blocks, &self.base.source)?;
@@ -282,12 +326,7 @@ impl Checkpoint {
             .collect::<BTreeMap<_, _>>();
         write_tensors(&folder.join(EXIT_HEADS), &tensors)?;
         if let Some(state) = training_state {
-            let folder = folder.join(STATE_FOLDER);
-            fs::create_dir(&folder).map_err(FileError::io("create", &folder))?;
-            write_tensors(&folder.join(OPTIMIZER), &state.optimizer)?;
-            let path = folder.join(STATE);
-            files::write_synced(&path, &files::json_bytes(&path, &state.state)?)?;
-            files::sync_folder(&folder);
+            state.write(folder)?;
         }
         let description = Description {
             format_version: FORMAT_VERSION,
@@ -304,7 +343,6 @@ impl Checkpoint {
         };
         let path = folder.join(DESCRIPTION);
         files::write_synced(&path, &files::json_bytes(&path, &description)?)?;
-        files::sync_folder(folder);
         Ok(())
     }
 
@@ -402,9 +440,9 @@ fn read_exit_heads(
     Ok(ExitHeads { candidates, input, weights, biases })
 }
 
-fn read_all(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
+fn read_all(path: &Path) -> Result<BTreeMap<String, Tensor>, FileError> {
     let file = TensorFile::open(path)?;
-    Ok(file.names().into_iter().map(|name| Ok((name.clone(), file.read(&name)?))).collect::<Result<_, FileError>>()?)
+    file.names().into_iter().map(|name| Ok((name.clone(), file.read(&name)?))).collect()
 }
 
 /// Reads all tensors and checks that their values are finite.

@@ -6,6 +6,7 @@ mod error;
 mod gguf;
 mod pre_tokenizer;
 mod stream;
+mod word_level;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokenizers::{DecoderWrapper, ModelWrapper};
 pub use error::TokenizerError;
 pub use gguf::GgufVocabulary;
 pub use stream::StreamDecoder;
+pub use word_level::word_level_files;
 
 use crate::gguf::GgufFile;
 

@@ -1,6 +1,8 @@
-//! What can be wrong with a data set or its name.
+//! What can be wrong with a data set, its name, or the scoring of completions.
 
 use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
 
 /// An error of the tasks crate. Messages name the file and, where there is one, the line (counted from 1).
 #[derive(Debug, thiserror::Error)]
@@ -76,5 +78,132 @@ impl TasksError {
 
     pub(crate) fn file(path: &std::path::Path, reason: impl Into<String>) -> Self {
         Self::File { path: path.to_path_buf(), reason: reason.into() }
+    }
+}
+
+/// How many of the last lines of a program's error output are shown in a message.
+const SHOWN_LINES: usize = 3;
+
+/// Why completions could not be scored. Messages name the item and say what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum RewardError {
+    /// An item has no gold answer to compare with.
+    #[error("item `{id}` has no gold answer: give it an `answer` field, or score with a reward program")]
+    NoAnswer {
+        /// The item.
+        id: String,
+    },
+    /// An item has a gold answer that no line of a response can equal.
+    #[error(
+        "item `{id}` has a gold answer of several lines, which no answer can equal: give it a number, one line, or a \
+         last line `#### ` and the answer, or score with a reward program"
+    )]
+    LongAnswer {
+        /// The item.
+        id: String,
+    },
+    /// The shell or its pipes could not be set up.
+    #[error("cannot start the reward program `{command}` through `sh`: {source}")]
+    Start {
+        /// The command line that was given.
+        command: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The program ended, or closed its output, while an answer was due.
+    #[error(
+        "the reward program {} {}{}; try it by hand on one line of JSON",
+        how(status.as_ref()), when(id.as_deref()), ending(error_output)
+    )]
+    Ended {
+        /// The item that waited for its reward; `None` if the program ended as soon as it was started.
+        id: Option<String>,
+        /// How it ended; `None` if it closed its output and went on running.
+        status: Option<ExitStatus>,
+        /// The last few kilobytes of its error output.
+        error_output: String,
+    },
+    /// No answer came within the time allowed.
+    #[error(
+        "the reward program gave no answer for item `{id}` within {timeout:?}{}; it has to answer each line as it \
+         comes and flush its output after it (in Python `print(..., flush=True)`); if it is only slow, allow \
+         it more time",
+        ending(error_output)
+    )]
+    Timeout {
+        /// The item that waited for its reward.
+        id: String,
+        /// The time allowed for one answer.
+        timeout: Duration,
+        /// The last few kilobytes of the program's error output.
+        error_output: String,
+    },
+    /// An answer is not what the protocol asks for.
+    #[error(
+        "the reward program answered `{line}` for item `{id}`; expected one line `{{\"reward\": NUMBER}}` or a bare \
+         number, and everything else on its error output"
+    )]
+    Answer {
+        /// The item that waited for its reward.
+        id: String,
+        /// The answer, cut to 200 characters.
+        line: String,
+    },
+    /// A reward is not a finite number.
+    #[error(
+        "the reward program answered `{line}` for item `{id}`, which is not a finite number; give a response that \
+         cannot be scored a finite reward, for instance 0"
+    )]
+    NotFinite {
+        /// The item that waited for its reward.
+        id: String,
+        /// The answer, cut to 200 characters.
+        line: String,
+    },
+    /// An answer names another item than the one that is due.
+    #[error(
+        "the reward program answered for item `{found}` where the answer for item `{id}` was due; it has to answer \
+         once for each line, in the order in which they come"
+    )]
+    Order {
+        /// The item that waited for its reward.
+        id: String,
+        /// The item that the answer names.
+        found: String,
+    },
+    /// The program wrote a line that no completion asked for.
+    #[error(
+        "the reward program wrote `{line}`, a line more than it was given; it has to write one line for each \
+         completion and everything else to its error output"
+    )]
+    ExtraLine {
+        /// The line, cut to 200 characters.
+        line: String,
+    },
+    /// The program was ended by an earlier error.
+    #[error("the reward program was ended after an earlier error: start it anew")]
+    Over,
+}
+
+fn how(status: Option<&ExitStatus>) -> String {
+    match status {
+        Some(status) => format!("ended ({status})"),
+        None => "closed its output".to_owned(),
+    }
+}
+
+fn when(id: Option<&str>) -> String {
+    match id {
+        Some(id) => format!("before it answered for item `{id}`"),
+        None => "as soon as it was started".to_owned(),
+    }
+}
+
+/// The last lines of a program's error output, as the end of a sentence.
+fn ending(error_output: &str) -> String {
+    let lines: Vec<&str> = error_output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    match lines.get(lines.len().saturating_sub(SHOWN_LINES)..) {
+        Some(last) if !last.is_empty() => format!(", after it said: {}", last.join(" / ")),
+        _ => String::new(),
     }
 }

@@ -1,4 +1,4 @@
-//! Data sets, prompts, generators and answer extraction. This crate knows tasks; it knows nothing of models: a
+//! Data sets, prompts, generators, answer extraction and rewards. This crate knows tasks; it knows nothing of models: a
 //! [`Prompt`] is rendered to tokens elsewhere, a completion comes back as text and is scored here.
 
 mod draw;
@@ -8,16 +8,20 @@ mod gsm8k;
 mod item;
 mod number;
 mod prompt_file;
+mod reward;
+mod reward_program;
 mod serial;
 mod source;
 mod word_problems;
 
-pub use error::TasksError;
+pub use error::{RewardError, TasksError};
 pub use extract::{Extraction, Region, answer_region, extract_answer, is_correct};
 pub use gsm8k::{Annotations, GSM8K_INSTRUCTION, read_gsm8k, strip_annotations};
 pub use item::{Item, Message, Prompt, Role, Split};
 pub use number::Number;
 pub use prompt_file::{read_csv, read_jsonl};
+pub use reward::{Completion, Scoring, numeric_or_text_reward};
+pub use reward_program::RewardProgram;
 pub use serial::{
     ANSWER, END, MAX_SERIAL_STEPS, QUESTION, ResponseStyle, SERIAL_VOCABULARY, SerialItem, SerialSource, SerialTask,
     SerialVerdict, Symbol, THINK, verify_serial,

@@ -3,17 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use aloud_kernels::{Backend, KlDirection, Matrix};
-use aloud_model::checkpoint::{self, BaseIdentity, Checkpoint, CheckpointError, KeyValuePolicy, TrainingState};
-use aloud_model::decoder::{BatchError, Decoder, Gradients, ParameterGroup, Policy, Trained};
+use aloud_kernels::{Backend, KlDirection};
+use aloud_model::checkpoint::{BaseIdentity, Checkpoint, CheckpointError, KeyValuePolicy};
+use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy};
 use aloud_model::exit_heads::ExitHeads;
 use aloud_model::load::PretrainedModel;
-use aloud_model::lora::{Lora, LoraPair};
-use aloud_model::weights::Parameter;
 
 use crate::held_out::{HeldOutReport, evaluate, prescribed_token_kl};
 use crate::metrics::{StepMetrics, peak_memory_bytes};
-use crate::optimizer::{AdamW, OptimizerError, Schedule, clip_gradients};
+use crate::optimizer::{OptimizerError, Schedule};
 use crate::plan::{Plan, PlannedStep, Sample};
 use crate::random::{Purpose, SampleRandom, split_held_out};
 use crate::recipe::{self, DistillRecipe, TrainedWeights};
@@ -22,6 +20,7 @@ use crate::settings::SettingsError;
 use crate::student::{LossSettings, LossSums, StudentSequence, student_pass};
 use crate::targets::{TargetStatistics, Targets};
 use crate::traces::{Trace, TraceError, TraceReader};
+use crate::trainee::{StepRates, Trainee};
 
 /// Why a distillation cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -108,8 +107,7 @@ pub enum DistilError {
 pub struct Distillation<B: Backend> {
     recipe: DistillRecipe,
     base: BaseIdentity,
-    decoder: Decoder<B>,
-    policy: Policy<B>,
+    trainee: Trainee<B>,
     teacher_unembedding: B::Matrix,
     model: PretrainedModel,
     targets: Targets,
@@ -117,7 +115,6 @@ pub struct Distillation<B: Backend> {
     held_out: Vec<Trace>,
     steps: Vec<PlannedStep>,
     schedule: Schedule,
-    optimizer: AdamW,
     run: RunDirectory,
     step: usize,
     last_report: Option<HeldOutReport>,
@@ -193,20 +190,18 @@ impl<B: Backend> Distillation<B> {
         for trace in traces.values() {
             statistics.add_trace(&trace.lens_kl, 0, |_, _, _| 0.0);
         }
-        let (decoder, policy, optimizer, step) = if let Some(point) = resume {
+        let (trainee, step) = if let Some(point) = resume {
             resumed(backend, &model, &recipe, &base, point)?
         } else {
             let hazards: Vec<f32> = statistics.mean_hazards().iter().map(|hazard| *hazard as f32).collect();
             let heads = ExitHeads::new(candidates, recipe.head_input, model.config.hidden_size, &hazards);
-            let lora = (recipe.trained == TrainedWeights::Lora).then(|| initial_lora(&model, &recipe));
-            let decoder = student_decoder(backend, &model, &recipe);
-            (decoder, Policy::new(backend, lora.as_ref(), heads), AdamW::new(recipe.optimizer.adamw()), 0)
+            let optimizer = recipe.optimizer.adamw();
+            (Trainee::new(backend, &model, recipe.trained, &recipe.lora, heads, optimizer, recipe.seed), 0)
         };
         Ok(Self {
             recipe,
             base,
-            decoder,
-            policy,
+            trainee,
             teacher_unembedding,
             model,
             targets,
@@ -214,7 +209,6 @@ impl<B: Backend> Distillation<B> {
             held_out,
             steps,
             schedule,
-            optimizer,
             run,
             step,
             last_report: None,
@@ -233,12 +227,12 @@ impl<B: Backend> Distillation<B> {
 
     /// The student's decoder.
     pub fn decoder(&self) -> &Decoder<B> {
-        &self.decoder
+        &self.trainee.decoder
     }
 
     /// The student's adapters and heads.
     pub fn policy(&self) -> &Policy<B> {
-        &self.policy
+        &self.trainee.policy
     }
 
     /// Runs to the end: steps, evaluations and checkpoints as the recipe says. Returns the last evaluation on held-out
@@ -257,7 +251,7 @@ impl<B: Backend> Distillation<B> {
             let evaluates = last || due(self.recipe.run.evaluate_every);
             let saves = last || due(self.recipe.run.checkpoint_every);
             if evaluates && !self.held_out.is_empty() {
-                let report = self.evaluate(&self.policy)?;
+                let report = self.evaluate(&self.trainee.policy)?;
                 metrics.learned_exits = Some(report.learned_exits.clone());
                 metrics.learned_layer_savings = Some(report.learned_layer_savings);
                 self.last_report = Some(report);
@@ -269,7 +263,7 @@ impl<B: Backend> Distillation<B> {
             on_step(&metrics);
         }
         if self.last_report.is_none() && !self.held_out.is_empty() {
-            self.last_report = Some(self.evaluate(&self.policy)?);
+            self.last_report = Some(self.evaluate(&self.trainee.policy)?);
         }
         Ok((self.last_report.clone(), self.run.checkpoint_path(self.step as u64)))
     }
@@ -279,10 +273,10 @@ impl<B: Backend> Distillation<B> {
     /// # Errors
     /// If a trace does not fit the model.
     pub fn evaluate(&self, policy: &Policy<B>) -> Result<HeldOutReport, DistilError> {
-        let backend = self.decoder.backend();
+        let backend = self.trainee.decoder.backend();
         let report = backend.run(|| {
             evaluate(
-                &self.decoder,
+                &self.trainee.decoder,
                 policy,
                 &self.teacher_unembedding,
                 &self.held_out,
@@ -305,13 +299,22 @@ impl<B: Backend> Distillation<B> {
         if self.held_out.is_empty() || self.recipe.trained == TrainedWeights::Full {
             return Ok(None);
         }
-        let backend = self.decoder.backend();
-        let bare = Policy::new(backend, None, self.policy.heads.clone());
+        let backend = self.trainee.decoder.backend();
+        let bare = Policy::new(backend, None, self.trainee.policy.heads.clone());
         let (settings, rows, seed) = (self.loss_settings(), self.recipe.batch.tokens_per_step, self.recipe.seed);
         let (unembedding, targets) = (&self.teacher_unembedding, &self.targets);
         backend
             .run(|| {
-                prescribed_token_kl(&self.decoder, &bare, unembedding, &self.held_out, targets, settings, rows, seed)
+                prescribed_token_kl(
+                    &self.trainee.decoder,
+                    &bare,
+                    unembedding,
+                    &self.held_out,
+                    targets,
+                    settings,
+                    rows,
+                    seed,
+                )
             })
             .map(Some)
             .map_err(|source| DistilError::Batch { id: "held out".into(), source })
@@ -325,10 +328,7 @@ impl<B: Backend> Distillation<B> {
                 recipe::KlDirection::Forward => KlDirection::Forward,
             },
             detach_heads: self.recipe.loss.detach_heads,
-            trained: match self.recipe.trained {
-                TrainedWeights::Lora => Trained::Adapters,
-                TrainedWeights::Full => Trained::Full,
-            },
+            trained: self.trainee.trained(),
         }
     }
 
@@ -338,7 +338,7 @@ impl<B: Backend> Distillation<B> {
         let step = self.step as u64;
         let planned = &self.steps[self.step];
         let n_tokens: usize = planned.samples().map(|sample| self.traces[&sample.trace].response_len()).sum();
-        let mut gradients = Gradients::new(self.decoder.backend());
+        let mut gradients = Gradients::new(self.trainee.decoder.backend());
         let mut sums = LossSums::default();
         for samples in &planned.micro_batches {
             sums.add(&self.run_samples(planned.epoch, samples, n_tokens, &mut gradients)?);
@@ -347,36 +347,13 @@ impl<B: Backend> Distillation<B> {
         if !loss.is_finite() {
             return Err(DistilError::NotFinite { loss, step: step + 1 });
         }
-        let optimizer_error = |source| DistilError::Optimizer { step: step + 1, source };
-        let mut gradients = gradients.into_host();
-        let mut named: Vec<(&str, &mut [f32])> =
-            gradients.iter_mut().map(|(name, values)| (name.as_str(), values.as_mut_slice())).collect();
-        let norm = clip_gradients(&mut named, self.recipe.optimizer.clip_norm).map_err(optimizer_error)?;
         let factor = self.schedule.factor(step);
         let rates = &self.recipe.learning_rate;
-        let trunk_rate = factor
-            * match self.recipe.trained {
-                TrainedWeights::Lora => rates.adapters,
-                TrainedWeights::Full => rates.weights,
-            };
-        let heads_rate = factor * rates.heads;
-        let optimizer = &mut self.optimizer;
-        let mut failed = None;
-        let mut update = |name: &str, group: ParameterGroup, values: &mut [f32]| {
-            let rate = if group == ParameterGroup::Trunk { trunk_rate } else { heads_rate };
-            if let Some(gradient) = gradients.get(name)
-                && let Err(error) = optimizer.step(name, rate, values, gradient)
-            {
-                failed.get_or_insert(error);
-            }
-        };
-        self.policy.update_parameters(&mut update);
-        if self.recipe.trained == TrainedWeights::Full {
-            self.decoder.update_parameters(&mut |name, values| update(name, ParameterGroup::Trunk, values));
-        }
-        if let Some(error) = failed {
-            return Err(optimizer_error(error));
-        }
+        let rates = StepRates { trunk: factor * rates.trunk(self.recipe.trained), heads: factor * rates.heads };
+        let norm = self
+            .trainee
+            .update(gradients, self.recipe.optimizer.clip_norm, rates)
+            .map_err(|source| DistilError::Optimizer { step: step + 1, source })?;
         self.step += 1;
         let share = |sum: f64, n: usize| (n > 0).then(|| sum / n as f64);
         let counted = sums.n_counted.max(1) as f64;
@@ -387,8 +364,8 @@ impl<B: Backend> Distillation<B> {
             token_kl_exited: share(sums.exited_kl, sums.n_exited),
             token_kl_full_depth: share(sums.full_kl, sums.n_full),
             exit_cross_entropy: sums.exit_cross_entropy / sums.n_tokens().max(1) as f64,
-            learning_rate: trunk_rate,
-            learning_rate_heads: heads_rate,
+            learning_rate: rates.trunk,
+            learning_rate_heads: rates.heads,
             gradient_norm: norm,
             target_exits: sums.exits.iter().map(|n| *n as f64 / counted).collect(),
             expected_exits: sums.hazards.iter().map(|n| n / counted).collect(),
@@ -431,7 +408,7 @@ impl<B: Backend> Distillation<B> {
             })
             .collect();
         let settings = self.loss_settings();
-        let (decoder, policy, unembedding) = (&self.decoder, &self.policy, &self.teacher_unembedding);
+        let (decoder, policy, unembedding) = (&self.trainee.decoder, &self.trainee.policy, &self.teacher_unembedding);
         let gradients = Some(gradients);
         decoder
             .backend()
@@ -441,39 +418,18 @@ impl<B: Backend> Distillation<B> {
 
     /// Writes a checkpoint of the state after the last step and makes it the one to go on from.
     fn save(&self, metrics: &StepMetrics) -> Result<(), DistilError> {
-        let trained = match self.recipe.trained {
-            TrainedWeights::Lora => checkpoint::Trained::Lora(self.policy.lora().unwrap_or(Lora {
-                rank: 1,
-                alpha: 1.0,
-                pairs: BTreeMap::new(),
-            })),
-            TrainedWeights::Full => {
-                let weights = self.decoder.export(&self.model.weights);
-                let tensor = |parameter: &Parameter<'_>| match parameter {
-                    Parameter::Matrix(matrix) => {
-                        checkpoint::files::Tensor::from_f32(&[matrix.rows(), matrix.columns()], &matrix.to_f32())
-                    }
-                    Parameter::Vector(vector) => checkpoint::files::Tensor::from_f32(&[vector.len()], vector),
-                };
-                let named = weights.parameters();
-                checkpoint::Trained::Full(
-                    named.iter().filter_map(|(name, parameter)| Some((name.clone(), tensor(parameter)?))).collect(),
-                )
-            }
-        };
         let checkpoint = Checkpoint {
             base: self.base.clone(),
             n_blocks: self.targets.n_blocks,
             hidden_size: self.model.config.hidden_size,
-            trained,
-            exit_heads: self.policy.heads.clone(),
+            trained: self.trainee.to_checkpoint(&self.model.weights),
+            exit_heads: self.trainee.policy.heads.clone(),
             key_value: KeyValuePolicy::FrozenResidual,
             exit_offset: None,
             training: json(&self.recipe),
             metrics: serde_json::json!({ "step": json(metrics), "held_out": json(&self.last_report) }),
         };
-        let state =
-            TrainingState { optimizer: self.optimizer.state(), state: serde_json::json!({ "step": self.step }) };
+        let state = self.trainee.training_state(self.step as u64);
         checkpoint.save(&self.run.checkpoint_path(self.step as u64), Some(&state))?;
         Ok(self.run.mark_latest(self.step as u64)?)
     }
@@ -499,39 +455,6 @@ fn select_columns(values: &[f32], width: usize, columns: &[usize]) -> Vec<f32> {
     values.chunks_exact(width).flat_map(|row| columns.iter().map(|column| row[*column])).collect()
 }
 
-/// The decoder whose parameters the student runs with: the frozen ones, or f32 copies to train.
-fn student_decoder<B: Backend>(backend: &B, model: &PretrainedModel, recipe: &DistillRecipe) -> Decoder<B> {
-    match recipe.trained {
-        TrainedWeights::Lora => Decoder::new(backend, &model.config, &model.weights),
-        TrainedWeights::Full => Decoder::widened(backend, &model.config, &model.weights),
-    }
-}
-
-/// Adapters as PEFT starts them: `A` uniform in `+-1/sqrt(in)` (Kaiming with `a = sqrt(5)`), `B` zero.
-fn initial_lora(model: &PretrainedModel, recipe: &DistillRecipe) -> Lora {
-    let rank = recipe.lora.rank;
-    let mut pairs = BTreeMap::new();
-    for (block, layer) in model.weights.layers.iter().enumerate() {
-        for projection in &recipe.lora.targets {
-            let weight = &layer.projection(*projection).weight;
-            let bound = 1.0 / (weight.columns() as f64).sqrt();
-            let number = (block * 7 + *projection as usize) as u64;
-            let mut random = SampleRandom::new(recipe.seed, Purpose::AdapterInit, number, 0, 0);
-            let a = (0..rank * weight.columns())
-                .map(|i| ((2.0 * random.uniform(i as u64, 0) - 1.0) * bound) as f32)
-                .collect();
-            let matrix = |rows, columns, values| Matrix::from_f32(rows, columns, values);
-            // The lengths are those of the shapes, by construction.
-            if let (Ok(a), Ok(b)) =
-                (matrix(rank, weight.columns(), a), matrix(weight.rows(), rank, vec![0.0; weight.rows() * rank]))
-            {
-                pairs.insert((block, *projection), LoraPair { a, b });
-            }
-        }
-    }
-    Lora { rank, alpha: recipe.lora.alpha, pairs }
-}
-
 /// The state of a run at its last checkpoint.
 fn resumed<B: Backend>(
     backend: &B,
@@ -539,7 +462,7 @@ fn resumed<B: Backend>(
     recipe: &DistillRecipe,
     base: &BaseIdentity,
     point: &ResumePoint,
-) -> Result<(Decoder<B>, Policy<B>, AdamW, usize), DistilError> {
+) -> Result<(Trainee<B>, usize), DistilError> {
     let resume_error = |problem: String| DistilError::Resume { path: point.checkpoint.display().to_string(), problem };
     let checkpoint = Checkpoint::load(&point.checkpoint, Some(&base.sha256))?;
     let state = Checkpoint::load_training_state(&point.checkpoint)?
@@ -548,26 +471,7 @@ fn resumed<B: Backend>(
     if step != Some(point.step) {
         return Err(resume_error(format!("its training state is of step {step:?}, expected {}", point.step)));
     }
-    let mut decoder = student_decoder(backend, model, recipe);
-    let mut policy = match &checkpoint.trained {
-        checkpoint::Trained::Lora(lora) => Policy::new(backend, Some(lora), checkpoint.exit_heads.clone()),
-        checkpoint::Trained::Full(weights) => {
-            decoder.update_parameters(&mut |name, values| {
-                if let Some(saved) = weights.get(name).and_then(checkpoint::files::Tensor::to_f32)
-                    && saved.len() == values.len()
-                {
-                    values.copy_from_slice(&saved);
-                }
-            });
-            Policy::new(backend, None, checkpoint.exit_heads.clone())
-        }
-    };
-    let mut parameters: Vec<(String, usize)> = Vec::new();
-    policy.update_parameters(&mut |name, _, values| parameters.push((name.to_owned(), values.len())));
-    if recipe.trained == TrainedWeights::Full {
-        decoder.update_parameters(&mut |name, values| parameters.push((name.to_owned(), values.len())));
-    }
-    let optimizer = AdamW::from_state(recipe.optimizer.adamw(), state.optimizer, &parameters)
+    let trainee = Trainee::resumed(backend, model, &checkpoint, state, recipe.optimizer.adamw())
         .map_err(|source| DistilError::Optimizer { step: point.step, source })?;
-    Ok((decoder, policy, optimizer, point.step as usize))
+    Ok((trainee, point.step as usize))
 }

@@ -3,10 +3,14 @@
 
 pub mod distil;
 pub mod held_out;
+pub mod initial_weights;
+pub mod joint_likelihood;
 pub mod lock;
 pub mod metrics;
 pub mod optimizer;
 pub mod plan;
+pub mod pretrain;
+pub mod pretrain_recipe;
 pub mod random;
 pub mod recipe;
 pub mod run_directory;
@@ -15,3 +19,4 @@ pub mod student;
 pub mod targets;
 pub mod teacher;
 pub mod traces;
+pub mod trainee;

@@ -26,6 +26,12 @@ pub enum Purpose {
     AdapterInit = 6,
     /// Responses of the teacher.
     TeacherSampling = 7,
+    /// First values of a model's own weights.
+    WeightInit = 8,
+    /// Difficulty of the examples of a pretraining.
+    PretrainLevel = 9,
+    /// Style of the examples of a pretraining.
+    PretrainStyle = 10,
 }
 
 /// The random numbers of one sample: one trace, in one epoch, with one depth pattern.

@@ -176,6 +176,16 @@ pub struct LearningRates {
     pub heads: f64,
 }
 
+impl LearningRates {
+    /// The rate of what is trained beside the heads.
+    pub fn trunk(&self, trained: TrainedWeights) -> f64 {
+        match trained {
+            TrainedWeights::Lora => self.adapters,
+            TrainedWeights::Full => self.weights,
+        }
+    }
+}
+
 /// AdamW and clipping.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -198,6 +208,28 @@ impl OptimizerSettings {
         let Self { weight_decay, beta1, beta2, epsilon, .. } = *self;
         AdamWSettings { beta1, beta2, epsilon, weight_decay }
     }
+
+    /// Checks the ranges of the keys of the group `optimizer`.
+    ///
+    /// # Errors
+    /// The first value out of range.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        check_range("optimizer.weight_decay", self.weight_decay, &(0.0..f64::MAX))?;
+        check_range("optimizer.beta1", self.beta1, &(0.0..1.0))?;
+        check_range("optimizer.beta2", self.beta2, &(0.0..1.0))?;
+        check_range("optimizer.epsilon", self.epsilon, &(f64::MIN_POSITIVE..1.0))?;
+        check_range("optimizer.clip_norm", self.clip_norm, &(0.0..f64::MAX))
+    }
+}
+
+/// An error if `value` is not in `range`.
+pub(crate) fn check_range(key: &str, value: f64, range: &std::ops::Range<f64>) -> Result<(), SettingsError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let above = if range.start > 0.0 { "above 0" } else { "at least 0" };
+    let below = if range.end > 1.0 { "finite" } else { "below 1" };
+    Err(SettingsError::rule(&[key], format!("it must be {above} and {below}, found {value}")))
 }
 
 /// Length of the run and course of the learning rate.
@@ -301,19 +333,11 @@ impl Settings for DistillRecipe {
             ("learning_rate.adapters", self.learning_rate.adapters, 0.0..1.0),
             ("learning_rate.weights", self.learning_rate.weights, 0.0..1.0),
             ("learning_rate.heads", self.learning_rate.heads, 0.0..1.0),
-            ("optimizer.weight_decay", self.optimizer.weight_decay, 0.0..f64::MAX),
-            ("optimizer.beta1", self.optimizer.beta1, 0.0..1.0),
-            ("optimizer.beta2", self.optimizer.beta2, 0.0..1.0),
-            ("optimizer.epsilon", self.optimizer.epsilon, f64::MIN_POSITIVE..1.0),
-            ("optimizer.clip_norm", self.optimizer.clip_norm, 0.0..f64::MAX),
             ("schedule.warmup_fraction", self.schedule.warmup_fraction, 0.0..1.0),
         ] {
-            if !range.contains(&value) {
-                let above = if range.start > 0.0 { "above 0" } else { "at least 0" };
-                let below = if range.end > 1.0 { "finite" } else { "below 1" };
-                return Err(SettingsError::rule(&[key], format!("it must be {above} and {below}, found {value}")));
-            }
+            check_range(key, value, &range)?;
         }
+        self.optimizer.check()?;
         for (key, value) in [
             ("loss.exit_samples", u64::from(self.loss.exit_samples)),
             ("lora.rank", self.lora.rank as u64),

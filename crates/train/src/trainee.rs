@@ -1,0 +1,215 @@
+//! What is being trained: a decoder with adapters and exit heads, and the optimiser that moves them.
+
+use std::collections::BTreeMap;
+
+use aloud_kernels::{Backend, Matrix};
+use aloud_model::checkpoint::files::Tensor;
+use aloud_model::checkpoint::{self, Checkpoint, TrainingState};
+use aloud_model::decoder::{Decoder, Gradients, ParameterGroup, Policy, Trained};
+use aloud_model::exit_heads::ExitHeads;
+use aloud_model::load::PretrainedModel;
+use aloud_model::lora::{Lora, LoraPair};
+use aloud_model::weights::{ModelWeights, Parameter};
+
+use crate::optimizer::{AdamW, AdamWSettings, OptimizerError, clip_gradients};
+use crate::random::{Purpose, SampleRandom};
+use crate::recipe::{LoraSettings, TrainedWeights};
+
+/// A model in training.
+pub struct Trainee<B: Backend> {
+    /// The model: the frozen weights that adapters are added to, or weights that are trained themselves.
+    pub decoder: Decoder<B>,
+    /// Adapters, if those are trained, and exit heads.
+    pub policy: Policy<B>,
+    trained: TrainedWeights,
+    optimizer: AdamW,
+}
+
+impl<B: Backend> std::fmt::Debug for Trainee<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trainee").field("trained", &self.trained).finish_non_exhaustive()
+    }
+}
+
+/// Learning rates of one step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepRates {
+    /// Of adapters, or of all weights.
+    pub trunk: f64,
+    /// Of exit heads.
+    pub heads: f64,
+}
+
+impl<B: Backend> Trainee<B> {
+    /// A model with heads and, if those are trained, new adapters (`seed` gives their first values).
+    pub fn new(
+        backend: &B,
+        model: &PretrainedModel,
+        trained: TrainedWeights,
+        lora: &LoraSettings,
+        heads: ExitHeads,
+        optimizer: AdamWSettings,
+        seed: u64,
+    ) -> Self {
+        let lora = (trained == TrainedWeights::Lora).then(|| initial_lora(model, lora, seed));
+        let policy = Policy::new(backend, lora.as_ref(), heads);
+        Self { decoder: trained_decoder(backend, model, trained), policy, trained, optimizer: AdamW::new(optimizer) }
+    }
+
+    /// The model of a checkpoint that was trained for this base model, with a new optimiser. What the checkpoint has, is
+    /// trained on: its adapters, or all its weights.
+    pub fn from_checkpoint(
+        backend: &B,
+        model: &PretrainedModel,
+        checkpoint: &Checkpoint,
+        optimizer: AdamWSettings,
+    ) -> Self {
+        let (trained, lora, weights) = match &checkpoint.trained {
+            checkpoint::Trained::Lora(lora) => (TrainedWeights::Lora, Some(lora), None),
+            checkpoint::Trained::Full(weights) => (TrainedWeights::Full, None, Some(weights)),
+        };
+        let mut decoder = trained_decoder(backend, model, trained);
+        decoder.update_parameters(&mut |name, values| {
+            if let Some(saved) = weights.and_then(|weights| weights.get(name)).and_then(Tensor::to_f32)
+                && saved.len() == values.len()
+            {
+                values.copy_from_slice(&saved);
+            }
+        });
+        let policy = Policy::new(backend, lora, checkpoint.exit_heads.clone());
+        Self { decoder, policy, trained, optimizer: AdamW::new(optimizer) }
+    }
+
+    /// The model of a checkpoint with the optimiser as it was when the checkpoint was saved.
+    ///
+    /// # Errors
+    /// If the state does not belong to these parameters.
+    pub fn resumed(
+        backend: &B,
+        model: &PretrainedModel,
+        checkpoint: &Checkpoint,
+        state: TrainingState,
+        optimizer: AdamWSettings,
+    ) -> Result<Self, OptimizerError> {
+        let mut trainee = Self::from_checkpoint(backend, model, checkpoint, optimizer);
+        trainee.restore_optimizer(state, optimizer)?;
+        Ok(trainee)
+    }
+
+    /// Takes over a saved state of the optimiser.
+    ///
+    /// # Errors
+    /// If it does not belong to these parameters.
+    pub fn restore_optimizer(&mut self, state: TrainingState, settings: AdamWSettings) -> Result<(), OptimizerError> {
+        let mut parameters: Vec<(String, usize)> = Vec::new();
+        visit(&mut self.decoder, &mut self.policy, self.trained, &mut |name, _, values| {
+            parameters.push((name.to_owned(), values.len()));
+        });
+        self.optimizer = AdamW::from_state(settings, state.optimizer, &parameters)?;
+        Ok(())
+    }
+
+    /// What gets gradients beside the heads.
+    pub fn trained(&self) -> Trained {
+        match self.trained {
+            TrainedWeights::Lora => Trained::Adapters,
+            TrainedWeights::Full => Trained::Full,
+        }
+    }
+
+    /// One step of the optimiser; returns the norm of all gradients together before it was clipped to `clip_norm` (0: not
+    /// clipped).
+    ///
+    /// # Errors
+    /// If a gradient is not finite; no parameter is changed then.
+    pub fn update(&mut self, gradients: Gradients<B>, clip_norm: f64, rates: StepRates) -> Result<f64, OptimizerError> {
+        let mut gradients = gradients.into_host();
+        let mut named: Vec<(&str, &mut [f32])> =
+            gradients.iter_mut().map(|(name, values)| (name.as_str(), values.as_mut_slice())).collect();
+        let norm = clip_gradients(&mut named, clip_norm)?;
+        let Self { decoder, policy, trained, optimizer } = self;
+        let mut failed = None;
+        visit(decoder, policy, *trained, &mut |name, group, values| {
+            let rate = if group == ParameterGroup::Trunk { rates.trunk } else { rates.heads };
+            if let Some(gradient) = gradients.get(name)
+                && let Err(error) = optimizer.step(name, rate, values, gradient)
+            {
+                failed.get_or_insert(error);
+            }
+        });
+        failed.map_or(Ok(norm), Err)
+    }
+
+    /// The trained weights as a checkpoint holds them; `like` gives the model's structure.
+    pub fn to_checkpoint(&self, like: &ModelWeights) -> checkpoint::Trained {
+        match self.trained {
+            TrainedWeights::Lora => checkpoint::Trained::Lora(self.policy.lora().unwrap_or(Lora {
+                rank: 1,
+                alpha: 1.0,
+                pairs: BTreeMap::new(),
+            })),
+            TrainedWeights::Full => {
+                let weights = self.decoder.export(like);
+                let tensor = |parameter: &Parameter<'_>| match parameter {
+                    Parameter::Matrix(matrix) => Tensor::from_f32(&[matrix.rows(), matrix.columns()], &matrix.to_f32()),
+                    Parameter::Vector(vector) => Tensor::from_f32(&[vector.len()], vector),
+                };
+                let named = weights.parameters();
+                checkpoint::Trained::Full(
+                    named.iter().filter_map(|(name, parameter)| Some((name.clone(), tensor(parameter)?))).collect(),
+                )
+            }
+        }
+    }
+
+    /// What the optimiser needs to go on, with `step` optimiser steps done.
+    pub fn training_state(&self, step: u64) -> TrainingState {
+        TrainingState { optimizer: self.optimizer.state(), state: serde_json::json!({ "step": step }) }
+    }
+}
+
+/// Every trained parameter.
+fn visit<B: Backend>(
+    decoder: &mut Decoder<B>,
+    policy: &mut Policy<B>,
+    trained: TrainedWeights,
+    f: &mut dyn FnMut(&str, ParameterGroup, &mut [f32]),
+) {
+    policy.update_parameters(f);
+    if trained == TrainedWeights::Full {
+        decoder.update_parameters(&mut |name, values| f(name, ParameterGroup::Trunk, values));
+    }
+}
+
+/// The decoder whose parameters are used: the frozen ones, or f32 copies to train.
+fn trained_decoder<B: Backend>(backend: &B, model: &PretrainedModel, trained: TrainedWeights) -> Decoder<B> {
+    match trained {
+        TrainedWeights::Lora => Decoder::new(backend, &model.config, &model.weights),
+        TrainedWeights::Full => Decoder::widened(backend, &model.config, &model.weights),
+    }
+}
+
+/// Adapters as PEFT starts them: `A` uniform in `+-1/sqrt(in)` (Kaiming with `a = sqrt(5)`), `B` zero.
+fn initial_lora(model: &PretrainedModel, settings: &LoraSettings, seed: u64) -> Lora {
+    let rank = settings.rank;
+    let mut pairs = BTreeMap::new();
+    for (block, layer) in model.weights.layers.iter().enumerate() {
+        for projection in &settings.targets {
+            let weight = &layer.projection(*projection).weight;
+            let bound = 1.0 / (weight.columns() as f64).sqrt();
+            let number = (block * 7 + *projection as usize) as u64;
+            let mut random = SampleRandom::new(seed, Purpose::AdapterInit, number, 0, 0);
+            let a = (0..rank * weight.columns())
+                .map(|i| ((2.0 * random.uniform(i as u64, 0) - 1.0) * bound) as f32)
+                .collect();
+            let matrix = |rows, columns, values| Matrix::from_f32(rows, columns, values);
+            // The lengths are those of the shapes, by construction.
+            if let (Ok(a), Ok(b)) =
+                (matrix(rank, weight.columns(), a), matrix(weight.rows(), rank, vec![0.0; weight.rows() * rank]))
+            {
+                pairs.insert((block, *projection), LoraPair { a, b });
+            }
+        }
+    }
+    Lora { rank, alpha: settings.alpha, pairs }
+}
