@@ -9,6 +9,7 @@ pub mod optimizer;
 pub mod plan;
 pub mod random;
 pub mod recipe;
+pub mod rloo;
 pub mod run_directory;
 pub mod settings;
 pub mod student;
