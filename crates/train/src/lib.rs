@@ -13,6 +13,7 @@ pub mod pretrain;
 pub mod pretrain_recipe;
 pub mod random;
 pub mod recipe;
+pub mod rloo;
 pub mod run_directory;
 pub mod settings;
 pub mod student;
