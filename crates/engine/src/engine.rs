@@ -5,7 +5,7 @@ use aloud_model::decoder::{Decoder, Policy};
 
 use crate::arena::Arena;
 use crate::random::{TOKEN_DRAW, uniform};
-use crate::request::{FinishReason, Request, RequestError, Token};
+use crate::request::{FinishReason, Forced, Request, RequestError, Token};
 use crate::sampling::draw;
 use crate::stepper::{StepResult, Work, step};
 
@@ -121,9 +121,9 @@ impl<'a, B: Backend> Engine<'a, B> {
                 sequence.emitted = emitted;
                 sequence.next = vec![id];
                 let flow = on_event(Event::Token { request: sequence.request, token });
-                let last = match &request.forced_tokens {
-                    Some(forced) => emitted >= forced.len(),
-                    None => emitted >= request.max_new_tokens,
+                let last = match &request.forced {
+                    Forced::Whole(tokens) => emitted >= tokens.len(),
+                    Forced::None | Forced::Start(_) => emitted >= request.max_new_tokens,
                 };
                 let reason = if request.stop_tokens.contains(&id) || flow == Flow::Finish {
                     Some(FinishReason::Stop)
@@ -201,9 +201,8 @@ impl<'a, B: Backend> Engine<'a, B> {
 
 /// The token of a step, drawn or forced.
 fn emit(request: &Request, index: usize, logits: &[f32], result: StepResult) -> Token {
-    let forced = request.forced_tokens.as_ref().and_then(|forced| forced.get(index)).copied();
-    let (id, log_probability) = match forced {
-        Some(id) => (id, log_probability_of(logits, id, request.sampling.temperature)),
+    let (id, log_probability) = match request.forced.tokens().get(index) {
+        Some(&id) => (id, log_probability_of(logits, id, request.sampling.temperature)),
         None => draw(logits, request.sampling, uniform(request.seed, request.sequence, index as u64, TOKEN_DRAW)),
     };
     Token { index, id, depth: result.depth, log_probability, exits: result.exits }
