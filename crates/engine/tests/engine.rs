@@ -273,8 +273,37 @@ fn the_context_ends_a_response() {
     assert_eq!(reasons[0], Some(FinishReason::Length));
 }
 
+/// Equal prompts run once. Requests are made so that a copy of any other state would show: exits on and off, other
+/// seeds, other temperatures and forced starts in one group.
+fn group_member(prompt: u32, member: u64, exits: Exits) -> Request {
+    Request {
+        prompt: (0..5 + prompt % 3).map(|i| (i * 13 + prompt / 2) % 53).collect(),
+        max_new_tokens: 1 + (member as usize * 5) % 9,
+        sampling: Sampling { temperature: 0.5 + 0.25 * (member % 3) as f32, ..Sampling::default() },
+        forced: if member % 4 == 3 { Forced::Start(vec![7, 8]) } else { Forced::None },
+        sequence: member,
+        ..request(0, exits)
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// Results of requests that share prompts are the bits of each request alone, whatever the mix and the limits.
+    #[test]
+    fn shared_prompts_change_nothing(
+        mix in prop::collection::vec((0u32..4, 0usize..3), 1..14), max_sequences in 1usize..9, max_prompt_rows in 1usize..24,
+    ) {
+        let (decoder, policy) = tiny("tiny_qwen2");
+        let exits = [Exits::Off, Exits::Sampled { offset: 0.4 }, Exits::Fixed(2)];
+        let requests: Vec<Request> = (0..).zip(&mix).map(|(i, (p, e))| group_member(*p, i, exits[*e].clone())).collect();
+        let (together, reasons) = run(&decoder, &policy, &requests, Limits { max_sequences, max_prompt_rows });
+        for (i, request) in requests.iter().enumerate() {
+            let (alone, reason) = run(&decoder, &policy, std::slice::from_ref(request), Limits::default());
+            prop_assert_eq!(&alone[0], &together[i]);
+            prop_assert_eq!(reason[0], reasons[i]);
+        }
+    }
+
     /// Any pattern of depths replays the same both ways.
     #[test]
     fn any_depths_have_parity(depths in prop::collection::vec(1usize..=6, 1..12), seed in 0u32..50) {
