@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aloud_engine::{Engine, Event, Exits, FinishReason, Flow, Limits, Request, Sampling, Token};
+use aloud_engine::{Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Request, Sampling, Token};
 use aloud_eval::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, summarise};
 use aloud_model::text_codec::TextCodec;
 use clap::{Args, ValueEnum};
@@ -215,7 +215,7 @@ pub(crate) fn generate(
             stop_tokens: settings.stop_tokens.clone(),
             seed: settings.seed,
             sequence: sequence as u64,
-            forced_tokens: None,
+            forced: Forced::None,
         })
         .collect();
     let growing = || (ResponseText::new(&codec.tokenizer, &settings.stop_texts), Vec::new());

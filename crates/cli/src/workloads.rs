@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aloud_engine::{Engine, Exits, Flow, Limits, Request, Sampling};
+use aloud_engine::{Engine, Exits, Flow, Forced, Limits, Request, Sampling};
 use aloud_kernels::{Backend, Cpu, KlDirection, Matrix};
 use aloud_model::decoder::{Decoder, Gradients, Policy, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
@@ -165,7 +165,7 @@ impl Workload {
                 stop_tokens: Vec::new(),
                 seed: 0,
                 sequence: sequence as u64,
-                forced_tokens: None,
+                forced: Forced::None,
             })
             .collect();
         Ok(Engine::new(&self.decoder, None, Limits::default()).run(&requests, &mut |_| Flow::Continue)?)

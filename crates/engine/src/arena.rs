@@ -71,6 +71,14 @@ impl<B: Backend> Arena<B> {
         block.filled += from.len();
     }
 
+    /// Begins with the first `n` positions of `source`, none of which has exited. Nothing was consumed here yet.
+    pub(crate) fn copy_start(&mut self, backend: &B, source: &Self, n: usize) {
+        for (block, source) in source.blocks.iter().enumerate() {
+            self.store(backend, block, &source.keys, &source.values, 0..n);
+        }
+        self.advance(n);
+    }
+
     pub(crate) fn key_values(&self, block: usize) -> KeyValues<'_, B::Rows> {
         KeyValues { keys: &self.blocks[block].keys, values: &self.blocks[block].values, first_row: 0 }
     }

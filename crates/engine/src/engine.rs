@@ -1,11 +1,14 @@
 //! Continuous batching: requests join when there is room, leave when they end, and never change each other's results.
+//! Equal prompts that run together are run once.
+
+use std::ops::Range;
 
 use aloud_kernels::{Backend, MAX_LOGIT_ROWS, Readout, Rows};
 use aloud_model::decoder::{Decoder, Policy};
 
 use crate::arena::Arena;
 use crate::random::{TOKEN_DRAW, uniform};
-use crate::request::{FinishReason, Request, RequestError, Token};
+use crate::request::{FinishReason, Forced, Request, RequestError, Token};
 use crate::sampling::draw;
 use crate::stepper::{StepResult, Work, step};
 
@@ -68,6 +71,27 @@ struct Running<B: Backend> {
     next: Vec<u32>,
     /// Response tokens emitted so far.
     emitted: usize,
+    /// Hidden state after the final norm at the last token of the prompt, once the prompt is through.
+    prompt_end: Option<B::Rows>,
+}
+
+impl<B: Backend> Running<B> {
+    /// Takes over what `source` has of an equal prompt. No prompt token exits, so every block has its keys and values.
+    fn copy_prompt(&mut self, decoder: &Decoder<B>, source: &Self) {
+        let n = self.next.len();
+        self.arena.copy_start(decoder.backend(), &source.arena, n);
+        self.prompt_end.clone_from(&source.prompt_end);
+        self.next.clear();
+    }
+}
+
+/// A sequence of the pass that emits a token.
+struct Emitting {
+    /// Among those running.
+    index: usize,
+    /// Of the pass's hidden states; a prompt's end is kept by its sequence.
+    row: usize,
+    result: StepResult,
 }
 
 impl<'a, B: Backend> Engine<'a, B> {
@@ -107,7 +131,8 @@ impl<'a, B: Backend> Engine<'a, B> {
                 }
                 let backend = self.decoder.backend();
                 let arena = Arena::new(backend, config.n_layers, config.key_value_size(), config.hidden_size);
-                running.push(Running { request, arena, next: requests[request].prompt.clone(), emitted: 0 });
+                let next = requests[request].prompt.clone();
+                running.push(Running { request, arena, next, emitted: 0, prompt_end: None });
             }
             if running.is_empty() {
                 return;
@@ -121,9 +146,9 @@ impl<'a, B: Backend> Engine<'a, B> {
                 sequence.emitted = emitted;
                 sequence.next = vec![id];
                 let flow = on_event(Event::Token { request: sequence.request, token });
-                let last = match &request.forced_tokens {
-                    Some(forced) => emitted >= forced.len(),
-                    None => emitted >= request.max_new_tokens,
+                let last = match &request.forced {
+                    Forced::Whole(tokens) => emitted >= tokens.len(),
+                    Forced::None | Forced::Start(_) => emitted >= request.max_new_tokens,
                 };
                 let reason = if request.stop_tokens.contains(&id) || flow == Flow::Finish {
                     Some(FinishReason::Stop)
@@ -143,24 +168,32 @@ impl<'a, B: Backend> Engine<'a, B> {
     /// One pass: every running sequence consumes its next tokens, prompts as far as the row limit allows. Returns, per
     /// sequence, the token it emitted, if its prompt is through.
     fn pass(&self, requests: &[Request], running: &mut [Running<B>]) -> Vec<Option<Token>> {
+        let same_prompt = |a: &Running<B>, b: &Running<B>| requests[a.request].prompt == requests[b.request].prompt;
+        // Equal prompts run once: sequences wait for the first of them, which is never behind them, and copy its state.
+        let waits: Vec<bool> = (running.iter().enumerate())
+            .map(|(index, sequence)| {
+                sequence.prompt_end.is_none() && running[..index].iter().any(|earlier| same_prompt(earlier, sequence))
+            })
+            .collect();
         let mut room = self.limits.max_prompt_rows.max(1);
         let mut work = Vec::with_capacity(running.len());
         let mut members = Vec::with_capacity(running.len());
-        let mut taken = Vec::with_capacity(running.len());
         for (index, sequence) in running.iter_mut().enumerate() {
-            let request = &requests[sequence.request];
-            let n = if sequence.emitted > 0 { 1 } else { sequence.next.len().min(room) };
+            let n = match sequence.emitted {
+                0 if waits[index] => 0,
+                0 => sequence.next.len().min(room),
+                _ => 1,
+            };
             if n == 0 {
                 continue;
             }
             if sequence.emitted == 0 {
                 room -= n;
             }
-            members.push(index);
-            taken.push(n);
+            members.push((index, n));
             work.push(Work {
                 arena: &mut sequence.arena,
-                request,
+                request: &requests[sequence.request],
                 tokens: &sequence.next[..n],
                 step: sequence.emitted,
             });
@@ -168,42 +201,62 @@ impl<'a, B: Backend> Engine<'a, B> {
         let (results, hidden) = step(self.decoder, self.policy, &mut work);
         drop(work);
 
+        let backend = self.decoder.backend();
         // Rows whose prompt is not through emit nothing.
-        let mut emitting = Vec::new();
-        for (row, (&index, &n)) in members.iter().zip(&taken).enumerate() {
-            running[index].next.drain(..n);
-            if running[index].next.is_empty() {
-                emitting.push((row, index));
+        let mut emitting: Vec<Emitting> = Vec::with_capacity(running.len());
+        for (row, ((index, n), result)) in members.into_iter().zip(results).enumerate() {
+            let sequence = &mut running[index];
+            sequence.next.drain(..n);
+            if sequence.next.is_empty() {
+                if sequence.emitted == 0 {
+                    sequence.prompt_end = Some(backend.gather_rows(&hidden, &[row as u32]));
+                }
+                emitting.push(Emitting { index, row, result });
+            }
+        }
+        for index in (0..running.len()).filter(|index| waits[*index]) {
+            let (earlier, rest) = running.split_at_mut(index);
+            let source = earlier.iter().find(|earlier| same_prompt(earlier, &rest[0]) && earlier.prompt_end.is_some());
+            if let Some(source) = source {
+                rest[0].copy_prompt(self.decoder, source);
+                let result = StepResult { depth: self.decoder.n_blocks(), exits: Vec::new() };
+                emitting.push(Emitting { index, row: 0, result });
             }
         }
         let mut tokens: Vec<Option<Token>> = running.iter().map(|_| None).collect();
-        let mut results: Vec<Option<StepResult>> = results.into_iter().map(Some).collect();
-        for chunk in emitting.chunks(MAX_LOGIT_ROWS) {
-            let logits = self.logits(&hidden, chunk);
-            for (i, &(row, index)) in chunk.iter().enumerate() {
-                let sequence = &running[index];
-                let Some(result) = results[row].take() else { continue };
-                let request = &requests[sequence.request];
-                tokens[index] = Some(emit(request, sequence.emitted, logits.row(i), result));
+        let mut emitting = emitting.into_iter();
+        loop {
+            let chunk: Vec<Emitting> = emitting.by_ref().take(MAX_LOGIT_ROWS).collect();
+            if chunk.is_empty() {
+                return tokens;
+            }
+            let logits = self.logits(running, &hidden, &chunk);
+            for (i, Emitting { index, result, .. }) in chunk.into_iter().enumerate() {
+                let Running { request, emitted, .. } = running[index];
+                tokens[index] = Some(emit(&requests[request], emitted, logits.row(i), result));
             }
         }
-        tokens
     }
 
-    /// Logits of chosen rows of `hidden`.
-    fn logits(&self, hidden: &B::Rows, rows: &[(usize, usize)]) -> Rows {
+    /// Logits of the tokens to be emitted. `hidden` are the hidden states of the pass.
+    fn logits(&self, running: &[Running<B>], hidden: &B::Rows, emitting: &[Emitting]) -> Rows {
         let backend = self.decoder.backend();
-        let rows: Vec<u32> = rows.iter().map(|(row, _)| *row as u32).collect();
-        let hidden = backend.gather_rows(hidden, &rows);
+        let rows: Vec<(&B::Rows, Range<usize>)> = emitting
+            .iter()
+            .map(|emitting| match &running[emitting.index] {
+                Running { emitted: 0, prompt_end: Some(prompt_end), .. } => (prompt_end, 0..1),
+                _ => (hidden, emitting.row..emitting.row + 1),
+            })
+            .collect();
+        let hidden = backend.concat_rows(self.decoder.config().hidden_size, &rows);
         backend.logits(Readout { hidden: &hidden, weight: self.decoder.unembedding() })
     }
 }
 
 /// The token of a step, drawn or forced.
 fn emit(request: &Request, index: usize, logits: &[f32], result: StepResult) -> Token {
-    let forced = request.forced_tokens.as_ref().and_then(|forced| forced.get(index)).copied();
-    let (id, log_probability) = match forced {
-        Some(id) => (id, log_probability_of(logits, id, request.sampling.temperature)),
+    let (id, log_probability) = match request.forced.tokens().get(index) {
+        Some(&id) => (id, log_probability_of(logits, id, request.sampling.temperature)),
         None => draw(logits, request.sampling, uniform(request.seed, request.sequence, index as u64, TOKEN_DRAW)),
     };
     Token { index, id, depth: result.depth, log_probability, exits: result.exits }

@@ -17,6 +17,6 @@ pub use exits::{ExitReading, Exits};
 pub use logistic::{sigmoid, softplus};
 pub use random::uniform;
 pub use replay::{ReplayedToken, replay};
-pub use request::{FinishReason, Request, RequestError, Token};
+pub use request::{FinishReason, Forced, Request, RequestError, Token};
 pub use sampling::Sampling;
 pub use verify::{ParityReport, verify};

@@ -22,8 +22,31 @@ pub struct Request {
     pub seed: u64,
     /// Number of this sequence among those that share a seed.
     pub sequence: u64,
-    /// Tokens to take instead of drawing, for replaying records; generation ends with them.
-    pub forced_tokens: Option<Vec<u32>>,
+    /// Tokens to take instead of drawing them.
+    pub forced: Forced,
+}
+
+/// Response tokens that are given and not drawn. Their steps decide exits as any other, and their log-probability is
+/// recorded: that of the softmax at the request's temperature (0 counts as 1), without top-p and top-k.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Forced {
+    /// Every token is drawn.
+    #[default]
+    None,
+    /// The response begins with these tokens and goes on freely. A stop token among them ends it.
+    Start(Vec<u32>),
+    /// The response is these tokens, whatever `max_new_tokens` says: for replaying records.
+    Whole(Vec<u32>),
+}
+
+impl Forced {
+    /// The tokens, in the order of the response.
+    pub fn tokens(&self) -> &[u32] {
+        match self {
+            Self::None => &[],
+            Self::Start(tokens) | Self::Whole(tokens) => tokens,
+        }
+    }
 }
 
 /// Why a request cannot be run.
@@ -86,8 +109,7 @@ impl Request {
         if self.prompt.len() >= context {
             return Err(RequestError::PromptTooLong { prompt: self.prompt.len(), context });
         }
-        let forced = self.forced_tokens.iter().flatten();
-        if let Some(&id) = self.prompt.iter().chain(forced).find(|id| **id as usize >= vocab_size) {
+        if let Some(&id) = self.prompt.iter().chain(self.forced.tokens()).find(|id| **id as usize >= vocab_size) {
             return Err(RequestError::UnknownToken { id, vocab_size });
         }
         let setting = |ok: bool, name, value, expected| {

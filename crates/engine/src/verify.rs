@@ -6,7 +6,7 @@ use aloud_model::decoder::{Decoder, Policy};
 use crate::arena::Arena;
 use crate::engine::log_probability_of;
 use crate::replay::{log_joint, recorded_rows, replay};
-use crate::request::{Request, RequestError};
+use crate::request::{Forced, Request, RequestError};
 use crate::stepper::{Work, step};
 use crate::{Exits, Sampling};
 
@@ -70,7 +70,7 @@ pub fn verify<B: Backend>(
         stop_tokens: Vec::new(),
         seed: 0,
         sequence: 0,
-        forced_tokens: Some(tokens.to_vec()),
+        forced: Forced::Whole(tokens.to_vec()),
     };
     request.validate(decoder, true)?;
     if tokens.is_empty() {

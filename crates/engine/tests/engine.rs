@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use aloud_engine::{
-    Engine, Event, Exits, FinishReason, Flow, Limits, Request, RequestError, Sampling, Token, replay, verify,
+    Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Request, RequestError, Sampling, Token, replay, verify,
 };
 use aloud_kernels::Cpu;
 use aloud_model::config::ModelConfig;
@@ -44,7 +44,7 @@ fn request(sequence: u64, exits: Exits) -> Request {
         stop_tokens: Vec::new(),
         seed: 11,
         sequence,
-        forced_tokens: None,
+        forced: Forced::None,
     }
 }
 
@@ -185,6 +185,54 @@ fn stop_tokens_and_callers_end_sequences() {
     assert_eq!(seen, 3);
 }
 
+/// A forced start that equals what would have been drawn changes nothing: neither draws nor exits nor probabilities.
+#[test]
+fn a_forced_start_draws_the_rest() {
+    let (decoder, policy) = tiny("tiny_llama");
+    let free: Vec<Request> = (0..3).map(|i| request(i, Exits::Sampled { offset: 0.3 })).collect();
+    let (drawn, reasons) = run(&decoder, &policy, &free, Limits::default());
+    for n in [1, 5, 20, 30] {
+        let forced = free.iter().zip(&drawn).map(|(request, tokens)| {
+            let mut start: Vec<u32> = tokens.iter().take(n).map(|token| token.id).collect();
+            // More than `max_new_tokens` of them are not taken.
+            start.resize(n, 0);
+            Request { forced: Forced::Start(start), ..request.clone() }
+        });
+        let (tokens, forced_reasons) = run(&decoder, &policy, &forced.collect::<Vec<_>>(), Limits::default());
+        assert_eq!(forced_reasons, reasons);
+        for (token, drawn) in tokens.iter().flatten().zip(drawn.iter().flatten()) {
+            assert_eq!((token.index, token.id, token.depth), (drawn.index, drawn.id, drawn.depth));
+            assert_eq!(token.exits, drawn.exits);
+            assert!((token.log_probability - drawn.log_probability).abs() < 1e-6);
+        }
+    }
+    // A stop token in the start ends the response there; another start leads elsewhere.
+    let other = Request { forced: Forced::Start(vec![7, 8, 9]), stop_tokens: vec![8], ..free[0].clone() };
+    let (tokens, reasons) = run(&decoder, &policy, &[other], Limits::default());
+    assert_eq!(tokens[0].iter().map(|token| token.id).collect::<Vec<_>>(), [7, 8]);
+    assert_eq!(reasons[0], Some(FinishReason::Stop));
+}
+
+/// A forced token has the log-probability of the distribution at the request's temperature; 0 counts as 1.
+#[test]
+fn forced_tokens_have_their_log_probability() {
+    let (decoder, policy) = tiny("tiny_llama");
+    let ids = [3, 60, 7, 90];
+    let depths = [decoder.n_blocks(), 2, 4, 1];
+    for (temperature, counts_as) in [(0.0, 1.0), (0.6, 0.6), (1.0, 1.0)] {
+        let mut forced = request(1, Exits::Recorded(depths.to_vec()));
+        forced.sampling = Sampling { temperature, top_k: 2, ..Sampling::default() };
+        forced.forced = Forced::Start(ids.to_vec());
+        forced.max_new_tokens = ids.len();
+        let replayed = replay(&decoder, &policy, &forced.prompt, &ids, &depths, 0.0, counts_as).unwrap();
+        let (tokens, _) = run(&decoder, &policy, &[forced], Limits::default());
+        for (token, replayed) in tokens[0].iter().zip(&replayed) {
+            assert!((token.log_probability - replayed.log_probability).abs() < 1e-4, "at {temperature}");
+        }
+        assert_eq!(tokens[0].iter().map(|token| token.depth).collect::<Vec<_>>(), depths);
+    }
+}
+
 #[test]
 fn bad_requests_are_refused() {
     let (decoder, policy) = tiny("tiny_llama");
@@ -198,6 +246,10 @@ fn bad_requests_are_refused() {
     assert_eq!(check(|r, _| r.prompt.clear(), true), Err(RequestError::EmptyPrompt));
     assert!(matches!(check(|r, c| r.prompt = vec![0; c], true), Err(RequestError::PromptTooLong { .. })));
     assert!(matches!(check(|r, _| r.prompt = vec![9999], true), Err(RequestError::UnknownToken { id: 9999, .. })));
+    assert!(matches!(
+        check(|r, _| r.forced = Forced::Start(vec![9999]), true),
+        Err(RequestError::UnknownToken { id: 9999, .. })
+    ));
     assert!(matches!(check(|r, _| r.sampling.temperature = f32::NAN, true), Err(RequestError::Setting { .. })));
     assert!(matches!(check(|r, _| r.sampling.top_p = 0.0, true), Err(RequestError::Setting { .. })));
     assert!(matches!(check(|r, _| r.exits = Exits::Fixed(99), true), Err(RequestError::Depth { depth: 99, .. })));
@@ -221,8 +273,37 @@ fn the_context_ends_a_response() {
     assert_eq!(reasons[0], Some(FinishReason::Length));
 }
 
+/// Equal prompts run once. Requests are made so that a copy of any other state would show: exits on and off, other
+/// seeds, other temperatures and forced starts in one group.
+fn group_member(prompt: u32, member: u64, exits: Exits) -> Request {
+    Request {
+        prompt: (0..5 + prompt % 3).map(|i| (i * 13 + prompt / 2) % 53).collect(),
+        max_new_tokens: 1 + (member as usize * 5) % 9,
+        sampling: Sampling { temperature: 0.5 + 0.25 * (member % 3) as f32, ..Sampling::default() },
+        forced: if member % 4 == 3 { Forced::Start(vec![7, 8]) } else { Forced::None },
+        sequence: member,
+        ..request(0, exits)
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// Results of requests that share prompts are the bits of each request alone, whatever the mix and the limits.
+    #[test]
+    fn shared_prompts_change_nothing(
+        mix in prop::collection::vec((0u32..4, 0usize..3), 1..14), max_sequences in 1usize..9, max_prompt_rows in 1usize..24,
+    ) {
+        let (decoder, policy) = tiny("tiny_qwen2");
+        let exits = [Exits::Off, Exits::Sampled { offset: 0.4 }, Exits::Fixed(2)];
+        let requests: Vec<Request> = (0..).zip(&mix).map(|(i, (p, e))| group_member(*p, i, exits[*e].clone())).collect();
+        let (together, reasons) = run(&decoder, &policy, &requests, Limits { max_sequences, max_prompt_rows });
+        for (i, request) in requests.iter().enumerate() {
+            let (alone, reason) = run(&decoder, &policy, std::slice::from_ref(request), Limits::default());
+            prop_assert_eq!(&alone[0], &together[i]);
+            prop_assert_eq!(reason[0], reasons[i]);
+        }
+    }
+
     /// Any pattern of depths replays the same both ways.
     #[test]
     fn any_depths_have_parity(depths in prop::collection::vec(1usize..=6, 1..12), seed in 0u32..50) {

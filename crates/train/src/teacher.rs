@@ -1,6 +1,8 @@
 //! The teacher's side of stage 1: responses at full depth, and what it knew at each response token.
 
-use aloud_engine::{Engine, Event, Exits, FinishReason as EngineFinish, Flow, Limits, Request, RequestError, Sampling};
+use aloud_engine::{
+    Engine, Event, Exits, FinishReason as EngineFinish, Flow, Forced, Limits, Request, RequestError, Sampling,
+};
 use aloud_kernels::{Backend, Readout};
 use aloud_model::decoder::{BatchError, Decoder, PackedBatch};
 
@@ -165,7 +167,7 @@ fn request(number: usize, prompt: &TracePrompt, settings: &TeacherSettings) -> R
         stop_tokens: settings.stop_tokens.clone(),
         seed: settings.seed,
         sequence: number as u64,
-        forced_tokens: None,
+        forced: Forced::None,
     }
 }
 

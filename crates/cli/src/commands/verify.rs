@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_engine::{Engine, Event, Exits, Flow, Limits, ParityReport, Request, Sampling, replay, uniform, verify};
+use aloud_engine::{
+    Engine, Event, Exits, Flow, Forced, Limits, ParityReport, Request, Sampling, replay, uniform, verify,
+};
 use aloud_eval::{Align, ResponseRecord, Table, read_records};
 use aloud_kernels::{Backend, Cpu};
 use aloud_model::decoder::Policy;
@@ -213,7 +215,7 @@ fn generate(model: &LoadedModel) -> anyhow::Result<Vec<Recorded>> {
             stop_tokens: Vec::new(),
             seed: SEED,
             sequence,
-            forced_tokens: None,
+            forced: Forced::None,
         }
     };
     let requests: Vec<Request> = (0..).zip(prompts(model)?).map(request).collect();
