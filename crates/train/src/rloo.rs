@@ -67,8 +67,8 @@ pub enum RlooError {
     },
 }
 
-/// Penalised depth of a response, a share of full depth. A response of a single token has no counted step; it ran at full
-/// depth, so its depth is 1: otherwise ending at once would be a way around the penalty.
+/// Penalised depth of a response, a share of full depth. A response of a single token has no counted step; it ran at
+/// full depth, so its depth is 1: otherwise ending at once would be a way around the penalty.
 fn penalised_depth(depths: &[usize], settings: &ReturnSettings) -> f64 {
     let n_blocks = settings.n_blocks.max(1) as f64;
     let counted = depths.get(1..).unwrap_or_default();
@@ -81,7 +81,7 @@ fn penalised_depth(depths: &[usize], settings: &ReturnSettings) -> f64 {
     }
 }
 
-/// Return of a rollout: `R = task - depth_penalty D - token_cost T - kl_coefficient sum_t k1_t`, for `T` response tokens.
+/// Return of a rollout: `R = task - depth_penalty D - token_cost T - kl_coefficient sum_t k1_t`, `T` response tokens.
 ///
 /// `D` is the mean or the maximum of `d_t / L` over counted steps, see [`DepthPenalty`]; 1 if there is none.
 pub fn rollout_return(outcome: &RolloutOutcome<'_>, settings: &ReturnSettings) -> f64 {
@@ -117,12 +117,12 @@ pub fn leave_one_out_advantages(returns: &[f64]) -> Result<Vec<f64>, RlooError> 
 /// `A_{i,t} = A_i`, the leave-one-out advantage of the rollout's return. With variance reduction and
 /// [`DepthPenalty::Mean`], the penalty for depths that were already run is taken out of later steps (arXiv 2603.21376):
 /// `A_{i,t} = A_i + depth_penalty / (L Tbar_{-i}) (sum_{s<t} d_{i,s} - mean_{j != i} sum_{s<t} d_{j,s})`, over counted
-/// steps `s >= 1` (those that a shorter rollout does not have add nothing), `Tbar_{-i}` the mean number of counted steps
-/// of the *other* rollouts. If they have none, nothing is taken out.
+/// steps `s >= 1` (those that a shorter rollout does not have add nothing), `Tbar_{-i}` the mean number of counted
+/// steps of the *other* rollouts. If they have none, nothing is taken out.
 ///
 /// The expected gradient stays the same, because what is added at step `t` depends on nothing but the rollout's actions
 /// before `t` and on other rollouts. Its own number of steps, which depends on later actions, must not appear, although
-/// its return divides by it.
+/// its return divides by it. Less variance is the hope, not a promise: that depends on lengths and rewards.
 ///
 /// # Shapes
 /// `group`: `[G]`; result: `[G][response tokens]`.
