@@ -10,6 +10,7 @@ mod fetch;
 mod generate;
 mod lens;
 mod pretrain;
+mod reinforce;
 mod trace;
 mod verify;
 mod view;
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Trace(trace::TraceArgs),
     /// Stage 1: distil exit heads and adapters from traces
     Distill(distill::DistillArgs),
+    /// Stage 2: reinforcement learning over exits and tokens, from a checkpoint of stage 1
+    Reinforce(reinforce::ReinforceArgs),
     /// Generate responses, with early exits if a checkpoint is given
     Generate(generate::GenerateArgs),
     /// Talk with the model
@@ -57,6 +60,7 @@ impl Command {
             Self::Pretrain(arguments) => pretrain::run(&arguments, context),
             Self::Trace(arguments) => trace::run(&arguments, context),
             Self::Distill(arguments) => distill::run(&arguments, context),
+            Self::Reinforce(arguments) => reinforce::run(&arguments, context),
             Self::Bench(arguments) => bench::run(&arguments, context),
             Self::Lens(arguments) => lens::run(&arguments, context),
             Self::Generate(arguments) => generate::run(&arguments, context),

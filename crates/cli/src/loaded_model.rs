@@ -97,6 +97,24 @@ impl ModelArgs {
         LoadedModel::assemble(base, checkpoint, cpu)
     }
 
+    /// Loads a base model and the checkpoint that was trained for it, to go on training.
+    ///
+    /// # Errors
+    /// If no checkpoint is named (a usage error), or they do not belong together.
+    pub(crate) fn load_to_train(
+        &self,
+        cpu: &Cpu,
+        context: &Context,
+    ) -> anyhow::Result<(BaseModel, PathBuf, Checkpoint)> {
+        let (source, checkpoint) = self.choose()?;
+        let Some((path, checkpoint)) = checkpoint else {
+            return Err(UsageError::new("name a checkpoint of stage 1 with --checkpoint: distil one first").into());
+        };
+        let base = BaseModel::load(&source, cpu, context)?;
+        check_checkpoint(&path, &checkpoint, &mut base.clone())?;
+        Ok((base, path, checkpoint))
+    }
+
     /// The base model's source, and the checkpoint if there is one.
     fn choose(&self) -> anyhow::Result<(ModelSource, Option<(PathBuf, Checkpoint)>)> {
         let model_as_checkpoint = match &self.model {
@@ -156,17 +174,7 @@ impl LoadedModel {
         let mut policy = None;
         let mut recommended_offset = None;
         if let Some((path, checkpoint)) = &checkpoint {
-            check_base(path, checkpoint, &base)?;
-            let lora = match &checkpoint.trained {
-                Trained::Lora(lora) => {
-                    check_adapters(path, lora, &base.pretrained.config)?;
-                    Some(lora)
-                }
-                Trained::Full(tensors) => {
-                    full_weights::replace(&mut base.pretrained.weights, tensors, &path.join("model.safetensors"))?;
-                    None
-                }
-            };
+            let lora = check_checkpoint(path, checkpoint, &mut base)?;
             policy = Some(Policy::new(cpu, lora, checkpoint.exit_heads.clone()));
             recommended_offset = checkpoint.exit_offset;
         }
@@ -197,6 +205,26 @@ impl LoadedModel {
         let codec = TextCodec::load(&self.location)?;
         codec.tokenizer.check_vocabulary(self.decoder.config().vocab_size)?;
         Ok(codec)
+    }
+}
+
+/// Checks that a checkpoint belongs to a base model, and puts its full weights, if it has them, in the place of the base
+/// model's; returns its adapters otherwise.
+fn check_checkpoint<'a>(
+    path: &Path,
+    checkpoint: &'a Checkpoint,
+    base: &mut BaseModel,
+) -> anyhow::Result<Option<&'a Lora>> {
+    check_base(path, checkpoint, base)?;
+    match &checkpoint.trained {
+        Trained::Lora(lora) => {
+            check_adapters(path, lora, &base.pretrained.config)?;
+            Ok(Some(lora))
+        }
+        Trained::Full(tensors) => {
+            full_weights::replace(&mut base.pretrained.weights, tensors, &path.join("model.safetensors"))?;
+            Ok(None)
+        }
     }
 }
 

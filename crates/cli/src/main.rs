@@ -14,9 +14,11 @@ mod loaded_model;
 mod progress;
 mod prompts;
 mod response_text;
+mod rollout_task;
 mod run_config;
 mod serial_data;
 mod stage1;
+mod stage2;
 mod workloads;
 
 use std::process::ExitCode;

@@ -131,13 +131,16 @@ impl PromptArgs {
     /// # Errors
     /// If the model cannot read one.
     pub(crate) fn encode(&self, items: &[Item], codec: &TextCodec) -> anyhow::Result<Vec<EncodedPrompt>> {
-        let default = match self.data {
-            Some(DataSource::WordProblems { .. } | DataSource::Gsm8k(_) | DataSource::Gsm8kCache) => {
-                Some(GSM8K_INSTRUCTION)
-            }
-            _ => None,
-        };
+        let default = self.data.as_ref().and_then(default_instruction);
         items.iter().map(|item| self.template.encode(item, default, codec)).collect()
+    }
+}
+
+/// What is written below the questions of a source, if nothing else is asked for.
+pub(crate) fn default_instruction(source: &DataSource) -> Option<&'static str> {
+    match source {
+        DataSource::WordProblems { .. } | DataSource::Gsm8k(_) | DataSource::Gsm8kCache => Some(GSM8K_INSTRUCTION),
+        _ => None,
     }
 }
 

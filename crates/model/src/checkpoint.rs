@@ -17,8 +17,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{
+    digest::hexadecimal,
     exit_heads::{ExitHeads, HeadInput},
     lora::{Lora, Projection},
 };
@@ -290,6 +292,23 @@ impl Checkpoint {
     pub fn load_training_state(path: &Path) -> Result<Option<TrainingState>, CheckpointError> {
         read_description(path)?;
         Ok(TrainingState::read(path)?)
+    }
+
+    /// SHA-256 (hexadecimal digits) over the trained weights and exit heads of the checkpoint at `path`.
+    ///
+    /// # Errors
+    /// If the directory is no checkpoint or a file cannot be read.
+    pub fn digest(path: &Path) -> Result<String, CheckpointError> {
+        let weights = match read_description(path)?.trained {
+            TrainedKind::Lora => adapter::WEIGHTS,
+            TrainedKind::Full => FULL_WEIGHTS,
+        };
+        let mut hash = Sha256::new();
+        for name in [weights, EXIT_HEADS] {
+            let file = path.join(name);
+            hash.update(fs::read(&file).map_err(FileError::io("read", &file))?);
+        }
+        Ok(hexadecimal(&hash.finalize()))
     }
 
     /// Makes `offset` (logits) the one that the checkpoint at `path` recommends; all else stays as it is.

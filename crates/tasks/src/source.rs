@@ -1,6 +1,7 @@
 //! A data source by its name on the command line, and the choice of a part of it.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -126,18 +127,9 @@ impl DataSource {
     /// If the source cannot be read (the error names file and line), or has no end and `n` is `None`.
     pub fn load(&self, n: Option<usize>, seed: u64, split: Split) -> Result<Vec<Item>, TasksError> {
         let items = match self {
-            Self::WordProblems { steps } => {
+            Self::WordProblems { .. } | Self::Serial(_) => {
                 let n = n.ok_or_else(|| TasksError::Endless { name: self.to_string() })?;
-                return word_problems(n, seed, split, *steps);
-            }
-            Self::Serial(source) => {
-                let n = n.ok_or_else(|| TasksError::Endless { name: self.to_string() })?;
-                let kind = source.task.map_or("serial", SerialTask::name);
-                let item = |index| {
-                    let id = format!("{kind}-{}-{seed}-{index}", split.as_str());
-                    Ok(source.generate(seed, index, split)?.to_item(id))
-                };
-                return (0..n as u64).map(item).collect();
+                return self.range(0..n as u64, seed, split);
             }
             Self::Gsm8k(path) => read_gsm8k(path, split, Annotations::Strip)?,
             Self::Gsm8kCache => {
@@ -156,6 +148,25 @@ impl DataSource {
             Some(n) => choose(items, n, seed),
             None => items,
         })
+    }
+
+    /// Items of these numbers of a source without an end ([`DataSource::is_endless`]).
+    ///
+    /// # Errors
+    /// If the source has an end, or cannot make such items.
+    pub fn range(&self, numbers: Range<u64>, seed: u64, split: Split) -> Result<Vec<Item>, TasksError> {
+        match self {
+            Self::WordProblems { steps } => word_problems(numbers, seed, split, *steps),
+            Self::Serial(source) => {
+                let kind = source.task.map_or("serial", SerialTask::name);
+                let item = |index| {
+                    let id = format!("{kind}-{}-{seed}-{index}", split.as_str());
+                    Ok(source.generate(seed, index, split)?.to_item(id))
+                };
+                numbers.map(item).collect()
+            }
+            _ => Err(TasksError::SourceName { name: self.to_string(), reason: "it has an end".to_owned() }),
+        }
     }
 }
 
@@ -178,12 +189,12 @@ pub(crate) fn hash(seed: u64, text: &str) -> u64 {
     state ^ (state >> 31)
 }
 
-fn word_problems(n: usize, seed: u64, split: Split, steps: Option<usize>) -> Result<Vec<Item>, TasksError> {
+fn word_problems(numbers: Range<u64>, seed: u64, split: Split, steps: Option<usize>) -> Result<Vec<Item>, TasksError> {
     let first = match split {
         Split::Train => 0,
         Split::Test => FIRST_TEST_INDEX,
     };
-    (0..n as u64)
+    numbers
         .map(|index| {
             let problem = generate(seed, first + index, steps)?;
             Ok(Item {

@@ -1,6 +1,7 @@
 //! Teacher traces, targets, distillation, run directories. Knows how a model with exits is trained; knows nothing of
 //! HTTP, and never prints.
 
+pub mod collapse;
 pub mod distil;
 pub mod held_out;
 pub mod initial_weights;
@@ -13,7 +14,10 @@ pub mod pretrain;
 pub mod pretrain_recipe;
 pub mod random;
 pub mod recipe;
+pub mod reinforce;
+pub mod reinforce_recipe;
 pub mod rloo;
+pub mod rollouts;
 pub mod run_directory;
 pub mod settings;
 pub mod student;

@@ -176,6 +176,12 @@ pub struct LearningRates {
     pub heads: f64,
 }
 
+impl Default for LearningRates {
+    fn default() -> Self {
+        Self { adapters: 3e-4, weights: 1e-5, heads: 1e-3 }
+    }
+}
+
 impl LearningRates {
     /// The rate of what is trained beside the heads.
     pub fn trunk(&self, trained: TrainedWeights) -> f64 {
@@ -200,6 +206,13 @@ pub struct OptimizerSettings {
     pub epsilon: f64,
     /// Largest norm of all gradients together; 0 for no clipping.
     pub clip_norm: f64,
+}
+
+impl Default for OptimizerSettings {
+    fn default() -> Self {
+        let AdamWSettings { beta1, beta2, epsilon, weight_decay } = AdamWSettings::default();
+        Self { weight_decay, beta1, beta2, epsilon, clip_norm: 1.0 }
+    }
 }
 
 impl OptimizerSettings {
@@ -301,8 +314,8 @@ impl Default for DistillRecipe {
                 alpha: 16.0,
                 targets: vec![Projection::QProj, Projection::KProj, Projection::VProj, Projection::OProj],
             },
-            learning_rate: LearningRates { adapters: 3e-4, weights: 1e-5, heads: 1e-3 },
-            optimizer: OptimizerSettings { weight_decay: 0.0, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm: 1.0 },
+            learning_rate: LearningRates::default(),
+            optimizer: OptimizerSettings::default(),
             schedule: ScheduleSettings {
                 epochs: 1,
                 max_steps: 0,

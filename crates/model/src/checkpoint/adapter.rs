@@ -17,7 +17,7 @@ use super::{
 use crate::lora::{Lora, LoraPair, Projection};
 
 const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
+pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
 
 /// The keys of `adapter_config.json` that change what the adapters compute, at the values that this program writes.
 /// PEFT fills the others with its defaults.

@@ -1,0 +1,109 @@
+//! `aloud reinforce`: stage 2, reinforcement learning over exits and tokens.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aloud_model::text_codec::TextCodec;
+use aloud_tasks::{DataSource, RewardProgram, Scoring};
+use aloud_train::reinforce_recipe::ReinforceRecipe;
+use aloud_train::settings;
+use clap::{Args, ValueEnum};
+
+use crate::context::{Context, print};
+use crate::error::UsageError;
+use crate::loaded_model::ModelArgs;
+use crate::prompts::{TemplateArgs, stop_tokens};
+use crate::rollout_task::{DataTask, Verifier};
+use crate::stage2::{Stage2, reinforce};
+
+/// How forgiving the search for an answer is.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ScoringArg {
+    /// The answer must be in the asked form
+    Strict,
+    /// The last number or line counts if there is none in the asked form
+    Flexible,
+}
+
+/// Arguments of `aloud reinforce`.
+#[derive(Args, Debug)]
+pub(crate) struct ReinforceArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// What is learned: serial, chain, perm, vars, word-problems (all also with :steps=N), gsm8k:PATH, hf:openai/gsm8k,
+    /// FILE.jsonl or FILE.csv with gold answers
+    #[arg(long, value_name = "SOURCE")]
+    data: DataSource,
+    /// Number of items to take [default: all; of generators, new ones every step]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    n: Option<u32>,
+    #[command(flatten)]
+    template: TemplateArgs,
+    /// How answers are found in responses (serial tasks have a verifier of their own)
+    #[arg(long, value_enum, default_value = "strict")]
+    scoring: ScoringArg,
+    /// A program that rewards responses: JSON lines in, JSON lines out; see docs/file-formats.md
+    #[arg(long, value_name = "COMMAND")]
+    reward_command: Option<String>,
+    /// Longest wait for an answer of the program
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "reward_command",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    reward_timeout: u32,
+    /// A recipe (TOML) [default: the defaults of every key]
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+    /// Override a key of the recipe, such as reward.depth_penalty=1; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// The run: configuration, metrics, samples, checkpoints. An interrupted run goes on from its last checkpoint
+    #[arg(long, short, visible_alias = "out", value_name = "DIR")]
+    output: PathBuf,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Result<()> {
+    let recipe: ReinforceRecipe = settings::resolve(arguments.recipe.as_deref(), &arguments.overrides)
+        .map_err(|error| UsageError::new(error.to_string()))?;
+    let cpu = context.cpu();
+    let (base, path, checkpoint) = arguments.model.load_to_train(&cpu, context)?;
+    let codec = TextCodec::load(&base.location)?;
+    codec.tokenizer.check_vocabulary(base.pretrained.config.vocab_size)?;
+    let verifier = match (&arguments.reward_command, &arguments.data) {
+        (Some(command), _) => {
+            let timeout = Duration::from_secs(arguments.reward_timeout.into());
+            Verifier::Program(Box::new(RewardProgram::start(command, timeout)?))
+        }
+        (None, DataSource::Serial(_)) => Verifier::Serial,
+        (None, _) => Verifier::GoldAnswer(match arguments.scoring {
+            ScoringArg::Strict => Scoring::Strict,
+            ScoringArg::Flexible => Scoring::Flexible,
+        }),
+    };
+    let stops = stop_tokens(&codec, &base.pretrained.config.eos_token_ids);
+    let n = arguments.n.map(|n| n as usize);
+    let template = arguments.template.clone();
+    let mut task = DataTask::new(&arguments.data, n, verifier, &codec, template, recipe.seed, stops)?;
+    let data = match &arguments.reward_command {
+        Some(command) => format!("{}, n {n:?}, {:?}, rewards: {command}", arguments.data, arguments.template),
+        None => format!("{}, n {n:?}, {:?}, scoring {:?}", arguments.data, arguments.template, arguments.scoring),
+    };
+    let stage2 =
+        Stage2 { base: &base, stage1: (&path, &checkpoint), recipe: &recipe, data, directory: &arguments.output };
+    let outcome = reinforce(&stage2, &mut task, &cpu, context)?;
+    if arguments.json {
+        return Ok(print(&format!("{}\n", serde_json::to_string(&outcome)?))?);
+    }
+    if let Some(metrics) = &outcome.last_step {
+        print(&format!(
+            "step {}: task reward {:.3}, average layer savings {:.1} %, {:.1} tokens a response\n",
+            metrics.step,
+            metrics.task_reward,
+            100.0 * metrics.average_layer_savings,
+            metrics.response_tokens
+        ))?;
+    }
+    Ok(print(&format!("checkpoint: {}\n", outcome.checkpoint.display()))?)
+}

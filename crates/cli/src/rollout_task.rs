@@ -1,0 +1,177 @@
+//! What stage 2 learns: items of a data source, and a verifier for what is answered to them.
+
+use std::collections::BTreeMap;
+
+use aloud_model::text_codec::TextCodec;
+use aloud_tasks::{
+    Completion, DataSource, Item, ResponseStyle, RewardProgram, Scoring, Split, numeric_or_text_reward, verify_serial,
+};
+use aloud_train::random::epoch_order;
+use aloud_train::reinforce::{RolloutTask, TaskPrompt};
+use aloud_train::rollouts::Rollout;
+
+use crate::error::UsageError;
+use crate::prompts::{EncodedPrompt, TemplateArgs, default_instruction};
+
+/// Who says what a response is worth.
+pub(crate) enum Verifier {
+    /// The verifier of the serial tasks.
+    Serial,
+    /// The gold answer of the item.
+    GoldAnswer(Scoring),
+    /// A program of the user's own.
+    Program(Box<RewardProgram>),
+}
+
+/// Where items come from.
+enum Items {
+    /// A source without an end: every step takes the next ones.
+    Endless(DataSource),
+    /// All items of a source with an end, taken in a new order every epoch.
+    All(Vec<Item>),
+}
+
+/// Items and their verifier.
+pub(crate) struct DataTask<'a> {
+    items: Items,
+    verifier: Verifier,
+    codec: &'a TextCodec,
+    template: TemplateArgs,
+    instruction: Option<&'static str>,
+    seed: u64,
+    stop_tokens: Vec<u32>,
+    /// The items of the prompts that were given last.
+    current: Vec<EncodedPrompt>,
+}
+
+impl<'a> DataTask<'a> {
+    /// Items of the training part of `source` (all of them, or `n`), to be answered by a model with this codec.
+    ///
+    /// # Errors
+    /// If the source cannot be read, is empty, or has items without an answer that the verifier needs (a usage error).
+    pub(crate) fn new(
+        source: &DataSource,
+        n: Option<usize>,
+        verifier: Verifier,
+        codec: &'a TextCodec,
+        template: TemplateArgs,
+        seed: u64,
+        stop_tokens: Vec<u32>,
+    ) -> anyhow::Result<Self> {
+        let items = match n {
+            None if source.is_endless() => Items::Endless(source.clone()),
+            n => Items::All(source.load(n, seed, Split::Train)?),
+        };
+        if let Items::All(items) = &items {
+            if items.is_empty() {
+                return Err(UsageError::new(format!("{source}: no item to learn from")).into());
+            }
+            if matches!(verifier, Verifier::GoldAnswer(_))
+                && let Some(item) = items.iter().find(|item| item.answer.is_none())
+            {
+                return Err(UsageError::new(format!(
+                    "{source}: item `{}` has no `answer`, so nothing can verify a response to it: give every item one, or \
+                     score responses with --reward-command",
+                    item.id
+                ))
+                .into());
+            }
+        }
+        let instruction = default_instruction(source);
+        Ok(Self { items, verifier, codec, template, instruction, seed, stop_tokens, current: Vec::new() })
+    }
+
+    /// The items of a step.
+    fn items(&self, step: u64, n: usize) -> Result<Vec<Item>, String> {
+        let numbers = step * n as u64..(step + 1) * n as u64;
+        match &self.items {
+            Items::Endless(source) => source.range(numbers, self.seed, Split::Train).map_err(|error| error.to_string()),
+            Items::All(items) => {
+                let per_epoch = items.len() as u64;
+                let mut order = (u64::MAX, Vec::new());
+                let item = |number: u64| {
+                    let epoch = number / per_epoch;
+                    if order.0 != epoch {
+                        order = (epoch, epoch_order(self.seed, epoch as u32, (0..items.len()).collect()));
+                    }
+                    items[order.1[(number % per_epoch) as usize]].clone()
+                };
+                Ok(numbers.map(item).collect())
+            }
+        }
+    }
+
+    fn response(&self, rollout: &Rollout) -> String {
+        self.codec.tokenizer.decode(&rollout.token_ids, true).unwrap_or_default()
+    }
+}
+
+impl RolloutTask for DataTask<'_> {
+    fn prompts(&mut self, step: u64, n: usize) -> Result<Vec<TaskPrompt>, String> {
+        let items = self.items(step, n)?;
+        self.current = items
+            .iter()
+            .map(|item| self.template.encode(item, self.instruction, self.codec))
+            .collect::<anyhow::Result<_>>()
+            .map_err(|error| format!("{error:#}"))?;
+        let prompt = |prompt: &EncodedPrompt| TaskPrompt { id: prompt.id.clone(), token_ids: prompt.token_ids.clone() };
+        Ok(self.current.iter().map(prompt).collect())
+    }
+
+    fn rewards(&mut self, rollouts: &[&Rollout]) -> Result<Vec<f64>, String> {
+        let responses: Vec<String> = rollouts.iter().map(|rollout| self.response(rollout)).collect();
+        let completions: Vec<Completion<'_>> = rollouts
+            .iter()
+            .zip(&responses)
+            .map(|(rollout, response)| {
+                let prompt = &self.current[rollout.prompt];
+                Completion {
+                    id: &prompt.id,
+                    prompt: &prompt.text,
+                    response,
+                    answer: prompt.answer.as_deref(),
+                    truncated: rollout.is_truncated,
+                }
+            })
+            .collect();
+        match &mut self.verifier {
+            Verifier::Serial => completions
+                .iter()
+                .map(|completion| {
+                    verify_serial(completion.prompt, completion.response, completion.truncated)
+                        .map(|verdict| verdict.reward())
+                        .ok_or_else(|| format!("`{}` is no item of the serial tasks", completion.prompt))
+                })
+                .collect(),
+            Verifier::GoldAnswer(scoring) => completions
+                .iter()
+                .map(|completion| numeric_or_text_reward(completion, *scoring).map_err(|error| error.to_string()))
+                .collect(),
+            Verifier::Program(program) => program.score(&completions).map_err(|error| error.to_string()),
+        }
+    }
+
+    fn measures(&self, rollouts: &[Rollout], _rewards: &[f64]) -> BTreeMap<String, f64> {
+        if !matches!(self.verifier, Verifier::Serial) {
+            return BTreeMap::new();
+        }
+        let verdicts = rollouts.iter().filter_map(|rollout| {
+            verify_serial(&self.current[rollout.prompt].text, &self.response(rollout), rollout.is_truncated)
+        });
+        let (mut thinks, mut malformed) = (0, 0);
+        for verdict in verdicts {
+            thinks += usize::from(verdict.style == Some(ResponseStyle::Think));
+            malformed += usize::from(!verdict.is_well_formed);
+        }
+        let share = |count: usize| count as f64 / rollouts.len().max(1) as f64;
+        BTreeMap::from([("think_share".to_owned(), share(thinks)), ("malformed_share".to_owned(), share(malformed))])
+    }
+
+    fn stop_tokens(&self) -> &[u32] {
+        &self.stop_tokens
+    }
+
+    fn text(&self, token_ids: &[u32]) -> String {
+        self.codec.tokenizer.decode(token_ids, false).unwrap_or_default()
+    }
+}

@@ -1,0 +1,93 @@
+//! Stage 2 as `reinforce` and `demo` run it.
+
+use std::path::{Path, PathBuf};
+
+use aloud_kernels::Cpu;
+use aloud_model::checkpoint::Checkpoint;
+use aloud_train::reinforce::{ReinforceMetrics, Reinforced, Reinforcement, RolloutTask};
+use aloud_train::reinforce_recipe::ReinforceRecipe;
+use aloud_train::run_directory::RunDirectory;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::loaded_model::BaseModel;
+use crate::run_config::run_config;
+
+/// What a run is made of.
+pub(crate) struct Stage2<'a> {
+    pub(crate) base: &'a BaseModel,
+    /// The checkpoint of stage 1, and where it is.
+    pub(crate) stage1: (&'a Path, &'a Checkpoint),
+    pub(crate) recipe: &'a ReinforceRecipe,
+    /// The data, in words.
+    pub(crate) data: String,
+    pub(crate) directory: &'a Path,
+}
+
+/// What a finished run came to.
+#[derive(Debug, Serialize)]
+pub(crate) struct Outcome {
+    /// Optimiser steps done.
+    pub(crate) steps: u64,
+    /// Steps that an earlier, interrupted call had done.
+    pub(crate) resumed_at: u64,
+    /// Where the last checkpoint is.
+    pub(crate) checkpoint: PathBuf,
+    /// What collapsed, if the run was ended early.
+    pub(crate) collapse: Option<String>,
+    /// Metrics of the last step that was taken now.
+    pub(crate) last_step: Option<ReinforceMetrics>,
+}
+
+/// The recipe and what it starts from: what must stay the same for a run to go on.
+#[derive(Serialize)]
+struct RunSettings<'a> {
+    #[serde(flatten)]
+    recipe: &'a ReinforceRecipe,
+    stage1_sha256: String,
+    data: &'a str,
+}
+
+/// Runs stage 2, or goes on with an interrupted run.
+pub(crate) fn reinforce(
+    stage2: &Stage2<'_>,
+    task: &mut dyn RolloutTask,
+    cpu: &Cpu,
+    context: &Context,
+) -> anyhow::Result<Outcome> {
+    let Stage2 { base, stage1: (path, checkpoint), recipe, data, directory } = stage2;
+    let settings = RunSettings { recipe, stage1_sha256: Checkpoint::digest(path)?, data };
+    let inputs = [("stage1", path.display().to_string()), ("data", data.clone())];
+    let config = run_config("reinforce", recipe.seed, base.identity.clone(), inputs, &settings)?;
+    let (run, resume) = RunDirectory::create_or_resume(directory, &config)?;
+    let model = base.pretrained.clone();
+    let mut reinforcement = Reinforcement::new(cpu, model, checkpoint, (*recipe).clone(), task, run, resume.as_ref())?;
+    let resumed_at = reinforcement.n_done();
+    if resumed_at > 0 {
+        context.say(&format!("going on after step {resumed_at} of {}", reinforcement.n_steps()));
+    }
+    let mut progress = context.progress("reinforcing", "steps", Some(reinforcement.n_steps()));
+    progress.set(resumed_at);
+    let mut last_step = None;
+    let Reinforced { checkpoint, steps, collapse } = reinforcement.run(&mut |metrics| {
+        if metrics.truncated >= 1.0 {
+            let n = metrics.rollouts;
+            progress.suspend(|| {
+                context.say(&format!(
+                    "warning: step {}: all {n} responses were cut by the token limit, so none can be right: raise \
+                     rollouts.max_new_tokens",
+                    metrics.step
+                ));
+            });
+        }
+        progress.set(metrics.step);
+        let savings = 100.0 * metrics.average_layer_savings;
+        progress.message(format!("reward {:.3}, ALS {savings:.1} %, {:.1} s", metrics.task_reward, metrics.seconds()));
+        last_step = Some(metrics.clone());
+    })?;
+    drop(progress);
+    if let Some(collapse) = &collapse {
+        context.say(&format!("warning: stopped after step {steps}: {collapse}"));
+    }
+    Ok(Outcome { steps, resumed_at, checkpoint, collapse, last_step })
+}
