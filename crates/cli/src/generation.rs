@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aloud_engine::{Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Request, Sampling, Token};
+use aloud_engine::{Engine, Event, ExitOffset, Exits, FinishReason, Flow, Forced, Limits, Request, Sampling, Token};
 use aloud_eval::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, summarise};
 use aloud_model::text_codec::TextCodec;
 use clap::{Args, ValueEnum};
@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::candidates;
 use crate::error::UsageError;
+use crate::exit_offset::{self, OffsetArg};
 use crate::loaded_model::LoadedModel;
 use crate::prompts::{EncodedPrompt, stop_tokens};
 use crate::response_text::{Piece, ResponseText};
@@ -38,9 +39,12 @@ pub(crate) struct GenerationArgs {
     /// Early exits [default: on with a checkpoint]
     #[arg(long, value_enum, value_name = "on|off")]
     exits: Option<Switch>,
-    /// Added to every exit logit: positive exits earlier [default: the checkpoint's, else 0]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
-    exit_offset: Option<f32>,
+    /// Added to every exit logit: positive exits earlier; X, or think=X,answer=Y [default: the checkpoint's, else 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    exit_offset: Option<OffsetArg>,
+    /// Text that begins the answer, for --exit-offset think=X,answer=Y [default: the token <a> or </think>]
+    #[arg(long, value_name = "TEXT", requires = "exit_offset")]
+    answer_marker: Option<String>,
     /// Stop every token after this many blocks
     #[arg(long, value_name = "BLOCKS", conflicts_with_all = ["exits", "exit_offset"])]
     depth: Option<usize>,
@@ -92,6 +96,14 @@ pub(crate) struct GenerationSettings {
 }
 
 impl GenerationArgs {
+    /// An exit offset with the answer's marker that these arguments name.
+    ///
+    /// # Errors
+    /// If the marker is not known (a usage error).
+    pub(crate) fn exit_offset(&self, offset: OffsetArg, codec: &TextCodec) -> Result<ExitOffset, UsageError> {
+        offset.resolve(self.answer_marker.as_deref(), codec)
+    }
+
     /// The settings for this model.
     ///
     /// # Errors
@@ -100,7 +112,6 @@ impl GenerationArgs {
         let n_blocks = model.n_blocks();
         let has_heads = model.policy.is_some();
         let mut candidates = candidates::resolve(None, model.head_depths(), n_blocks)?;
-        let offset = self.exit_offset.or(model.recommended_offset).unwrap_or(0.0);
         let exits = match (self.depth, self.exits) {
             (Some(depth), _) => {
                 if !(1..=n_blocks).contains(&depth) {
@@ -123,7 +134,12 @@ impl GenerationArgs {
             }
             (None, Some(Switch::Off)) => Exits::Off,
             (None, None) if !has_heads => Exits::Off,
-            (None, None | Some(Switch::On)) => Exits::Sampled { offset },
+            (None, None | Some(Switch::On)) => Exits::Sampled {
+                offset: match self.exit_offset {
+                    Some(offset) => self.exit_offset(offset, codec)?,
+                    None => model.recommended_offset.unwrap_or(0.0).into(),
+                },
+            },
         };
         Ok(GenerationSettings {
             sampling: Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k },
@@ -317,7 +333,7 @@ fn record_settings(
     }
     let (exits, detail) = match &settings.exits {
         Exits::Off => ("off", None),
-        Exits::Sampled { offset } => ("sampled", Some(("exit_offset", decimal(*offset)))),
+        Exits::Sampled { offset } => ("sampled", Some(("exit_offset", exit_offset::to_record(offset)))),
         Exits::Fixed(depth) => ("fixed", Some(("depth", json!(depth)))),
         Exits::Recorded(_) => ("recorded", None),
     };
@@ -342,7 +358,7 @@ fn record_settings(
 }
 
 /// A number as it was written: 0.7 and not the nearest f32, 0.699999988.
-fn decimal(value: f32) -> Value {
+pub(crate) fn decimal(value: f32) -> Value {
     value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
 

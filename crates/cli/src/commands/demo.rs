@@ -112,7 +112,7 @@ pub(crate) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
     let student = LoadedModel::assemble(base, Some(checkpoint), &cpu)?;
     let chosen = &prompts[..prompts.len().min(16)];
     let (full_depth, _) = responses(&plain, &codec, chosen, Exits::Off, arguments, context)?;
-    let exits = Exits::Sampled { offset: 0.0 };
+    let exits = Exits::Sampled { offset: 0.0.into() };
     let (with_exits, mut records) = responses(&student, &codec, chosen, exits, arguments, context)?;
 
     context.say("5/5 the page");

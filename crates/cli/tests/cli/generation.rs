@@ -85,6 +85,51 @@ fn the_offset_moves_exits_and_off_stops_them() {
     assert_eq!(record["candidates"].to_string(), "[4,5]");
 }
 
+/// The answer has its own offset, from its marker on; the record says both, and `verify` reads them.
+#[test]
+fn the_answer_has_its_own_offset() {
+    let folder = Folder::new();
+    let model = folder.model_with_tokenizer();
+    let checkpoint = folder.checkpoint(&model);
+    let base = ["--model", &model, "--checkpoint", &checkpoint, "-p", "one?"];
+    let record = |arguments: &[&str]| generate(&[&base[..], arguments].concat()).remove(0);
+    // The first token of one character, but for token 0, begins the answer.
+    let plain = record(&["--exit-offset", "-60"]);
+    let texts = plain["tokens"].as_array().unwrap()[1..].iter().map(|token| token["text"].as_str().unwrap());
+    let marker = texts.into_iter().find(|text| text.len() == 1).unwrap().to_owned();
+    let begins = |record: &Value| {
+        1 + record["tokens"].as_array().unwrap().iter().position(|token| token["text"] == marker.as_str()).unwrap()
+    };
+    let begin = begins(&plain);
+    let arguments = ["--exit-offset", "think=-60,answer=60", "--answer-marker", &marker];
+    let spans = record(&arguments);
+    let first = spans["candidates"][0].as_u64().unwrap();
+    assert_eq!(begins(&spans), begin);
+    assert!(depths(&spans)[..begin].iter().all(|depth| *depth == 6), "{spans}");
+    assert!(depths(&spans).len() > begin && depths(&spans)[begin..].iter().all(|depth| *depth == first), "{spans}");
+    let setting = &spans["settings"]["exit_offset"];
+    assert_eq!((setting["think"].as_f64(), setting["answer"].as_f64()), (Some(-60.0), Some(60.0)));
+    assert_eq!(setting["answer_marker"][0], plain["tokens"][begin - 1]["token_id"]);
+    let records = folder.path("records.jsonl");
+    generate(&[&base[..], &arguments, &["--out", &records]].concat());
+    assert_eq!(aloud(&["verify", "-c", &checkpoint, "--records", &records, "--json"]).json()["passed"], true);
+
+    let wrong = [
+        (&["--exit-offset", "think=1"][..], "expected both"),
+        (&["--exit-offset", "think=1,answer=x"], "finite"),
+        (&["--exit-offset", "think=1,answer=2,rest=3"], "each once"),
+        (&["--exit-offset", "think=1,answer=2"], "--answer-marker"),
+        (&["--exit-offset", "think=1,answer=2", "--answer-marker", ""], "empty"),
+        (&["--exit-offset", "1", "--answer-marker", "a"], "no effect"),
+        (&["--answer-marker", "a"], "--exit-offset"),
+    ];
+    for (arguments, expected) in wrong {
+        let run = aloud(&[&["generate"], &base[..], arguments].concat());
+        assert!(run.stderr.contains(expected), "{arguments:?}: {}", run.stderr);
+        run.error(2);
+    }
+}
+
 #[test]
 fn stop_texts_are_cut() {
     let folder = Folder::new();
