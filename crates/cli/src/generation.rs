@@ -93,6 +93,24 @@ pub(crate) struct GenerationSettings {
     pub(crate) stop_tokens: Vec<u32>,
     /// Depths (blocks) at which tokens may stop, ascending.
     pub(crate) candidates: Vec<usize>,
+    /// Tokens with which every response begins.
+    pub(crate) forced_start: Vec<u32>,
+}
+
+impl GenerationSettings {
+    /// Makes every response begin with `text`.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot represent it, or the responses are too short for it (usage errors).
+    pub(crate) fn force_start(&mut self, text: &str, codec: &TextCodec) -> Result<(), UsageError> {
+        self.forced_start = (codec.tokenizer.encode(text, false))
+            .map_err(|error| UsageError::new(format!("--force-start {text}: {error}")))?;
+        let (n, most) = (self.forced_start.len(), self.max_new_tokens);
+        if n > most {
+            return Err(UsageError::new(format!("--force-start has {n} tokens, and --max-new-tokens is {most}")));
+        }
+        Ok(())
+    }
 }
 
 impl GenerationArgs {
@@ -149,6 +167,7 @@ impl GenerationArgs {
             stop_texts: self.stop.clone(),
             stop_tokens: stop_tokens(codec, &model.decoder.config().eos_token_ids),
             candidates,
+            forced_start: Vec::new(),
         })
     }
 }
@@ -231,7 +250,10 @@ pub(crate) fn generate(
             stop_tokens: settings.stop_tokens.clone(),
             seed: settings.seed,
             sequence: sequence as u64,
-            forced: Forced::None,
+            forced: match settings.forced_start.as_slice() {
+                [] => Forced::None,
+                start => Forced::Start(start.to_vec()),
+            },
         })
         .collect();
     let growing = || (ResponseText::new(&codec.tokenizer, &settings.stop_texts), Vec::new());
@@ -351,6 +373,9 @@ fn record_settings(
         (PROMPT_TOKEN_IDS, json!(prompt.token_ids)),
     ];
     map.extend(rest.map(|(key, value)| (key.to_owned(), value)));
+    if !settings.forced_start.is_empty() {
+        map.insert("forced_start_token_ids".to_owned(), json!(settings.forced_start));
+    }
     if let Some(answer) = &prompt.answer {
         map.insert("answer".to_owned(), json!(answer));
     }

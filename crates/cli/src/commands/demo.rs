@@ -205,6 +205,7 @@ fn responses(
         stop_texts: Vec::new(),
         stop_tokens: stop_tokens(codec, &model.decoder.config().eos_token_ids),
         candidates: candidates::resolve(None, model.head_depths(), model.n_blocks())?,
+        forced_start: Vec::new(),
     };
     let mut progress = context.progress("generating", "responses", Some(prompts.len() as u64));
     let mut records: Vec<Option<ResponseRecord>> = vec![None; prompts.len()];

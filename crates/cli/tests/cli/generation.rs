@@ -131,6 +131,34 @@ fn the_answer_has_its_own_offset() {
 }
 
 #[test]
+fn responses_begin_with_a_forced_text() {
+    let folder = Folder::new();
+    let model = folder.model_with_tokenizer();
+    let checkpoint = folder.checkpoint(&model);
+    let base = ["--model", &model, "--checkpoint", &checkpoint, "-p", "one?", "--samples", "3"];
+    let records_file = folder.path("records.jsonl");
+    let records = generate(&[&base[..], &["--force-start", "So: ", "--out", &records_file]].concat());
+    for record in &records {
+        let response = record["response"].as_str().unwrap();
+        assert!(response.starts_with("So: "), "{response}");
+        let ids: Vec<&Value> =
+            record["tokens"].as_array().unwrap()[..4].iter().map(|token| &token["token_id"]).collect();
+        let forced: Vec<&Value> = record["settings"]["forced_start_token_ids"].as_array().unwrap().iter().collect();
+        assert_eq!(ids, forced);
+        assert!(record["tokens"][1]["log_probability"].as_f64().unwrap() < 0.0);
+        assert!(!record["tokens"][1]["exits"].as_array().unwrap().is_empty());
+    }
+    assert_ne!(records[0]["response"], records[1]["response"], "the rest is drawn");
+    assert_eq!(aloud(&["verify", "-c", &checkpoint, "--records", &records_file, "--json"]).json()["passed"], true);
+    // What would have been drawn anyway changes nothing.
+    let free = generate(&base[..6]);
+    let start: String = free[0]["response"].as_str().unwrap().chars().take(2).collect();
+    assert_eq!(generate(&[&base[..6], &["--force-start", &start]].concat())[0]["response"], free[0]["response"]);
+    let error = aloud(&[&["generate"], &base[..], &["--force-start", "So: ", "--max-new-tokens", "3"]].concat());
+    assert!(error.error(2).contains("4 tokens"));
+}
+
+#[test]
 fn stop_texts_are_cut() {
     let folder = Folder::new();
     let model = folder.model_with_tokenizer();
