@@ -19,8 +19,8 @@ pub enum Exits {
     Recorded(Vec<usize>),
 }
 
-/// What is added to exit logits: one number, or another one once the answer has begun. Made from an `f32` it is that number
-/// at every step.
+/// What is added to exit logits: one number, or another one once the answer has begun. Made from an `f32` it is that
+/// number at every step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExitOffset {
     /// At every step before the answer.
@@ -34,8 +34,8 @@ pub struct ExitOffset {
 pub struct AnswerOffset {
     /// At every step of the answer.
     pub offset: f32,
-    /// The tokens, at least one, that begin the answer. A step belongs to the answer if these stand, one after the other,
-    /// among the response tokens before the one that it emits. Once begun, an answer does not end.
+    /// The tokens, at least one, that begin the answer. A step belongs to the answer if these stand, one after the
+    /// other, among the response tokens before the one that it emits. Once begun, an answer does not end.
     pub marker: Vec<u32>,
 }
 
