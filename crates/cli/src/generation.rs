@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aloud_engine::{Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Request, Sampling, Token};
+use aloud_engine::{Engine, Event, ExitOffset, Exits, FinishReason, Flow, Forced, Limits, Request, Sampling, Token};
 use aloud_eval::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, summarise};
 use aloud_model::text_codec::TextCodec;
 use clap::{Args, ValueEnum};
@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::candidates;
 use crate::error::UsageError;
+use crate::exit_offset::{self, OffsetArg};
 use crate::loaded_model::LoadedModel;
 use crate::prompts::{EncodedPrompt, stop_tokens};
 use crate::response_text::{Piece, ResponseText};
@@ -38,9 +39,12 @@ pub(crate) struct GenerationArgs {
     /// Early exits [default: on with a checkpoint]
     #[arg(long, value_enum, value_name = "on|off")]
     exits: Option<Switch>,
-    /// Added to every exit logit: positive exits earlier [default: the checkpoint's, else 0]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
-    exit_offset: Option<f32>,
+    /// Added to every exit logit: positive exits earlier; X, or think=X,answer=Y [default: the checkpoint's, else 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    exit_offset: Option<OffsetArg>,
+    /// Text that begins the answer, for --exit-offset think=X,answer=Y [default: the token <a> or </think>]
+    #[arg(long, value_name = "TEXT", requires = "exit_offset")]
+    answer_marker: Option<String>,
     /// Stop every token after this many blocks
     #[arg(long, value_name = "BLOCKS", conflicts_with_all = ["exits", "exit_offset"])]
     depth: Option<usize>,
@@ -89,9 +93,35 @@ pub(crate) struct GenerationSettings {
     pub(crate) stop_tokens: Vec<u32>,
     /// Depths (blocks) at which tokens may stop, ascending.
     pub(crate) candidates: Vec<usize>,
+    /// Tokens with which every response begins.
+    pub(crate) forced_start: Vec<u32>,
+}
+
+impl GenerationSettings {
+    /// Makes every response begin with `text`.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot represent it, or the responses are too short for it (usage errors).
+    pub(crate) fn force_start(&mut self, text: &str, codec: &TextCodec) -> Result<(), UsageError> {
+        self.forced_start = (codec.tokenizer.encode(text, false))
+            .map_err(|error| UsageError::new(format!("--force-start {text}: {error}")))?;
+        let (n, most) = (self.forced_start.len(), self.max_new_tokens);
+        if n > most {
+            return Err(UsageError::new(format!("--force-start has {n} tokens, and --max-new-tokens is {most}")));
+        }
+        Ok(())
+    }
 }
 
 impl GenerationArgs {
+    /// An exit offset with the answer's marker that these arguments name.
+    ///
+    /// # Errors
+    /// If the marker is not known (a usage error).
+    pub(crate) fn exit_offset(&self, offset: OffsetArg, codec: &TextCodec) -> Result<ExitOffset, UsageError> {
+        offset.resolve(self.answer_marker.as_deref(), codec)
+    }
+
     /// The settings for this model.
     ///
     /// # Errors
@@ -100,7 +130,6 @@ impl GenerationArgs {
         let n_blocks = model.n_blocks();
         let has_heads = model.policy.is_some();
         let mut candidates = candidates::resolve(None, model.head_depths(), n_blocks)?;
-        let offset = self.exit_offset.or(model.recommended_offset).unwrap_or(0.0);
         let exits = match (self.depth, self.exits) {
             (Some(depth), _) => {
                 if !(1..=n_blocks).contains(&depth) {
@@ -123,7 +152,12 @@ impl GenerationArgs {
             }
             (None, Some(Switch::Off)) => Exits::Off,
             (None, None) if !has_heads => Exits::Off,
-            (None, None | Some(Switch::On)) => Exits::Sampled { offset },
+            (None, None | Some(Switch::On)) => Exits::Sampled {
+                offset: match self.exit_offset {
+                    Some(offset) => self.exit_offset(offset, codec)?,
+                    None => model.recommended_offset.unwrap_or(0.0).into(),
+                },
+            },
         };
         Ok(GenerationSettings {
             sampling: Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k },
@@ -133,6 +167,7 @@ impl GenerationArgs {
             stop_texts: self.stop.clone(),
             stop_tokens: stop_tokens(codec, &model.decoder.config().eos_token_ids),
             candidates,
+            forced_start: Vec::new(),
         })
     }
 }
@@ -215,7 +250,10 @@ pub(crate) fn generate(
             stop_tokens: settings.stop_tokens.clone(),
             seed: settings.seed,
             sequence: sequence as u64,
-            forced: Forced::None,
+            forced: match settings.forced_start.as_slice() {
+                [] => Forced::None,
+                start => Forced::Start(start.to_vec()),
+            },
         })
         .collect();
     let growing = || (ResponseText::new(&codec.tokenizer, &settings.stop_texts), Vec::new());
@@ -317,7 +355,7 @@ fn record_settings(
     }
     let (exits, detail) = match &settings.exits {
         Exits::Off => ("off", None),
-        Exits::Sampled { offset } => ("sampled", Some(("exit_offset", decimal(*offset)))),
+        Exits::Sampled { offset } => ("sampled", Some(("exit_offset", exit_offset::to_record(offset)))),
         Exits::Fixed(depth) => ("fixed", Some(("depth", json!(depth)))),
         Exits::Recorded(_) => ("recorded", None),
     };
@@ -335,6 +373,9 @@ fn record_settings(
         (PROMPT_TOKEN_IDS, json!(prompt.token_ids)),
     ];
     map.extend(rest.map(|(key, value)| (key.to_owned(), value)));
+    if !settings.forced_start.is_empty() {
+        map.insert("forced_start_token_ids".to_owned(), json!(settings.forced_start));
+    }
     if let Some(answer) = &prompt.answer {
         map.insert("answer".to_owned(), json!(answer));
     }
@@ -342,7 +383,7 @@ fn record_settings(
 }
 
 /// A number as it was written: 0.7 and not the nearest f32, 0.699999988.
-fn decimal(value: f32) -> Value {
+pub(crate) fn decimal(value: f32) -> Value {
     value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
 

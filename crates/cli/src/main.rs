@@ -6,6 +6,7 @@ mod candidates;
 mod commands;
 mod context;
 mod error;
+mod exit_offset;
 mod full_weights;
 mod generation;
 mod lens_annotation;

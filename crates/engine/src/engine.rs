@@ -70,7 +70,9 @@ struct Running<B: Backend> {
     /// Tokens not yet consumed: the prompt's rest, or the last generated token.
     next: Vec<u32>,
     /// Response tokens emitted so far.
-    emitted: usize,
+    tokens: Vec<u32>,
+    /// Exit offset of the next step.
+    offset: f32,
     /// Hidden state after the final norm at the last token of the prompt, once the prompt is through.
     prompt_end: Option<B::Rows>,
 }
@@ -132,7 +134,8 @@ impl<'a, B: Backend> Engine<'a, B> {
                 let backend = self.decoder.backend();
                 let arena = Arena::new(backend, config.n_layers, config.key_value_size(), config.hidden_size);
                 let next = requests[request].prompt.clone();
-                running.push(Running { request, arena, next, emitted: 0, prompt_end: None });
+                let offset = requests[request].exits.offset().map_or(0.0, |offset| offset.think);
+                running.push(Running { request, arena, next, tokens: Vec::new(), offset, prompt_end: None });
             }
             if running.is_empty() {
                 return;
@@ -143,7 +146,10 @@ impl<'a, B: Backend> Engine<'a, B> {
                 let Some(Some(token)) = tokens.next() else { return true };
                 let request = &requests[sequence.request];
                 let (id, emitted) = (token.id, token.index + 1);
-                sequence.emitted = emitted;
+                sequence.tokens.push(id);
+                if let Some(offset) = request.exits.offset() {
+                    sequence.offset = offset.after(&sequence.tokens, sequence.offset);
+                }
                 sequence.next = vec![id];
                 let flow = on_event(Event::Token { request: sequence.request, token });
                 let last = match &request.forced {
@@ -179,7 +185,7 @@ impl<'a, B: Backend> Engine<'a, B> {
         let mut work = Vec::with_capacity(running.len());
         let mut members = Vec::with_capacity(running.len());
         for (index, sequence) in running.iter_mut().enumerate() {
-            let n = match sequence.emitted {
+            let n = match sequence.tokens.len() {
                 0 if waits[index] => 0,
                 0 => sequence.next.len().min(room),
                 _ => 1,
@@ -187,7 +193,7 @@ impl<'a, B: Backend> Engine<'a, B> {
             if n == 0 {
                 continue;
             }
-            if sequence.emitted == 0 {
+            if sequence.tokens.is_empty() {
                 room -= n;
             }
             members.push((index, n));
@@ -195,7 +201,8 @@ impl<'a, B: Backend> Engine<'a, B> {
                 arena: &mut sequence.arena,
                 request: &requests[sequence.request],
                 tokens: &sequence.next[..n],
-                step: sequence.emitted,
+                step: sequence.tokens.len(),
+                offset: sequence.offset,
             });
         }
         let (results, hidden) = step(self.decoder, self.policy, &mut work);
@@ -208,7 +215,7 @@ impl<'a, B: Backend> Engine<'a, B> {
             let sequence = &mut running[index];
             sequence.next.drain(..n);
             if sequence.next.is_empty() {
-                if sequence.emitted == 0 {
+                if sequence.tokens.is_empty() {
                     sequence.prompt_end = Some(backend.gather_rows(&hidden, &[row as u32]));
                 }
                 emitting.push(Emitting { index, row, result });
@@ -232,8 +239,9 @@ impl<'a, B: Backend> Engine<'a, B> {
             }
             let logits = self.logits(running, &hidden, &chunk);
             for (i, Emitting { index, result, .. }) in chunk.into_iter().enumerate() {
-                let Running { request, emitted, .. } = running[index];
-                tokens[index] = Some(emit(&requests[request], emitted, logits.row(i), result));
+                let sequence = &running[index];
+                let request = &requests[sequence.request];
+                tokens[index] = Some(emit(request, sequence.tokens.len(), logits.row(i), result));
             }
         }
     }
@@ -244,7 +252,7 @@ impl<'a, B: Backend> Engine<'a, B> {
         let rows: Vec<(&B::Rows, Range<usize>)> = emitting
             .iter()
             .map(|emitting| match &running[emitting.index] {
-                Running { emitted: 0, prompt_end: Some(prompt_end), .. } => (prompt_end, 0..1),
+                Running { tokens, prompt_end: Some(prompt_end), .. } if tokens.is_empty() => (prompt_end, 0..1),
                 _ => (hidden, emitting.row..emitting.row + 1),
             })
             .collect();

@@ -11,12 +11,59 @@ pub enum Exits {
     /// Drawn from the heads' hazards `sigmoid(z + offset)` (arXiv 2603.21376).
     Sampled {
         /// Added to every exit logit: positive exits earlier.
-        offset: f32,
+        offset: ExitOffset,
     },
     /// Every token stops at this depth (blocks).
     Fixed(usize),
     /// Token `t` stops at depth `[t]` (blocks); tokens beyond the list run at full depth. For replaying records.
     Recorded(Vec<usize>),
+}
+
+/// What is added to exit logits: one number, or another one once the answer has begun. Made from an `f32` it is that
+/// number at every step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ExitOffset {
+    /// At every step before the answer.
+    pub think: f32,
+    /// In the answer; `None`: there is no other number.
+    pub answer: Option<AnswerOffset>,
+}
+
+/// The exit offset of a response's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnswerOffset {
+    /// At every step of the answer.
+    pub offset: f32,
+    /// The tokens, at least one, that begin the answer. A step belongs to the answer if these stand, one after the
+    /// other, among the response tokens before the one that it emits. Once begun, an answer does not end.
+    pub marker: Vec<u32>,
+}
+
+impl From<f32> for ExitOffset {
+    fn from(offset: f32) -> Self {
+        Self { think: offset, answer: None }
+    }
+}
+
+impl ExitOffset {
+    /// The offset of every step of a response of these tokens.
+    pub fn of_steps(&self, tokens: &[u32]) -> Vec<f32> {
+        let mut offset = self.think;
+        (0..tokens.len())
+            .map(|step| {
+                offset = self.after(&tokens[..step], offset);
+                offset
+            })
+            .collect()
+    }
+
+    /// The offset of the step after `tokens`, where that of the step before was `previous`.
+    pub(crate) fn after(&self, tokens: &[u32], previous: f32) -> f32 {
+        match &self.answer {
+            Some(answer) if tokens.ends_with(&answer.marker) => answer.offset,
+            _ => previous,
+        }
+    }
 }
 
 /// What happened at a candidate that a token reached.
@@ -33,9 +80,9 @@ pub struct ExitReading {
 }
 
 impl Exits {
-    /// Added to every exit logit.
-    pub(crate) fn offset(&self) -> f32 {
-        if let Self::Sampled { offset } = self { *offset } else { 0.0 }
+    /// What is added to exit logits, if they decide.
+    pub(crate) fn offset(&self) -> Option<&ExitOffset> {
+        if let Self::Sampled { offset } = self { Some(offset) } else { None }
     }
 
     /// Whether response token `step` (not 0), having reached candidate number `head` at `depth`, stops there.
@@ -55,5 +102,23 @@ impl Exits {
             Self::Fixed(depth) => vec![*depth],
             Self::Recorded(depths) => depths.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_begins_after_its_marker() {
+        let of = |marker: &[u32], tokens: &[u32]| {
+            let answer = Some(AnswerOffset { offset: 2.0, marker: marker.to_vec() });
+            ExitOffset { think: -1.0, answer }.of_steps(tokens)
+        };
+        // The step that emits the marker's last token is not of the answer; the one that consumes it is.
+        assert_eq!(of(&[5, 6], &[5, 5, 6, 1, 5, 6, 2]), [-1.0, -1.0, -1.0, 2.0, 2.0, 2.0, 2.0]);
+        assert_eq!(of(&[5], &[5, 0]), [-1.0, 2.0]);
+        assert_eq!(of(&[5, 6], &[6, 5, 6]), [-1.0; 3]);
+        assert_eq!(ExitOffset::from(0.5).of_steps(&[5, 6, 7]), [0.5; 3]);
     }
 }

@@ -13,7 +13,7 @@ mod stepper;
 mod verify;
 
 pub use engine::{Engine, Event, Flow, Limits};
-pub use exits::{ExitReading, Exits};
+pub use exits::{AnswerOffset, ExitOffset, ExitReading, Exits};
 pub use logistic::{sigmoid, softplus};
 pub use random::uniform;
 pub use replay::{ReplayedToken, replay};

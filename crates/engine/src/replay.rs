@@ -3,8 +3,8 @@
 use aloud_kernels::{Backend, Readout};
 use aloud_model::decoder::{BatchError, Decoder, PackedBatch, Policy};
 
-use crate::ExitReading;
 use crate::logistic::{sigmoid, softplus};
+use crate::{ExitOffset, ExitReading};
 
 /// One response token under the joint action (exit depth, token) of arXiv 2603.21376.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +56,7 @@ pub fn replay<B: Backend>(
     prompt: &[u32],
     tokens: &[u32],
     depths: &[usize],
-    offset: f32,
+    offset: &ExitOffset,
     temperature: f32,
 ) -> Result<Vec<ReplayedToken>, BatchError> {
     assert!(!prompt.is_empty() && tokens.len() == depths.len(), "a prompt, and one depth a token");
@@ -66,6 +66,7 @@ pub fn replay<B: Backend>(
     let backend = decoder.backend();
     let first = prompt.len() - 1;
     let (batch, row_depths) = recorded_rows(decoder, prompt, tokens, depths)?;
+    let offsets = offset.of_steps(tokens);
     let candidates = &policy.heads.candidates;
     let forward = decoder.forward(Some(policy), &batch, &row_depths, candidates, false);
     let mut exits: Vec<Vec<ExitReading>> = vec![Vec::new(); tokens.len()];
@@ -73,7 +74,7 @@ pub fn replay<B: Backend>(
         let logits = policy.exit_logits(c, &forward.at_candidates[c], decoder.config().rms_norm_eps);
         for (row, logit) in forward.reached[c].iter().zip(logits) {
             if let Some(t) = (*row as usize).checked_sub(first).filter(|t| *t > 0) {
-                let hazard = sigmoid(logit + offset);
+                let hazard = sigmoid(logit + offsets[t]);
                 exits[t].push(ExitReading { depth, logit, hazard, exited: depths[t] == depth });
             }
         }
@@ -86,7 +87,8 @@ pub fn replay<B: Backend>(
     Ok(exits
         .into_iter()
         .zip(readings)
-        .map(|(exits, reading)| ReplayedToken {
+        .zip(offsets)
+        .map(|((exits, reading), offset)| ReplayedToken {
             log_joint: log_joint(&exits, offset, reading.log_probability),
             log_probability: reading.log_probability,
             exits,

@@ -91,6 +91,9 @@ pub enum RequestError {
         /// Full depth.
         n_blocks: usize,
     },
+    /// The exit offset has another number for the answer, and nothing says where that begins.
+    #[error("the answer's marker is empty: at least one token is needed")]
+    EmptyAnswerMarker,
     /// Exits were asked of a model without exit heads.
     #[error("sampled exits need a checkpoint with exit heads: distil one first, or turn exits off")]
     NoHeads,
@@ -109,7 +112,11 @@ impl Request {
         if self.prompt.len() >= context {
             return Err(RequestError::PromptTooLong { prompt: self.prompt.len(), context });
         }
-        if let Some(&id) = self.prompt.iter().chain(self.forced.tokens()).find(|id| **id as usize >= vocab_size) {
+        let answer = self.exits.offset().and_then(|offset| offset.answer.as_ref());
+        let marker = answer.iter().flat_map(|answer| &answer.marker);
+        if let Some(&id) =
+            self.prompt.iter().chain(self.forced.tokens()).chain(marker).find(|id| **id as usize >= vocab_size)
+        {
             return Err(RequestError::UnknownToken { id, vocab_size });
         }
         let setting = |ok: bool, name, value, expected| {
@@ -118,8 +125,15 @@ impl Request {
         let Sampling { temperature, top_p, .. } = self.sampling;
         setting(temperature >= 0.0 && temperature.is_finite(), "temperature", temperature, "0 or more")?;
         setting(top_p > 0.0 && top_p <= 1.0, "top_p", top_p, "more than 0, at most 1")?;
-        let offset = self.exits.offset();
-        setting(offset.is_finite(), "exit offset", offset, "a finite number")?;
+        if let Some(offset) = self.exits.offset() {
+            setting(offset.think.is_finite(), "exit offset", offset.think, "a finite number")?;
+        }
+        if let Some(answer) = answer {
+            setting(answer.offset.is_finite(), "exit offset of the answer", answer.offset, "a finite number")?;
+            if answer.marker.is_empty() {
+                return Err(RequestError::EmptyAnswerMarker);
+            }
+        }
         if matches!(self.exits, Exits::Sampled { .. }) && !has_heads {
             return Err(RequestError::NoHeads);
         }

@@ -19,6 +19,8 @@ pub(crate) struct Work<'a, B: Backend> {
     pub(crate) tokens: &'a [u32],
     /// The response token that the last consumed position emits; exits are decided for steps after 0, of one token.
     pub(crate) step: usize,
+    /// Added to the exit logits of this step.
+    pub(crate) offset: f32,
 }
 
 /// What a sequence's last consumed position came to.
@@ -141,7 +143,7 @@ fn leave<B: Backend>(
         let stops = may_stop(work) && {
             let reading = logits.as_ref().filter(|_| request.exits != crate::Exits::Off).map(|logits| {
                 let logit = logits[rows.start];
-                (logit, sigmoid(logit + request.exits.offset()))
+                (logit, sigmoid(logit + work.offset))
             });
             let hazard = reading.map_or(0.0, |(_, hazard)| hazard);
             let exited =

@@ -8,7 +8,7 @@ use crate::engine::log_probability_of;
 use crate::replay::{log_joint, recorded_rows, replay};
 use crate::request::{Forced, Request, RequestError};
 use crate::stepper::{Work, step};
-use crate::{Exits, Sampling};
+use crate::{ExitOffset, Exits, Sampling};
 
 /// Largest absolute differences between the two ways, over all steps of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -59,7 +59,7 @@ pub fn verify<B: Backend>(
     prompt: &[u32],
     tokens: &[u32],
     depths: &[usize],
-    offset: f32,
+    offset: &ExitOffset,
     temperature: f32,
 ) -> Result<ParityReport, RequestError> {
     let request = Request {
@@ -86,6 +86,7 @@ pub fn verify<B: Backend>(
 
     // Teacher-forced.
     let replayed = replay(decoder, policy, prompt, tokens, depths, offset, temperature).map_err(too_long)?;
+    let offsets = offset.of_steps(tokens);
     let first = prompt.len() - 1;
     let (batch, row_depths) = recorded_rows(decoder, prompt, tokens, depths).map_err(too_long)?;
     let forward = decoder.forward(Some(policy), &batch, &row_depths, &[], true);
@@ -95,7 +96,7 @@ pub fn verify<B: Backend>(
     let mut arena = Arena::new(backend, config.n_layers, config.key_value_size(), config.hidden_size);
     for (t, &token) in tokens.iter().enumerate() {
         let input = if t == 0 { prompt.to_vec() } else { vec![tokens[t - 1]] };
-        let mut work = [Work { arena: &mut arena, request: &request, tokens: &input, step: t }];
+        let mut work = [Work { arena: &mut arena, request: &request, tokens: &input, step: t, offset: offsets[t] }];
         let (mut results, stepwise) = step(decoder, Some(policy), &mut work);
         let row = backend.gather_rows(&hidden, &[(first + t) as u32]);
         let logits = |hidden: &B::Rows| -> Rows { backend.logits(Readout { hidden, weight: decoder.unembedding() }) };
@@ -106,7 +107,7 @@ pub fn verify<B: Backend>(
         let difference = largest_difference(&exit_logits(&result.exits), &exit_logits(&replayed[t].exits));
         report.exit_logits = report.exit_logits.max(difference);
         let log_probability = log_probability_of(stepwise.values(), token, temperature);
-        let joint = log_joint(&result.exits, offset, log_probability);
+        let joint = log_joint(&result.exits, offsets[t], log_probability);
         report.log_joint = report.log_joint.max(largest_difference(&[joint], &[replayed[t].log_joint]));
     }
     for block in 0..decoder.n_blocks() {

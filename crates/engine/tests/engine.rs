@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use aloud_engine::{
-    Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Request, RequestError, Sampling, Token, replay, verify,
+    AnswerOffset, Engine, Event, ExitOffset, Exits, FinishReason, Flow, Forced, Limits, Request, RequestError,
+    Sampling, Token, replay, verify,
 };
 use aloud_kernels::Cpu;
 use aloud_model::config::ModelConfig;
@@ -73,7 +74,7 @@ fn run(
 fn results_do_not_depend_on_the_batch() {
     for name in ["tiny_llama", "tiny_qwen2", "tiny_llama_rope3", "tiny_qwen2_tied"] {
         let (decoder, policy) = tiny(name);
-        let requests: Vec<Request> = (0..6).map(|i| request(i, Exits::Sampled { offset: 0.3 })).collect();
+        let requests: Vec<Request> = (0..6).map(|i| request(i, Exits::Sampled { offset: 0.3.into() })).collect();
         let (together, _) = run(&decoder, &policy, &requests, Limits::default());
         let (few, _) = run(&decoder, &policy, &requests, Limits { max_sequences: 2, max_prompt_rows: 3 });
         assert_eq!(together, few, "{name}: batched by twos");
@@ -96,17 +97,17 @@ fn results_do_not_depend_on_the_batch() {
 fn stepwise_equals_teacher_forced() {
     for name in ["tiny_llama", "tiny_qwen2", "tiny_llama_rope3", "tiny_qwen2_tied"] {
         let (decoder, policy) = tiny(name);
-        let requests: Vec<Request> = (0..4).map(|i| request(i, Exits::Sampled { offset: 0.0 })).collect();
+        let requests: Vec<Request> = (0..4).map(|i| request(i, Exits::Sampled { offset: 0.0.into() })).collect();
         let (generated, _) = run(&decoder, &policy, &requests, Limits::default());
         for (request, tokens) in requests.iter().zip(&generated) {
             let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
             let depths: Vec<usize> = tokens.iter().map(|token| token.depth).collect();
-            let report = verify(&decoder, &policy, &request.prompt, &ids, &depths, 0.0, 1.0).unwrap();
+            let report = verify(&decoder, &policy, &request.prompt, &ids, &depths, &0.0.into(), 1.0).unwrap();
             let worst = report.logits.max(report.exit_logits).max(report.keys_values).max(report.log_joint);
             assert!(worst < 1e-4, "{name}: {report:?}");
             assert_eq!(report.n_tokens, 20);
             for (token, replayed) in
-                tokens.iter().zip(replay(&decoder, &policy, &request.prompt, &ids, &depths, 0.0, 1.0).unwrap())
+                tokens.iter().zip(replay(&decoder, &policy, &request.prompt, &ids, &depths, &0.0.into(), 1.0).unwrap())
             {
                 assert!((token.log_probability - replayed.log_probability).abs() < 1e-4);
                 assert_eq!(token.exits.len(), replayed.exits.len());
@@ -125,7 +126,8 @@ fn joint_probability_sums_to_one() {
     for depth in 1..=decoder.n_blocks() {
         for token in 0..decoder.config().vocab_size as u32 {
             let replayed =
-                replay(&decoder, &policy, &prompt, &[5, token], &[decoder.n_blocks(), depth], 0.4, 1.0).unwrap();
+                replay(&decoder, &policy, &prompt, &[5, token], &[decoder.n_blocks(), depth], &0.4.into(), 1.0)
+                    .unwrap();
             total += f64::from(replayed[1].log_joint).exp();
         }
     }
@@ -140,11 +142,11 @@ fn skipped_blocks_are_not_computed() {
     let prompt = request(2, Exits::Off).prompt;
     let ids = [1, 2, 3, 4, 5, 6];
     let depths = [l, 2, 2, 2, 2, 2];
-    let report = verify(&decoder, &policy, &prompt, &ids, &depths, 0.0, 1.0).unwrap();
+    let report = verify(&decoder, &policy, &prompt, &ids, &depths, &0.0.into(), 1.0).unwrap();
     assert_eq!(report.n_keys_values_skipped, (l - 2) * 5);
     // A later token at full depth makes up for all of them, and only then.
     let depths = [l, 2, 2, 2, 2, l];
-    let report = verify(&decoder, &policy, &prompt, &ids, &depths, 0.0, 1.0).unwrap();
+    let report = verify(&decoder, &policy, &prompt, &ids, &depths, &0.0.into(), 1.0).unwrap();
     assert_eq!(report.n_keys_values_skipped, 0);
     assert!(report.keys_values < 1e-4 && report.logits < 1e-4, "{report:?}");
 }
@@ -154,7 +156,7 @@ fn skipped_blocks_are_not_computed() {
 fn offset_moves_the_mean_depth() {
     let (decoder, policy) = tiny("tiny_llama");
     let mean = |offset: f32| {
-        let requests: Vec<Request> = (0..8).map(|i| request(i, Exits::Sampled { offset })).collect();
+        let requests: Vec<Request> = (0..8).map(|i| request(i, Exits::Sampled { offset: offset.into() })).collect();
         let (tokens, _) = run(&decoder, &policy, &requests, Limits::default());
         let depths: Vec<usize> = tokens.iter().flat_map(|tokens| tokens[1..].iter().map(|t| t.depth)).collect();
         depths.iter().sum::<usize>() as f64 / depths.len() as f64
@@ -163,6 +165,48 @@ fn offset_moves_the_mean_depth() {
     assert_eq!(mean(-60.0), decoder.n_blocks() as f64);
     let means = [mean(-2.0), mean(0.0), mean(2.0)];
     assert!(means[0] > means[1] && means[1] > means[2], "{means:?}");
+}
+
+/// The answer has an offset of its own: it moves the depths of the steps after the marker and changes nothing before.
+#[test]
+fn the_answer_has_its_own_offset() {
+    let (decoder, policy) = tiny("tiny_llama");
+    let requests: Vec<Request> = (0..6).map(|i| request(i, Exits::Sampled { offset: 0.3.into() })).collect();
+    let (constant, _) = run(&decoder, &policy, &requests, Limits::default());
+    let ids = |tokens: &[Token]| tokens.iter().map(|token| token.id).collect::<Vec<_>>();
+    let mut means = Vec::new();
+    for answer in [-60.0, -2.0, 0.3, 2.0, 60.0] {
+        let offset = |i: usize| {
+            let marker = ids(&constant[i][4..6]);
+            ExitOffset { think: 0.3, answer: Some(AnswerOffset { offset: answer, marker }) }
+        };
+        let spans: Vec<Request> = (requests.iter().enumerate())
+            .map(|(i, request)| Request { exits: Exits::Sampled { offset: offset(i) }, ..request.clone() })
+            .collect();
+        let (generated, _) = run(&decoder, &policy, &spans, Limits { max_sequences: 3, max_prompt_rows: 7 });
+        let mut answer_depths = Vec::new();
+        for (i, tokens) in generated.iter().enumerate() {
+            let begin = offset(i).of_steps(&ids(tokens)).iter().position(|step| *step == answer).unwrap_or(6).max(1);
+            assert!((1..=6).contains(&begin));
+            let begin = if answer == 0.3 { 20 } else { begin };
+            assert_eq!(tokens[..begin], constant[i][..begin]);
+            answer_depths.extend(tokens[6..].iter().map(|token| token.depth));
+
+            // The teacher-forced reading has the same hazards and joint log-probabilities.
+            let depths: Vec<usize> = tokens.iter().map(|token| token.depth).collect();
+            let prompt = &requests[i].prompt;
+            let report = verify(&decoder, &policy, prompt, &ids(tokens), &depths, &offset(i), 1.0).unwrap();
+            assert!(report.logits.max(report.exit_logits).max(report.log_joint) < 1e-4, "{report:?}");
+            let replayed = replay(&decoder, &policy, prompt, &ids(tokens), &depths, &offset(i), 1.0).unwrap();
+            for (token, replayed) in tokens.iter().zip(&replayed) {
+                let hazards = token.exits.iter().zip(&replayed.exits);
+                assert!(hazards.into_iter().all(|(a, b)| (a.hazard - b.hazard).abs() < 1e-5));
+            }
+        }
+        means.push(answer_depths.iter().sum::<usize>() as f64 / answer_depths.len() as f64);
+    }
+    assert_eq!((means[0], means[4]), (decoder.n_blocks() as f64, 1.0));
+    assert!(means.is_sorted_by(|a, b| a > b), "{means:?}");
 }
 
 #[test]
@@ -189,7 +233,7 @@ fn stop_tokens_and_callers_end_sequences() {
 #[test]
 fn a_forced_start_draws_the_rest() {
     let (decoder, policy) = tiny("tiny_llama");
-    let free: Vec<Request> = (0..3).map(|i| request(i, Exits::Sampled { offset: 0.3 })).collect();
+    let free: Vec<Request> = (0..3).map(|i| request(i, Exits::Sampled { offset: 0.3.into() })).collect();
     let (drawn, reasons) = run(&decoder, &policy, &free, Limits::default());
     for n in [1, 5, 20, 30] {
         let forced = free.iter().zip(&drawn).map(|(request, tokens)| {
@@ -224,7 +268,7 @@ fn forced_tokens_have_their_log_probability() {
         forced.sampling = Sampling { temperature, top_k: 2, ..Sampling::default() };
         forced.forced = Forced::Start(ids.to_vec());
         forced.max_new_tokens = ids.len();
-        let replayed = replay(&decoder, &policy, &forced.prompt, &ids, &depths, 0.0, counts_as).unwrap();
+        let replayed = replay(&decoder, &policy, &forced.prompt, &ids, &depths, &0.0.into(), counts_as).unwrap();
         let (tokens, _) = run(&decoder, &policy, &[forced], Limits::default());
         for (token, replayed) in tokens[0].iter().zip(&replayed) {
             assert!((token.log_probability - replayed.log_probability).abs() < 1e-4, "at {temperature}");
@@ -238,7 +282,7 @@ fn bad_requests_are_refused() {
     let (decoder, policy) = tiny("tiny_llama");
     let context = decoder.config().max_position_embeddings;
     let check = |change: fn(&mut Request, usize), heads: bool| {
-        let mut request = request(0, Exits::Sampled { offset: 0.0 });
+        let mut request = request(0, Exits::Sampled { offset: 0.0.into() });
         change(&mut request, context);
         let policy = heads.then_some(&policy);
         Engine::new(&decoder, policy, Limits::default()).run(&[request], &mut |_| Flow::Continue)
@@ -254,9 +298,17 @@ fn bad_requests_are_refused() {
     assert!(matches!(check(|r, _| r.sampling.top_p = 0.0, true), Err(RequestError::Setting { .. })));
     assert!(matches!(check(|r, _| r.exits = Exits::Fixed(99), true), Err(RequestError::Depth { depth: 99, .. })));
     assert!(matches!(
-        check(|r, _| r.exits = Exits::Sampled { offset: f32::INFINITY }, true),
+        check(|r, _| r.exits = Exits::Sampled { offset: f32::INFINITY.into() }, true),
         Err(RequestError::Setting { .. })
     ));
+    let with_answer = |offset: f32, marker: &[u32]| {
+        let answer = AnswerOffset { offset, marker: marker.to_vec() };
+        let offset = ExitOffset { think: 0.0, answer: Some(answer) };
+        request(0, Exits::Sampled { offset }).validate(&decoder, true)
+    };
+    assert_eq!(with_answer(1.0, &[]), Err(RequestError::EmptyAnswerMarker));
+    assert!(matches!(with_answer(1.0, &[9999]), Err(RequestError::UnknownToken { id: 9999, .. })));
+    assert!(matches!(with_answer(f32::NAN, &[1]), Err(RequestError::Setting { .. })));
     assert_eq!(check(|_, _| (), false), Err(RequestError::NoHeads));
 }
 
@@ -265,7 +317,7 @@ fn bad_requests_are_refused() {
 fn the_context_ends_a_response() {
     let (decoder, policy) = tiny("tiny_llama");
     let context = decoder.config().max_position_embeddings;
-    let mut long = request(0, Exits::Sampled { offset: 3.0 });
+    let mut long = request(0, Exits::Sampled { offset: 3.0.into() });
     long.prompt = (0..context as u32 - 3).map(|i| i % 97).collect();
     let (tokens, reasons) = run(&decoder, &policy, &[long], Limits::default());
     // Positions context-4 .. context-1 emit a token each.
@@ -294,7 +346,7 @@ proptest! {
         mix in prop::collection::vec((0u32..4, 0usize..3), 1..14), max_sequences in 1usize..9, max_prompt_rows in 1usize..24,
     ) {
         let (decoder, policy) = tiny("tiny_qwen2");
-        let exits = [Exits::Off, Exits::Sampled { offset: 0.4 }, Exits::Fixed(2)];
+        let exits = [Exits::Off, Exits::Sampled { offset: 0.4.into() }, Exits::Fixed(2)];
         let requests: Vec<Request> = (0..).zip(&mix).map(|(i, (p, e))| group_member(*p, i, exits[*e].clone())).collect();
         let (together, reasons) = run(&decoder, &policy, &requests, Limits { max_sequences, max_prompt_rows });
         for (i, request) in requests.iter().enumerate() {
@@ -312,7 +364,7 @@ proptest! {
         depths[0] = 6;
         let prompt: Vec<u32> = (0..=seed % 7).map(|i| (i * 5 + seed) % 131).collect();
         let tokens: Vec<u32> = (0..depths.len() as u32).map(|i| (i * 31 + seed) % 131).collect();
-        let report = verify(&decoder, &policy, &prompt, &tokens, &depths, -0.5, 0.8).unwrap();
+        let report = verify(&decoder, &policy, &prompt, &tokens, &depths, &(-0.5).into(), 0.8).unwrap();
         let worst = report.logits.max(report.exit_logits).max(report.keys_values).max(report.log_joint);
         prop_assert!(worst < 1e-4, "{report:?}");
     }

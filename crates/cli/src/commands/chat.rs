@@ -10,13 +10,13 @@ use clap::Args;
 
 use crate::context::{Context, print};
 use crate::error::{UsageError, one_line};
-use crate::generation::{
-    GenerationArgs, GenerationSettings, Happening, Response, finite, generate, record, summary_line,
-};
+use crate::exit_offset::shown;
+use crate::generation::{GenerationArgs, GenerationSettings, Happening, Response, generate, record, summary_line};
 use crate::loaded_model::{LoadedModel, ModelArgs};
 use crate::prompts::{EncodedPrompt, encode_conversation};
 
-const HELP: &str = "/reset forgets the conversation, /exits on|off, /offset X (positive: earlier exits), /quit";
+const HELP: &str = "/reset forgets the conversation, /exits on|off, /offset X (positive: earlier exits; or think=X,answer=Y), \
+                    /quit";
 
 /// Arguments of `aloud chat`.
 #[derive(Args, Debug)]
@@ -41,7 +41,16 @@ pub(crate) fn run(arguments: &ChatArgs, context: &Context) -> anyhow::Result<()>
     }
     let settings = arguments.generation.resolve(&model, &codec)?;
     let system = arguments.system.as_deref().map(Message::system);
-    let mut chat = Chat { model: &model, codec: &codec, context, settings, messages: Vec::new(), system, turns: 0 };
+    let mut chat = Chat {
+        model: &model,
+        codec: &codec,
+        context,
+        arguments: &arguments.generation,
+        settings,
+        messages: Vec::new(),
+        system,
+        turns: 0,
+    };
     chat.messages.extend(chat.system.clone());
     let is_interactive = io::stdin().is_terminal();
     if is_interactive {
@@ -70,6 +79,7 @@ struct Chat<'a> {
     model: &'a LoadedModel,
     codec: &'a TextCodec,
     context: &'a Context,
+    arguments: &'a GenerationArgs,
     settings: GenerationSettings,
     messages: Vec<Message>,
     system: Option<Message>,
@@ -90,16 +100,19 @@ impl Chat<'_> {
             ["/exits", "on"] | ["/offset", _] if !has_heads => {
                 return eprintln!("this model has no exit heads: start with a --checkpoint");
             }
-            ["/exits", "on"] => Exits::Sampled { offset: self.model.recommended_offset.unwrap_or(0.0) },
-            ["/offset", offset] => match finite(offset) {
-                Ok(offset) => Exits::Sampled { offset },
-                Err(expected) => return eprintln!("/offset {offset}: {expected}"),
-            },
+            ["/exits", "on"] => Exits::Sampled { offset: self.model.recommended_offset.unwrap_or(0.0).into() },
+            ["/offset", text] => {
+                let offset = text.parse().map_err(UsageError::new);
+                match offset.and_then(|offset| self.arguments.exit_offset(offset, self.codec)) {
+                    Ok(offset) => Exits::Sampled { offset },
+                    Err(error) => return eprintln!("/offset {text}: {error}"),
+                }
+            }
             _ => return eprintln!("{HELP}"),
         };
         self.settings.exits = exits;
-        match self.settings.exits {
-            Exits::Sampled { offset } => eprintln!("exits on, offset {offset}"),
+        match &self.settings.exits {
+            Exits::Sampled { offset } => eprintln!("exits on, offset {}", shown(offset)),
             _ => eprintln!("exits off"),
         }
     }

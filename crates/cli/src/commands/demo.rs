@@ -112,7 +112,7 @@ pub(crate) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
     let student = LoadedModel::assemble(base, Some(checkpoint), &cpu)?;
     let chosen = &prompts[..prompts.len().min(16)];
     let (full_depth, _) = responses(&plain, &codec, chosen, Exits::Off, arguments, context)?;
-    let exits = Exits::Sampled { offset: 0.0 };
+    let exits = Exits::Sampled { offset: 0.0.into() };
     let (with_exits, mut records) = responses(&student, &codec, chosen, exits, arguments, context)?;
 
     context.say("5/5 the page");
@@ -205,6 +205,7 @@ fn responses(
         stop_texts: Vec::new(),
         stop_tokens: stop_tokens(codec, &model.decoder.config().eos_token_ids),
         candidates: candidates::resolve(None, model.head_depths(), model.n_blocks())?,
+        forced_start: Vec::new(),
     };
     let mut progress = context.progress("generating", "responses", Some(prompts.len() as u64));
     let mut records: Vec<Option<ResponseRecord>> = vec![None; prompts.len()];

@@ -21,6 +21,9 @@ pub(crate) struct GenerateArgs {
     prompts: PromptArgs,
     #[command(flatten)]
     generation: GenerationArgs,
+    /// Every response begins with this text; it is part of the response
+    #[arg(long, value_name = "TEXT")]
+    force_start: Option<String>,
     /// Responses to each prompt
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     samples: u32,
@@ -44,7 +47,10 @@ pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> anyhow::Result
     let cpu = context.cpu();
     let model = arguments.model.load(&cpu, context)?;
     let codec = model.text_codec()?;
-    let settings = arguments.generation.resolve(&model, &codec)?;
+    let mut settings = arguments.generation.resolve(&model, &codec)?;
+    if let Some(text) = &arguments.force_start {
+        settings.force_start(text, &codec)?;
+    }
     let prompts = repeated(arguments.prompts.encode(&items, &codec)?, arguments.samples);
 
     let streams = prompts.len() == 1 && !arguments.json;

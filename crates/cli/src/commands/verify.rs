@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use aloud_engine::{
-    Engine, Event, Exits, Flow, Forced, Limits, ParityReport, Request, Sampling, replay, uniform, verify,
+    Engine, Event, ExitOffset, Exits, Flow, Forced, Limits, ParityReport, Request, Sampling, replay, uniform, verify,
 };
 use aloud_eval::{Align, ResponseRecord, Table, read_records};
 use aloud_kernels::{Backend, Cpu};
@@ -15,6 +15,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::context::{Context, print};
+use crate::exit_offset;
 use crate::generation::PROMPT_TOKEN_IDS;
 use crate::loaded_model::{LoadedModel, ModelArgs};
 
@@ -47,7 +48,7 @@ struct Recorded {
     depths: Vec<usize>,
     /// The log-probability of each token as it was recorded, if it is one of the model's own distribution.
     log_probabilities: Vec<Option<f32>>,
-    offset: f32,
+    offset: ExitOffset,
     temperature: f32,
 }
 
@@ -68,8 +69,8 @@ pub(crate) fn run(arguments: &VerifyArgs, context: &Context) -> anyhow::Result<(
         let (parity, replayed) = cpu
             .run(|| {
                 anyhow::Ok((
-                    verify(&model.decoder, policy, prompt, tokens, depths, *offset, *temperature)?,
-                    replay(&model.decoder, policy, prompt, tokens, depths, *offset, *temperature)?,
+                    verify(&model.decoder, policy, prompt, tokens, depths, offset, *temperature)?,
+                    replay(&model.decoder, policy, prompt, tokens, depths, offset, *temperature)?,
                 ))
             })
             .with_context(|| format!("record `{id}`"))?;
@@ -184,7 +185,7 @@ fn from_record(record: &ResponseRecord, model: &LoadedModel) -> anyhow::Result<R
         tokens: record.tokens.iter().map(|token| token.token_id).collect(),
         depths: record.tokens.iter().map(|token| token.depth).collect(),
         log_probabilities: (record.tokens.iter()).map(|token| token.log_probability.filter(|_| comparable)).collect(),
-        offset: setting("exit_offset").unwrap_or(0.0) as f32,
+        offset: exit_offset::from_record(&record.settings)?,
         temperature: temperature.unwrap_or(1.0) as f32,
     })
 }
@@ -196,7 +197,7 @@ const SEED: u64 = 0;
 /// A few responses of the model, with exits wherever they can happen.
 fn generate(model: &LoadedModel) -> anyhow::Result<Vec<Recorded>> {
     let n_blocks = model.n_blocks();
-    let offset = model.recommended_offset.unwrap_or(0.0);
+    let offset = ExitOffset::from(model.recommended_offset.unwrap_or(0.0));
     let room = model.decoder.config().max_position_embeddings / 2;
     let request = |(sequence, mut prompt): (u64, Vec<u32>)| {
         prompt.truncate(room.max(1));
@@ -209,7 +210,7 @@ fn generate(model: &LoadedModel) -> anyhow::Result<Vec<Recorded>> {
             max_new_tokens: N_TOKENS,
             sampling: Sampling::default(),
             exits: match model.policy {
-                Some(_) => Exits::Sampled { offset },
+                Some(_) => Exits::Sampled { offset: offset.clone() },
                 None => Exits::Recorded((0..N_TOKENS).map(depth).collect()),
             },
             stop_tokens: Vec::new(),
@@ -227,7 +228,7 @@ fn generate(model: &LoadedModel) -> anyhow::Result<Vec<Recorded>> {
             tokens: Vec::new(),
             depths: Vec::new(),
             log_probabilities: Vec::new(),
-            offset,
+            offset: offset.clone(),
             temperature: request.sampling.temperature,
         })
         .collect();

@@ -85,6 +85,79 @@ fn the_offset_moves_exits_and_off_stops_them() {
     assert_eq!(record["candidates"].to_string(), "[4,5]");
 }
 
+/// The answer has its own offset, from its marker on; the record says both, and `verify` reads them.
+#[test]
+fn the_answer_has_its_own_offset() {
+    let folder = Folder::new();
+    let model = folder.model_with_tokenizer();
+    let checkpoint = folder.checkpoint(&model);
+    let base = ["--model", &model, "--checkpoint", &checkpoint, "-p", "one?"];
+    let record = |arguments: &[&str]| generate(&[&base[..], arguments].concat()).remove(0);
+    // The first token of one character, but for token 0, begins the answer.
+    let plain = record(&["--exit-offset", "-60"]);
+    let texts = plain["tokens"].as_array().unwrap()[1..].iter().map(|token| token["text"].as_str().unwrap());
+    let marker = texts.into_iter().find(|text| text.len() == 1).unwrap().to_owned();
+    let begins = |record: &Value| {
+        1 + record["tokens"].as_array().unwrap().iter().position(|token| token["text"] == marker.as_str()).unwrap()
+    };
+    let begin = begins(&plain);
+    let arguments = ["--exit-offset", "think=-60,answer=60", "--answer-marker", &marker];
+    let spans = record(&arguments);
+    let first = spans["candidates"][0].as_u64().unwrap();
+    assert_eq!(begins(&spans), begin);
+    assert!(depths(&spans)[..begin].iter().all(|depth| *depth == 6), "{spans}");
+    assert!(depths(&spans).len() > begin && depths(&spans)[begin..].iter().all(|depth| *depth == first), "{spans}");
+    let setting = &spans["settings"]["exit_offset"];
+    assert_eq!((setting["think"].as_f64(), setting["answer"].as_f64()), (Some(-60.0), Some(60.0)));
+    assert_eq!(setting["answer_marker"][0], plain["tokens"][begin - 1]["token_id"]);
+    let records = folder.path("records.jsonl");
+    generate(&[&base[..], &arguments, &["--out", &records]].concat());
+    assert_eq!(aloud(&["verify", "-c", &checkpoint, "--records", &records, "--json"]).json()["passed"], true);
+
+    let wrong = [
+        (&["--exit-offset", "think=1"][..], "expected both"),
+        (&["--exit-offset", "think=1,answer=x"], "finite"),
+        (&["--exit-offset", "think=1,answer=2,rest=3"], "each once"),
+        (&["--exit-offset", "think=1,answer=2"], "--answer-marker"),
+        (&["--exit-offset", "think=1,answer=2", "--answer-marker", ""], "empty"),
+        (&["--exit-offset", "1", "--answer-marker", "a"], "no effect"),
+        (&["--answer-marker", "a"], "--exit-offset"),
+    ];
+    for (arguments, expected) in wrong {
+        let run = aloud(&[&["generate"], &base[..], arguments].concat());
+        assert!(run.stderr.contains(expected), "{arguments:?}: {}", run.stderr);
+        run.error(2);
+    }
+}
+
+#[test]
+fn responses_begin_with_a_forced_text() {
+    let folder = Folder::new();
+    let model = folder.model_with_tokenizer();
+    let checkpoint = folder.checkpoint(&model);
+    let base = ["--model", &model, "--checkpoint", &checkpoint, "-p", "one?", "--samples", "3"];
+    let records_file = folder.path("records.jsonl");
+    let records = generate(&[&base[..], &["--force-start", "So: ", "--out", &records_file]].concat());
+    for record in &records {
+        let response = record["response"].as_str().unwrap();
+        assert!(response.starts_with("So: "), "{response}");
+        let ids: Vec<&Value> =
+            record["tokens"].as_array().unwrap()[..4].iter().map(|token| &token["token_id"]).collect();
+        let forced: Vec<&Value> = record["settings"]["forced_start_token_ids"].as_array().unwrap().iter().collect();
+        assert_eq!(ids, forced);
+        assert!(record["tokens"][1]["log_probability"].as_f64().unwrap() < 0.0);
+        assert!(!record["tokens"][1]["exits"].as_array().unwrap().is_empty());
+    }
+    assert_ne!(records[0]["response"], records[1]["response"], "the rest is drawn");
+    assert_eq!(aloud(&["verify", "-c", &checkpoint, "--records", &records_file, "--json"]).json()["passed"], true);
+    // What would have been drawn anyway changes nothing.
+    let free = generate(&base[..6]);
+    let start: String = free[0]["response"].as_str().unwrap().chars().take(2).collect();
+    assert_eq!(generate(&[&base[..6], &["--force-start", &start]].concat())[0]["response"], free[0]["response"]);
+    let error = aloud(&[&["generate"], &base[..], &["--force-start", "So: ", "--max-new-tokens", "3"]].concat());
+    assert!(error.error(2).contains("4 tokens"));
+}
+
 #[test]
 fn stop_texts_are_cut() {
     let folder = Folder::new();
