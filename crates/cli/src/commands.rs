@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 mod data;
 mod demo;
+mod dial;
 mod distill;
 mod doctor;
 mod fetch;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Generate(generate::GenerateArgs),
     /// Talk with the model
     Chat(chat::ChatArgs),
+    /// Measure what exit offsets save, or find and store the offset for a wanted saving
+    Dial(dial::DialArgs),
     /// Show responses or traces as one HTML page, every token coloured by its depth
     View(view::ViewArgs),
     /// Check that stepwise decoding and the teacher-forced pass agree
@@ -61,6 +64,7 @@ impl Command {
             Self::Trace(arguments) => trace::run(&arguments, context),
             Self::Distill(arguments) => distill::run(&arguments, context),
             Self::Reinforce(arguments) => reinforce::run(&arguments, context),
+            Self::Dial(arguments) => dial::run(&arguments, context),
             Self::Bench(arguments) => bench::run(&arguments, context),
             Self::Lens(arguments) => lens::run(&arguments, context),
             Self::Generate(arguments) => generate::run(&arguments, context),

@@ -114,6 +114,11 @@ impl GenerationSettings {
 }
 
 impl GenerationArgs {
+    /// Whether the arguments say when tokens stop: a command that varies this itself refuses them.
+    pub(crate) fn decides_exits(&self) -> bool {
+        self.exits.is_some() || self.exit_offset.is_some() || self.depth.is_some()
+    }
+
     /// An exit offset with the answer's marker that these arguments name.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 mod candidates;
 mod commands;
 mod context;
+mod dial;
 mod error;
 mod exit_offset;
 mod full_weights;
