@@ -7,6 +7,7 @@ mod demo;
 mod dial;
 mod distill;
 mod doctor;
+mod eval;
 mod fetch;
 mod generate;
 mod lens;
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Dial(dial::DialArgs),
     /// Show responses or traces as one HTML page, every token coloured by its depth
     View(view::ViewArgs),
+    /// Measure accuracy, style and depth on held-out serial items, thinking aloud and answering at once
+    Eval(eval::EvalArgs),
     /// Check that stepwise decoding and the teacher-forced pass agree
     Verify(verify::VerifyArgs),
     /// Measure speed and memory of the main work
@@ -70,6 +73,7 @@ impl Command {
             Self::Generate(arguments) => generate::run(&arguments, context),
             Self::Chat(arguments) => chat::run(&arguments, context),
             Self::View(arguments) => view::run(&arguments, context),
+            Self::Eval(arguments) => eval::run(&arguments, context),
             Self::Verify(arguments) => verify::run(&arguments, context),
             Self::Fetch(arguments) => fetch::run(&arguments, context),
             Self::Data(arguments) => data::run(&arguments, context),

@@ -19,6 +19,7 @@ mod response_text;
 mod rollout_task;
 mod run_config;
 mod serial_data;
+mod serial_evaluation;
 mod stage1;
 mod stage2;
 mod workloads;

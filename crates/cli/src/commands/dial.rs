@@ -50,7 +50,7 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &DialArgs, context: &Context) -> anyhow::Result<()> {
-    if arguments.generation.decides_exits() {
+    if arguments.generation.exits.decide() {
         return Err(UsageError::new("--exits, --exit-offset and --depth have no place here: use --offsets").into());
     }
     let items = arguments.prompts.items()?;
