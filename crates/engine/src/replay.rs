@@ -37,7 +37,11 @@ pub(crate) fn recorded_rows<B: Backend>(
     let mut consumed = prompt.to_vec();
     consumed.extend_from_slice(&tokens[..tokens.len() - 1]);
     let mut batch = PackedBatch::new();
-    batch.push(&consumed, decoder.config().vocab_size, decoder.config().max_position_embeddings)?;
+    let vocab_size = decoder.config().vocab_size;
+    batch.push(&consumed, vocab_size, decoder.config().max_position_embeddings)?;
+    if let Some(&id) = tokens.last().filter(|id| **id as usize >= vocab_size) {
+        return Err(BatchError::UnknownToken { id, vocab_size });
+    }
     let mut row_depths = vec![decoder.n_blocks(); prompt.len() - 1];
     row_depths.extend_from_slice(depths);
     Ok((batch, row_depths))

@@ -83,7 +83,8 @@ pub fn joint_likelihood<B: Backend>(
     let candidates: &[usize] = policy.map_or(&[], |policy| &policy.heads.candidates);
 
     // Every row, its depth, and which step of which sequence it is. The step that would consume the last token emits
-    // nothing: it is not run.
+    // nothing: it is not run, but its token is read.
+    let vocab_size = config.vocab_size;
     let mut batch = PackedBatch::new();
     let mut depths = Vec::new();
     let mut step_of: Vec<Option<(usize, usize)>> = Vec::new();
@@ -92,7 +93,10 @@ pub fn joint_likelihood<B: Backend>(
     for (s, sequence) in sequences.iter().enumerate() {
         let Some(n_later) = sequence.depths.len().checked_sub(1) else { continue };
         let n_rows = sequence.prompt_len + n_later;
-        batch.push(&sequence.token_ids[..n_rows], config.vocab_size, config.max_position_embeddings)?;
+        batch.push(&sequence.token_ids[..n_rows], vocab_size, config.max_position_embeddings)?;
+        if let Some(&id) = sequence.token_ids.get(n_rows).filter(|id| **id as usize >= vocab_size) {
+            return Err(BatchError::UnknownToken { id, vocab_size });
+        }
         depths.extend(std::iter::repeat_n(decoder.n_blocks(), sequence.prompt_len - 1));
         step_of.extend(std::iter::repeat_n(None, sequence.prompt_len - 1));
         for (t, depth) in sequence.depths.iter().enumerate() {

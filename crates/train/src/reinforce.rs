@@ -87,6 +87,19 @@ pub enum ReinforceError {
         /// What is wrong.
         source: RequestError,
     },
+    /// The stage-1 checkpoint was made for another model.
+    #[error(
+        "the checkpoint was trained for the base model `{found}` (SHA-256 {found_sha256}), the model loaded has \
+         {expected_sha256}: load `{found}`, or distill again on this model"
+    )]
+    OtherBase {
+        /// Source of the model that it was trained for.
+        found: String,
+        /// Hash of the model that it was trained for.
+        found_sha256: String,
+        /// Hash of the model that is loaded.
+        expected_sha256: String,
+    },
     /// A rollout does not fit the model.
     #[error("step {step}: {source}")]
     Batch {
@@ -265,6 +278,13 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
         run: RunDirectory,
         resume: Option<&ResumePoint>,
     ) -> Result<Self, ReinforceError> {
+        if !stage1.base.sha256.eq_ignore_ascii_case(&model.identity.sha256) {
+            return Err(ReinforceError::OtherBase {
+                found: stage1.base.source.clone(),
+                found_sha256: stage1.base.sha256.clone(),
+                expected_sha256: model.identity.sha256,
+            });
+        }
         let optimizer = recipe.optimizer.adamw();
         let (trainee, step) = match resume {
             None => (Trainee::from_checkpoint(backend, &model, stage1, optimizer), 0),
@@ -341,6 +361,10 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
 
         let start = Instant::now();
         let prompts = self.task.prompts(self.step, settings.prompts_per_step).map_err(task_error)?;
+        if prompts.len() != settings.prompts_per_step {
+            let (found, asked) = (prompts.len(), settings.prompts_per_step);
+            return Err(task_error(format!("{found} prompts where {asked} were asked for")));
+        }
         let prompt_ids: Vec<Vec<u32>> = prompts.iter().map(|prompt| prompt.token_ids.clone()).collect();
         let n_rollouts = prompts.len() * settings.group_size;
         let plan = RolloutPlan {

@@ -191,7 +191,7 @@ impl Settings for ReinforceRecipe {
             );
             return Err(SettingsError::rule(&["rollouts.group_size"], problem));
         }
-        if rollouts.top_p < 1.0 || rollouts.top_k > 0 {
+        if rollouts.top_p != 1.0 || rollouts.top_k > 0 {
             let problem = "tokens must be drawn from the whole distribution (top_p = 1, top_k = 0): a cut changes its \
                            support with the parameters, and the gradient would be wrong";
             return Err(SettingsError::rule(&["rollouts.top_p", "rollouts.top_k"], problem));
