@@ -7,7 +7,7 @@ use std::time::Instant;
 use aloud_kernels::Backend;
 use aloud_model::checkpoint::files::{self, FileError};
 use aloud_model::checkpoint::{CheckpointError, TrainingState, write_folder};
-use aloud_model::decoder::{BatchError, Gradients};
+use aloud_model::decoder::{BatchError, Gradients, PackedBatch};
 use aloud_model::error::ModelError;
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::load::{ModelIdentity, PretrainedModel, load};
@@ -62,10 +62,12 @@ pub enum PretrainError {
         problem: String,
     },
     /// An example does not fit the model.
-    #[error("example {index}: {source}; raise `model.context`")]
+    #[error("example {index} of level {level}: {source}; or raise `model.context`")]
     Batch {
-        /// The first example of the batch.
+        /// Its number.
         index: u64,
+        /// Its difficulty.
+        level: usize,
         /// What is wrong.
         source: BatchError,
     },
@@ -251,7 +253,7 @@ impl<'a, B: Backend> Pretraining<'a, B> {
         let steps = decoder
             .backend()
             .run(|| joint_likelihood(decoder, None, &sequences, SampledDistribution::default(), Some(gradient)))
-            .map_err(|source| PretrainError::Batch { index: first, source })?;
+            .map_err(|source| PretrainError::Batch { index: first, level, source })?;
         let log_likelihood: f64 = steps.iter().flatten().map(|step| f64::from(step.token)).sum();
         let loss = -log_likelihood / n_response_tokens.max(1) as f64;
         let step = self.step + 1;
@@ -297,6 +299,9 @@ impl<'a, B: Backend> Pretraining<'a, B> {
                 level,
                 problem,
             })?;
+            PackedBatch::new()
+                .push(&example.token_ids, self.model.config.vocab_size, self.model.config.max_position_embeddings)
+                .map_err(|source| PretrainError::Batch { index, level, source })?;
             n_tokens += example.token_ids.len();
             if n_tokens > self.recipe.tokens_per_step && !examples.is_empty() {
                 break;
