@@ -62,7 +62,7 @@ pub enum PretrainError {
         problem: String,
     },
     /// An example does not fit the model.
-    #[error("example {index} of level {level}: {source}; or raise `model.context`")]
+    #[error("example {index} of level {level}: {source}{}", advice(source))]
     Batch {
         /// Its number.
         index: u64,
@@ -107,6 +107,11 @@ pub enum PretrainError {
         /// The step it should be of.
         step: u64,
     },
+}
+
+/// What helps against an example that does not fit.
+fn advice(problem: &BatchError) -> &'static str {
+    if matches!(problem, BatchError::TooLong { .. }) { ", or raise `model.context`" } else { "" }
 }
 
 /// Metrics of one optimiser step.

@@ -183,7 +183,9 @@ fn a_resumed_run_equals_an_unbroken_one() {
     let checkpoint = resumed.run(&mut |_| {}).unwrap();
     drop(resumed);
     assert_eq!(timeless(&whole), timeless(&broken));
-    for file in ["model.safetensors", "config.json", "training_state/optimizer.safetensors", "training_state/state.json"] {
+    for file in
+        ["model.safetensors", "config.json", "training_state/optimizer.safetensors", "training_state/state.json"]
+    {
         let read = |checkpoint: &Path| std::fs::read(checkpoint.join(file)).unwrap();
         assert!(read(&unbroken) == read(&checkpoint), "{file} differs");
     }
