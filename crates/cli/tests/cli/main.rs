@@ -9,3 +9,4 @@ mod generation;
 mod lens;
 mod program;
 mod records;
+mod stage2;

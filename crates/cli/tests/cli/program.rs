@@ -4,8 +4,22 @@ use std::process::{Command, Stdio};
 
 use crate::fixtures::{Folder, aloud, golden, text};
 
-const COMMANDS: [&str; 13] = [
-    "demo", "lens", "trace", "distill", "generate", "chat", "view", "eval", "verify", "bench", "fetch", "data",
+const COMMANDS: [&str; 16] = [
+    "demo",
+    "lens",
+    "pretrain",
+    "trace",
+    "distill",
+    "reinforce",
+    "dial",
+    "generate",
+    "chat",
+    "view",
+    "eval",
+    "verify",
+    "bench",
+    "fetch",
+    "data",
     "doctor",
 ];
 

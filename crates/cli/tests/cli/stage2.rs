@@ -1,0 +1,236 @@
+//! Pretraining, both stages, the dial and the demo on the built-in tiny reasoner, and what bad input gives.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::fixtures::{Run, aloud_with_cache, text};
+
+/// A folder with a cache, and a short stage 1 of the tiny reasoner in it.
+struct Stage1 {
+    folder: TempDir,
+}
+
+impl Stage1 {
+    fn new() -> Self {
+        let stage1 = Self { folder: tempfile::tempdir().unwrap() };
+        let traces = stage1.path("traces");
+        let arguments = ["trace", "--model", "tiny-reasoner", "--data", "serial:steps=1", "--n", "24", "--candidates"];
+        stage1
+            .run(
+                &[&arguments[..], &["every 4", "--temperature", "1", "--split", "train", "--output", &traces]].concat(),
+            )
+            .ok();
+        let overrides = ["--set", "candidates=every 4", "--set", "trained=full", "--set", "held_out=0", "--set", "run.evaluate_every=0"];
+        let arguments = ["distill", "--traces", &traces, "--output", &stage1.path("stage1")];
+        let steps = ["--set", "schedule.max_steps=2", "--set", "target.kl_factor=8"];
+        stage1.run(&[&arguments[..], &overrides, &steps].concat()).ok();
+        stage1
+    }
+
+    fn path(&self, name: &str) -> String {
+        text(&self.folder.path().join(name)).to_owned()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        aloud_with_cache(arguments, &self.path("cache"))
+    }
+
+    /// A short stage 2 into `output`.
+    fn reinforce(&self, output: &str, arguments: &[&str]) -> Run {
+        let small = [
+            "--set",
+            "rollouts.prompts_per_step=2",
+            "--set",
+            "rollouts.group_size=3",
+            "--set",
+            "schedule.steps=3", //
+            "--set",
+            "rollouts.max_new_tokens=16",
+            "--set",
+            "run.checkpoint_every=2",
+        ];
+        let (checkpoint, output) = (self.path("stage1"), self.path(output));
+        let start = ["reinforce", "--checkpoint", &checkpoint, "--output", &output];
+        self.run(&[&start[..], &small, arguments].concat())
+    }
+
+    fn metrics(&self, output: &str) -> Vec<Value> {
+        let text = fs::read_to_string(Path::new(&self.path(output)).join("metrics.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+#[test]
+fn stage_2_trains_writes_samples_and_goes_on() {
+    let stage1 = Stage1::new();
+    let outcome = stage1.reinforce("stage2", &["--data", "serial:steps=1", "--json"]).json();
+    assert_eq!((outcome["steps"].as_u64(), outcome["resumed_at"].as_u64()), (Some(3), Some(0)));
+    let metrics = stage1.metrics("stage2");
+    assert_eq!(metrics.len(), 3);
+    for step in &metrics {
+        assert_eq!(step["rollouts"], 6);
+        assert!(step["ratio_difference"].as_f64().unwrap() <= 1e-4, "{step}");
+        assert!(step["average_layer_savings"].as_f64().unwrap() >= 0.0);
+        assert!(step["measures"]["think_share"].as_f64().is_some(), "{step}");
+    }
+    let sample = fs::read_to_string(Path::new(&stage1.path("stage2")).join("samples/step-000001.md")).unwrap();
+    assert!(sample.contains("<q>") && sample.contains("depths: [12"), "{sample}");
+    // The same command again has nothing left to do.
+    let again = stage1.reinforce("stage2", &["--data", "serial:steps=1", "--json"]).json();
+    assert_eq!((again["steps"].as_u64(), again["resumed_at"].as_u64()), (Some(3), Some(3)));
+    // Another data source is another run.
+    let error = stage1.reinforce("stage2", &["--data", "chain"]).error(1);
+    assert!(error.contains("recipe.data"), "{error}");
+}
+
+#[test]
+fn the_dial_moves_depth_one_way_and_a_target_is_stored() {
+    let stage1 = Stage1::new();
+    let checkpoint = stage1.path("stage1");
+    let prompts = ["--data", "serial:steps=2", "--n", "16", "--max-new-tokens", "24"];
+    let dial = ["dial", "--checkpoint", &checkpoint, "--json"];
+    let curve = stage1.run(&[&dial[..], &prompts, &["--offsets", "-12,0,12"]].concat()).json();
+    let savings: Vec<f64> =
+        curve["points"].as_array().unwrap().iter().map(|p| p["average_layer_savings"].as_f64().unwrap()).collect();
+    assert!(savings.is_sorted() && savings[2] > 0.6 && savings[0] < 0.05, "{savings:?}");
+    assert_eq!(curve["stored_in"], Value::Null);
+
+    let found = stage1.run(&[&dial[..], &prompts, &["--target-savings", "0.4"]].concat()).json();
+    let point = &found["points"][0];
+    assert!((point["average_layer_savings"].as_f64().unwrap() - 0.4).abs() < 0.06, "{point}");
+    let path = Path::new(found["stored_in"].as_str().unwrap()).join("aloud.json");
+    let stored: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(stored["exit_offset"], point["exit_offset"]);
+
+    let error = stage1.run(&[&dial[..], &prompts, &["--target-savings", "0.99", "--no-store"]].concat()).error(1);
+    assert!(error.contains("no exit offset saves 99.0 %"), "{error}");
+    let error = stage1.run(&[&dial[..], &prompts, &["--exit-offset", "1"]].concat()).error(2);
+    assert!(error.contains("use --offsets"), "{error}");
+}
+
+#[test]
+fn what_stage_2_cannot_do_is_said_before_it_begins() {
+    let stage1 = Stage1::new();
+    for (overrides, expected) in [
+        ("rollouts.group_size=1", "at least 2"),
+        ("rollouts.top_p=0.9", "whole distribution"),
+        ("rollouts.top_k=5", "whole distribution"),
+        ("rollouts.tok_k=5", "unknown key"),
+    ] {
+        let error = stage1.reinforce("refused", &["--data", "serial", "--set", overrides]).error(2);
+        assert!(error.contains(expected), "{overrides}: {error}");
+    }
+    let items = stage1.path("items.jsonl");
+    fs::write(&items, "{\"prompt\": \"<q> 1 + 1\", \"raw\": true}\n").unwrap();
+    let error = stage1.reinforce("refused", &["--data", &items]).error(2);
+    assert!(error.contains("has no `answer`") && error.contains("--reward-command"), "{error}");
+    let traces = stage1.path("traces");
+    let error =
+        stage1.run(&["reinforce", "--model", "tiny-reasoner", "--data", "serial", "--output", &traces]).error(2);
+    assert!(error.contains("distil one first"), "{error}");
+    assert!(!Path::new(&stage1.path("refused")).exists());
+}
+
+#[test]
+fn programs_that_reward_may_fail_in_every_way() {
+    let stage1 = Stage1::new();
+    let data = ["--data", "serial:steps=1", "--reward-timeout", "1"];
+    for (command, expected) in [
+        ("sleep 60", "flush"),
+        ("exit 3", "3"),
+        ("while read line; do echo nonsense; done", "nonsense"),
+        ("while read line; do echo NaN; done", "finite"),
+    ] {
+        let error = stage1.reinforce("rewards", &[&data[..], &["--reward-command", command]].concat()).error(1);
+        assert!(error.contains(expected), "{command}: {error}");
+        fs::remove_dir_all(stage1.path("rewards")).ok();
+    }
+    let good = "while read line; do echo '{\"reward\": 0.5}'; done";
+    stage1.reinforce("rewards", &[&data[..], &["--reward-command", good]].concat()).ok();
+    let metrics = stage1.metrics("rewards");
+    // Responses that were cut are worth 0 and are not shown to the program.
+    for step in metrics {
+        let expected = 0.5 * (1.0 - step["truncated"].as_f64().unwrap());
+        assert!((step["task_reward"].as_f64().unwrap() - expected).abs() < 1e-9, "{step}");
+    }
+}
+
+#[test]
+fn responses_that_are_all_cut_give_a_warning() {
+    let stage1 = Stage1::new();
+    let run = stage1.reinforce("cut", &["--data", "serial:steps=8", "--set", "rollouts.max_new_tokens=1"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("all 6 responses were cut"), "{}", run.stderr);
+}
+
+#[test]
+fn pretraining_makes_a_model_that_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| text(&folder.path().join(name)).to_owned();
+    let output = path("run");
+    let small = [
+        "--set",
+        "model.n_blocks=2",
+        "--set",
+        "model.hidden_size=32",
+        "--set",
+        "model.intermediate_size=64", //
+        "--set",
+        "schedule.steps=3",
+        "--set",
+        "tokens_per_step=256",
+    ];
+    let result =
+        aloud_with_cache(&[&["pretrain", "--output", &output, "--json"][..], &small].concat(), &path("c")).json();
+    assert_eq!(result["steps"], 3);
+    let model = result["model"].as_str().unwrap();
+    let arguments = ["generate", "--model", model, "--prompt", "<q> 1 + 1", "--raw", "--max-new-tokens", "4", "--json"];
+    let record = aloud_with_cache(&arguments, &path("c")).json();
+    assert_eq!(record["tokens"].as_array().unwrap().len(), 4);
+    let error =
+        aloud_with_cache(&["pretrain", "--output", &output, "--set", "data.source=gsm8k:x"], &path("c")).error(2);
+    assert!(error.contains("expected serial"), "{error}");
+}
+
+#[test]
+fn the_demo_runs_both_stages_and_reuses_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| text(&folder.path().join(name)).to_owned();
+    let output = path("demo");
+    let demo = [
+        "demo",
+        "--json",
+        "--output",
+        &output,
+        "--problems",
+        "24",
+        "--items",
+        "24",
+        "--max-new-tokens",
+        "24", //
+        "--set",
+        "schedule.epochs=1",
+        "--set-stage2",
+        "schedule.steps=2",
+        "--set-stage2",
+        "rollouts.prompts_per_step=2",
+    ];
+    let outcome = aloud_with_cache(&demo, &path("cache")).json();
+    for (stage, keys) in [
+        ("base", &["accuracy", "accuracy_own_style", "think_aloud_rate"][..]),
+        ("stage1", &["accuracy", "accuracy_own_style", "als", "exit_rate", "think_aloud_rate"]),
+        ("stage2", &["accuracy", "accuracy_own_style", "als", "exit_rate", "think_aloud_rate"]),
+    ] {
+        let measured = outcome[stage].as_object().unwrap();
+        assert_eq!(measured.keys().collect::<Vec<_>>(), keys, "{stage}");
+        assert!(measured.values().all(|value| (0.0..=1.0).contains(&value.as_f64().unwrap())), "{measured:?}");
+    }
+    let page = fs::read_to_string(outcome["report"].as_str().unwrap()).unwrap();
+    assert!(page.contains("stage 2") && page.len() > 10_000);
+    let again = aloud_with_cache(&demo, &path("cache")).json();
+    assert_eq!(again["stage2_resumed_at"], 2);
+    assert_eq!(again["stage2"], outcome["stage2"]);
+}
