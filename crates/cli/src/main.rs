@@ -5,6 +5,7 @@
 mod candidates;
 mod commands;
 mod context;
+mod dial;
 mod error;
 mod exit_offset;
 mod full_weights;
@@ -18,6 +19,7 @@ mod response_text;
 mod rollout_task;
 mod run_config;
 mod serial_data;
+mod serial_evaluation;
 mod stage1;
 mod stage2;
 mod workloads;

@@ -153,7 +153,7 @@ impl FetchProgress {
                 format!("unpacking {}", HumanBytes(*total_bytes))
             }
             FetchEvent::Checking { path } => format!("checking {}", path.display()),
-            FetchEvent::Damaged { path } => format!("{} is damaged: fetching it again", path.display()),
+            FetchEvent::Damaged { path } => format!("{} is damaged and is replaced", path.display()),
         };
         self.progress.message(message);
     }

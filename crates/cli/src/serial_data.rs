@@ -1,9 +1,10 @@
 //! The built-in serial tasks as a tiny reasoner sees them: as token ids, and as examples to pretrain on.
 
-use aloud_model::tokenizer::word_level_files;
+use aloud_model::tokenizer::{Tokenizer, word_level_files};
 use aloud_tasks::{END, ResponseStyle, SERIAL_VOCABULARY, SerialItem, SerialSource, Split, Symbol};
 use aloud_train::pretrain::{PretrainExample, PretrainSource};
 use aloud_train::random::{Purpose, uniform};
+use anyhow::bail;
 
 /// Examples of serial tasks in both styles.
 #[derive(Debug)]
@@ -24,6 +25,34 @@ pub(crate) fn symbol_id(symbol: Symbol) -> u32 {
 /// The tokens of an item's prompt.
 pub(crate) fn prompt_ids(item: &SerialItem) -> Vec<u32> {
     item.question.iter().map(|symbol| symbol_id(symbol)).collect()
+}
+
+/// What stands for a token that is no symbol: itself none, so that no response with it is well formed there.
+const NO_SYMBOL: &str = "<unk>";
+
+/// The symbols of a response's tokens with spaces between them, without [`END`].
+pub(crate) fn response_text(token_ids: impl IntoIterator<Item = u32>) -> String {
+    let symbol = |id: u32| SERIAL_VOCABULARY.get(id as usize).copied().unwrap_or(NO_SYMBOL);
+    token_ids.into_iter().map(symbol).filter(|symbol| *symbol != END).collect::<Vec<_>>().join(" ")
+}
+
+/// Checks that the model's tokens are the symbols of the serial tasks.
+///
+/// # Errors
+/// Names the first symbol that is another token, or none.
+pub(crate) fn check_symbols(tokenizer: &Tokenizer) -> anyhow::Result<()> {
+    for symbol in SERIAL_VOCABULARY {
+        let problem = match tokenizer.token_to_id(symbol) {
+            Some(id) if id == symbol_id(symbol) => continue,
+            Some(id) => format!("the symbol `{symbol}` as token {id}, expected {}", symbol_id(symbol)),
+            None => format!("no token `{symbol}`"),
+        };
+        bail!(
+            "the model's tokenizer has {problem}: serial tasks need a model pretrained on them, such as tiny-reasoner \
+             or one made by `aloud pretrain`"
+        );
+    }
+    Ok(())
 }
 
 impl PretrainSource for SerialExamples {
@@ -48,5 +77,20 @@ impl PretrainSource for SerialExamples {
 
     fn companion_files(&self) -> Vec<(String, Vec<u8>)> {
         word_level_files(&SERIAL_VOCABULARY, END)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aloud_tasks::{ANSWER, THINK};
+
+    use super::*;
+
+    #[test]
+    fn tokens_become_symbols_without_the_end() {
+        let ids = [THINK, "7", ANSWER, "2", END].map(symbol_id);
+        assert_eq!(response_text(ids), "<t> 7 <a> 2");
+        assert_eq!(response_text([symbol_id(ANSWER), 47]), "<a> <unk>");
+        assert!(!SERIAL_VOCABULARY.contains(&NO_SYMBOL));
     }
 }

@@ -4,6 +4,7 @@
 mod atomic;
 mod depth_metrics;
 mod error;
+mod intervals;
 mod palette;
 mod record;
 mod table;
@@ -16,6 +17,7 @@ pub use depth_metrics::{
     sampler_check, summarise, total_variation,
 };
 pub use error::EvalError;
+pub use intervals::wilson_interval;
 pub use palette::{Colour, Theme, depth_colour};
 pub use record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, read_records, write_records};
 pub use table::{Align, Table};

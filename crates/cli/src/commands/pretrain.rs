@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use aloud_model::checkpoint::BaseIdentity;
-use aloud_tasks::{DataSource, MAX_SERIAL_STEPS};
+use aloud_tasks::{DataSource, MAX_SERIAL_STEPS, SerialSource};
 use aloud_train::pretrain::Pretraining;
 use aloud_train::pretrain_recipe::PretrainRecipe;
 use aloud_train::run_directory::RunDirectory;
@@ -41,6 +41,10 @@ pub(crate) fn run(arguments: &PretrainArgs, context: &Context) -> anyhow::Result
         let message = format!("`data.source` is `{}`: expected serial, chain, perm or vars", recipe.data.source);
         return Err(UsageError::new(message).into());
     };
+    if source.steps != SerialSource::ALL.steps {
+        let message = format!("`data.source` is `{}`: numbers of steps are `data.levels`", recipe.data.source);
+        return Err(UsageError::new(message).into());
+    }
     if recipe.data.levels > MAX_SERIAL_STEPS {
         let message = format!("`data.levels` is {}: items have up to {MAX_SERIAL_STEPS} steps", recipe.data.levels);
         return Err(UsageError::new(message).into());

@@ -1,20 +1,28 @@
 //! `aloud reinforce`: stage 2, reinforcement learning over exits and tokens.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aloud_engine::{Exits, Sampling};
+use aloud_model::checkpoint::Checkpoint;
 use aloud_model::text_codec::TextCodec;
-use aloud_tasks::{DataSource, RewardProgram, Scoring};
+use aloud_tasks::{DataSource, RewardProgram, Scoring, Split};
 use aloud_train::reinforce_recipe::ReinforceRecipe;
 use aloud_train::settings;
 use clap::{Args, ValueEnum};
 
+use crate::commands::dial::share;
 use crate::context::{Context, print};
+use crate::dial::{DialPoint, find_offset, measure};
 use crate::error::UsageError;
-use crate::loaded_model::ModelArgs;
-use crate::prompts::{TemplateArgs, stop_tokens};
+use crate::generation::GenerationSettings;
+use crate::loaded_model::{BaseModel, LoadedModel, ModelArgs};
+use crate::prompts::{TemplateArgs, default_instruction, stop_tokens};
 use crate::rollout_task::{DataTask, Verifier};
 use crate::stage2::{Stage2, reinforce};
+
+/// Held-out prompts on which `--target-savings` is met.
+const HELD_OUT_PROMPTS: usize = 128;
 
 /// How forgiving the search for an answer is.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -58,6 +66,9 @@ pub(crate) struct ReinforceArgs {
     /// The run: configuration, metrics, samples, checkpoints. An interrupted run goes on from its last checkpoint
     #[arg(long, short, visible_alias = "out", value_name = "DIR")]
     output: PathBuf,
+    /// At the end, find the exit offset with this average layer savings on held-out prompts, and store it in the checkpoint
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    target_savings: Option<f64>,
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
@@ -93,6 +104,15 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
     let stage2 =
         Stage2 { base: &base, stage1: (&path, &checkpoint), recipe: &recipe, data, directory: &arguments.output };
     let outcome = reinforce(&stage2, &mut task, &cpu, context)?;
+    drop(task);
+    if let Some(target) = arguments.target_savings {
+        let point = store_offset(arguments, &recipe, base, &outcome.checkpoint, target, context)?;
+        context.say(&format!(
+            "stored exit offset {:.3}: average layer savings {:.1} % on held-out prompts",
+            point.exit_offset,
+            100.0 * point.average_layer_savings
+        ));
+    }
     if arguments.json {
         return Ok(print(&format!("{}\n", serde_json::to_string(&outcome)?))?);
     }
@@ -106,4 +126,41 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
         ))?;
     }
     Ok(print(&format!("checkpoint: {}\n", outcome.checkpoint.display()))?)
+}
+
+/// Finds the exit offset with the wanted savings on held-out prompts and stores it in the checkpoint. A prompt file has one
+/// part only: there the prompts are those that were trained on.
+fn store_offset(
+    arguments: &ReinforceArgs,
+    recipe: &ReinforceRecipe,
+    base: BaseModel,
+    path: &Path,
+    target: f64,
+    context: &Context,
+) -> anyhow::Result<DialPoint> {
+    let items = arguments.data.load(Some(HELD_OUT_PROMPTS), recipe.seed, Split::Test)?;
+    let cpu = context.cpu();
+    let model = LoadedModel::assemble(base, Some((path.to_owned(), Checkpoint::load(path, None)?)), &cpu)?;
+    let codec = model.text_codec()?;
+    let instruction = default_instruction(&arguments.data);
+    let encode = |item| arguments.template.encode(item, instruction, &codec);
+    let prompts = items.iter().map(encode).collect::<anyhow::Result<Vec<_>>>()?;
+    let settings = GenerationSettings {
+        sampling: Sampling { temperature: recipe.rollouts.temperature, ..Sampling::default() },
+        max_new_tokens: recipe.rollouts.max_new_tokens,
+        seed: recipe.seed,
+        exits: Exits::Off,
+        stop_texts: Vec::new(),
+        stop_tokens: stop_tokens(&codec, &model.decoder.config().eos_token_ids),
+        candidates: model.head_depths().unwrap_or_default().to_vec(),
+        forced_start: Vec::new(),
+    };
+    let batch = recipe.rollouts.max_sequences;
+    let mut progress = context.progress("turning the dial", "offsets", None);
+    let point = find_offset(target, &mut |offset| {
+        progress.advance(1);
+        measure(&model, &codec, &prompts, &settings, batch, offset)
+    })?;
+    Checkpoint::set_exit_offset(path, point.exit_offset)?;
+    Ok(point)
 }

@@ -30,7 +30,7 @@ enum HiddenArg {
 /// Arguments of `aloud trace`.
 #[derive(Args, Debug)]
 pub(crate) struct TraceArgs {
-    /// The teacher: a directory, a GGUF file, hf:ORG/NAME or pypi:PACKAGE
+    /// The teacher: a directory, a GGUF file, hf:ORG/NAME, pypi:PACKAGE or tiny-reasoner (built in)
     #[arg(long, short, value_name = "MODEL")]
     model: ModelSource,
     #[command(flatten)]

@@ -47,8 +47,17 @@ impl Run {
 
 /// Runs `aloud` with these arguments and this input, away from the user's caches.
 pub(crate) fn aloud_with_input(arguments: &[&str], input: &str) -> Run {
+    run(arguments, input, "/nonexistent/cache")
+}
+
+/// Runs `aloud` with these arguments and this cache directory.
+pub(crate) fn aloud_with_cache(arguments: &[&str], cache: &str) -> Run {
+    run(arguments, "", cache)
+}
+
+fn run(arguments: &[&str], input: &str, cache: &str) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aloud"));
-    command.args(arguments).write_stdin(input).env("ALOUD_CACHE", "/nonexistent/cache").env_remove("NO_COLOR");
+    command.args(arguments).write_stdin(input).env("ALOUD_CACHE", cache).env_remove("NO_COLOR");
     let output = command.output().unwrap();
     Run {
         code: output.status.code().expect("no signal"),
@@ -158,6 +167,32 @@ impl Folder {
         let path = self.path("checkpoint");
         golden_student("tiny_llama", base).save(Path::new(&path), None).unwrap();
         path
+    }
+}
+
+/// A checkpoint of the built-in model, unpacked at `directory`: heads after every second block with hazards of one half,
+/// and an adapter that changes nothing.
+pub(crate) fn tiny_reasoner_checkpoint(directory: &str) -> Checkpoint {
+    let loaded = aloud_model::load::load(&ResolvedSource::Directory(directory.into())).unwrap();
+    let config = &loaded.config;
+    let zeros = |rows, columns| Matrix::from_f32(rows, columns, vec![0.0; rows * columns]).unwrap();
+    let pair = LoraPair { a: zeros(1, config.hidden_size), b: zeros(config.query_size(), 1) };
+    let candidates: Vec<usize> = (2..config.n_layers).step_by(2).collect();
+    Checkpoint {
+        base: BaseIdentity { source: "tiny-reasoner".to_owned(), sha256: loaded.identity.sha256 },
+        n_blocks: config.n_layers,
+        hidden_size: config.hidden_size,
+        trained: Trained::Lora(Lora { rank: 1, alpha: 1.0, pairs: BTreeMap::from([((0, Projection::QProj), pair)]) }),
+        exit_heads: ExitHeads {
+            input: HeadInput::Rms,
+            weights: vec![vec![0.0; config.hidden_size]; candidates.len()],
+            biases: vec![0.0; candidates.len()],
+            candidates,
+        },
+        key_value: KeyValuePolicy::FrozenResidual,
+        exit_offset: None,
+        training: json!({}),
+        metrics: json!({}),
     }
 }
 

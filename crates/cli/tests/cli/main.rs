@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod data;
+mod evaluation;
 mod fixtures;
 mod generation;
 mod lens;

@@ -4,8 +4,10 @@ use std::process::{Command, Stdio};
 
 use crate::fixtures::{Folder, aloud, golden, text};
 
-const COMMANDS: [&str; 12] =
-    ["demo", "lens", "trace", "distill", "generate", "chat", "view", "verify", "bench", "fetch", "data", "doctor"];
+const COMMANDS: [&str; 13] = [
+    "demo", "lens", "trace", "distill", "generate", "chat", "view", "eval", "verify", "bench", "fetch", "data",
+    "doctor",
+];
 
 #[test]
 fn help_lists_every_command() {
@@ -54,7 +56,7 @@ fn doctor_says_what_the_machine_offers() {
     }
     assert_eq!(report["cache"], "/nonexistent/cache");
     assert!(report["gpu"].as_str().unwrap().contains("not supported"));
-    for key in ["simd", "memory_total_bytes", "cached_models", "pip", "hub_client"] {
+    for key in ["simd", "memory_total_bytes", "built_in_models", "cached_models", "pip", "hub_client"] {
         assert!(report.get(key).is_some(), "{key}");
     }
     assert!(aloud(&["doctor"]).ok().contains("GFLOP/s"));

@@ -1,5 +1,6 @@
-//! `vars`: assignments modulo 10 in shuffled order, each from the one before: `<q> c = a + 4 ; a = 3 ? c`. Every assignment is
-//! needed for what is asked, so that the number of assignments is the number of steps.
+//! `vars`: assignments modulo 10 in shuffled order, each from the one before, the value on the left and the name on the right:
+//! `<q> a + 4 = c ; 3 = a ? c`. Every assignment is needed for what is asked, so that the number of assignments is the number
+//! of steps. A written step is the assignment with its value: `a + 4 = c = 7`.
 
 use super::{ASKS, DIGITS, QUESTION, SEPARATOR, SerialItem, SerialTask, Symbol, apply, operation};
 use crate::draw::Draw;
@@ -32,14 +33,15 @@ fn shuffled<T>(draw: &mut Draw, mut items: Vec<T>) -> Vec<T> {
 
 /// `order[i]` is the number, in the order of solution, of the assignment that is written at place `i`.
 fn solve(first: Symbol, start: usize, assignments: &[Assignment], order: &[usize]) -> SerialItem {
-    let mut lines = vec![vec![first, "=", DIGITS[start]]];
-    let mut steps = lines.clone();
+    let mut lines = vec![vec![DIGITS[start], "=", first]];
+    let mut steps = vec![vec![DIGITS[start], "=", first, "=", DIGITS[start]]];
     let (mut before, mut value) = (first, start);
     for &Assignment { name, operation } in assignments {
         let (operator, operand) = operation;
-        lines.push(vec![name, "=", before, operator, DIGITS[operand]]);
+        let line = vec![before, operator, DIGITS[operand], "=", name];
         value = apply(value, operation);
-        steps.push(vec![name, "=", DIGITS[value]]);
+        steps.push([&line[..], &["=", DIGITS[value]]].concat());
+        lines.push(line);
         before = name;
     }
     let mut question = vec![QUESTION];
@@ -58,7 +60,7 @@ pub(super) fn parse(symbols: &[Symbol]) -> Option<SerialItem> {
     let digit = |symbol: Symbol| DIGITS.iter().position(|digit| *digit == symbol);
     let (lines, [ASKS, asked]) = symbols.split_last_chunk::<2>()? else { return None };
     let lines: Vec<&[Symbol]> = lines.split(|symbol| *symbol == SEPARATOR).collect();
-    let place_of = |name: Symbol| lines.iter().position(|line| line.first() == Some(&name));
+    let place_of = |name: Symbol| lines.iter().position(|line| line.last() == Some(&name));
     // Backwards from what is asked to the constant.
     let mut places = Vec::new();
     let mut assignments = Vec::new();
@@ -67,8 +69,8 @@ pub(super) fn parse(symbols: &[Symbol]) -> Option<SerialItem> {
         let place = place_of(name).filter(|place| !places.contains(place) && NAMES.contains(&name))?;
         places.push(place);
         match *lines[place] {
-            [_, "=", value] => break (name, digit(value)?),
-            [_, "=", before, operator @ ("+" | "-" | "*"), operand] => {
+            [value, "=", _] => break (name, digit(value)?),
+            [before, operator @ ("+" | "-" | "*"), operand, "=", _] => {
                 assignments.push(Assignment { name, operation: (operator, digit(operand)?) });
                 name = before;
             }
@@ -98,22 +100,22 @@ mod tests {
             Assignment { name: "d", operation: ("*", 7) },
         ];
         let item = solve("a", 3, &assignments, &[2, 0, 1]);
-        assert_eq!(item.prompt(), "<q> d = b * 7 ; a = 3 ; b = a + 4 ? d");
+        assert_eq!(item.prompt(), "<q> b * 7 = d ; 3 = a ; a + 4 = b ? d");
         let steps: Vec<String> = item.steps.iter().map(|step| step.join(" ")).collect();
-        assert_eq!(steps, ["a = 3", "b = 7", "d = 9"]);
+        assert_eq!(steps, ["3 = a = 3", "a + 4 = b = 7", "b * 7 = d = 9"]);
         assert_eq!(item.answer, "9");
     }
 
     #[test]
     fn what_has_no_solution_is_not_read() {
         for text in [
-            "a = 3 ? b",
-            "a = b + 1 ; b = a + 1 ? a",
-            "a = 3 ; c = 4 ? a",
-            "a = 3",
+            "3 = a ? b",
+            "b + 1 = a ; a + 1 = b ? a",
+            "3 = a ; 4 = c ? a",
+            "3 = a",
             "? a",
-            "a = 3 3 ? a",
-            "a = b / 3 ; b = 1 ? a",
+            "3 3 = a ? a",
+            "b / 3 = a ; 1 = b ? a",
         ] {
             let symbols: Vec<Symbol> = text.split(' ').collect();
             assert_eq!(parse(&symbols), None, "{text}");

@@ -1,0 +1,310 @@
+//! The demo on the built-in tiny reasoner: both stages, with real accuracies, and a page.
+
+use std::path::{Path, PathBuf};
+
+use aloud_engine::{Exits, Sampling};
+use aloud_eval::{Align, ResponseRecord, Table, ViewOptions, render_page, write_atomically, write_records};
+use aloud_model::checkpoint::Checkpoint;
+use aloud_model::text_codec::TextCodec;
+use aloud_tasks::{DataSource, SerialSource, Split, THINK};
+use aloud_train::recipe::DistillRecipe;
+use aloud_train::reinforce_recipe::ReinforceRecipe;
+use aloud_train::settings::{self, Settings};
+use aloud_train::teacher::TracePrompt;
+use aloud_train::traces::HiddenDType;
+use serde::Serialize;
+
+use super::DemoArgs;
+use crate::context::{Context, print};
+use crate::error::UsageError;
+use crate::generation::{GenerationSettings, Happening, generate, record};
+use crate::loaded_model::{BaseModel, LoadedModel};
+use crate::prompts::{EncodedPrompt, TemplateArgs, stop_tokens};
+use crate::rollout_task::{DataTask, Verifier};
+use crate::serial_data::symbol_id;
+use crate::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
+use crate::stage1::{self, Recording};
+use crate::stage2::{Stage2, reinforce};
+
+/// The recipes of the demo, part of the program.
+const STAGE1: &str = include_str!("../../../../../recipes/distill-tiny.toml");
+const STAGE2: &str = include_str!("../../../../../recipes/reinforce-tiny.toml");
+
+const DEFAULT_PROBLEMS: u32 = 1500;
+const MAX_NEW_TOKENS: u16 = 96;
+/// Sequences decoded together.
+const BATCH: usize = 128;
+/// Items shown on the page, each by both stages.
+const SHOWN: usize = 9;
+
+/// A model on held-out items.
+#[derive(Clone, Debug, Serialize)]
+struct Measured {
+    accuracy: f64,
+    accuracy_own_style: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    als: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_rate: Option<f64>,
+    think_aloud_rate: f64,
+}
+
+/// What the demo came to.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    base: Measured,
+    stage1: Measured,
+    stage2: Measured,
+    seconds: f64,
+    report: PathBuf,
+    /// Optimiser steps of the stages, and those of them that an earlier call had done.
+    stage1_steps: usize,
+    stage1_resumed_at: usize,
+    stage2_steps: u64,
+    stage2_resumed_at: u64,
+    #[serde(skip)]
+    stage2_report: SerialReport,
+}
+
+/// Runs the demo.
+pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()> {
+    let start = std::time::Instant::now();
+    let cpu = context.cpu();
+    let directory = &arguments.output;
+    let stage1_recipe: DistillRecipe = resolve("the demo's recipe of stage 1", STAGE1, &arguments.overrides)?;
+    let stage2_recipe: ReinforceRecipe = resolve("the demo's recipe of stage 2", STAGE2, &arguments.stage2_overrides)?;
+    let problems = arguments.problems.unwrap_or(DEFAULT_PROBLEMS);
+    let max_new_tokens = arguments.max_new_tokens.unwrap_or(MAX_NEW_TOKENS);
+    let tag = format!("{problems}x{max_new_tokens}");
+
+    context.say("1/6 the built-in tiny reasoner");
+    let base = BaseModel::load(&arguments.model, &cpu, context)?;
+    let codec = TextCodec::load(&base.location)?;
+    let stops = stop_tokens(&codec, &base.pretrained.config.eos_token_ids);
+
+    context.say("2/6 traces of the teacher");
+    let traces = directory.join(format!("tiny-traces-{tag}"));
+    let prompts = serial_prompts(problems as usize, Split::Train, &codec)?;
+    let n_blocks = base.pretrained.config.n_layers;
+    let recording = Recording {
+        prompts: "serial items".to_owned(),
+        candidates: stage1_recipe.candidates.depths(n_blocks)?,
+        sampling: Sampling::default(),
+        max_new_tokens: max_new_tokens.into(),
+        stop_tokens: stops.clone(),
+        seed: 0,
+        batch: BATCH,
+        hidden_dtype: HiddenDType::F32,
+    };
+    let trace_prompts: Vec<TracePrompt> = prompts
+        .iter()
+        .map(|prompt| TracePrompt {
+            id: prompt.id.clone(),
+            prompt: prompt.text.clone(),
+            prompt_ids: prompt.token_ids.clone(),
+            response: None,
+        })
+        .collect();
+    stage1::record(&base, &codec, &cpu, &trace_prompts, &recording, &traces, context)?;
+
+    context.say(&format!("3/6 stage 1: distilling at kl_factor {}", stage1_recipe.target.kl_factor));
+    let run = directory.join(format!("tiny-stage1-{tag}"));
+    let (model, identity) = (base.pretrained.clone(), base.identity.clone());
+    let distilled = stage1::distil(model, identity, &cpu, &stage1_recipe, &traces, &run, context)?;
+    let stage1_path = distilled.checkpoint.clone();
+    let stage1_checkpoint = Checkpoint::load(&stage1_path, None)?;
+
+    let penalty = stage2_recipe.reward.depth_penalty;
+    context.say(&format!("4/6 stage 2: reinforcement learning with depth_penalty {penalty}"));
+    let source = DataSource::Serial(SerialSource::ALL);
+    let template = TemplateArgs::default();
+    let mut task = DataTask::new(&source, None, Verifier::Serial, &codec, template, stage2_recipe.seed, stops)?;
+    let stage2 = Stage2 {
+        base: &base,
+        stage1: (&stage1_path, &stage1_checkpoint),
+        recipe: &stage2_recipe,
+        data: source.to_string(),
+        directory: &directory.join(format!("tiny-stage2-{tag}")),
+    };
+    let reinforced = reinforce(&stage2, &mut task, &cpu, context)?;
+
+    context.say("5/6 held-out items, at full depth and with exits");
+    let plain = LoadedModel::assemble(base.clone(), None, &cpu)?;
+    let distilled_model = LoadedModel::assemble(base.clone(), Some((stage1_path, stage1_checkpoint)), &cpu)?;
+    let checkpoint = (reinforced.checkpoint.clone(), Checkpoint::load(&reinforced.checkpoint, None)?);
+    let reinforced_model = LoadedModel::assemble(base, Some(checkpoint), &cpu)?;
+    let (base_report, stage1_report, stage2_report) = (
+        evaluate(&plain, arguments, context)?,
+        evaluate(&distilled_model, arguments, context)?,
+        evaluate(&reinforced_model, arguments, context)?,
+    );
+
+    context.say("6/6 the page");
+    let shown = serial_prompts(SHOWN, Split::Test, &codec)?;
+    let mut records = responses(&distilled_model, &codec, &shown, "stage 1")?;
+    records.extend(responses(&reinforced_model, &codec, &shown, "stage 2")?);
+    write_records(&directory.join("tiny-generations.jsonl"), &records)?;
+    let mut outcome = Outcome {
+        base: Measured { als: None, exit_rate: None, ..measured(&base_report) },
+        stage1: measured(&stage1_report),
+        stage2: measured(&stage2_report),
+        seconds: 0.0,
+        report: directory.join("tiny-reasoner.html"),
+        stage1_steps: distilled.steps,
+        stage1_resumed_at: distilled.resumed_at,
+        stage2_steps: reinforced.steps,
+        stage2_resumed_at: reinforced.resumed_at,
+        stage2_report,
+    };
+    write_page(&outcome, &records, penalty)?;
+    outcome.seconds = start.elapsed().as_secs_f64();
+    if arguments.json {
+        return Ok(print(&format!("{}\n", serde_json::to_string(&outcome)?))?);
+    }
+    Ok(print(&outcome.text())?)
+}
+
+fn resolve<T: Settings>(name: &str, text: &str, overrides: &[String]) -> anyhow::Result<T> {
+    Ok(settings::resolve_text(name, text, overrides).map_err(|error| UsageError::new(error.to_string()))?)
+}
+
+/// Items of the serial tasks as prompts.
+fn serial_prompts(n: usize, split: Split, codec: &TextCodec) -> anyhow::Result<Vec<EncodedPrompt>> {
+    let items = DataSource::Serial(SerialSource::ALL).load(Some(n), 0, split)?;
+    items.iter().map(|item| TemplateArgs::default().encode(item, None, codec)).collect()
+}
+
+fn evaluate(model: &LoadedModel, arguments: &DemoArgs, context: &Context) -> anyhow::Result<SerialReport> {
+    let settings = SerialSettings {
+        task: None,
+        n: arguments.items as usize,
+        seed: 0,
+        max_sequences: BATCH,
+        max_new_tokens: arguments.max_new_tokens.unwrap_or(MAX_NEW_TOKENS).into(),
+    };
+    let exits = if model.policy.is_some() { Exits::Sampled { offset: 0.0.into() } } else { Exits::Off };
+    let mut progress = context.progress("evaluating", "responses", Some(2 * u64::from(arguments.items)));
+    evaluate_serial(&model.decoder, model.policy.as_ref(), &exits, &settings, &mut || progress.advance(1))
+}
+
+fn measured(report: &SerialReport) -> Measured {
+    Measured {
+        accuracy: report.all.accuracy,
+        accuracy_own_style: report.all.accuracy_own_style,
+        als: report.all.als,
+        exit_rate: report.all.exit_rate,
+        think_aloud_rate: report.all.think_aloud_rate,
+    }
+}
+
+/// Responses that think aloud, with greedy tokens and sampled exits, to be shown.
+fn responses(
+    model: &LoadedModel,
+    codec: &TextCodec,
+    prompts: &[EncodedPrompt],
+    stage: &str,
+) -> anyhow::Result<Vec<ResponseRecord>> {
+    let settings = GenerationSettings {
+        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+        max_new_tokens: MAX_NEW_TOKENS.into(),
+        seed: 0,
+        exits: Exits::Sampled { offset: 0.0.into() },
+        stop_texts: Vec::new(),
+        stop_tokens: stop_tokens(codec, &model.decoder.config().eos_token_ids),
+        candidates: model.head_depths().unwrap_or_default().to_vec(),
+        forced_start: vec![symbol_id(THINK)],
+    };
+    let mut records: Vec<Option<ResponseRecord>> = vec![None; prompts.len()];
+    generate(model, codec, prompts, &settings, BATCH, &mut |happening| {
+        if let Happening::Finished { request, response } = happening {
+            let mut record = record(model, codec, &settings, request, &prompts[request], response);
+            record.id = format!("{}, {stage}", record.id);
+            records[request] = Some(record);
+        }
+        Ok(())
+    })?;
+    Ok(records.into_iter().flatten().collect())
+}
+
+fn write_page(outcome: &Outcome, records: &[ResponseRecord], penalty: f64) -> anyhow::Result<()> {
+    let sentence = |name: &str, measured: &Measured| {
+        let depth = match (measured.als, measured.exit_rate) {
+            (Some(als), Some(rate)) => {
+                format!(", average layer savings {}, exit rate {}", percent(als), percent(rate))
+            }
+            _ => String::new(),
+        };
+        format!(
+            "{name}: accuracy {} thinking aloud, {} in the style of its own choice, think-aloud rate {}{depth}.",
+            percent(measured.accuracy),
+            percent(measured.accuracy_own_style),
+            percent(measured.think_aloud_rate)
+        )
+    };
+    let notes = vec![
+        "A model of 2.2 million parameters on held-out serial tasks: the same items after stage 1 (self-distillation) and after \
+         stage 2 (reinforcement learning over exit depth and token)."
+            .to_owned(),
+        sentence("Base model, full depth", &outcome.base),
+        sentence("Stage 1", &outcome.stage1),
+        sentence(&format!("Stage 2, depth_penalty {penalty}"), &outcome.stage2),
+    ];
+    let options = ViewOptions { title: "Aloud demo: a tiny reasoner".to_owned(), target_histogram: None, notes };
+    write_atomically(Path::new(&outcome.report), render_page(records, &options)?.as_bytes())?;
+    Ok(())
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+impl Outcome {
+    /// The tables for people.
+    fn text(&self) -> String {
+        let optional = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), percent);
+        let mut table = Table::new([
+            ("held-out items", Align::Left),
+            ("accuracy", Align::Right),
+            ("own style", Align::Right),
+            ("think-aloud rate", Align::Right),
+            ("ALS", Align::Right),
+            ("exit rate", Align::Right),
+        ]);
+        for (name, measured) in
+            [("base model, full depth", &self.base), ("stage 1", &self.stage1), ("stage 2", &self.stage2)]
+        {
+            table.row([
+                name.to_owned(),
+                percent(measured.accuracy),
+                percent(measured.accuracy_own_style),
+                percent(measured.think_aloud_rate),
+                optional(measured.als),
+                optional(measured.exit_rate),
+            ]);
+        }
+        let mut steps = Table::new([
+            ("stage 2, steps k", Align::Right),
+            ("thinking aloud", Align::Right),
+            ("direct", Align::Right),
+            ("ALS", Align::Right),
+        ]);
+        for k in 1..=aloud_tasks::MAX_SERIAL_STEPS {
+            let rows = || self.stage2_report.tasks.iter().flat_map(|task| &task.steps).filter(|row| row.k == k);
+            let mean = |value: &dyn Fn(&crate::serial_evaluation::StepsReport) -> f64| {
+                rows().map(value).sum::<f64>() / rows().count().max(1) as f64
+            };
+            steps.row([
+                k.to_string(),
+                percent(mean(&|row| row.all.accuracy)),
+                percent(mean(&|row| row.all.accuracy_direct)),
+                percent(mean(&|row| row.all.als.unwrap_or_default())),
+            ]);
+        }
+        format!(
+            "\n{table}\n{steps}\nALS: average layer savings, mean of 1 - depth / blocks, of responses that think aloud. {:.0} s \
+             in all.\npage: {}\n",
+            self.seconds,
+            self.report.display()
+        )
+    }
+}

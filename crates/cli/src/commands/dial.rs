@@ -1,0 +1,110 @@
+//! `aloud dial`: depth against exit offset, and the offset for a wanted saving.
+
+use aloud_eval::{Align, Table};
+use aloud_model::checkpoint::Checkpoint;
+use clap::Args;
+use serde_json::json;
+
+use crate::context::{Context, print};
+use crate::dial::{DialPoint, find_offset, measure};
+use crate::error::UsageError;
+use crate::generation::{GenerationArgs, finite};
+use crate::loaded_model::ModelArgs;
+use crate::prompts::PromptArgs;
+
+/// Arguments of `aloud dial`.
+#[derive(Args, Debug)]
+pub(crate) struct DialArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    prompts: PromptArgs,
+    #[command(flatten)]
+    generation: GenerationArgs,
+    /// Every response begins with this text; it is part of the response
+    #[arg(long, value_name = "TEXT")]
+    force_start: Option<String>,
+    /// Offsets to measure
+    #[arg(long, value_name = "X,...", value_delimiter = ',', allow_negative_numbers = true, allow_hyphen_values = true,
+          value_parser = finite, default_value = "-8,-6,-4,-2,-1,0,1,2,4,6,8")]
+    offsets: Vec<f32>,
+    /// Find the offset with this average layer savings (such as 0.4), and store it in the checkpoint as its own
+    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "offsets")]
+    target_savings: Option<f64>,
+    /// Find the offset, but leave the checkpoint as it is
+    #[arg(long, requires = "target_savings")]
+    no_store: bool,
+    /// Most sequences decoded together; changes speed, never results
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// For clap: a share of the layers to save.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    let accept = |value: &f64| (0.0..1.0).contains(value);
+    text.parse().ok().filter(accept).ok_or_else(|| "expected a share from 0 to below 1, such as 0.4".to_owned())
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &DialArgs, context: &Context) -> anyhow::Result<()> {
+    if arguments.generation.exits.decide() {
+        return Err(UsageError::new("--exits, --exit-offset and --depth have no place here: use --offsets").into());
+    }
+    let items = arguments.prompts.items()?;
+    let cpu = context.cpu();
+    let model = arguments.model.load(&cpu, context)?;
+    let Some(path) = model.checkpoint.clone() else {
+        return Err(UsageError::new("an exit offset needs exit heads: give a --checkpoint").into());
+    };
+    let codec = model.text_codec()?;
+    let mut settings = arguments.generation.resolve(&model, &codec)?;
+    if let Some(text) = &arguments.force_start {
+        settings.force_start(text, &codec)?;
+    }
+    let prompts = arguments.prompts.encode(&items, &codec)?;
+    let batch = arguments.batch.into();
+    let mut progress = context.progress("measuring", "offsets", None);
+    let mut at = |offset| {
+        let point = measure(&model, &codec, &prompts, &settings, batch, offset)?;
+        progress.advance(1);
+        Ok(point)
+    };
+    let points = match arguments.target_savings {
+        None => arguments.offsets.iter().map(|offset| at(*offset)).collect::<anyhow::Result<Vec<_>>>()?,
+        Some(target) => vec![find_offset(target, &mut at)?],
+    };
+    drop(progress);
+    let stores = arguments.target_savings.is_some() && !arguments.no_store;
+    if let Some(point) = points.first().filter(|_| stores) {
+        Checkpoint::set_exit_offset(&path, point.exit_offset)?;
+        context.say(&format!("stored exit offset {} in {}", point.exit_offset, path.display()));
+    }
+    if arguments.json {
+        let stored = stores.then_some(path);
+        return Ok(print(&format!("{}\n", json!({ "points": points, "stored_in": stored })))?);
+    }
+    Ok(print(&table(&points))?)
+}
+
+fn table(points: &[DialPoint]) -> String {
+    let mut table = Table::new([
+        ("exit offset", Align::Right),
+        ("ALS", Align::Right),
+        ("exit rate", Align::Right),
+        ("mean depth", Align::Right),
+        ("tokens a response", Align::Right),
+    ]);
+    for point in points {
+        table.row([
+            format!("{:.2}", point.exit_offset),
+            format!("{:.1} %", 100.0 * point.average_layer_savings),
+            format!("{:.1} %", 100.0 * point.exit_rate),
+            format!("{:.2}", point.mean_depth),
+            format!("{:.1}", point.response_tokens),
+        ]);
+    }
+    table.to_string()
+}
