@@ -7,7 +7,8 @@ use std::time::Instant;
 use aloud_kernels::Backend;
 use aloud_model::checkpoint::files::{self, FileError};
 use aloud_model::checkpoint::{CheckpointError, TrainingState, write_folder};
-use aloud_model::decoder::{BatchError, Gradients, PackedBatch};
+use aloud_model::config::ModelConfig;
+use aloud_model::decoder::{BatchError, Gradients};
 use aloud_model::error::ModelError;
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::load::{ModelIdentity, PretrainedModel, load};
@@ -51,7 +52,7 @@ pub trait PretrainSource {
 /// Why a pretraining cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum PretrainError {
-    /// An example cannot be made.
+    /// An example cannot be made, or does not fit the model.
     #[error("example {index} of level {level}: {problem}")]
     Example {
         /// Its number.
@@ -61,13 +62,11 @@ pub enum PretrainError {
         /// Why not.
         problem: String,
     },
-    /// An example does not fit the model.
-    #[error("example {index} of level {level}: {source}{}", advice(source))]
+    /// The examples of a step cannot be run.
+    #[error("step {step}: {source}")]
     Batch {
-        /// Its number.
-        index: u64,
-        /// Its difficulty.
-        level: usize,
+        /// Optimiser step.
+        step: u64,
         /// What is wrong.
         source: BatchError,
     },
@@ -107,11 +106,6 @@ pub enum PretrainError {
         /// The step it should be of.
         step: u64,
     },
-}
-
-/// What helps against an example that does not fit.
-fn advice(problem: &BatchError) -> &'static str {
-    if matches!(problem, BatchError::TooLong { .. }) { ", or raise `model.context`" } else { "" }
 }
 
 /// Metrics of one optimiser step.
@@ -258,7 +252,7 @@ impl<'a, B: Backend> Pretraining<'a, B> {
         let steps = decoder
             .backend()
             .run(|| joint_likelihood(decoder, None, &sequences, SampledDistribution::default(), Some(gradient)))
-            .map_err(|source| PretrainError::Batch { index: first, level, source })?;
+            .map_err(|source| PretrainError::Batch { step: self.step + 1, source })?;
         let log_likelihood: f64 = steps.iter().flatten().map(|step| f64::from(step.token)).sum();
         let loss = -log_likelihood / n_response_tokens.max(1) as f64;
         let step = self.step + 1;
@@ -299,14 +293,9 @@ impl<'a, B: Backend> Pretraining<'a, B> {
         for index in first..first + EXAMPLES_PER_STEP {
             let draw = uniform(self.recipe.seed, Purpose::PretrainLevel, index, 0, 0, 0, 0);
             let level = 1 + (draw * hardest as f64) as usize;
-            let example = (self.source.example(index, level)).map_err(|problem| PretrainError::Example {
-                index,
-                level,
-                problem,
-            })?;
-            PackedBatch::new()
-                .push(&example.token_ids, self.model.config.vocab_size, self.model.config.max_position_embeddings)
-                .map_err(|source| PretrainError::Batch { index, level, source })?;
+            let example = (self.source.example(index, level))
+                .and_then(|example| check_example(&example, &self.model.config).map(|()| example))
+                .map_err(|problem| PretrainError::Example { index, level, problem })?;
             n_tokens += example.token_ids.len();
             if n_tokens > self.recipe.tokens_per_step && !examples.is_empty() {
                 break;
@@ -335,4 +324,25 @@ impl<'a, B: Backend> Pretraining<'a, B> {
         }
         Ok(())
     }
+}
+
+/// Says why a model cannot learn an example, if it cannot.
+fn check_example(example: &PretrainExample, config: &ModelConfig) -> Result<(), String> {
+    let PretrainExample { token_ids, prompt_len } = example;
+    let n = token_ids.len();
+    if *prompt_len == 0 || *prompt_len >= n {
+        return Err(format!("a prompt of {prompt_len} tokens of {n}: prompt and response need at least one each"));
+    }
+    if let Some(id) = token_ids.iter().find(|id| **id as usize >= config.vocab_size) {
+        return Err(format!("token id {id} is not below the model's vocabulary of {}", config.vocab_size));
+    }
+    // The last token is learned, but not consumed.
+    let context = config.max_position_embeddings;
+    if n - 1 > context {
+        return Err(format!(
+            "{} tokens before the last exceed the model's context of {context}; raise `model.context`",
+            n - 1
+        ));
+    }
+    Ok(())
 }

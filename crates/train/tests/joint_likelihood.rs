@@ -1,5 +1,5 @@
-//! The joint log-probability of (exit depth, token) and its gradient: against finite differences, the engine's replay, and
-//! sums over everything that a step can do.
+//! The joint log-probability of (exit depth, token) and its gradient: against finite differences, the engine's replay,
+//! and sums over everything that a step can do.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,8 +105,8 @@ impl Case {
         Policy::new(&self.cpu, Some(&self.lora), self.heads.clone())
     }
 
-    /// Sequences of several lengths, responses of one token among them; `depth(step number)` of every step but the first of
-    /// each response.
+    /// Sequences of several lengths, responses of one token among them; `depth(step number)` of every step but the first
+    /// of each response.
     fn batch(&self, mut depth: impl FnMut(usize) -> usize) -> Batch {
         let (mut batch, mut number) = (Batch::default(), 0);
         for (s, (prompt_len, n_tokens)) in [(3, 6), (1, 1), (5, 4), (2, 1), (1, 5)].into_iter().enumerate() {
@@ -179,9 +179,9 @@ fn visit(decoder: &mut Decoder<Cpu>, policy: Option<&mut Policy<Cpu>>, f: &mut d
     }
 }
 
-/// Derivatives of [`Batch::objective`] along a direction in every parameter, against central differences of fourth order.
-/// The direction leans towards the gradient, so that there is something to measure, and has a random part everywhere, so
-/// that an entry that is wrongly zero shows.
+/// Derivatives of [`Batch::objective`] along a direction in every parameter, against central differences of fourth
+/// order. The direction leans towards the gradient, so that there is something to measure, and has a random part
+/// everywhere, so that an entry that is wrongly zero shows.
 fn check_by_differences(case: &Case, batch: &Batch, with_policy: bool, what: &str) {
     let mut decoder = case.decoder();
     let mut policy = with_policy.then(|| case.policy());

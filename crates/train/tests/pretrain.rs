@@ -140,28 +140,26 @@ fn a_model_learns_to_copy() {
     // Knowing nothing costs ln 12 a token.
     let nothing = (VOCABULARY as f64).ln();
     let last = metrics[55..].iter().map(|step| step.loss).sum::<f64>() / 5.0;
-    println!("{} {last}", metrics[0].loss);
-    assert!((metrics[0].loss - nothing).abs() < 0.5, "{}", metrics[0].loss);
-    assert!(last < 0.5 * nothing, "{last} nats a token");
+    assert!((metrics[0].loss - nothing).abs() < 1.0, "{}", metrics[0].loss);
+    assert!(last < 0.2 * nothing, "{last} nats a token");
     assert!(!run.join("checkpoints/step-000003").exists() && checkpoint.ends_with("step-000060"));
 
-    // The checkpoint is a model that copies letters it was not trained on in this place.
+    // The checkpoint is a model that copies, examples of other numbers too.
     let model = load_directory(&checkpoint);
     assert_eq!(model.config, recipe(&overrides).model.config(VOCABULARY, END));
     let decoder = Decoder::new(&Cpu::new(2), &model.config, &model.weights);
-    let fresh: Vec<PretrainExample> = (0..40).map(|i| example(1_000_000_000 + i, 1)).collect();
+    let fresh: Vec<PretrainExample> = (0..40).map(|i| example(1_000_000_000 + i, 2)).collect();
     let sequences: Vec<RecordedSequence<'_>> = fresh
         .iter()
         .map(|example| RecordedSequence {
             token_ids: &example.token_ids,
             prompt_len: example.prompt_len,
-            depths: &[2, 2],
+            depths: &[2; 3],
         })
         .collect();
     let steps = joint_likelihood(&decoder, None, &sequences, SampledDistribution::default(), None).unwrap();
-    let mean = steps.iter().flatten().map(|step| f64::from(step.token)).sum::<f64>() / 80.0;
-    println!("fresh {mean}");
-    assert!(-mean < 0.5 * nothing, "{mean}");
+    let mean = steps.iter().flatten().map(|step| f64::from(step.token)).sum::<f64>() / 120.0;
+    assert!(-mean < 0.2 * nothing, "{mean}");
 }
 
 #[test]
@@ -251,7 +249,7 @@ fn steps_take_what_fits_and_rise_in_difficulty() {
         assert!(step.examples * 4 <= step.tokens && step.tokens <= step.examples * longest, "{step:?}");
     }
     // The first of a step is taken even if it is too long.
-    let overrides = ["schedule.steps=1", "tokens_per_step=1"];
+    let overrides = ["data.levels=1", "schedule.steps=1", "tokens_per_step=1"];
     let (_, metrics) = pretrain(&folder.path().join("one"), &overrides, &Copying::new()).unwrap();
     assert_eq!((metrics[0].tokens, metrics[0].examples), (4, 1));
 }
@@ -269,7 +267,10 @@ fn bad_examples_are_named() {
     };
     assert_eq!(refused("none", || Err("no such word".to_owned())), "no such word");
     let long = refused("long", || Ok(PretrainExample { token_ids: vec![3; 20], prompt_len: 2 }));
-    assert!(long.contains("19 tokens exceeds the model's context of 16") && long.contains("`model.context`"), "{long}");
+    assert!(
+        long.contains("19 tokens before the last exceed the model's context of 16") && long.contains("`model.context`"),
+        "{long}"
+    );
     let unknown = refused("unknown", || Ok(PretrainExample { token_ids: vec![3, 1, 99, 0], prompt_len: 2 }));
     assert!(unknown.contains("token id 99") && !unknown.contains("`model.context`"), "{unknown}");
     let unknown = refused("last", || Ok(PretrainExample { token_ids: vec![3, 1, 3, 12], prompt_len: 2 }));
@@ -279,5 +280,5 @@ fn bad_examples_are_named() {
     let short = refused("short", || Ok(PretrainExample { token_ids: vec![3, 1, 3], prompt_len: 4 }));
     assert!(short.contains("prompt of 4 tokens"), "{short}");
     let no_response = refused("no response", || Ok(PretrainExample { token_ids: vec![3, 1], prompt_len: 2 }));
-    assert!(no_response.contains("nothing to learn"), "{no_response}");
+    assert!(no_response.contains("prompt of 2 tokens of 2"), "{no_response}");
 }

@@ -10,21 +10,29 @@ use std::{
 use aloud_model::lora::Projection;
 use aloud_train::{
     optimizer::{Decay, Schedule},
+    pretrain_recipe::PretrainRecipe,
     recipe::{Candidates, DistillRecipe, KlDirection, TrainedWeights},
-    settings::{keys, resolve},
+    reinforce_recipe::ReinforceRecipe,
+    settings::{Settings, keys, resolve},
     targets::TargetPolicy,
 };
 use proptest::prelude::*;
 
+/// Every shipped recipe, by name.
 fn shipped() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
-    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("distill-")).collect()
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn resolved<T: Settings>(overrides: &[&str]) -> Result<T, String> {
+    let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
+    resolve(None, &overrides).map_err(|error| error.to_string())
 }
 
 fn with(overrides: &[&str]) -> Result<DistillRecipe, String> {
-    let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
-    resolve(None, &overrides).map_err(|error| error.to_string())
+    resolved(overrides)
 }
 
 fn from_text(text: &str) -> Result<DistillRecipe, String> {
@@ -34,30 +42,44 @@ fn from_text(text: &str) -> Result<DistillRecipe, String> {
         .map_err(|error| error.to_string().replace(&file.path().display().to_string(), "recipe.toml"))
 }
 
+/// The recipe loads; its header says how to use it; it holds every key, each with a comment above.
+fn check_shipped<T: Settings>(path: &Path, command: &str) {
+    resolve::<T>(Some(path), &[]).unwrap();
+    let text = fs::read_to_string(path).unwrap();
+    let header: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
+    let name = format!("recipes/{}", path.file_name().unwrap().to_string_lossy());
+    assert!(header.iter().any(|line| line.contains(command) && line.contains(&name)), "{header:?}");
+    assert!(header.iter().any(|line| line.contains("--set ")), "{name} has no example override");
+    let (mut group, mut found, mut above) = (String::new(), BTreeSet::new(), "");
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            group = format!("{name}.");
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            assert!(above.starts_with("# "), "{name}: no comment above `{key}`");
+            found.insert(format!("{group}{key}"));
+        }
+        above = line;
+    }
+    assert_eq!(found, keys::<T>().unwrap().into_iter().collect(), "{name}");
+}
+
 #[test]
 fn shipped_recipes_load_and_hold_every_key_with_a_comment_above() {
-    let valid: BTreeSet<String> = keys::<DistillRecipe>().unwrap().into_iter().collect();
-    let shipped = shipped();
-    assert!(shipped.len() >= 2, "{shipped:?}");
-    for path in shipped {
-        resolve::<DistillRecipe>(Some(&path), &[]).unwrap();
-        let text = fs::read_to_string(&path).unwrap();
-        let header: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
-        let name = format!("recipes/{}", path.file_name().unwrap().to_string_lossy());
-        assert!(header.iter().any(|line| line.contains("aloud distill") && line.contains(&name)), "{header:?}");
-        assert!(header.iter().any(|line| line.contains("--set ")), "{name} has no example override");
-        let (mut group, mut found, mut above) = (String::new(), BTreeSet::new(), "");
-        for line in text.lines() {
-            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-                group = format!("{name}.");
-            } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
-                assert!(above.starts_with("# "), "{name}: no comment above `{key}`");
-                found.insert(format!("{group}{key}"));
-            }
-            above = line;
+    let (mut n_distill, mut n_pretrain) = (0, 0);
+    for path in shipped() {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name.starts_with("distill-") {
+            check_shipped::<DistillRecipe>(&path, "aloud distill");
+            n_distill += 1;
+        } else if name.starts_with("reinforce") {
+            check_shipped::<ReinforceRecipe>(&path, "aloud reinforce");
+        } else {
+            assert_eq!(name, "tiny-reasoner.toml", "a recipe that no test loads");
+            check_shipped::<PretrainRecipe>(&path, "aloud pretrain");
+            n_pretrain += 1;
         }
-        assert_eq!(found, valid, "{name}");
     }
+    assert!(n_distill >= 2 && n_pretrain == 1, "{n_distill} {n_pretrain}");
 }
 
 #[test]
@@ -171,6 +193,98 @@ fn schedules_follow_from_the_planned_steps() {
     assert_eq!(recipe.schedule.schedule(100), expected);
     assert_eq!(recipe.schedule.schedule(3).total_steps, 3, "three steps end before 20");
     assert_eq!(recipe.schedule.schedule(3).warmup_steps, 3);
+}
+
+#[test]
+fn rules_of_reinforcement_name_their_keys() {
+    assert_eq!(resolved::<ReinforceRecipe>(&[]).unwrap(), ReinforceRecipe::default());
+    let error = |overrides: &[&str]| resolved::<ReinforceRecipe>(overrides).unwrap_err();
+    for n in [0, 1] {
+        assert_eq!(
+            error(&[&format!("rollouts.group_size={n}")]),
+            format!(
+                "`rollouts.group_size`: a rollout is compared with the others of its prompt, so it must be at least 2, \
+                 found {n}"
+            )
+        );
+    }
+    assert!(resolved::<ReinforceRecipe>(&["rollouts.group_size=2"]).is_ok());
+    // A cut distribution, whichever way it is asked for.
+    for cut in
+        ["rollouts.top_p=0.9", "rollouts.top_p=0", "rollouts.top_p=1.5", "rollouts.top_p=nan", "rollouts.top_k=5"]
+    {
+        let message = error(&[cut]);
+        assert!(
+            message.starts_with("`rollouts.top_p` and `rollouts.top_k`: tokens must be drawn from the whole"),
+            "{cut}"
+        );
+    }
+    for key in [
+        "rollouts.prompts_per_step",
+        "rollouts.max_new_tokens",
+        "rollouts.max_sequences",
+        "rollouts.rows_per_pass",
+        "schedule.steps",
+        "stop.patience",
+    ] {
+        assert_eq!(error(&[&format!("{key}=0")]), format!("`{key}`: it must be at least 1, found 0"));
+    }
+    for (key, values) in [
+        ("rollouts.temperature", &["0", "-1", "nan", "inf"][..]),
+        ("rollouts.exit_offset", &["nan", "inf"]),
+        ("reward.depth_penalty", &["-0.1", "nan", "inf"]),
+        ("reward.token_cost", &["-0.1", "nan"]),
+        ("reward.kl_coefficient", &["-0.1", "inf"]),
+        ("learning_rate.adapters", &["-1e-3", "1", "nan"]),
+        ("learning_rate.weights", &["1"]),
+        ("learning_rate.heads", &["1"]),
+        ("stop.min_token_entropy", &["-1"]),
+        ("stop.max_kl", &["nan"]),
+        ("stop.min_reward_share", &["1", "-0.5"]),
+        ("run.ratio_tolerance", &["0", "nan"]),
+        ("optimizer.beta2", &["1"]),
+    ] {
+        for value in values {
+            let message = error(&[&format!("{key}={value}")]);
+            assert!(message.starts_with(&format!("`{key}`: it must be ")), "{key}={value}: {message}");
+        }
+    }
+    assert!(
+        error(&["reward.depth_penalty_form=median"]).contains("unknown variant `median`, expected `mean` or `max`")
+    );
+    assert!(error(&["reward.kl_reference=teacher"]).contains("expected `base` or `stage1`"));
+    assert!(error(&["kl_coefficient=1"]).ends_with("did you mean `reward.kl_coefficient`?"));
+}
+
+#[test]
+fn rules_of_pretraining_name_their_keys() {
+    assert_eq!(resolved::<PretrainRecipe>(&[]).unwrap(), PretrainRecipe::default());
+    let error = |overrides: &[&str]| resolved::<PretrainRecipe>(overrides).unwrap_err();
+    for key in [
+        "model.n_blocks",
+        "model.hidden_size",
+        "model.intermediate_size",
+        "model.n_heads",
+        "model.n_kv_heads",
+        "model.context",
+        "data.levels",
+        "schedule.steps",
+        "tokens_per_step",
+    ] {
+        assert_eq!(error(&[&format!("{key}=0")]), format!("`{key}`: it must be at least 1, found 0"));
+    }
+    // Rotations need heads of even width.
+    let width = error(&["model.hidden_size=100", "model.n_heads=4"]);
+    assert!(width.starts_with("`model.hidden_size` and `model.n_heads`: "), "{width}");
+    let groups = error(&["model.n_heads=4", "model.n_kv_heads=3"]);
+    assert_eq!(groups, "`model.n_heads` and `model.n_kv_heads`: 4 is not a multiple of 3");
+    assert!(error(&["data.curriculum=1.1"]).starts_with("`data.curriculum`: it must be from 0 to 1"));
+    assert!(error(&["data.think_share=nan"]).starts_with("`data.think_share`: it must be from 0 to 1"));
+    for rate in ["0", "1", "nan"] {
+        let message = error(&[&format!("learning_rate={rate}")]);
+        assert!(message.starts_with("`learning_rate`: it must be above 0 and below 1"), "{message}");
+    }
+    assert!(error(&["optimizer.clip_norm=-1"]).starts_with("`optimizer.clip_norm`: "));
 }
 
 proptest! {

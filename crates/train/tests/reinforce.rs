@@ -1,5 +1,5 @@
-//! Stage 2 end to end on tiny random models and toy tasks: it learns what it is rewarded for, resumes exactly, measures what
-//! it says, and refuses what it cannot use.
+//! Stage 2 end to end on tiny random models and toy tasks: it learns what it is rewarded for, resumes exactly, measures
+//! what it says, and refuses what it cannot use.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::cell::RefCell;
