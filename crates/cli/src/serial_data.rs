@@ -9,8 +9,8 @@ use anyhow::bail;
 /// Examples of serial tasks in both styles.
 #[derive(Debug)]
 pub(crate) struct SerialExamples {
-    /// Which items.
-    pub(crate) source: SerialSource,
+    /// Which items: of these sources in turn.
+    pub(crate) sources: Vec<SerialSource>,
     /// Seed of items and styles.
     pub(crate) seed: u64,
     /// Share of the examples that think aloud.
@@ -57,7 +57,8 @@ pub(crate) fn check_symbols(tokenizer: &Tokenizer) -> anyhow::Result<()> {
 
 impl PretrainSource for SerialExamples {
     fn example(&self, index: u64, level: usize) -> Result<PretrainExample, String> {
-        let source = SerialSource { steps: level..=level, ..self.source.clone() };
+        let source = &self.sources[(index % self.sources.len() as u64) as usize];
+        let source = SerialSource { steps: level..=level, ..source.clone() };
         let item = source.generate(self.seed, index, Split::Train).map_err(|error| error.to_string())?;
         let thinks = uniform(self.seed, Purpose::PretrainStyle, index, 0, 0, 0, 0) < self.think_share;
         let style = if thinks { ResponseStyle::Think } else { ResponseStyle::Direct };

@@ -70,6 +70,14 @@ pub enum PretrainError {
         /// What is wrong.
         source: BatchError,
     },
+    /// The model to begin with is another one than the recipe describes.
+    #[error("the model to begin with is not the one of the recipe's `model`: it is {found:?}, the recipe's {expected:?}")]
+    Shape {
+        /// What it is.
+        found: Box<ModelConfig>,
+        /// What the recipe says.
+        expected: Box<ModelConfig>,
+    },
     /// The loss is not a number.
     #[error("the loss is {loss} at step {step}: lower `learning_rate`; the last checkpoint is intact")]
     NotFinite {
@@ -150,26 +158,32 @@ impl<B: Backend> std::fmt::Debug for Pretraining<'_, B> {
 const EXAMPLES_PER_STEP: u64 = 1 << 20;
 
 impl<'a, B: Backend> Pretraining<'a, B> {
-    /// Prepares a run, or goes on with one from its last checkpoint.
+    /// Prepares a run from random weights or from those of the model `start`, or goes on with one from its last checkpoint.
     ///
     /// # Errors
-    /// If the checkpoint cannot be read or does not belong to the recipe.
+    /// If the checkpoint cannot be read, or a model does not have the recipe's shape.
     pub fn new(
         backend: &B,
         recipe: PretrainRecipe,
         source: &'a dyn PretrainSource,
+        start: Option<PretrainedModel>,
         run: RunDirectory,
         resume: Option<&ResumePoint>,
     ) -> Result<Self, PretrainError> {
+        let config = recipe.model.config(source.vocab_size(), source.end_token());
         let model = if let Some(point) = resume {
             backend.run(|| load(&ResolvedSource::Directory(point.checkpoint.clone())))?
+        } else if let Some(start) = start {
+            start
         } else {
-            let config = recipe.model.config(source.vocab_size(), source.end_token());
             let weights = initial_weights(&config, recipe.seed);
             let parameters = weights.parameter_count();
             let identity = ModelIdentity { source: "random weights".to_owned(), sha256: String::new(), parameters };
-            PretrainedModel { config, weights, identity }
+            PretrainedModel { config: config.clone(), weights, identity }
         };
+        if model.config != config {
+            return Err(PretrainError::Shape { found: Box::new(model.config), expected: Box::new(config) });
+        }
         let no_heads = ExitHeads::new(Vec::new(), HeadInput::Rms, recipe.model.hidden_size, &[]);
         let optimizer = recipe.optimizer.adamw();
         let no_lora = LoraSettings { rank: 1, alpha: 1.0, targets: Vec::new() };

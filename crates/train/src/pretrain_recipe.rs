@@ -76,8 +76,8 @@ impl ModelShape {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainData {
-    /// The data source.
-    pub source: String,
+    /// The data sources, all equally often; one that is named twice comes twice as often.
+    pub sources: Vec<String>,
     /// Levels of difficulty (for serial tasks: numbers of steps), 1 to this.
     pub levels: usize,
     /// Share of the run over which the hardest level that is drawn rises from 1 to `levels`; later all are equally likely.
@@ -117,7 +117,7 @@ impl Default for PretrainRecipe {
                 n_kv_heads: 2,
                 context: 128,
             },
-            data: PretrainData { source: "serial".to_owned(), levels: 8, curriculum: 0.2, think_share: 0.5 },
+            data: PretrainData { sources: vec!["serial".to_owned()], levels: 8, curriculum: 0.2, think_share: 0.5 },
             learning_rate: 2e-3,
             optimizer: OptimizerSettings { weight_decay: 0.01, beta1: 0.9, beta2: 0.98, epsilon: 1e-8, clip_norm: 1.0 },
             schedule: PretrainSchedule { steps: 4000, warmup_steps: 100, decay: Decay::Cosine },
@@ -150,6 +150,9 @@ impl Settings for PretrainRecipe {
             if value == 0 {
                 return Err(SettingsError::rule(&[key], "it must be at least 1, found 0"));
             }
+        }
+        if self.data.sources.is_empty() {
+            return Err(SettingsError::rule(&["data.sources"], "it names no data source"));
         }
         if !shape.hidden_size.is_multiple_of(2 * shape.n_heads) {
             let problem =

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use aloud_model::checkpoint::BaseIdentity;
+use aloud_model::source::ModelSource;
 use aloud_tasks::{DataSource, MAX_SERIAL_STEPS, SerialSource};
 use aloud_train::pretrain::Pretraining;
 use aloud_train::pretrain_recipe::PretrainRecipe;
@@ -13,6 +14,7 @@ use serde_json::json;
 
 use crate::context::{Context, print};
 use crate::error::UsageError;
+use crate::loaded_model::BaseModel;
 use crate::run_config::run_config;
 use crate::serial_data::SerialExamples;
 
@@ -25,6 +27,9 @@ pub(crate) struct PretrainArgs {
     /// Override a key of the recipe, such as schedule.steps=100; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// Begin with the weights of this model [default: random weights]
+    #[arg(long, value_name = "MODEL")]
+    start: Option<ModelSource>,
     /// The run: configuration, metrics, checkpoints, and at the end the model. An interrupted run goes on
     #[arg(long, short, visible_alias = "out", value_name = "DIR")]
     output: PathBuf,
@@ -33,28 +38,37 @@ pub(crate) struct PretrainArgs {
     json: bool,
 }
 
+/// The serial tasks of this name, with any number of steps: those are the recipe's levels.
+fn serial_source(name: &str) -> Result<SerialSource, UsageError> {
+    match name.parse() {
+        Ok(DataSource::Serial(source)) if source.steps == SerialSource::ALL.steps => Ok(source),
+        Ok(DataSource::Serial(_)) => {
+            Err(UsageError::new(format!("`data.sources` has `{name}`: numbers of steps are `data.levels`")))
+        }
+        _ => Err(UsageError::new(format!("`data.sources` has `{name}`: expected serial, chain, perm or vars"))),
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: &PretrainArgs, context: &Context) -> anyhow::Result<()> {
     let recipe: PretrainRecipe = settings::resolve(arguments.recipe.as_deref(), &arguments.overrides)
         .map_err(|error| UsageError::new(error.to_string()))?;
-    let Ok(DataSource::Serial(source)) = recipe.data.source.parse() else {
-        let message = format!("`data.source` is `{}`: expected serial, chain, perm or vars", recipe.data.source);
-        return Err(UsageError::new(message).into());
-    };
-    if source.steps != SerialSource::ALL.steps {
-        let message = format!("`data.source` is `{}`: numbers of steps are `data.levels`", recipe.data.source);
-        return Err(UsageError::new(message).into());
-    }
+    let sources = recipe.data.sources.iter().map(|name| serial_source(name)).collect::<Result<Vec<_>, _>>()?;
     if recipe.data.levels > MAX_SERIAL_STEPS {
         let message = format!("`data.levels` is {}: items have up to {MAX_SERIAL_STEPS} steps", recipe.data.levels);
         return Err(UsageError::new(message).into());
     }
-    let examples = SerialExamples { source, seed: recipe.seed, think_share: recipe.data.think_share };
-    let base = BaseIdentity { source: "random weights".to_owned(), sha256: String::new() };
+    let examples = SerialExamples { sources, seed: recipe.seed, think_share: recipe.data.think_share };
+    let cpu = context.cpu();
+    let start = arguments.start.as_ref().map(|source| BaseModel::load(source, &cpu, context)).transpose()?;
+    let base = start.as_ref().map_or_else(
+        || BaseIdentity { source: "random weights".to_owned(), sha256: String::new() },
+        |start| start.identity.clone(),
+    );
     let config = run_config("pretrain", recipe.seed, base, [], &recipe)?;
     let (run, resume) = RunDirectory::create_or_resume(&arguments.output, &config)?;
-    let cpu = context.cpu();
-    let mut pretraining = Pretraining::new(&cpu, recipe, &examples, run, resume.as_ref())?;
+    let start = start.map(|start| start.pretrained);
+    let mut pretraining = Pretraining::new(&cpu, recipe, &examples, start, run, resume.as_ref())?;
     let mut progress = context.progress("pretraining", "steps", Some(pretraining.n_steps()));
     progress.set(pretraining.n_done());
     let mut loss = f64::NAN;

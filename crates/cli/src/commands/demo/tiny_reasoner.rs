@@ -174,6 +174,14 @@ fn serial_prompts(n: usize, split: Split, codec: &TextCodec) -> anyhow::Result<V
     items.iter().map(|item| TemplateArgs::default().encode(item, None, codec)).collect()
 }
 
+/// Exits as the model's checkpoint recommends them, if it has one.
+fn exits_of(model: &LoadedModel) -> Exits {
+    match model.policy {
+        Some(_) => Exits::Sampled { offset: model.recommended_offset.unwrap_or(0.0).into() },
+        None => Exits::Off,
+    }
+}
+
 fn evaluate(model: &LoadedModel, arguments: &DemoArgs, context: &Context) -> anyhow::Result<SerialReport> {
     let settings = SerialSettings {
         task: None,
@@ -182,7 +190,7 @@ fn evaluate(model: &LoadedModel, arguments: &DemoArgs, context: &Context) -> any
         max_sequences: BATCH,
         max_new_tokens: arguments.max_new_tokens.unwrap_or(MAX_NEW_TOKENS).into(),
     };
-    let exits = if model.policy.is_some() { Exits::Sampled { offset: 0.0.into() } } else { Exits::Off };
+    let exits = exits_of(model);
     let mut progress = context.progress("evaluating", "responses", Some(2 * u64::from(arguments.items)));
     evaluate_serial(&model.decoder, model.policy.as_ref(), &exits, &settings, &mut || progress.advance(1))
 }
@@ -208,7 +216,7 @@ fn responses(
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
         max_new_tokens: MAX_NEW_TOKENS.into(),
         seed: 0,
-        exits: Exits::Sampled { offset: 0.0.into() },
+        exits: exits_of(model),
         stop_texts: Vec::new(),
         stop_tokens: stop_tokens(codec, &model.decoder.config().eos_token_ids),
         candidates: model.head_depths().unwrap_or_default().to_vec(),
