@@ -71,7 +71,9 @@ pub enum PretrainError {
         source: BatchError,
     },
     /// The model to begin with is another one than the recipe describes.
-    #[error("the model to begin with is not the one of the recipe's `model`: it is {found:?}, the recipe's {expected:?}")]
+    #[error(
+        "the model to begin with is not the one of the recipe's `model`: it is {found:?}, the recipe's {expected:?}"
+    )]
     Shape {
         /// What it is.
         found: Box<ModelConfig>,

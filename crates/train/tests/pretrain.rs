@@ -96,7 +96,7 @@ fn start<'a>(
         recipe: toml::Table::try_from(recipe).unwrap(),
     };
     let (run, resume) = RunDirectory::create_or_resume(path, &config)?;
-    Pretraining::new(&Cpu::new(2), recipe.clone(), source, run, resume.as_ref())
+    Pretraining::new(&Cpu::new(2), recipe.clone(), source, None, run, resume.as_ref())
 }
 
 /// A whole run, with the metrics of the steps that this call took.

@@ -200,7 +200,7 @@ fn pretraining_makes_a_model_that_answers() {
     let record = aloud_with_cache(&arguments, &path("c")).json();
     assert!((1..=4).contains(&record["tokens"].as_array().unwrap().len()), "{record}");
     let error =
-        aloud_with_cache(&["pretrain", "--output", &output, "--set", "data.sources=["gsm8k:x"]"], &path("c")).error(2);
+        aloud_with_cache(&["pretrain", "--output", &output, "--set", "data.sources=['gsm8k:x']"], &path("c")).error(2);
     assert!(error.contains("expected serial"), "{error}");
 }
 
