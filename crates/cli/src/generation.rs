@@ -50,8 +50,13 @@ pub(crate) struct ExitArgs {
     /// Added to every exit logit: positive exits earlier; X, or think=X,answer=Y [default: the checkpoint's, else 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     exit_offset: Option<OffsetArg>,
-    /// Text that begins the answer, for --exit-offset think=X,answer=Y [default: the token <a> or </think>]
-    #[arg(long, value_name = "TEXT", requires = "exit_offset")]
+    /// Text that begins the answer, where thinking and answer have an offset each
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "exit_offset",
+        help = "Text that begins the answer, for --exit-offset think=X,answer=Y [default: the token <a> or </think>]"
+    )]
     answer_marker: Option<String>,
     /// Stop every token after this many blocks
     #[arg(long, value_name = "BLOCKS", conflicts_with_all = ["exits", "exit_offset"])]
