@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::UsageError;
-use crate::generation::{decimal, finite};
+use crate::numbers::{decimal, finite};
 
 /// Tokens that are taken for the beginning of the answer, if the tokenizer has them; the first one wins.
 const KNOWN_MARKERS: [&str; 2] = ["<a>", "</think>"];

@@ -12,6 +12,7 @@ use crate::candidates;
 use crate::error::UsageError;
 use crate::exit_offset::{self, OffsetArg};
 use crate::loaded_model::LoadedModel;
+use crate::numbers::{decimal, temperature, top_p};
 use crate::prompts::{EncodedPrompt, stop_tokens};
 use crate::response_text::{Piece, ResponseText};
 
@@ -70,23 +71,6 @@ pub(crate) enum Switch {
     On,
     /// No
     Off,
-}
-
-fn number(text: &str, accept: impl Fn(f32) -> bool, expected: &str) -> Result<f32, String> {
-    text.parse().ok().filter(|value| accept(*value)).ok_or_else(|| format!("expected {expected}"))
-}
-
-pub(crate) fn temperature(text: &str) -> Result<f32, String> {
-    number(text, |value| value >= 0.0 && value.is_finite(), "0 or more")
-}
-
-fn top_p(text: &str) -> Result<f32, String> {
-    number(text, |value| value > 0.0 && value <= 1.0, "a number above 0 and up to 1")
-}
-
-/// For clap: a number that is neither infinite nor NaN.
-pub(crate) fn finite(text: &str) -> Result<f32, String> {
-    number(text, f32::is_finite, "a finite number")
 }
 
 /// Everything but the prompts, resolved against a model.
@@ -413,11 +397,6 @@ pub(crate) fn exit_settings(exits: &Exits) -> Map<String, Value> {
     };
     let entries = [("exits", json!(exits))].into_iter().chain(detail);
     entries.map(|(key, value)| (key.to_owned(), value)).collect()
-}
-
-/// A number as it was written: 0.7 and not the nearest f32, 0.699999988.
-pub(crate) fn decimal(value: f32) -> Value {
-    value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
 
 /// The setting of a record that holds the tokens of its prompt.

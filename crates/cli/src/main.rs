@@ -13,6 +13,7 @@ mod generation;
 mod lens_annotation;
 mod lens_pass;
 mod loaded_model;
+mod numbers;
 mod progress;
 mod prompts;
 mod response_text;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use aloud_model::chat_template::Message;
 use aloud_model::text_codec::TextCodec;
 use aloud_tasks::{DataSource, GSM8K_INSTRUCTION, Item, Prompt, Split};
+use aloud_train::teacher::TracePrompt;
 use clap::{Args, ValueEnum};
 
 use crate::error::UsageError;
@@ -77,6 +78,14 @@ pub(crate) struct EncodedPrompt {
     pub(crate) token_ids: Vec<u32>,
     /// The gold answer, if there is one.
     pub(crate) answer: Option<String>,
+}
+
+impl EncodedPrompt {
+    /// The prompt as the teacher is asked it; `response` (text and tokens) if that is given.
+    pub(crate) fn to_trace(&self, response: Option<(String, Vec<u32>)>) -> TracePrompt {
+        let Self { id, text, token_ids, .. } = self.clone();
+        TracePrompt { id, prompt: text, prompt_ids: token_ids, response }
+    }
 }
 
 impl PromptArgs {

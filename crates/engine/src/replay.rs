@@ -18,7 +18,7 @@ pub struct ReplayedToken {
 }
 
 /// `log P` of a step from its exit readings and its token's log-probability; `-softplus` forms, exact for large logits.
-pub(crate) fn log_joint(exits: &[ExitReading], offset: f32, log_probability: f32) -> f32 {
+pub fn log_joint(exits: &[ExitReading], offset: f32, log_probability: f32) -> f32 {
     let log_exit = |exit: &ExitReading| {
         let z = exit.logit + offset;
         if exit.exited { -softplus(-z) } else { -softplus(z) }

@@ -45,6 +45,8 @@ struct AffixIds {
 enum Pieces {
     /// In the byte alphabet of byte-level BPE.
     ByteLevel,
+    /// Whole words: no decoder joins them, so that spaces come between.
+    Words,
     /// Otherwise: `▁` for a space and `<0x0A>` for a byte, as SentencePiece does.
     Other,
 }
@@ -95,6 +97,7 @@ impl Tokenizer {
         }
         let pieces = match inner.get_decoder() {
             Some(DecoderWrapper::ByteLevel(_)) => Pieces::ByteLevel,
+            None => Pieces::Words,
             _ => Pieces::Other,
         };
         let vocab_size = inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
@@ -138,11 +141,12 @@ impl Tokenizer {
         StreamDecoder::new(self.clone(), skip_special)
     }
 
-    /// The bytes that one token stands for, `None` for an id outside the vocabulary.
+    /// The bytes that one token stands for within a text, the space before a whole word included; `None` for an id outside the vocabulary.
     pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
         let text = self.inner.id_to_token(id)?;
         Some(match self.pieces {
             Pieces::ByteLevel => byte_level::bytes_of(&text),
+            Pieces::Words => format!(" {text}").into_bytes(),
             Pieces::Other => match byte_token(&text) {
                 Some(byte) => vec![byte],
                 None => text.replace('▁', " ").into_bytes(),

@@ -17,6 +17,7 @@ pub mod recipe;
 pub mod reinforce;
 pub mod reinforce_recipe;
 pub mod rloo;
+mod rollout_samples;
 pub mod rollouts;
 pub mod run_directory;
 pub mod settings;

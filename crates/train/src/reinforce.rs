@@ -27,6 +27,7 @@ use crate::plan::pack;
 use crate::recipe::TrainedWeights;
 use crate::reinforce_recipe::{KlReference, ReinforceRecipe};
 use crate::rloo::{RlooError, RolloutOutcome, rollout_return, step_advantages};
+use crate::rollout_samples::SampleGroups;
 use crate::rollouts::{Rollout, RolloutPlan, draw_rollouts};
 use crate::run_directory::{ResumePoint, RunDirectory, RunError};
 use crate::trainee::{StepRates, Trainee};
@@ -336,7 +337,8 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
     /// # Errors
     /// If a reward, a prompt or a gradient is unusable, or something cannot be written; the last checkpoint stays intact.
     pub fn run(&mut self, on_step: &mut dyn FnMut(&ReinforceMetrics)) -> Result<Reinforced, ReinforceError> {
-        let mut collapse = None;
+        // A run that was stopped for a collapse and is started again stays stopped.
+        let mut collapse = self.recipe.stop.verdict(&self.history);
         while self.step < self.n_steps() && collapse.is_none() {
             let metrics = self.train_step()?;
             self.history.push(metrics.vitals());
@@ -416,11 +418,7 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
         let (steps, gradients) = self.likelihood_gradient(&prompt_ids, &rollouts, &advantages, step)?;
         let ratio_difference = largest_difference(&rollouts, &steps);
         let tolerance = self.recipe.run.ratio_tolerance;
-        // Written so that a NaN does not pass.
-        if !matches!(
-            ratio_difference.partial_cmp(&tolerance),
-            Some(std::cmp::Ordering::Less | std::cmp::Ordering::Equal)
-        ) {
+        if ratio_difference.is_nan() || ratio_difference > tolerance {
             return Err(ReinforceError::Ratio { step, difference: ratio_difference, tolerance });
         }
         let factor = self.schedule.factor(self.step);
@@ -437,7 +435,17 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
         self.step = step;
         let every = self.recipe.run.samples_every;
         if every > 0 && (step == 1 || step.is_multiple_of(every)) {
-            self.write_samples(&prompts, &rollouts, &rewards, &advantages)?;
+            let groups = SampleGroups {
+                prompts: &prompts,
+                rollouts: &rollouts,
+                rewards: &rewards,
+                advantages: &advantages,
+                group_size: settings.group_size,
+            };
+            let text = groups.text(step, self.recipe.run.n_samples, &|token_ids| self.task.text(token_ids));
+            let folder = self.run.path().join("samples");
+            std::fs::create_dir_all(&folder).map_err(FileError::io("create", &folder))?;
+            files::write_atomic(&folder.join(format!("step-{step:06}.md")), text.as_bytes())?;
         }
         let counted = || rollouts.iter().flat_map(|rollout| rollout.depths.iter().skip(1));
         let n_tokens: usize = rollouts.iter().map(|rollout| rollout.token_ids.len()).sum();
@@ -572,44 +580,6 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
             }
         };
         pack(0..rollouts.len(), rows, self.recipe.rollouts.rows_per_pass).into_iter().map(pass).collect()
-    }
-
-    /// Writes a few rollouts of the step for people to read: those of the first prompts, best and worst of each.
-    fn write_samples(
-        &self,
-        prompts: &[TaskPrompt],
-        rollouts: &[Rollout],
-        rewards: &[f64],
-        advantages: &[Vec<f64>],
-    ) -> Result<(), ReinforceError> {
-        use std::fmt::Write as _;
-        let mut text = format!("# Rollouts of step {}\n", self.step);
-        let group_size = self.recipe.rollouts.group_size;
-        for (number, prompt) in prompts.iter().enumerate().take(self.recipe.run.n_samples.div_ceil(2)) {
-            let advantage = |i: &usize| advantages[*i].first().copied().unwrap_or_default();
-            let group = number * group_size..(number + 1) * group_size;
-            let best = group.clone().max_by(|a, b| advantage(a).total_cmp(&advantage(b)));
-            let worst = group.min_by(|a, b| advantage(a).total_cmp(&advantage(b)));
-            // Writing to a string cannot fail.
-            let _ = write!(text, "\n## {}\n\n{}\n", prompt.id, self.task.text(&prompt.token_ids));
-            for (which, i) in [("best", best), ("worst", worst)] {
-                let Some(i) = i else { continue };
-                let rollout = &rollouts[i];
-                let cut = if rollout.is_truncated { ", cut" } else { "" };
-                let _ = write!(
-                    text,
-                    "\n{which}: reward {}, advantage {:+.3}, {} tokens{cut}\n\n{}\n\ndepths: {:?}\n",
-                    rewards[i],
-                    advantage(&i),
-                    rollout.token_ids.len(),
-                    self.task.text(&rollout.token_ids),
-                    rollout.depths
-                );
-            }
-        }
-        let folder = self.run.path().join("samples");
-        std::fs::create_dir_all(&folder).map_err(FileError::io("create", &folder))?;
-        Ok(files::write_atomic(&folder.join(format!("step-{:06}.md", self.step)), text.as_bytes())?)
     }
 
     /// Writes a checkpoint of the state after the last step and makes it the one to go on from.

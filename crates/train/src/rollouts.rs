@@ -1,7 +1,7 @@
 //! Rollouts: responses drawn from the policy, with everything that was random about them.
 
 use aloud_engine::{
-    Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Request, RequestError, Sampling, softplus,
+    Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Request, RequestError, Sampling, log_joint,
 };
 use aloud_kernels::Backend;
 use aloud_model::decoder::{Decoder, Policy};
@@ -83,19 +83,11 @@ pub fn draw_rollouts<B: Backend>(
         .run(&requests, &mut |event| {
             match event {
                 Event::Token { request, token } => {
-                    let exit: f32 = token
-                        .exits
-                        .iter()
-                        .map(|exit| {
-                            let z = exit.logit + exit_offset;
-                            if exit.exited { -softplus(-z) } else { -softplus(z) }
-                        })
-                        .sum();
                     let rollout = &mut rollouts[request];
                     rollout.token_ids.push(token.id);
                     rollout.depths.push(token.depth);
                     rollout.token_log_probabilities.push(token.log_probability);
-                    rollout.log_joint.push(exit + token.log_probability);
+                    rollout.log_joint.push(log_joint(&token.exits, exit_offset, token.log_probability));
                 }
                 Event::Finished { request, reason } => {
                     rollouts[request].is_truncated = reason == FinishReason::Length;

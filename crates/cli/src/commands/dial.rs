@@ -8,8 +8,9 @@ use serde_json::json;
 use crate::context::{Context, print};
 use crate::dial::{DialPoint, find_offset, measure};
 use crate::error::UsageError;
-use crate::generation::{GenerationArgs, finite};
+use crate::generation::GenerationArgs;
 use crate::loaded_model::ModelArgs;
+use crate::numbers::finite;
 use crate::prompts::PromptArgs;
 
 /// Arguments of `aloud dial`.

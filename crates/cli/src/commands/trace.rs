@@ -13,8 +13,8 @@ use clap::{Args, ValueEnum};
 use crate::candidates;
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::generation::temperature;
 use crate::loaded_model::BaseModel;
+use crate::numbers::temperature;
 use crate::prompts::{PromptArgs, stop_tokens};
 use crate::stage1::{Recording, record};
 
@@ -126,7 +126,7 @@ fn trace_prompts(arguments: &TraceArgs, codec: &TextCodec) -> anyhow::Result<Vec
                 }
                 None => None,
             };
-            Ok(TracePrompt { id: prompt.id, prompt: prompt.text, prompt_ids: prompt.token_ids, response })
+            Ok(prompt.to_trace(response))
         })
         .collect()
 }

@@ -29,7 +29,7 @@ impl StreamDecoder {
     pub(super) fn new(tokenizer: Tokenizer, skip_special: bool) -> Self {
         let state = match tokenizer.pieces {
             Pieces::ByteLevel => State::Bytes(Vec::new()),
-            Pieces::Other => State::Window { ids: Vec::new(), context: 0, given: String::new() },
+            Pieces::Words | Pieces::Other => State::Window { ids: Vec::new(), context: 0, given: String::new() },
         };
         Self { tokenizer, skip_special, state }
     }

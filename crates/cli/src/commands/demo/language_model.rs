@@ -158,15 +158,7 @@ fn record_teacher(
         batch: 16,
         hidden_dtype: HiddenDType::F32,
     };
-    let prompts: Vec<TracePrompt> = prompts
-        .iter()
-        .map(|prompt| TracePrompt {
-            id: prompt.id.clone(),
-            prompt: prompt.text.clone(),
-            prompt_ids: prompt.token_ids.clone(),
-            response: None,
-        })
-        .collect();
+    let prompts: Vec<TracePrompt> = prompts.iter().map(|prompt| prompt.to_trace(None)).collect();
     stage1::record(base, codec, cpu, &prompts, &recording, directory, context)?;
     Ok(())
 }

@@ -96,15 +96,7 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
         batch: BATCH,
         hidden_dtype: HiddenDType::F32,
     };
-    let trace_prompts: Vec<TracePrompt> = prompts
-        .iter()
-        .map(|prompt| TracePrompt {
-            id: prompt.id.clone(),
-            prompt: prompt.text.clone(),
-            prompt_ids: prompt.token_ids.clone(),
-            response: None,
-        })
-        .collect();
+    let trace_prompts: Vec<TracePrompt> = prompts.iter().map(|prompt| prompt.to_trace(None)).collect();
     stage1::record(&base, &codec, &cpu, &trace_prompts, &recording, &traces, context)?;
 
     context.say(&format!("3/6 stage 1: distilling at kl_factor {}", stage1_recipe.target.kl_factor));
