@@ -175,7 +175,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn concat_rows(&self, width: usize, parts: &[(&Self::Rows, std::ops::Range<usize>)]) -> Self::Rows;
     /// Copies the rows `from` of `x` to `out`, from row `to` on.
     fn copy_rows(&self, out: &mut Self::Rows, to: usize, x: &Self::Rows, from: std::ops::Range<usize>);
-    /// `out[rows[i]] += x[i]`; `None` stands for all rows. This is `residual_add` and the backward of a gather.
+    /// `out[rows[i]] += x[i]`; `None` stands for all rows, and a row that is named several times adds up. This is
+    /// `residual_add` and the backward of a gather.
     fn scatter_add_rows(&self, out: &mut Self::Rows, rows: Option<&[u32]>, x: &Self::Rows);
 
     // Layers.

@@ -7,18 +7,10 @@
 
 use aloud_engine::{sigmoid, softplus};
 use aloud_kernels::{Backend, Readout};
-use aloud_model::decoder::{BatchError, Decoder, Gradients, PackedBatch, Policy, Trained};
+use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy, Trained};
 
-/// A prompt and a recorded response.
-#[derive(Clone, Copy, Debug)]
-pub struct RecordedSequence<'a> {
-    /// Prompt and response.
-    pub token_ids: &'a [u32],
-    /// Tokens of the prompt, at least 1.
-    pub prompt_len: usize,
-    /// Depth (blocks) of the step that emitted each response token; that of token 0 is `L`.
-    pub depths: &'a [usize],
-}
+use crate::packed_steps::PackedSteps;
+pub use crate::packed_steps::RecordedSequence;
 
 /// The distribution that was sampled.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,59 +74,34 @@ pub fn joint_likelihood<B: Backend>(
     let config = decoder.config();
     let candidates: &[usize] = policy.map_or(&[], |policy| &policy.heads.candidates);
 
-    // Every row, its depth, and which step of which sequence it is. The step that would consume the last token emits
-    // nothing: it is not run, but its token is read.
-    let vocab_size = config.vocab_size;
-    let mut batch = PackedBatch::new();
-    let mut depths = Vec::new();
-    let mut step_of: Vec<Option<(usize, usize)>> = Vec::new();
-    let mut response_rows: Vec<u32> = Vec::new();
-    let mut tokens: Vec<u32> = Vec::new();
-    for (s, sequence) in sequences.iter().enumerate() {
-        let Some(n_later) = sequence.depths.len().checked_sub(1) else { continue };
-        let n_rows = sequence.prompt_len + n_later;
-        batch.push(&sequence.token_ids[..n_rows], vocab_size, config.max_position_embeddings)?;
-        if let Some(&id) = sequence.token_ids.get(n_rows).filter(|id| **id as usize >= vocab_size) {
-            return Err(BatchError::UnknownToken { id, vocab_size });
-        }
-        depths.extend(std::iter::repeat_n(decoder.n_blocks(), sequence.prompt_len - 1));
-        step_of.extend(std::iter::repeat_n(None, sequence.prompt_len - 1));
-        for (t, depth) in sequence.depths.iter().enumerate() {
-            response_rows.push(depths.len() as u32);
-            tokens.push(sequence.token_ids[sequence.prompt_len + t]);
-            depths.push(*depth);
-            step_of.push(Some((s, t)));
-        }
-    }
+    let packed = PackedSteps::new(decoder, sequences)?;
+    let PackedSteps { batch, depths, response_rows, tokens, .. } = &packed;
     let mut steps: Vec<Vec<StepLikelihood>> =
         sequences.iter().map(|sequence| vec![StepLikelihood::default(); sequence.depths.len()]).collect();
     if batch.n_rows() == 0 {
         return Ok(steps);
     }
-    let forward = decoder.forward(policy, &batch, &depths, candidates, gradient.is_some());
+    let forward = decoder.forward(policy, batch, depths, candidates, gradient.is_some());
 
     // Token part.
-    let residual = backend.gather_rows(&forward.residual, &response_rows);
+    let residual = backend.gather_rows(&forward.residual, response_rows);
     let hidden = decoder.final_norm(&residual);
     let readout = || Readout { hidden: &hidden, weight: decoder.unembedding() };
-    let readings = backend.token_log_probs(readout(), &tokens, distribution.temperature);
-    for (row, reading) in response_rows.iter().zip(&readings) {
-        if let Some((s, t)) = step_of[*row as usize] {
-            steps[s][t].token = reading.log_probability;
-            steps[s][t].token_entropy = reading.entropy;
-        }
+    let readings = backend.token_log_probs(readout(), tokens, distribution.temperature);
+    for (&(s, t), reading) in packed.steps.iter().zip(&readings) {
+        steps[s][t].token = reading.log_probability;
+        steps[s][t].token_entropy = reading.entropy;
     }
     let mut gradient = gradient;
     let mut d_residual = None;
     if let Some(LikelihoodGradient { d_joint, trained, gradients }) = &mut gradient {
-        let d_token: Vec<f32> =
-            response_rows.iter().map(|row| step_of[*row as usize].map_or(0.0, |(s, t)| d_joint[s][t])).collect();
+        let d_token: Vec<f32> = packed.steps.iter().map(|&(s, t)| d_joint[s][t]).collect();
         let d_unembedding = decoder.unembedding_gradient(*trained, gradients);
         let d_hidden =
-            backend.token_log_probs_backward(readout(), &tokens, distribution.temperature, &d_token, d_unembedding);
+            backend.token_log_probs_backward(readout(), tokens, distribution.temperature, &d_token, d_unembedding);
         let d_response = decoder.final_norm_backward(&residual, &d_hidden, *trained, gradients);
         let mut d_rows = backend.zeros(batch.n_rows(), config.hidden_size);
-        backend.scatter_rows(&mut d_rows, &response_rows, &d_response);
+        backend.scatter_add_rows(&mut d_rows, Some(response_rows), &d_response);
         d_residual = Some(d_rows);
     }
 
@@ -146,7 +113,7 @@ pub fn joint_likelihood<B: Backend>(
         let logits = policy.exit_logits(c, at_candidate, config.rms_norm_eps);
         let mut d_logits = vec![0.0; logits.len()];
         for ((row, logit), d) in forward.reached[c].iter().zip(&logits).zip(&mut d_logits) {
-            let Some((s, t)) = step_of[*row as usize].filter(|(_, t)| *t > 0) else { continue };
+            let Some((s, t)) = packed.exiting_step[*row as usize] else { continue };
             let z = logit + distribution.exit_offset;
             let hazard = sigmoid(z);
             let exits = depths[*row as usize] == *candidate;

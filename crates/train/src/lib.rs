@@ -9,6 +9,7 @@ pub mod joint_likelihood;
 pub mod lock;
 pub mod metrics;
 pub mod optimizer;
+mod packed_steps;
 pub mod plan;
 pub mod pretrain;
 pub mod pretrain_recipe;

@@ -567,9 +567,13 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
         Ok((all, gradients))
     }
 
-    /// Groups rollouts into passes of at most `rows_per_pass` rows.
+    /// Groups rollouts into passes of at most `rows_per_pass` rows; rollouts of one prompt share its rows.
     fn passes(&self, prompts: &[Vec<u32>], rollouts: &[Rollout]) -> Vec<Pass> {
-        let rows = |i: usize| prompts[rollouts[i].prompt].len() + rollouts[i].token_ids.len() - 1;
+        let rows = |i: usize| {
+            let shares_prompt = i > 0 && rollouts[i - 1].prompt == rollouts[i].prompt;
+            let prompt_rows = if shares_prompt { 0 } else { prompts[rollouts[i].prompt].len() };
+            prompt_rows + rollouts[i].token_ids.len() - 1
+        };
         let pass = |members: Vec<usize>| {
             let token_ids = |&i: &usize| [&prompts[rollouts[i].prompt][..], &rollouts[i].token_ids].concat();
             let prompt_len = |&i: &usize| prompts[rollouts[i].prompt].len();

@@ -6,7 +6,9 @@
 
 use aloud_engine::{sigmoid, softplus};
 use aloud_kernels::{Backend, KlDirection, Readout, Rows};
-use aloud_model::decoder::{BatchError, Decoder, Gradients, PackedBatch, Policy, Trained};
+use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy, Trained};
+
+use crate::packed_steps::{PackedSteps, RecordedSequence};
 
 /// One response with a prescribed depth a token, and what the teacher said there.
 #[derive(Clone, Debug)]
@@ -115,31 +117,19 @@ pub fn student_pass<B: Backend>(
     let eps = decoder.config().rms_norm_eps;
     let candidates = policy.heads.candidates.clone();
 
-    // Every row, its depth, and which response token it emits. The step that would consume the last token emits nothing
-    // that is trained on: it is not run.
-    let mut batch = PackedBatch::new();
-    let mut depths = Vec::new();
-    let mut emits: Vec<Option<usize>> = Vec::new();
-    let mut response_rows = Vec::new();
-    let mut teacher_hidden = Vec::new();
-    for sequence in sequences {
-        let n_steps = sequence.prompt_len + sequence.depths.len() - 1;
-        batch.push(
-            &sequence.token_ids[..n_steps],
-            decoder.config().vocab_size,
-            decoder.config().max_position_embeddings,
-        )?;
-        depths.extend(std::iter::repeat_n(n_blocks, sequence.prompt_len - 1));
-        emits.extend(std::iter::repeat_n(None, sequence.prompt_len - 1));
-        for (t, depth) in sequence.depths.iter().enumerate() {
-            response_rows.push(depths.len() as u32);
-            depths.push(*depth);
-            emits.push(Some(t));
-        }
-        teacher_hidden.extend_from_slice(sequence.teacher_hidden);
-    }
+    let recorded: Vec<RecordedSequence<'_>> = sequences
+        .iter()
+        .map(|sequence| RecordedSequence {
+            token_ids: sequence.token_ids,
+            prompt_len: sequence.prompt_len,
+            depths: sequence.depths,
+        })
+        .collect();
+    let packed = PackedSteps::new(decoder, &recorded)?;
+    let PackedSteps { batch, depths, response_rows, .. } = &packed;
+    let teacher_hidden = sequences.iter().flat_map(|sequence| sequence.teacher_hidden).copied().collect();
 
-    let forward = decoder.forward(Some(policy), &batch, &depths, &candidates, gradients.is_some());
+    let forward = decoder.forward(Some(policy), batch, depths, &candidates, gradients.is_some());
     let mut sums = LossSums {
         exits: vec![0; candidates.len()],
         hazards: vec![0.0; candidates.len()],
@@ -149,7 +139,7 @@ pub fn student_pass<B: Backend>(
     let per_token = 1.0 / n_step_tokens.max(1) as f32;
 
     // Token term.
-    let residual = backend.gather_rows(&forward.residual, &response_rows);
+    let residual = backend.gather_rows(&forward.residual, response_rows);
     let hidden = decoder.final_norm(&residual);
     let teacher_hidden = backend.upload(Rows::new(hidden_size, teacher_hidden));
     let student = Readout { hidden: &hidden, weight: decoder.unembedding() };
@@ -163,7 +153,7 @@ pub fn student_pass<B: Backend>(
         gradients.is_some().then_some(&d_kl),
         gradients.as_deref_mut().and_then(|gradients| decoder.unembedding_gradient(settings.trained, gradients)),
     );
-    for (row, kl) in response_rows.iter().zip(&kls) {
+    for ((row, (_, t)), kl) in response_rows.iter().zip(&packed.steps).zip(&kls) {
         let depth = depths[*row as usize];
         if depth < n_blocks {
             sums.exited_kl += f64::from(*kl);
@@ -172,7 +162,7 @@ pub fn student_pass<B: Backend>(
             sums.full_kl += f64::from(*kl);
             sums.n_full += 1;
         }
-        if emits[*row as usize].is_some_and(|t| t > 0) {
+        if *t > 0 {
             sums.depths += depth;
             sums.n_counted += 1;
         }
@@ -184,7 +174,7 @@ pub fn student_pass<B: Backend>(
         let logits = policy.exit_logits(c, &forward.at_candidates[c], eps);
         let mut d_logits = vec![0.0; logits.len()];
         for ((row, z), d) in forward.reached[c].iter().zip(&logits).zip(&mut d_logits) {
-            if emits[*row as usize].is_none_or(|t| t == 0) {
+            if packed.exiting_step[*row as usize].is_none() {
                 continue;
             }
             let exits = depths[*row as usize] == *candidate;
@@ -214,7 +204,7 @@ pub fn student_pass<B: Backend>(
     if let (Some(gradients), Some(d_hidden)) = (gradients, d_hidden) {
         let d_response = decoder.final_norm_backward(&residual, &d_hidden, settings.trained, gradients);
         let mut d_residual = backend.zeros(batch.n_rows(), hidden_size);
-        backend.scatter_rows(&mut d_residual, &response_rows, &d_response);
+        backend.scatter_add_rows(&mut d_residual, Some(response_rows), &d_response);
         decoder.backward(Some(policy), forward, &candidates, d_residual, &d_at_candidates, settings.trained, gradients);
     }
     Ok(sums)

@@ -300,6 +300,53 @@ fn gradients_add_up_and_follow_their_weights() {
     }
 }
 
+/// Responses to one prompt share its rows, and nothing but the work changes: neither values nor gradients.
+#[test]
+fn responses_to_one_prompt_share_its_rows() {
+    for case in [Case::llama(), Case::qwen()] {
+        let (decoder, policy) = (case.decoder(), case.policy());
+        let full = case.config.n_layers;
+        let stops = [&case.heads.candidates[..], &[full]].concat();
+        // Of prompt, response length: twice the same prompt, a response of one token in between, then another prompt of
+        // the same length, then the first one again.
+        let mut batch = Batch::default();
+        for (s, (prompt, n_tokens)) in [(0, 4), (0, 1), (0, 3), (1, 4), (0, 2)].into_iter().enumerate() {
+            let token = |i: usize| (prompt * 5 + 3 + i * i) as u32 % 11;
+            let response = (0..n_tokens).map(|t| (s * 7 + t * 3) as u32 % 11);
+            batch.token_ids.push((0..4).map(token).chain(response).collect());
+            batch.prompt_lens.push(4);
+            batch
+                .depths
+                .push((0..n_tokens).map(|t| if t == 0 { full } else { stops[(s + t) % stops.len()] }).collect());
+            batch.d_joint.push((0..n_tokens).map(|t| noise(70 + s as u64, t)).collect());
+        }
+        let (steps, gradients) = batch.gradients(&decoder, Some(&policy), Trained::Full);
+        let mut alone = BTreeMap::new();
+        for s in 0..batch.depths.len() {
+            let single = Batch {
+                token_ids: vec![batch.token_ids[s].clone()],
+                prompt_lens: vec![4],
+                depths: vec![batch.depths[s].clone()],
+                d_joint: vec![batch.d_joint[s].clone()],
+            };
+            let (expected, part) = single.gradients(&decoder, Some(&policy), Trained::Full);
+            for (found, expected) in steps[s].iter().zip(&expected[0]) {
+                assert!((found.joint() - expected.joint()).abs() < 1e-5, "{s}: {found:?}, alone {expected:?}");
+            }
+            assert_eq!(steps[s].len(), expected[0].len());
+            for (name, values) in part {
+                let sum = alone.entry(name).or_insert_with(|| vec![0.0f32; values.len()]);
+                sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            }
+        }
+        for (name, expected) in alone {
+            let largest = expected.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+            let worst = gradients[&name].iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst <= 1e-4 * largest + 1e-6, "{name}: off by {worst}, largest entry {largest}");
+        }
+    }
+}
+
 #[test]
 fn values_are_those_of_the_engines_replay() {
     for case in [Case::llama(), Case::qwen()] {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use aloud_kernels::{Backend, Rotation};
 
-use super::batch::key_values;
 use super::policy::{factor_names, head_names};
 use super::tape::{BlockTape, Tape};
 use super::{Decoder, FINAL_NORM, Forward, Norm, PackedBatch, Policy, bias_name, weight_name};
@@ -238,19 +237,25 @@ impl<B: Backend> Pass<'_, B> {
         let mut d_attention = backend.zeros(n_active, decoder.config.query_size());
         let parts = [(Projection::OProj, &d_middle)];
         self.project_backward(block, &tape.attention, &parts, Some(&mut d_attention), gradients);
-        let mut d_keys = backend.zeros(batch.n_rows(), decoder.config.key_value_size());
-        let mut d_values = backend.zeros(batch.n_rows(), decoder.config.key_value_size());
+        let width = decoder.config.key_value_size();
+        let mut d_keys = backend.zeros(batch.n_key_rows(), width);
+        let mut d_values = backend.zeros(batch.n_key_rows(), width);
+        let keys = batch.key_layout(backend, &tape.inputs.keys);
+        let values = batch.key_layout(backend, &tape.inputs.values);
         let mut d_queries = backend.attention_backward(
             decoder.heads(),
             &tape.inputs.queries,
             &tape.queries,
-            &key_values(batch, &tape.inputs.keys, &tape.inputs.values),
+            &batch
+                .key_values(keys.as_ref().unwrap_or(&tape.inputs.keys), values.as_ref().unwrap_or(&tape.inputs.values)),
             &tape.attention,
             &tape.log_sum_exp,
             &d_attention,
             &mut d_keys,
             &mut d_values,
         );
+        let mut d_keys = batch.key_layout_backward(backend, d_keys, width);
+        let d_values = batch.key_layout_backward(backend, d_values, width);
         let query_positions: Vec<u32> = match active {
             Some(rows) => rows.iter().map(|row| batch.positions()[*row as usize]).collect(),
             None => batch.positions().to_vec(),

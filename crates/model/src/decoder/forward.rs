@@ -2,7 +2,6 @@
 
 use aloud_kernels::{Backend, Query};
 
-use super::batch::key_values;
 use super::tape::{BlockTape, Tape};
 use super::{Decoder, PackedBatch, Policy};
 
@@ -105,7 +104,10 @@ impl<B: Backend> Decoder<B> {
             let subset = (active.len() < batch.n_rows()).then_some(active.as_slice());
             let inputs = self.attention_inputs(policy, block, &x, batch.positions(), subset);
             let queries: Vec<Query> = active.iter().map(|row| batch.query(*row as usize)).collect();
-            let sequences = key_values(batch, &inputs.keys, &inputs.values);
+            let keys = batch.key_layout(backend, &inputs.keys);
+            let values = batch.key_layout(backend, &inputs.values);
+            let sequences =
+                batch.key_values(keys.as_ref().unwrap_or(&inputs.keys), values.as_ref().unwrap_or(&inputs.values));
             let (attention, log_sum_exp) =
                 backend.attention_forward(self.heads(), &inputs.queries, &queries, &sequences);
             let before = if keep_tape { Some(x.clone()) } else { None };
