@@ -20,7 +20,7 @@ pub(crate) struct DemoArgs {
     /// Where traces, checkpoints and the page go; a second run reuses what is there [default: aloud-demo]
     #[arg(long, short, visible_alias = "out", value_name = "DIR", default_value = "aloud-demo")]
     output: PathBuf,
-    /// Number of problems that the teacher answers [default: 1500, or 64 for a language model]
+    /// Number of problems that the teacher answers [default: 2500, or 64 for a language model]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=100_000))]
     problems: Option<u32>,
     /// Most new tokens of a response [default and most: 96]

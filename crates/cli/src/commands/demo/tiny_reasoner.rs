@@ -30,7 +30,7 @@ use crate::stage2::{Stage2, reinforce};
 const STAGE1: &str = include_str!("../../../../../recipes/distill-tiny.toml");
 const STAGE2: &str = include_str!("../../../../../recipes/reinforce-tiny.toml");
 
-const DEFAULT_PROBLEMS: u32 = 1500;
+const DEFAULT_PROBLEMS: u32 = 2500;
 const MAX_NEW_TOKENS: u16 = 96;
 /// Sequences decoded together.
 const BATCH: usize = 128;
