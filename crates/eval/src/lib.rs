@@ -2,9 +2,12 @@
 //! was decided; it knows nothing of training loops or of how a token was computed.
 
 mod atomic;
+pub mod chat;
 mod depth_metrics;
+mod digest;
 mod error;
 mod intervals;
+mod keyed_random;
 mod palette;
 mod record;
 mod table;
