@@ -1,5 +1,5 @@
-//! Records of responses and their exits, depth metrics, the token viewer, and text for the terminal. This crate reads what
-//! was decided; it knows nothing of training loops or of how a token was computed.
+//! Records of responses and their exits, depth metrics, grades by a judge, the token viewer, and text for the terminal. This
+//! crate reads what was decided; it knows nothing of training loops or of how a token was computed.
 
 mod atomic;
 pub mod chat;
@@ -7,6 +7,7 @@ mod depth_metrics;
 mod digest;
 mod error;
 mod intervals;
+pub mod judge;
 mod keyed_random;
 mod palette;
 mod record;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::budget::{Bill, Budget};
 use super::cache::{Cache, CachedReply, SCHEMA};
-use super::concurrency::{InFlight, map_bounded};
+use super::concurrency::{InFlight, try_map_bounded};
 use super::request_shape::RequestShape;
 use super::retry::{concerns_all_requests, may_pass};
 use super::transport::{HttpReply, NoReply, Transport};
@@ -141,10 +141,17 @@ impl ChatClient {
         })
     }
 
-    /// Does `work` for every item, as many at a time as the settings allow; for work that calls [`ChatClient::complete`].
-    /// The results are in the order of the items.
-    pub fn map<Item: Sync, Output: Send>(&self, items: &[Item], work: impl Fn(&Item) -> Output + Sync) -> Vec<Output> {
-        map_bounded(items, self.settings.concurrency, work)
+    /// Does `work` for every item, as many at a time as the settings allow, until one fails; for work that calls
+    /// [`ChatClient::complete`]. The results are in the order of the items.
+    ///
+    /// # Errors
+    /// The first error of `work`, by the order of the items.
+    pub fn try_map<Item: Sync, Output: Send, Error: Send>(
+        &self,
+        items: &[Item],
+        work: impl Fn(&Item) -> Result<Output, Error> + Sync,
+    ) -> Result<Vec<Output>, Error> {
+        try_map_bounded(items, self.settings.concurrency, work)
     }
 
     /// The reply to a request: from the cache, or from the endpoint and then into the cache.
@@ -241,10 +248,9 @@ impl ChatClient {
     fn try_once(&self, request: &ChatRequest, shape: RequestShape, body: &Value) -> Result<Outcome, ChatError> {
         let estimate = self.budget.reserve(request)?;
         let answer = self.transport.post(body.to_string().as_bytes());
-        let bill = match &answer {
-            Ok(HttpReply { status: 200..300, .. }) => Bill::Unknown,
-            Err(NoReply { may_be_billed: true, .. }) => Bill::Unknown,
-            Ok(_) | Err(_) => Bill::Nothing,
+        let may_be_billed = match &answer {
+            Ok(reply) => (200..300).contains(&reply.status),
+            Err(no_reply) => no_reply.may_be_billed,
         };
         let outcome = match answer {
             Ok(answer) => self.read_answer(answer, request, shape),
@@ -253,11 +259,12 @@ impl ChatClient {
                 Outcome::Final(ChatError::Failed { url: self.transport.url().to_owned(), n_tries: 1, reason })
             }
         };
-        let counted = match &outcome {
+        let bill = match &outcome {
             Outcome::Reply { reply: ChatReply { usage: Some(usage), .. }, .. } => Bill::Counted(*usage),
-            _ => bill,
+            _ if may_be_billed => Bill::Unknown,
+            _ => Bill::Nothing,
         };
-        self.budget.settle(estimate, counted);
+        self.budget.settle(estimate, bill);
         Ok(outcome)
     }
 

@@ -111,8 +111,9 @@ fn equal_requests_at_the_same_time_are_sent_once() {
         completion("hello", "stop")
     });
     let client = client(&server, folder.path());
-    let replies = client.map(&[request("hi"), request("hi"), request("hi")], |request| client.complete(request));
-    assert!(replies.into_iter().all(|reply| reply.unwrap().text == "hello"));
+    let requests = [request("hi"), request("hi"), request("hi")];
+    let replies = client.try_map(&requests, |request| client.complete(request)).unwrap();
+    assert!(replies.iter().all(|reply| reply.text == "hello"));
     assert_eq!(server.seen().len(), 1);
 }
 
@@ -252,7 +253,7 @@ fn the_budget_stops_cleanly_and_cached_replies_stay() {
     let limits = BudgetLimits { max_calls: Some(3), ..BudgetLimits::default() };
     let limited = ChatClient::new(ChatSettings { limits, ..settings(server.address(), folder.path()) }).unwrap();
     let requests: Vec<ChatRequest> = (0..10).map(|index| request(&index.to_string())).collect();
-    let replies = limited.map(&requests, |request| limited.complete(request));
+    let replies = limited.try_map(&requests, |request| Ok::<_, ChatError>(limited.complete(request))).unwrap();
     assert_eq!(replies.iter().filter(|reply| reply.is_ok()).count(), 3);
     assert!(
         replies.iter().filter_map(|reply| reply.as_ref().err()).all(|error| matches!(error, ChatError::Budget { .. }))
