@@ -101,8 +101,8 @@ enum Outcome {
         response: Value,
         reply: ChatReply,
     },
-    /// The endpoint takes other fields than those sent.
-    OtherShape,
+    /// The endpoint refuses a field that was sent; the sentence says which.
+    OtherShape(RequestShape, &'static str),
     MayPass {
         reason: String,
         asked_pause: Option<Duration>,
@@ -202,16 +202,18 @@ impl ChatClient {
         let retry = self.settings.retry;
         let mut n_sent = 0;
         let mut n_tries = 0;
+        let mut shape = self.state().shape;
+        let mut lessons = Vec::new();
         loop {
             if let Some(reason) = self.state().stopped.clone() {
                 return Err(ChatError::Stopped { reason });
             }
-            let shape = self.state().shape;
             let body = shape.body(request);
             let started = Instant::now();
             n_sent += 1;
             match self.try_once(request, shape, &body)? {
                 Outcome::Reply { response, reply } => {
+                    self.learn(shape, &lessons);
                     self.cache.write(&CachedReply {
                         schema: SCHEMA,
                         key: key.to_owned(),
@@ -226,7 +228,10 @@ impl ChatClient {
                     return Ok(reply);
                 }
                 // Not a failed try. It ends: each of the three fields is given up once.
-                Outcome::OtherShape => {}
+                Outcome::OtherShape(next, lesson) => {
+                    shape = next;
+                    lessons.push(lesson);
+                }
                 Outcome::Final(error) => return Err(error),
                 Outcome::MayPass { reason, asked_pause } => {
                     n_tries += 1;
@@ -277,15 +282,20 @@ impl ChatClient {
         if (200..300).contains(&status) {
             // A broken document is most often a broken connection or a proxy's page: no reply of the model.
             let read = json.map_err(|error| format!("its answer is no JSON: {error}")).and_then(|response| {
-                ChatReply::from_response(&response, &request.model).map(|reply| Outcome::Reply { response, reply })
+                match ChatReply::from_response(&response, &request.model) {
+                    Ok(reply) => Ok(Outcome::Reply { response, reply }),
+                    Err(reason) => Err(format!("{reason}: {}", shortened(&self.words_of(Some(&response), &body)))),
+                }
             });
             return read.unwrap_or_else(|reason| Outcome::MayPass { reason, asked_pause: None });
         }
         let words = self.words_of(json.ok().as_ref(), &body);
-        if status == 400 && self.learn(shape, &words) {
-            return Outcome::OtherShape;
+        if status == 400
+            && let Some((next, lesson)) = shape.after_refusal(&words)
+        {
+            return Outcome::OtherShape(next, lesson);
         }
-        let message: String = words.chars().take(MESSAGE_CHARS).collect();
+        let message = shortened(&words);
         if may_pass(status) {
             return Outcome::MayPass { reason: format!("status {status}: {message}"), asked_pause: retry_after };
         }
@@ -310,17 +320,16 @@ impl ChatClient {
         words.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// Whether a refusal is answered by sending the request in another shape.
-    fn learn(&self, sent: RequestShape, refusal: &str) -> bool {
+    /// Keeps the shape of a request that was answered. One that was refused in every shape, for another reason that named a
+    /// field, teaches nothing.
+    fn learn(&self, shape: RequestShape, lessons: &[&str]) {
         let mut state = self.state();
-        if state.shape != sent {
-            // Another thread has learnt meanwhile.
-            return true;
+        state.shape = state.shape.merged(shape);
+        for lesson in lessons {
+            if !state.notes.iter().any(|note| note == lesson) {
+                state.notes.push((*lesson).to_owned());
+            }
         }
-        let Some((shape, lesson)) = sent.after_refusal(refusal) else { return false };
-        state.shape = shape;
-        state.notes.push(lesson.to_owned());
-        true
     }
 
     /// Counts failures, and stops the client where a failure concerns all requests.
@@ -346,4 +355,9 @@ impl ChatClient {
             state.stopped.get_or_insert_with(|| error.to_string());
         }
     }
+}
+
+/// The start of the endpoint's words, without characters that would steer a terminal.
+fn shortened(words: &str) -> String {
+    words.chars().filter(|character| !character.is_control()).take(MESSAGE_CHARS).collect()
 }

@@ -38,6 +38,15 @@ impl RequestShape {
         Value::Object(body)
     }
 
+    /// The shape that leaves out what either leaves out.
+    pub(super) fn merged(self, other: Self) -> Self {
+        Self {
+            completion_limit: self.completion_limit || other.completion_limit,
+            temperature: self.temperature && other.temperature,
+            seed: self.seed && other.seed,
+        }
+    }
+
     /// What the refusal (status 400) of a request in this shape teaches: the next shape, and a sentence about it. `None`
     /// if the refusal names no field that could be left out.
     pub(super) fn after_refusal(self, refusal: &str) -> Option<(Self, &'static str)> {
@@ -77,6 +86,10 @@ mod tests {
         let (shape, _) = shape.after_refusal("unknown field \"seed\"").unwrap();
         assert_eq!(shape, RequestShape { completion_limit: true, temperature: false, seed: false });
         assert_eq!(shape.after_refusal("max_tokens, temperature, seed"), None);
+        let (no_seed, _) = RequestShape::default().after_refusal("seed").unwrap();
+        let (no_temperature, _) = RequestShape::default().after_refusal("temperature").unwrap();
+        let both = RequestShape { completion_limit: false, temperature: false, seed: false };
+        assert_eq!((no_seed.merged(no_temperature), no_temperature.merged(no_seed)), (both, both));
         assert_eq!(RequestShape::default().after_refusal("birdseed and max_tokens_total are unknown"), None);
     }
 

@@ -139,7 +139,7 @@ fn errors_that_may_pass_are_tried_again() {
         (status(500, "oops"), "status 500: oops"),
         (status(529, ""), "status 529"),
         (status(200, "<html>busy</html>"), "its answer is no JSON"),
-        (status(200, r#"{"choices": []}"#), "no choices[0]"),
+        (status(200, r#"{"error": "overloaded"}"#), "no choices[0]: overloaded"),
         (Answer::CutOff, "disconnected"),
         (Answer::Hang(Duration::ZERO), "disconnected"),
     ];
@@ -229,6 +229,21 @@ fn what_an_endpoint_does_not_take_is_learnt_once() {
     let report = client.report();
     assert_eq!((report.n_sent, report.n_failed, report.notes.len()), (5, 0, 3));
     assert!(report.notes[0].contains("max_completion_tokens"), "{report:?}");
+}
+
+#[test]
+fn a_refusal_for_another_reason_teaches_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = ScriptedServer::answering(|body| {
+        let is_long = body.to_string().contains("long prompt");
+        if is_long { status(400, "max_tokens is too large for this prompt") } else { completion("hello", "stop") }
+    });
+    let client = client(&server, folder.path());
+    let error = client.complete(&request("a long prompt")).unwrap_err();
+    assert!(matches!(error, ChatError::Refused { status: 400, .. }), "{error}");
+    client.complete(&request("a")).unwrap();
+    assert_eq!(server.seen()[2].body["max_tokens"], 512);
+    assert!(client.report().notes.is_empty());
 }
 
 #[test]

@@ -100,6 +100,9 @@ mod tests {
             (QUALITY.version, QUALITY.hash().as_str()),
             ("rubric-1", "b37e8fbad33c271b4a44fd2bd7949e03aa42e65ba955a8fddecedc4afaa4677f")
         );
-        assert_eq!((LEGIBILITY.version, LEGIBILITY.hash().as_str()), ("legibility-1", "LHASH"));
+        assert_eq!(
+            (LEGIBILITY.version, LEGIBILITY.hash().as_str()),
+            ("legibility-1", "a7dc89794a0bd9e1aed70a0841447992518ec81579503c90ae5d44c0602b9638")
+        );
     }
 }
