@@ -1,9 +1,13 @@
-//! Records of responses and their exits, depth metrics, the token viewer, and text for the terminal. This crate reads what
-//! was decided; it knows nothing of training loops or of how a token was computed.
+//! Records of responses and their exits, depth metrics, grades by a judge, the token viewer, and text for the terminal. This
+//! crate reads what was decided; it knows nothing of training loops or of how a token was computed.
 
 mod atomic;
+pub mod chat;
 mod depth_metrics;
+mod digest;
 mod error;
+pub mod judge;
+mod keyed_random;
 mod metric_record;
 mod metrics;
 mod palette;
