@@ -6,9 +6,11 @@ mod depth_metrics;
 mod error;
 mod intervals;
 mod palette;
+pub mod plot;
 mod record;
 mod table;
 mod terminal;
+mod text;
 mod view;
 
 pub use atomic::write_atomically;

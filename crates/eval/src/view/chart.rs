@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::text::per_cent;
+use crate::text::per_cent;
 use crate::{DepthSummary, TokenRecord};
 
 /// The exit histogram as columns in the colours of the depths, with a mark at the target's share where there is one.

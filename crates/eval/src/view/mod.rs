@@ -3,14 +3,13 @@
 
 mod chart;
 mod data;
-mod text;
 
 use std::fmt::Write;
 
 use crate::{DepthSummary, EvalError, RecordKind, ResponseRecord, Theme, depth_colour, sampler_check, summarise};
 use chart::{depths, histogram, skyline};
 use data::page_data;
-use text::{escape, grouped, per_cent, script_json, visible};
+use crate::text::{escape, grouped, per_cent, script_json, visible};
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
