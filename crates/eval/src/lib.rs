@@ -11,6 +11,7 @@ pub mod plot;
 mod record;
 mod run_files;
 mod table;
+pub mod tensorboard;
 mod terminal;
 mod text;
 mod token_class;

@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn words_are_broken_and_shortened() {
-        assert_eq!(lines("share of tokens at each depth", 10.0, 100.0), ["share of tokens", "at each depth"]);
+        assert_eq!(lines("share of tokens at each depth", 10.0, 100.0), ["share of tokens at", "each depth"]);
         assert_eq!(lines("", 10.0, 100.0), Vec::<String>::new());
         assert_eq!(shortened("a short name", 10.0, 200.0), "a short name");
         let short = shortened("a name that is far too long", 10.0, 60.0);

@@ -86,7 +86,7 @@ pub(super) fn draw_panel(drawing: &mut Drawing, panel: &Panel, place: Place<'_>)
     if !panel.y.label.is_empty() && !place.ridge {
         let label = shortened(&panel.y.label, TICK, room.right - room.left);
         drawing.words(room.left, top + 11.0, &label, Words::new(Anchor::Start, Paint::Quiet).sized(TICK));
-        top += 20.0;
+        top += 23.0;
     }
     if let Content::Heat(heat) = &panel.content {
         draw_key(drawing, heat, room.left, top);
@@ -150,6 +150,8 @@ fn draw_horizontal_axis(drawing: &mut Drawing, panel: &Panel, frame: &Frame, pla
             let text = shortened(text, TICK, WIDEST_NAME);
             drawing.words(at + 4.0, bottom + 14.0, &text, Words { anchor: Anchor::End, turned: 35.0, ..words });
         } else {
+            // The last number must not stand out of the panel's room.
+            let at = at.min(place.room.right - width(text, TICK) / 2.0);
             drawing.words(at, bottom + 16.0, text, words);
         }
     }
@@ -209,13 +211,25 @@ fn draw_guides(drawing: &mut Drawing, guides: &[Guide], frame: &Frame, id: &str)
     }
     drawing.close();
     for guide in guides.iter().filter(|guide| !guide.label.is_empty()) {
-        // At the last corner inside.
-        let places = guide.points.iter().rev().filter_map(|[x, y]| Some((frame.x.at(*x)?, frame.y.at(*y)?)));
-        let mut inside = places.filter(|(x, y)| (left..=right).contains(x) && (top..=bottom).contains(y));
-        if let Some((x, y)) = inside.next() {
+        if let Some((x, y)) = last_place_inside(guide, frame) {
             let words = Words::new(Anchor::End, Paint::Quiet).sized(TICK);
             let x = x.max(left + width(&guide.label, TICK)).min(right - 2.0);
             drawing.words(x, (y - 5.0).max(top + 10.0), &guide.label, words);
         }
     }
+}
+
+/// The last place of a guide that is inside of the frame.
+fn last_place_inside(guide: &Guide, frame: &Frame) -> Option<(f64, f64)> {
+    const PARTS: i32 = 64;
+    let Rectangle { left, top, right, bottom } = frame.inside;
+    let places: Vec<(f64, f64)> =
+        guide.points.iter().filter_map(|[x, y]| Some((frame.x.at(*x)?, frame.y.at(*y)?))).collect();
+    places.windows(2).rev().find_map(|ends| {
+        let [(x0, y0), (x1, y1)] = [ends[1], ends[0]];
+        (0..=PARTS)
+            .map(|part| f64::from(part) / f64::from(PARTS))
+            .map(|share| (x0 + (x1 - x0) * share, y0 + (y1 - y0) * share))
+            .find(|(x, y)| (left..=right).contains(x) && (top..=bottom).contains(y))
+    })
 }

@@ -125,7 +125,7 @@ pub(crate) fn examples() -> Vec<Figure> {
         one("dots", "Depth by kind of token", dots),
         one("plane", "Accuracy against layer savings", plane),
         one("heat", "Depth against settling depth", heat),
-        one("slope", "Judged quality", slope),
+        one("slope", "Judged quality", slope.clone()),
         one(
             "histogram",
             "Response length",
@@ -135,7 +135,7 @@ pub(crate) fn examples() -> Vec<Figure> {
                 vec![series("ee", 1, Mark::Bars, histogram)],
             ),
         ),
-        Figure { layout: Layout::Ridge, panels: ridge.collect(), ..one("ridge", "Depths over the dial", slope) },
+        Figure { layout: Layout::Ridge, panels: ridge.collect(), ..one("ridge", "Depths over the dial", slope.clone()) },
         Figure {
             name: "multiples".to_owned(),
             title: "Everything against layer savings".to_owned(),
