@@ -1,0 +1,165 @@
+//! The figures of the page: for each metric the plot that its card names, where its numbers are there.
+
+mod depth;
+mod dial;
+mod externalisation;
+mod quality;
+mod task;
+
+use serde_json::Value;
+
+use crate::plot::{Axis, Figure, Mark, Panel, Point, Scale, Series};
+use crate::text::grouped;
+use crate::{Bootstrap, EvaluationRun, MetricRecord, RunSet};
+
+pub(super) use depth::depth_figures;
+pub(super) use dial::dial_figures;
+pub(super) use externalisation::externalisation_figures;
+pub(super) use quality::quality_figures;
+pub(super) use task::{FLEXIBLE, STRICT, funnel_figure, task_figures};
+
+/// Intervals of all figures, as captions say it.
+const INTERVALS: &str = "Bars and bands: 95 % intervals over items.";
+
+/// What figures of one task are made from.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub(super) set: &'a RunSet,
+    /// Places of the runs that are shown, in `set.runs`.
+    pub(super) runs: &'a [usize],
+    pub(super) task: &'a str,
+    pub(super) bootstrap: &'a Bootstrap,
+}
+
+impl<'a> Subject<'a> {
+    /// The runs, with the style of their series: grey for the base model, then one after the other.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (usize, &'a EvaluationRun)> {
+        let mut next = 0;
+        let runs = self.runs.iter().filter_map(|place| self.set.runs.get(*place));
+        runs.map(move |run| {
+            if run.manifest.model == "base" {
+                return (0, run);
+            }
+            next += 1;
+            (next, run)
+        })
+    }
+
+    /// Name of a figure's files.
+    pub(super) fn name(&self, metric: &str) -> String {
+        let task: String = self.task.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        format!("{task}-{metric}")
+    }
+
+    /// Title of a figure.
+    pub(super) fn title(&self, what: &str) -> String {
+        format!("{what}, {}", self.task)
+    }
+
+    /// One value a run, as bars with intervals. None if fewer than one run has it with an interval.
+    pub(super) fn bars(&self, id: &str, what: &str, axis: &str) -> Option<Figure> {
+        let found: Vec<(usize, &EvaluationRun, &MetricRecord)> = self
+            .runs()
+            .filter_map(|(style, run)| Some((style, run, run.record(self.task, id)?)))
+            .filter(|(_, _, record)| record.value.is_some() && record.ci.is_some())
+            .collect();
+        let (_, _, first) = found.first()?;
+        let names: Vec<&str> = found.iter().map(|(_, run, _)| run.name.as_str()).collect();
+        let points = found.iter().enumerate().map(|(place, (_, _, record))| across(record, place as f64)).collect();
+        let x = if first.unit == "fraction" {
+            Axis::per_cent(axis, Scale::FromZero)
+        } else {
+            Axis::new(axis, Scale::FromZero)
+        };
+        let series = Series { name: id.to_owned(), style: 1, mark: Mark::Bars, points };
+        let panel = Panel::of_series(x, Axis::categories("", names), vec![series]);
+        let caption = format!("{}. {INTERVALS}", n_caption(found.iter().map(|(_, run, record)| (*run, *record))));
+        Some(Figure::single(self.name(id), self.title(what), caption, panel))
+    }
+
+    /// Two metrics of each run against each other, each run a series.
+    pub(super) fn scatter(&self, x: &str, y: &str) -> Vec<Series> {
+        self.runs()
+            .filter_map(|(style, run)| {
+                let point = plane_point(run.record(self.task, x)?, run.record(self.task, y)?)?;
+                Some(Series { name: run.name.clone(), style, mark: Mark::Points, points: vec![point] })
+            })
+            .collect()
+    }
+}
+
+/// A record as a point of a horizontal bar.
+fn across(record: &MetricRecord, place: f64) -> Point {
+    Point {
+        x: record.value.unwrap_or(f64::NAN),
+        y: Some(place),
+        x_interval: record.ci.as_ref().map(|ci| [ci.lo, ci.hi]),
+        ..Point::default()
+    }
+}
+
+/// Two records as a point with both intervals. None unless both have a value and an interval.
+fn plane_point(x: &MetricRecord, y: &MetricRecord) -> Option<Point> {
+    let (x_interval, y_interval) = (x.ci.as_ref()?, y.ci.as_ref()?);
+    Some(Point {
+        x: x.value?,
+        y: Some(y.value?),
+        x_interval: Some([x_interval.lo, x_interval.hi]),
+        y_interval: Some([y_interval.lo, y_interval.hi]),
+        ..Point::default()
+    })
+}
+
+/// An axis for the values of a record.
+fn axis_of(record: &MetricRecord, label: &str, from_zero: bool) -> Axis {
+    let scale = if from_zero { Scale::FromZero } else { Scale::Linear };
+    if record.unit == "fraction" {
+        Axis::per_cent(label, scale)
+    } else {
+        Axis::new(format!("{label} ({})", record.unit), scale)
+    }
+}
+
+/// `n = 200 items, 61 240 tokens`, or run by run where they differ.
+fn n_caption<'a>(records: impl Iterator<Item = (&'a EvaluationRun, &'a MetricRecord)>) -> String {
+    let counts: Vec<(&str, String)> = records
+        .map(|(run, record)| {
+            let tokens = record.n_tokens.map(|n| format!(", {} tokens", grouped(n))).unwrap_or_default();
+            (run.name.as_str(), format!("{} items{tokens}", grouped(record.n)))
+        })
+        .collect();
+    n_of(&counts)
+}
+
+fn n_of(counts: &[(&str, String)]) -> String {
+    match counts.first() {
+        None => "n = 0".to_owned(),
+        Some((_, first)) if counts.iter().all(|(_, count)| count == first) => format!("n = {first} each"),
+        Some(_) => {
+            let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+            format!("n = {}", counts.join("; "))
+        }
+    }
+}
+
+/// Number of eligible tokens and items of a run, for captions of what is computed from rows.
+fn n_rows(run: &EvaluationRun, task: &str) -> String {
+    let samples = run.samples.iter().filter(|sample| sample.task == task);
+    let tokens: usize = samples
+        .clone()
+        .filter_map(|sample| run.tokens.get(&sample.key))
+        .map(|row| row.eligible_depths().count())
+        .sum();
+    format!("{} responses, {} tokens", grouped(samples.count()), grouped(tokens))
+}
+
+/// A list of numbers of `extra`; what is no number is none.
+fn numbers(record: &MetricRecord, key: &str) -> Option<Vec<Option<f64>>> {
+    let list = record.extra.get(key)?.as_array()?;
+    Some(list.iter().map(Value::as_f64).collect())
+}
+
+/// A number of `extra`.
+fn one_number(record: &MetricRecord, key: &str) -> Option<f64> {
+    record.extra.get(key)?.as_f64()
+}
