@@ -5,8 +5,17 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     CurveIndex, DepthPolicy, Dial, ElicitationRow, EvalError, ExitConvention, LogRow, Manifest, MetricRecord,
-    RunIdentity, RunStatus, SampleRow, TokenRow, read_curve_index, read_log, read_manifest, read_metric_records,
+    ReplayMode, RunIdentity, RunStatus, SampleRow, TokenRow, read_curve_index, read_log, read_manifest,
+    read_metric_records,
 };
+
+const MANIFEST: &str = "manifest.json";
+const CURVE: &str = "curve.json";
+
+/// The arm of responses without a trace.
+const DIRECT: &str = "direct";
+/// The suffix of elicited answers that metrics are of.
+const DEFAULT_SUFFIX: &str = "default";
 
 /// A run, whole.
 #[derive(Clone, Debug)]
@@ -66,7 +75,7 @@ impl EvaluationRun {
     /// # Errors
     /// If there is no manifest, a file is damaged, or a log is of another run than the manifest.
     pub fn open(folder: &Path) -> Result<Self, EvalError> {
-        let manifest = read_manifest(&folder.join("manifest.json"))?;
+        let manifest = read_manifest(&folder.join(MANIFEST))?;
         let mut remarks = Vec::new();
         match manifest.status {
             RunStatus::Finished => {}
@@ -100,6 +109,24 @@ impl EvaluationRun {
         self.records.iter().find(|record| record.id == id && record.context.task == task)
     }
 
+    /// The samples of a task that have a trace: what metrics are of. Those of the arm `direct` answer at once.
+    pub fn traced_samples(&self, task: &str) -> impl Iterator<Item = &SampleRow> {
+        self.samples.iter().filter(move |sample| sample.task == task && sample.arm != DIRECT)
+    }
+
+    /// The elicited answers that metrics are of, with the suffix that is used by default: after the trace as it was
+    /// recorded, or, for a model without exits, at full depth.
+    pub fn default_elicitations(&self) -> impl Iterator<Item = &ElicitationRow> {
+        let recorded = self.elicitations.iter().any(|row| row.mode == ReplayMode::Recorded);
+        let mode = if recorded { ReplayMode::Recorded } else { ReplayMode::Full };
+        self.elicitations.iter().filter(move |row| row.suffix == DEFAULT_SUFFIX && row.mode == mode)
+    }
+
+    /// Whether exits are off: then depth is never chosen, and all of it is used.
+    pub fn is_at_full_depth(&self) -> bool {
+        self.manifest.dial.policy == DepthPolicy::Off
+    }
+
     /// The tasks of the run: those of its items, then any others of its records.
     pub fn tasks(&self) -> Vec<&str> {
         let mut tasks: Vec<&str> = self.manifest.item_ids.keys().map(String::as_str).collect();
@@ -113,11 +140,7 @@ impl EvaluationRun {
 }
 
 /// The rows of a log of the run; none if there is no such log.
-fn rows<Row: LogRow>(
-    folder: &Path,
-    identity: &RunIdentity,
-    remarks: &mut Vec<String>,
-) -> Result<Vec<Row>, EvalError> {
+fn rows<Row: LogRow>(folder: &Path, identity: &RunIdentity, remarks: &mut Vec<String>) -> Result<Vec<Row>, EvalError> {
     let path = folder.join(format!("{}.jsonl", Row::FILE));
     if !path.is_file() {
         return Ok(Vec::new());
@@ -131,7 +154,8 @@ fn rows<Row: LogRow>(
     Ok(log.rows)
 }
 
-/// Reads runs and sweeps (folders with a `curve.json`, whose points become runs). A folder that cannot be read is left
+/// Reads runs, evaluations (folders with runs directly below) and sweeps (folders with a `curve.json`, whose points become
+/// runs). A folder that cannot be read is left
 /// out with the reason. Runs are called by their model; where that is not enough to tell them apart, also by their dials,
 /// then by their folder.
 ///
@@ -141,13 +165,19 @@ pub fn open_runs(folders: &[PathBuf]) -> Result<RunSet, EvalError> {
     let mut set = RunSet::default();
     let mut first_error = None;
     for folder in folders {
-        let (curve, manifest) = (folder.join("curve.json"), folder.join("manifest.json"));
+        let (curve, manifest) = (folder.join(CURVE), folder.join(MANIFEST));
         let opened = if curve.is_file() {
             read_curve_index(&curve).map(|index| open_sweep(folder, index, &mut set, &mut first_error))
         } else if manifest.is_file() {
             EvaluationRun::open(folder).map(|run| set.runs.push(run))
+        } else if let below @ [_, ..] = &*runs_below(folder) {
+            for run in below {
+                open_one(run, &mut set, &mut first_error);
+            }
+            Ok(())
         } else {
-            let reason = "there is neither a manifest.json nor a curve.json; expected the folder of an evaluation or a sweep";
+            let reason =
+                "there is neither a manifest.json nor a curve.json; expected the folder of an evaluation or a sweep";
             Err(EvalError::File { path: folder.clone(), reason: reason.to_owned() })
         };
         if let Err(error) = opened {
@@ -160,6 +190,24 @@ pub fn open_runs(folders: &[PathBuf]) -> Result<RunSet, EvalError> {
     }
     name_runs(&mut set.runs);
     Ok(set)
+}
+
+/// Folders of runs directly below, in order of their names: an evaluation has one for each model.
+fn runs_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut runs: Vec<PathBuf> = entries.filter(|path| path.join(MANIFEST).is_file()).collect();
+    runs.sort();
+    runs
+}
+
+fn open_one(folder: &Path, set: &mut RunSet, first_error: &mut Option<EvalError>) {
+    match EvaluationRun::open(folder) {
+        Ok(run) => set.runs.push(run),
+        Err(error) => {
+            set.left_out.push(LeftOut { folder: folder.to_path_buf(), reason: error.to_string() });
+            first_error.get_or_insert(error);
+        }
+    }
 }
 
 fn open_sweep(folder: &Path, index: CurveIndex, set: &mut RunSet, first_error: &mut Option<EvalError>) {
@@ -217,8 +265,7 @@ pub fn dial_name(dial: &Dial) -> String {
         (DepthPolicy::Oracle, _) => parts.push("oracle".to_owned()),
         (DepthPolicy::Compat, _) => parts.push("compat".to_owned()),
     }
-    for (name, value) in
-        [("offset", dial.offset), ("KL factor", dial.kl_factor), ("depth penalty", dial.depth_penalty)]
+    for (name, value) in [("offset", dial.offset), ("KL factor", dial.kl_factor), ("depth penalty", dial.depth_penalty)]
     {
         if let Some(value) = value {
             let sign = if name == "offset" && value > 0.0 { "+" } else { "" };

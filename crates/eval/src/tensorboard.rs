@@ -199,7 +199,8 @@ mod tests {
     fn numbers_of_a_training_run() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        let lines = "{\"step\":1,\"loss\":0.5,\"exits\":[0.25,null],\"measures\":{\"right\":1},\"kl\":null}\n{\"step\":2,\"lo";
+        let lines =
+            "{\"step\":1,\"loss\":0.5,\"exits\":[0.25,null],\"measures\":{\"right\":1},\"kl\":null}\n{\"step\":2,\"lo";
         std::fs::write(&path, lines).unwrap();
         let scalar = |tag: &str, value| Scalar { tag: tag.to_owned(), step: 1, value };
         assert_eq!(

@@ -99,9 +99,10 @@ fn sample_and_tokens(fixture: &Fixture, item: usize) -> (SampleRow, TokenRow) {
     for token in 0..n_tokens {
         let word = if token + 2 == n_tokens { 5 } else { token % WORDS.len() };
         let ease = [1.0, 1.6, 0.6, 1.5, 1.8, 0.2, 1.2, 1.9][word];
-        let left = CANDIDATES.iter().enumerate().find(|(index, _)| {
-            draw([item, 10 + token, 100 + index]) < fixture.depth_scale * ease * 0.4
-        });
+        let left = CANDIDATES
+            .iter()
+            .enumerate()
+            .find(|(index, _)| draw([item, 10 + token, 100 + index]) < fixture.depth_scale * ease * 0.4);
         let depth = left.filter(|_| token > 0).map_or(N_BLOCKS, |(_, depth)| *depth);
         let settled = CANDIDATES[(draw([item, token, 7]) * 5.0) as usize % 5];
         row.ids.push(word as u32);
@@ -137,6 +138,7 @@ fn sample_and_tokens(fixture: &Fixture, item: usize) -> (SampleRow, TokenRow) {
             ("flex".to_owned(), right && !cut),
             ("other".to_owned(), right),
         ]),
+        n_prompt: 40,
         n_cot: n_tokens - 3,
         n_answer: 3,
         mean_depth: Some(row.depth.iter().sum::<usize>() as f64 / n_tokens as f64),
@@ -233,7 +235,26 @@ pub(crate) fn write_run(folder: &Path, fixture: &Fixture) {
     write_metric_records(&folder.join("metrics.json"), &records).unwrap();
 }
 
-fn records(fixture: &Fixture, context: &RecordContext, samples: &[SampleRow], tokens: &[TokenRow]) -> Vec<MetricRecord> {
+/// `{"value", "lo", "hi"}`.
+fn around_json(value: f64, half: f64) -> Value {
+    json!({"value": value, "lo": value - half, "hi": value + half})
+}
+
+/// Accuracies of items with 1 to 8 steps.
+fn by_steps(accuracy: &dyn Fn(f64) -> f64) -> Value {
+    let row = |k: u32| {
+        let accuracy = accuracy(f64::from(k));
+        json!({"k": k, "n": 20, "accuracy": accuracy, "lo": accuracy - 0.06, "hi": (accuracy + 0.05).min(1.0)})
+    };
+    (1..=8).map(row).collect()
+}
+
+fn records(
+    fixture: &Fixture,
+    context: &RecordContext,
+    samples: &[SampleRow],
+    tokens: &[TokenRow],
+) -> Vec<MetricRecord> {
     let bootstrap = Bootstrap { n_draws: 200, ..Bootstrap::default() };
     let n_tokens = tokens.iter().map(|row| row.eligible_depths().count()).sum();
     let mean = |id: &str, unit: &str, direction, clusters: Vec<Cluster>| {
@@ -267,34 +288,50 @@ fn records(fixture: &Fixture, context: &RecordContext, samples: &[SampleRow], to
     let s = fixture.depth_scale;
     let mut records = vec![
         mean("A1.als", "fraction", saving, of_depths(|depth| 1.0 - depth / N_BLOCKS as f64)).with_tokens(n_tokens),
-        mean("A2.eer", "fraction", saving, of_depths(|depth| f64::from(u8::from(depth < N_BLOCKS as f64)))).with_tokens(n_tokens),
-        around("A3.js", "bits", describes, 0.02, 0.008)
+        mean("A2.eer", "fraction", saving, of_depths(|depth| f64::from(u8::from(depth < N_BLOCKS as f64))))
+            .with_tokens(n_tokens),
+        around("A3.hist", "bits", describes, 0.02, 0.008)
             .with_extra("pi", vec![0.14, 0.12, 0.11, 0.1, 0.08, 0.45])
             .with_extra("pi_star", vec![0.18, 0.14, 0.1, 0.08, 0.1, 0.4])
-            .with_extra("reliability", json!([[[0.1, 0.14, 50], [0.4, 0.35, 40], [0.8, 0.86, 20]], [[0.2, 0.25, 50], [0.6, 0.55, 20]]])),
+            .with_extra(
+                "reliability",
+                CANDIDATES
+                    .iter()
+                    .map(|depth| {
+                        let bins = [(0.1, 0.14), (0.4, 0.35), (0.8, 0.86)];
+                        let bins: Vec<Value> = bins
+                            .iter()
+                            .map(|(hazard, target)| json!({"n": 9, "hazard": hazard, "target": target}))
+                            .collect();
+                        json!({"depth": depth, "ece": 0.05, "bins": bins})
+                    })
+                    .collect::<Vec<_>>(),
+            ),
         around("A7.flops", "fraction", saving, 0.8 * s * 0.4, 0.01),
-        around("A7.speed", "ratio", saving, 1.0 + 0.5 * s, 0.04),
+        around("A7.speed_b1", "ratio", saving, 1.0 + 0.5 * s, 0.04),
         around("A8.exchange", "ratio", describes, 0.4, 0.2)
-            .with_extra("depth_ratio", 1.0 - 0.5 * s)
-            .with_extra("t_ratio", 1.0 + 0.3 * s)
-            .with_extra("depth_ratio_ci", vec![0.98 - 0.5 * s, 1.02 - 0.5 * s])
-            .with_extra("t_ratio_ci", vec![0.95 + 0.3 * s, 1.05 + 0.3 * s]),
+            .with_extra("depth_ratio", around_json(1.0 - 0.5 * s, 0.02))
+            .with_extra("t_ratio", around_json(1.0 + 0.3 * s, 0.05)),
         share("B1.strict", better, &|sample| sample.correct["strict"]).with_excluded("unparsed", 3),
         share("B1.flex", better, &|sample| sample.correct["flex"]),
-        around("B3.acc", "fraction", better, fixture.accuracy, 0.05)
-            .with_extra("k", (1..=6).collect::<Vec<_>>())
-            .with_extra("acc", (1..=6).map(|k| fixture.accuracy.powi(k)).collect::<Vec<_>>()),
-        mean("B4.len", "tokens", describes, samples.iter().map(|sample| Cluster::of([sample.n_tokens() as f64])).collect()),
+        mean(
+            "B4.len",
+            "tokens",
+            describes,
+            samples.iter().map(|sample| Cluster::of([sample.n_tokens() as f64])).collect(),
+        ),
         share("B5.trunc", Direction::LowerIsBetter, &|sample| sample.stop == Stop::Cap),
         around("C4.ppl_base", "perplexity", Direction::LowerIsBetter, 2.1 + s, 0.1),
         around("C4.rep_4", "fraction", Direction::LowerIsBetter, 0.06 + 0.2 * s, 0.02),
         around("C4.zlib_ratio", "ratio", describes, 0.41 - 0.1 * s, 0.01),
         around("D1.aoc", "fraction", externalised, c, 0.05),
         around("D4.nec_logp", "ratio", externalised, 0.3 + 0.5 * c, 0.06),
-        around("D7.horizon", "steps", Direction::LowerIsBetter, 5.0 - 3.0 * s, 0.4)
-            .with_extra("k", (1..=8).collect::<Vec<_>>())
-            .with_extra("acc_nt", (1..=8).map(|k| 1.0 / (1.0 + (0.5 * f64::from(k) + 4.0 * s - 2.5).exp())).collect::<Vec<_>>())
-            .with_extra("acc_t", (1..=8).map(|k| 0.99 - 0.01 * f64::from(k)).collect::<Vec<_>>()),
+        around("D7.horizon", "steps", describes, 5.0 - 3.0 * s, 0.4)
+            .with_extra("acc_nt", by_steps(&|k| 1.0 / (1.0 + (0.5 * k + 4.0 * s - 2.5).exp())))
+            .with_extra("acc_t", by_steps(&|k| 0.97 - 0.01 * k)),
+        around("D4.nec_acc", "fraction", externalised, 0.5 * c, 0.06)
+            .with_extra("acc_with", around_json(fixture.accuracy, 0.05))
+            .with_extra("acc_without", around_json(fixture.accuracy - 0.5 * c, 0.05)),
         around("D8.coverage", "fraction", externalised, 0.55 + 0.3 * c, 0.04),
         around("D8.unsupported", "fraction", Direction::LowerIsBetter, 0.2 - 0.2 * c, 0.03),
         MetricRecord::new("A5.rho", "correlation", describes, context).with_null("no_base_pass"),
@@ -309,7 +346,8 @@ fn records(fixture: &Fixture, context: &RecordContext, samples: &[SampleRow], to
     }
     let parity = Gate { name: "replay_parity".to_owned(), passed: true, value: Some(0.999) };
     let anchor = Gate { name: "anchor_stability".to_owned(), passed: !fixture.failed_gate, value: Some(0.82) };
-    records.into_iter()
+    records
+        .into_iter()
         .map(|record| match record.id.as_bytes()[0] {
             b'D' => record.with_gate(parity.clone()).with_gate(anchor.clone()),
             _ => record,
@@ -328,9 +366,16 @@ pub(crate) fn write_sweep(folder: &Path, offsets: &[f64]) {
             let scale = 0.3 * 2.0_f64.powf(*offset / 2.0);
             let accuracy = 0.8 - 0.12 * scale;
             let commitment = (0.5 + 0.2 * scale).min(0.9);
-            let fixture = Fixture { dial: dial.clone(), depth_scale: scale, accuracy, commitment, ..Fixture::default() };
+            let fixture =
+                Fixture { dial: dial.clone(), depth_scale: scale, accuracy, commitment, ..Fixture::default() };
             write_run(&folder.join(&name), &fixture);
-            CurvePoint { label: format!("{offset}"), model: "ee".to_owned(), dial, folder: name, status: RunStatus::Finished }
+            CurvePoint {
+                label: format!("{offset}"),
+                model: "ee".to_owned(),
+                dial,
+                folder: name,
+                status: RunStatus::Finished,
+            }
         })
         .collect();
     let index = CurveIndex { schema: RUN_SCHEMA, dial: "offset".to_owned(), points };
@@ -342,11 +387,41 @@ pub(crate) fn write_controls(folder: &Path, n_items: usize) -> Vec<std::path::Pa
     let dial = |policy| Dial { policy, ..Dial::default() };
     let common = Fixture { n_items, ..Fixture::default() };
     let runs = [
-        Fixture { model: "base", depth_scale: 0.0, accuracy: 0.82, commitment: 0.4, judged: true, dial: dial(crate::DepthPolicy::Off), ..common.clone() },
+        Fixture {
+            model: "base",
+            depth_scale: 0.0,
+            accuracy: 0.82,
+            commitment: 0.4,
+            judged: true,
+            dial: dial(crate::DepthPolicy::Off),
+            ..common.clone()
+        },
         Fixture { judged: true, ..common.clone() },
-        Fixture { model: "ee_off", depth_scale: 0.0, accuracy: 0.8, commitment: 0.45, dial: dial(crate::DepthPolicy::Off), ..common.clone() },
-        Fixture { model: "base_noise", depth_scale: 0.0, accuracy: 0.7, commitment: 0.5, failed_gate: true, dial: dial(crate::DepthPolicy::Off), ..common.clone() },
-        Fixture { model: "static", depth_scale: 0.35, accuracy: 0.3, commitment: 0.3, dial: dial(crate::DepthPolicy::Static), ..common },
+        Fixture {
+            model: "ee_off",
+            depth_scale: 0.0,
+            accuracy: 0.8,
+            commitment: 0.45,
+            dial: dial(crate::DepthPolicy::Off),
+            ..common.clone()
+        },
+        Fixture {
+            model: "base_noise",
+            depth_scale: 0.0,
+            accuracy: 0.7,
+            commitment: 0.5,
+            failed_gate: true,
+            dial: dial(crate::DepthPolicy::Off),
+            ..common.clone()
+        },
+        Fixture {
+            model: "static",
+            depth_scale: 0.35,
+            accuracy: 0.3,
+            commitment: 0.3,
+            dial: dial(crate::DepthPolicy::Static),
+            ..common
+        },
     ];
     runs.iter()
         .map(|fixture| {

@@ -8,6 +8,7 @@ use crate::{
     Bootstrap, Cluster, ConfidenceInterval, Direction, Discordant, EvalError, EvaluationRun, MetricRecord,
     mcnemar_exact, mean_of_clusters,
 };
+pub(crate) use per_item::kept_share;
 use per_item::{Measure, measures};
 
 /// Differences of a run B from a run A, metric by metric.
@@ -65,7 +66,20 @@ pub fn compare(a: &EvaluationRun, b: &EvaluationRun, bootstrap: &Bootstrap) -> R
         .filter(|measure| shared.contains(&measure.task.as_str()))
         .filter_map(|of_a| {
             let of_b = of_b.iter().find(|of_b| (&of_b.id, &of_b.task) == (&of_a.id, &of_a.task))?;
-            Some(paired(of_a, of_b, bootstrap))
+            let null_record = [a, b].into_iter().filter_map(|run| run.record(&of_a.task, &of_a.id)).find_map(withheld);
+            Some(match null_record {
+                // What has no value in a run, for instance because of a gate, has no difference.
+                Some(reason) => Difference {
+                    difference: None,
+                    ci: None,
+                    mcnemar_p: None,
+                    a: None,
+                    b: None,
+                    null_reason: Some(reason),
+                    ..paired(of_a, of_b, bootstrap)
+                },
+                None => paired(of_a, of_b, bootstrap),
+            })
         })
         .collect();
     // Metrics that are no means over items: their values side by side.
@@ -86,12 +100,7 @@ pub(crate) type Joint = Vec<Vec<[f64; 2]>>;
 
 /// Two metrics of runs in joint draws of the items that all of them have. None if a run lacks a metric, there are fewer
 /// than two such items, or a draw leaves a metric undefined.
-pub(crate) fn joint_draws(
-    runs: &[&EvaluationRun],
-    task: &str,
-    ids: [&str; 2],
-    bootstrap: &Bootstrap,
-) -> Option<Joint> {
+pub(crate) fn joint_draws(runs: &[&EvaluationRun], task: &str, ids: [&str; 2], bootstrap: &Bootstrap) -> Option<Joint> {
     let of_runs: Vec<[Measure; 2]> = runs
         .iter()
         .map(|run| {
@@ -167,9 +176,8 @@ fn paired(of_a: &Measure, of_b: &Measure, bootstrap: &Bootstrap) -> Difference {
     }
     let mean = |clusters: &[Cluster]| Bootstrap::value(clusters.len(), |weights| mean_of_clusters(clusters, weights));
     let (value_a, value_b) = (mean(&a), mean(&b));
-    let ci = bootstrap.paired_interval(a.len(), |weights| {
-        Some(mean_of_clusters(&b, weights)? - mean_of_clusters(&a, weights)?)
-    });
+    let ci = bootstrap
+        .paired_interval(a.len(), |weights| Some(mean_of_clusters(&b, weights)? - mean_of_clusters(&a, weights)?));
     let right = |clusters: &[Cluster]| clusters.iter().map(|cluster| cluster.sum == 1.0).collect::<Vec<_>>();
     let binary = of_a.binary && of_b.binary && !a.is_empty();
     let null_reason = match (a.is_empty(), &ci) {
@@ -191,6 +199,11 @@ fn paired(of_a: &Measure, of_b: &Measure, bootstrap: &Bootstrap) -> Difference {
         mcnemar_p: binary.then(|| mcnemar_exact(Discordant::count(&right(&a), &right(&b)))),
         null_reason,
     }
+}
+
+/// Why a record has no value because of a gate.
+fn withheld(record: &MetricRecord) -> Option<String> {
+    record.null_reason.clone().filter(|reason| reason.starts_with("gate:"))
 }
 
 fn unpaired(of_a: &MetricRecord, of_b: &MetricRecord) -> Difference {
@@ -237,6 +250,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::test_runs::{Fixture, write_run};
+    use crate::{DepthPolicy, Dial};
 
     fn open(fixture: &Fixture) -> EvaluationRun {
         let folder = tempfile::tempdir().unwrap();
@@ -264,7 +278,8 @@ mod tests {
 
     #[test]
     fn differences_have_their_sign_and_are_of_shared_items() {
-        let base = open(&Fixture { model: "base", depth_scale: 0.0, ..Fixture::default() });
+        let off = Dial { policy: DepthPolicy::Off, ..Dial::default() };
+        let base = open(&Fixture { model: "base", depth_scale: 0.0, dial: off, ..Fixture::default() });
         let mut ee = open(&Fixture::default());
         ee.samples.retain(|sample| sample.item_id != "item-0");
         let comparison = compare(&base, &ee, &Bootstrap::default()).unwrap();
@@ -273,6 +288,15 @@ mod tests {
         assert!(als.difference.unwrap() > 0.0 && als.ci.as_ref().unwrap().lo > 0.0, "{als:?}");
         let backwards = compare(&ee, &base, &Bootstrap::default()).unwrap();
         assert_eq!(metric(&backwards, "A1.als").difference, als.difference.map(|difference| -difference));
+    }
+
+    #[test]
+    fn what_a_gate_withholds_has_no_difference() {
+        let run = open(&Fixture::default());
+        let gated = open(&Fixture { failed_gate: true, ..Fixture::default() });
+        let comparison = compare(&gated, &run, &Bootstrap::default()).unwrap();
+        let aoc = metric(&comparison, "D1.aoc");
+        assert_eq!((aoc.difference, &aoc.ci, aoc.null_reason.as_deref()), (None, &None, Some("gate:anchor_stability")));
     }
 
     #[test]

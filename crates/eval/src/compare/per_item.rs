@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Cluster, Direction, ElicitationKind, ElicitationRow, EvaluationRun, ReplayMode, SampleRow, Stop};
+use crate::{Cluster, Direction, ElicitationKind, ElicitationRow, EvaluationRun, SampleRow, Stop};
 
 /// An item under one arm of a task.
 pub(super) type ItemKey = (String, String);
@@ -26,7 +26,7 @@ pub(super) fn measures(run: &EvaluationRun) -> Vec<Measure> {
 }
 
 fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
-    let samples: Vec<&SampleRow> = run.samples.iter().filter(|sample| sample.task == task).collect();
+    let samples: Vec<&SampleRow> = run.traced_samples(task).collect();
     let n_blocks = run.manifest.identity.n_blocks as f64;
     let measure = |id: &str, unit, direction, values: &dyn Fn(&SampleRow) -> Vec<f64>| {
         let mut items: BTreeMap<ItemKey, Cluster> = BTreeMap::new();
@@ -48,8 +48,12 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
         }
     };
     let of_depths = |value: &dyn Fn(f64) -> f64, sample: &SampleRow| -> Vec<f64> {
-        let row = run.tokens.get(&sample.key);
-        row.map(|row| row.eligible_depths().map(|depth| value(depth as f64)).collect()).unwrap_or_default()
+        let Some(row) = run.tokens.get(&sample.key) else { return Vec::new() };
+        if run.is_at_full_depth() {
+            // No token chose its depth; all but the first, which never does, count with the depth that they had.
+            return row.depth.iter().skip(1).map(|depth| value(*depth as f64)).collect();
+        }
+        row.eligible_depths().map(|depth| value(depth as f64)).collect()
     };
     let mut measures = vec![
         measure("A1.als", "fraction", Direction::HigherIsMoreSaving, &|sample| {
@@ -59,8 +63,7 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
             of_depths(&|depth| f64::from(u8::from(depth < n_blocks)), sample)
         }),
     ];
-    let mut scorers: Vec<&str> =
-        samples.iter().flat_map(|sample| sample.correct.keys()).map(String::as_str).collect();
+    let mut scorers: Vec<&str> = samples.iter().flat_map(|sample| sample.correct.keys()).map(String::as_str).collect();
     scorers.sort_unstable();
     scorers.dedup();
     for scorer in scorers {
@@ -68,22 +71,21 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
             sample.correct.get(scorer).map(|right| f64::from(u8::from(*right))).into_iter().collect()
         }));
     }
-    measures.push(measure("B4.len", "tokens", Direction::Descriptive, &|sample| vec![sample.n_tokens() as f64]));
+    measures.push(measure("B4.len", "tokens", Direction::Descriptive, &|sample| vec![sample.n_cot as f64]));
     measures.push(measure("B5.trunc", "fraction", Direction::LowerIsBetter, &|sample| {
         vec![f64::from(u8::from(sample.stop == Stop::Cap))]
     }));
+    let mut elicited: BTreeMap<&str, Vec<&ElicitationRow>> = BTreeMap::new();
+    for row in run.default_elicitations() {
+        elicited.entry(&row.sample).or_default().push(row);
+    }
     let externalised = Direction::HigherIsMoreExternalised;
     for (id, unit, value) in [
         ("D1.aoc", "fraction", early_answering as fn(&[&ElicitationRow]) -> Option<f64>),
         ("D4.nec_logp", "ratio", necessity),
     ] {
         measures.push(measure(id, unit, externalised, &|sample| {
-            let rows: Vec<&ElicitationRow> = run
-                .elicitations
-                .iter()
-                .filter(|row| row.sample == sample.key && row.suffix == "default" && row.mode != ReplayMode::Full)
-                .collect();
-            value(&rows).into_iter().collect()
+            elicited.get(sample.key.as_str()).and_then(|rows| value(rows)).into_iter().collect()
         }));
     }
     measures.retain(|measure| !measure.items.is_empty());
@@ -99,15 +101,21 @@ fn accuracy_id(run: &EvaluationRun, task: &str, scorer: &str) -> String {
     found.map_or_else(|| format!("correct.{scorer}"), |record| record.id.clone())
 }
 
+/// The share of the trace's parts after which an answer was asked for. An empty trace is none of them.
+pub(crate) fn kept_share(row: &ElicitationRow) -> Option<f64> {
+    match row.kind {
+        ElicitationKind::NoTrace => Some(0.0),
+        ElicitationKind::Prefix => (row.n_positions > 0).then(|| row.position as f64 / row.n_positions as f64),
+    }
+}
+
 /// Area over the curve of same answers: `1 -` the trapezoids of `same` over the kept share of the trace's parts. None
 /// unless the curve goes from no part to all parts.
 fn early_answering(rows: &[&ElicitationRow]) -> Option<f64> {
-    let mut curve: Vec<(f64, f64)> = rows
-        .iter()
-        .filter(|row| row.kind == ElicitationKind::Prefix && row.n_positions > 0)
-        .filter_map(|row| Some((row.position as f64 / row.n_positions as f64, f64::from(u8::from(row.same?)))))
-        .collect();
+    let mut curve: Vec<(f64, f64)> =
+        rows.iter().filter_map(|row| Some((kept_share(row)?, f64::from(u8::from(row.same?))))).collect();
     curve.sort_by(|a, b| a.0.total_cmp(&b.0));
+    curve.dedup_by(|a, b| a.0 == b.0);
     let whole = curve.first().is_some_and(|first| first.0 == 0.0) && curve.last().is_some_and(|last| last.0 == 1.0);
     let area: f64 = curve.windows(2).map(|ends| (ends[1].0 - ends[0].0) * f64::midpoint(ends[0].1, ends[1].1)).sum();
     whole.then_some(1.0 - area)
@@ -128,6 +136,7 @@ fn necessity(rows: &[&ElicitationRow]) -> Option<f64> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::ReplayMode;
 
     fn row(kind: ElicitationKind, position: usize, same: bool, logp: f64) -> ElicitationRow {
         ElicitationRow {

@@ -163,12 +163,7 @@ pub struct HeatMap {
 
 impl Figure {
     /// A figure of one panel.
-    pub fn single(
-        name: impl Into<String>,
-        title: impl Into<String>,
-        caption: impl Into<String>,
-        panel: Panel,
-    ) -> Self {
+    pub fn single(name: impl Into<String>, title: impl Into<String>, caption: impl Into<String>, panel: Panel) -> Self {
         Self {
             name: name.into(),
             title: title.into(),

@@ -2,7 +2,7 @@
 
 use super::drawing::{Anchor, Drawing, Words, width};
 use super::figure::{HeatMap, NumberFormat, Panel};
-use super::paint::Paint;
+use super::paint::{INK_TO_PAPER, Paint};
 use super::panel::{Frame, TICK};
 use super::scale::number;
 
@@ -17,8 +17,12 @@ fn range(heat: &HeatMap) -> (f64, f64) {
 }
 
 /// How strongly a cell is filled, for its place from the smallest to the largest value.
+fn heat_share(share: f64) -> f64 {
+    0.06 + 0.94 * share
+}
+
 fn fill(share: f64) -> Paint {
-    Paint::Heat(0.06 + 0.94 * share)
+    Paint::Heat(heat_share(share))
 }
 
 /// What fills mean: a row of cells between the smallest and the largest value.
@@ -61,7 +65,7 @@ pub(super) fn draw_heat(drawing: &mut Drawing, heat: &HeatMap, panel: &Panel, fr
             };
             if width(&written, TICK) + 4.0 <= wide && tall >= 15.0 {
                 // Paper on strong fills, ink on weak ones; both are readable where they change.
-                let paint = if share > 0.5 { Paint::Paper } else { Paint::Ink };
+                let paint = if heat_share(share) > INK_TO_PAPER { Paint::Paper } else { Paint::Ink };
                 drawing.words(x, y + 4.0, &written, Words::new(Anchor::Middle, paint).sized(TICK));
             }
             drawing.close();

@@ -88,9 +88,8 @@ fn draw_line(drawing: &mut Drawing, series: &Series, frame: &Frame) {
     let there = |point: &Point| frame.x.at(point.x).zip(point.y.and_then(|y| frame.y.at(y)));
     for stretch in series.points.split(|point| there(point).is_none()) {
         for band in stretch.split(|point| point.y_interval.is_none()).filter(|band| band.len() > 1) {
-            let edge = |point: &Point, end: usize| {
-                Some((frame.x.at(point.x)?, frame.y.within(point.y_interval?[end])?))
-            };
+            let edge =
+                |point: &Point, end: usize| Some((frame.x.at(point.x)?, frame.y.within(point.y_interval?[end])?));
             let lower = band.iter().filter_map(|point| edge(point, 0));
             let upper = band.iter().rev().filter_map(|point| edge(point, 1));
             let path = joined(lower.chain(upper));

@@ -87,6 +87,9 @@ pub(super) fn draw_panel(drawing: &mut Drawing, panel: &Panel, place: Place<'_>)
         let label = shortened(&panel.y.label, TICK, room.right - room.left);
         drawing.words(room.left, top + 11.0, &label, Words::new(Anchor::Start, Paint::Quiet).sized(TICK));
         top += 23.0;
+    } else if !place.ridge {
+        // Room for the upper half of the highest number.
+        top += 6.0;
     }
     if let Content::Heat(heat) = &panel.content {
         draw_key(drawing, heat, room.left, top);
@@ -97,11 +100,18 @@ pub(super) fn draw_panel(drawing: &mut Drawing, panel: &Panel, place: Place<'_>)
     let turned = place.labelled_below && names_turned(&panel.x, right - left);
     let below = match (place.labelled_below, turned) {
         (false, _) => 4.0,
-        (true, false) => if panel.x.label.is_empty() { 22.0 } else { 40.0 },
+        (true, false) => {
+            if panel.x.label.is_empty() {
+                22.0
+            } else {
+                40.0
+            }
+        }
         (true, true) => turned_height(&panel.x) + if panel.x.label.is_empty() { 8.0 } else { 24.0 },
     };
     let inside = Rectangle { left, top, right, bottom: room.bottom - below };
-    let x = FittedAxis::new(&panel.x, values(panel, true).into_iter(), most_ticks(right - left, 68.0)).between(left, right);
+    let x =
+        FittedAxis::new(&panel.x, values(panel, true).into_iter(), most_ticks(right - left, 68.0)).between(left, right);
     let y = FittedAxis::new(&panel.y, values(panel, false).into_iter(), most_ticks(inside.bottom - top, 36.0));
     // Categories go downwards, numbers upwards.
     let y = if panel.y.names().is_some() { y.between(top, inside.bottom) } else { y.between(inside.bottom, top) };

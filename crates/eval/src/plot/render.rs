@@ -10,9 +10,9 @@ use super::panel::{Place, Rectangle, draw_panel, left_words};
 use crate::text::escape;
 
 /// Width of a figure of one or two panels.
-const WIDTH: f64 = 620.0;
+const WIDTH: f64 = 560.0;
 /// Width of a figure of three and more columns.
-const WIDE: f64 = 960.0;
+const WIDE: f64 = 1120.0;
 /// Room between panels.
 const GAP: f64 = 22.0;
 /// Room around a figure in a file of its own.
@@ -82,10 +82,18 @@ fn legend_entries(figure: &Figure) -> Vec<&Series> {
     entries
 }
 
+/// Whether each panel has one series and says its name above: then a legend would say it again.
+fn titles_name_series(figure: &Figure) -> bool {
+    figure
+        .panels
+        .iter()
+        .all(|panel| panel.series().len() == 1 && panel.series().iter().all(|one| one.name == panel.title))
+}
+
 /// Draws the legend, if there is more than one series, and returns where the next thing begins.
 fn draw_legend(drawing: &mut Drawing, figure: &Figure, left: f64, top: f64, room: f64) -> f64 {
     let entries = legend_entries(figure);
-    if entries.len() < 2 || figure.layout == Layout::Ridge {
+    if entries.len() < 2 || figure.layout == Layout::Ridge || titles_name_series(figure) {
         return top;
     }
     let (mut x, mut y) = (left, top);

@@ -172,7 +172,10 @@ mod tests {
         assert_eq!(texts(&fit(Scale::FromZero, &[3.0, 7.0])), ["0", "2", "4", "6", "8"]);
         assert_eq!(texts(&fit(Scale::Fixed(0.0, 28.0), &[900.0])), ["0", "10", "20"]);
         assert_eq!(texts(&fit(Scale::Log, &[3.0, 800.0])), ["1", "10", "100", "1000"]);
-        assert_eq!(texts(&fit(Scale::Linear, &[2.0e6, 4.0e6])), ["2.0\u{a0}M", "2.5\u{a0}M", "3.0\u{a0}M", "3.5\u{a0}M", "4.0\u{a0}M"]);
+        assert_eq!(
+            texts(&fit(Scale::Linear, &[2.0e6, 4.0e6])),
+            ["2.0\u{a0}M", "2.5\u{a0}M", "3.0\u{a0}M", "3.5\u{a0}M", "4.0\u{a0}M"]
+        );
         let shares = FittedAxis::new(&Axis::per_cent("", Scale::Linear), [0.021, 0.034].into_iter(), 4);
         assert_eq!(texts(&shares), ["2.0\u{a0}%", "2.5\u{a0}%", "3.0\u{a0}%", "3.5\u{a0}%"]);
     }

@@ -48,12 +48,8 @@ pub(crate) fn examples() -> Vec<Figure> {
             series("target", 3, Mark::Bars, bar(0.1)),
         ],
     );
-    let across = |x: f64, place: f64| Point {
-        x,
-        y: Some(place),
-        x_interval: Some([x - 0.7, x + 0.9]),
-        ..Point::default()
-    };
+    let across =
+        |x: f64, place: f64| Point { x, y: Some(place), x_interval: Some([x - 0.7, x + 0.9]), ..Point::default() };
     let dots = Panel::of_series(
         Axis::new("mean depth in blocks", Scale::FromZero),
         Axis::categories("", ["first digit of a result", "function", "newline"]),
@@ -74,7 +70,12 @@ pub(crate) fn examples() -> Vec<Figure> {
         Axis::per_cent("average layer savings", Scale::FromZero),
         Axis::per_cent("accuracy", Scale::Linear),
         vec![
-            series("offset", 1, Mark::Points, vec![dial(0.0, 0.81, "off"), dial(0.08, 0.8, "0"), dial(0.21, 0.71, "+1")]),
+            series(
+                "offset",
+                1,
+                Mark::Points,
+                vec![dial(0.0, 0.81, "off"), dial(0.08, 0.8, "0"), dial(0.21, 0.71, "+1")],
+            ),
             series("static depth", 4, Mark::Line, vec![share(0.05, 0.7), share(0.1, 0.6), share(0.2, 0.4)]),
         ],
     );
@@ -84,7 +85,9 @@ pub(crate) fn examples() -> Vec<Figure> {
         x: Axis::categories("settling depth in blocks", ["5", "10", "15", "20", "28"]),
         y: Axis::categories("depth in blocks", ["28", "20", "15", "10", "5"]),
         content: Content::Heat(HeatMap {
-            values: (0..5).map(|row| (0..5).map(|column| (row != 4).then_some(0.05 * f64::from(row * column))).collect()).collect(),
+            values: (0..5)
+                .map(|row| (0..5).map(|column| (row != 4).then_some(0.05 * f64::from(row * column))).collect())
+                .collect(),
             label: "share of tokens".to_owned(),
             format: NumberFormat::PerCent,
         }),
@@ -94,7 +97,12 @@ pub(crate) fn examples() -> Vec<Figure> {
         Axis::categories("", ["base", "ee"]),
         Axis::new("points of 10", Scale::Fixed(0.0, 10.0)),
         vec![
-            series("coherence", 1, Mark::Line, vec![Point::new(0.0, 8.1, [7.6, 8.5]), Point::new(1.0, 7.2, [6.7, 7.6])]),
+            series(
+                "coherence",
+                1,
+                Mark::Line,
+                vec![Point::new(0.0, 8.1, [7.6, 8.5]), Point::new(1.0, 7.2, [6.7, 7.6])],
+            ),
             series("clarity", 2, Mark::Line, vec![Point::new(0.0, 8.4, [8.0, 8.8]), Point::new(1.0, 8.3, [7.9, 8.6])]),
         ],
     );
@@ -112,7 +120,9 @@ pub(crate) fn examples() -> Vec<Figure> {
     });
     let histogram = (0..20).map(|i| Point::new(12.5 + 25.0 * f64::from(i), f64::from((i * 7) % 11), None)).collect();
     let mut panels: Vec<Panel> = vec![plane.clone(), lines.clone(), slope.clone(), lines.clone()];
-    for (panel, title) in panels.iter_mut().zip(["accuracy", "early answering", "a title that is far too long for its panel", "d"]) {
+    for (panel, title) in
+        panels.iter_mut().zip(["accuracy", "early answering", "a title that is far too long for its panel", "d"])
+    {
         panel.title = title.to_owned();
     }
     panels[0].content = Content::Series(vec![plane.series()[1].clone()]);
@@ -135,7 +145,11 @@ pub(crate) fn examples() -> Vec<Figure> {
                 vec![series("ee", 1, Mark::Bars, histogram)],
             ),
         ),
-        Figure { layout: Layout::Ridge, panels: ridge.collect(), ..one("ridge", "Depths over the dial", slope.clone()) },
+        Figure {
+            layout: Layout::Ridge,
+            panels: ridge.collect(),
+            ..one("ridge", "Depths over the dial", slope.clone())
+        },
         Figure {
             name: "multiples".to_owned(),
             title: "Everything against layer savings".to_owned(),

@@ -63,7 +63,10 @@ pub(super) fn record_cell(record: Option<&MetricRecord>) -> String {
 
 /// The cell of something without a value.
 pub(super) fn none_cell(reason: &str) -> String {
-    format!("<td class=\"none-cell\">–<small>{}</small></td>", escape(&reason.replace('_', " ")))
+    format!(
+        "<td class=\"none-cell\">–<small>{}</small></td>",
+        escape(&reason.replace("gate:", "gate not met: ").replace('_', " "))
+    )
 }
 
 /// A cell of words.
@@ -78,7 +81,9 @@ pub(super) fn table(columns: &[String], rows: &[(String, Vec<String>)]) -> Strin
         .iter()
         .map(|(name, cells)| format!("<tr><th scope=\"row\">{}</th>{}</tr>", escape(name), cells.concat()))
         .collect();
-    format!("<div class=\"scroll\"><table class=\"values\"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
+    format!(
+        "<div class=\"scroll\"><table class=\"values\"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 }
 
 /// A paragraph of escaped words.
@@ -145,7 +150,7 @@ mod tests {
         assert_eq!(estimate_cell(&alone, number), "<td class=\"none-cell\">–<small>no interval</small></td>");
         let whole = Estimate { interval: interval(0.17, 0.2), ..alone };
         assert!(estimate_cell(&whole, number).contains("18.3\u{a0}%<small>17.0\u{a0}%"));
-        assert_eq!(none_cell("gate:<b>"), "<td class=\"none-cell\">–<small>gate:&lt;b&gt;</small></td>");
+        assert_eq!(none_cell("gate:<b>"), "<td class=\"none-cell\">–<small>gate not met: &lt;b&gt;</small></td>");
     }
 
     #[test]

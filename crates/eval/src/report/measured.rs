@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use crate::compare::kept_share;
 use crate::{
-    Bootstrap, Cluster, ConfidenceInterval, ElicitationKind, EvaluationRun, ReplayMode, SampleRow, TokenRow,
+    Bootstrap, Cluster, ConfidenceInterval, ElicitationKind, EvaluationRun, SampleRow, Stop, TokenRow,
     mean_of_clusters, weighted_quantile,
 };
 
@@ -17,7 +18,7 @@ fn ends(interval: Option<ConfidenceInterval>) -> Option<[f64; 2]> {
 /// The samples of a task with their tokens, by item.
 fn items<'a>(run: &'a EvaluationRun, task: &str) -> Vec<Vec<(&'a SampleRow, &'a TokenRow)>> {
     let mut items: BTreeMap<&str, Vec<_>> = BTreeMap::new();
-    for sample in run.samples.iter().filter(|sample| sample.task == task) {
+    for sample in run.traced_samples(task) {
         if let Some(tokens) = run.tokens.get(&sample.key) {
             items.entry(&sample.item_id).or_default().push((sample, tokens));
         }
@@ -164,25 +165,24 @@ pub(super) fn same_answer_curve(
     task: &str,
     bootstrap: &Bootstrap,
 ) -> Option<(Vec<WithInterval>, usize)> {
-    let samples: HashSet<&str> =
-        run.samples.iter().filter(|sample| sample.task == task).map(|sample| sample.key.as_str()).collect();
+    let samples: HashSet<&str> = run.traced_samples(task).map(|sample| sample.key.as_str()).collect();
     let mut curves: BTreeMap<&str, SameCurve> = BTreeMap::new();
-    for row in &run.elicitations {
+    for row in run.default_elicitations() {
         let of_task = samples.contains(row.sample.as_str());
-        let asked = row.kind == ElicitationKind::Prefix && row.suffix == "default" && row.mode != ReplayMode::Full;
-        if let (true, true, Some(same), true) = (of_task, asked, row.same, row.n_positions > 0) {
-            let kept = row.position as f64 / row.n_positions as f64;
+        if let (true, Some(same), Some(kept)) = (of_task, row.same, kept_share(row)) {
             curves.entry(&row.sample).or_default().push((kept, f64::from(u8::from(same))));
         }
     }
     curves.retain(|_, curve| {
         curve.sort_by(|a, b| a.0.total_cmp(&b.0));
+        curve.dedup_by(|a, b| a.0 == b.0);
         curve.first().is_some_and(|first| first.0 == 0.0) && curve.last().is_some_and(|last| last.0 == 1.0)
     });
     let grid = (0..=10).map(|tenth| f64::from(tenth) / 10.0);
     let points: Option<Vec<WithInterval>> = grid
         .map(|kept| {
-            let clusters: Vec<Cluster> = curves.values().map(|curve| Cluster { sum: along(curve, kept), count: 1 }).collect();
+            let clusters: Vec<Cluster> =
+                curves.values().map(|curve| Cluster { sum: along(curve, kept), count: 1 }).collect();
             mean_with_interval(&clusters, bootstrap)
         })
         .collect();
@@ -202,7 +202,7 @@ fn along(curve: &[(f64, f64)], x: f64) -> f64 {
 /// Log-probabilities (nats) of the reference answer without the trace and after all of it, by sample.
 pub(super) fn answer_log_probabilities(run: &EvaluationRun, task: &str) -> Vec<(f64, f64)> {
     let mut pairs: BTreeMap<&str, (Option<f64>, Option<f64>)> = BTreeMap::new();
-    for row in run.elicitations.iter().filter(|row| row.suffix == "default" && row.mode != ReplayMode::Full) {
+    for row in run.default_elicitations() {
         let pair = pairs.entry(&row.sample).or_default();
         match row.kind {
             ElicitationKind::NoTrace => pair.0 = row.logp,
@@ -210,20 +210,24 @@ pub(super) fn answer_log_probabilities(run: &EvaluationRun, task: &str) -> Vec<(
             ElicitationKind::Prefix => {}
         }
     }
-    run.samples
-        .iter()
-        .filter(|sample| sample.task == task)
+    run.traced_samples(task)
         .filter_map(|sample| pairs.get(sample.key.as_str()))
         .filter_map(|(without, with)| without.zip(*with))
         .collect()
 }
 
-/// How many responses there are, how many closed their trace, and how many have an answer that could be read.
-pub(super) fn funnel(run: &EvaluationRun, task: &str) -> [usize; 3] {
-    let samples = || run.samples.iter().filter(|sample| sample.task == task);
-    let closed = samples().filter(|sample| sample.closed);
-    let parsed = closed.clone().filter(|sample| sample.extracted.strict.is_some() || sample.extracted.flex.is_some());
-    [samples().count(), closed.count(), parsed.count()]
+/// How many responses there are, of these how many closed their trace, of these how many have an answer that could be read,
+/// and of these how many ended by themselves.
+pub(super) fn funnel(run: &EvaluationRun, task: &str) -> [usize; 4] {
+    let mut stages = [0; 4];
+    for sample in run.traced_samples(task) {
+        let parsed = sample.extracted.strict.is_some() || sample.extracted.flex.is_some();
+        let reached = [true, sample.closed, parsed, sample.stop != Stop::Cap];
+        for (stage, _) in stages.iter_mut().zip(reached).take_while(|(_, reached)| *reached) {
+            *stage += 1;
+        }
+    }
+    stages
 }
 
 #[cfg(test)]
@@ -254,7 +258,8 @@ mod tests {
         let sum: f64 = shares.iter().map(|share| share.0).sum();
         assert!((sum - 1.0).abs() < 1e-9);
         let (median, interval) = depth_quantile(&run, "gsm8k", 0.5, &bootstrap).unwrap();
-        let below: f64 = shares.iter().zip(depths(&run)).filter(|(_, depth)| *depth as f64 <= median).map(|(s, _)| s.0).sum();
+        let below: f64 =
+            shares.iter().zip(depths(&run)).filter(|(_, depth)| *depth as f64 <= median).map(|(s, _)| s.0).sum();
         assert!(below >= 0.5, "{median} {below}");
         assert!(interval.unwrap().lo <= median);
         let joint = depth_against_settling(&run, "gsm8k").unwrap();
@@ -266,7 +271,8 @@ mod tests {
 
     #[test]
     fn the_same_answer_curve_ends_at_one() {
-        let (curve, n_items) = same_answer_curve(&run(), "gsm8k", &Bootstrap { n_draws: 200, ..Bootstrap::default() }).unwrap();
+        let (curve, n_items) =
+            same_answer_curve(&run(), "gsm8k", &Bootstrap { n_draws: 200, ..Bootstrap::default() }).unwrap();
         assert_eq!((curve.len(), curve[10].0), (11, 1.0));
         assert!(curve[0].0 < 1.0 && n_items == 24);
     }

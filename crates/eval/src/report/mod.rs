@@ -15,8 +15,8 @@ use figures::{
     Subject, depth_figures, dial_figures, externalisation_figures, funnel_figure, quality_figures, task_figures,
 };
 use html::{figure, paragraph};
-pub use samples::TokenText;
 use samples::Side;
+pub use samples::TokenText;
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("report.css");

@@ -25,8 +25,9 @@ pub(super) fn style_sheet(sides: &[Side<'_>]) -> String {
         for depth in &identity.exit_candidates {
             let colour = |theme| depth_colour(*depth, identity.n_blocks, theme);
             if let (Some(light), Some(dark)) = (colour(Theme::Light), colour(Theme::Dark)) {
-                let variables =
-                    |fill: crate::Colour| format!("--f{side}d{depth}:{};--i{side}d{depth}:{}", fill.hex(), fill.ink().hex());
+                let variables = |fill: crate::Colour| {
+                    format!("--f{side}d{depth}:{};--i{side}d{depth}:{}", fill.hex(), fill.ink().hex())
+                };
                 let (light, dark) = (variables(light), variables(dark));
                 // Writing to a string cannot fail.
                 let _ = writeln!(
@@ -59,7 +60,8 @@ pub(super) fn choose<'a>(sides: &[Side<'a>], most: usize) -> Vec<Sides<'a>> {
         }
     }
     let right = |sample: &SampleRow| sample.correct.values().any(|right| *right);
-    let mut chosen: Vec<Sides<'a>> = items.into_values().filter(|of_item| of_item.iter().all(Option::is_some)).collect();
+    let mut chosen: Vec<Sides<'a>> =
+        items.into_values().filter(|of_item| of_item.iter().all(Option::is_some)).collect();
     let differs = |of_item: &Sides<'a>| {
         let mut rights = of_item.iter().flatten().map(|sample| right(sample));
         let first = rights.next();
@@ -78,7 +80,8 @@ pub(super) fn item_html(sides: &[Side<'_>], of_item: &Sides<'_>) -> String {
     let gold = of_item.iter().flatten().find_map(|sample| sample.gold.as_deref());
     let gold = gold.map(|gold| format!(" <span class=\"quiet\">gold {}</span>", escape(gold))).unwrap_or_default();
     // Writing to a string cannot fail.
-    let _ = write!(html, "<section class=\"item\"><h3>{}{gold}</h3><div class=\"sides\">", escape(&id.unwrap_or_default()));
+    let _ =
+        write!(html, "<section class=\"item\"><h3>{}{gold}</h3><div class=\"sides\">", escape(&id.unwrap_or_default()));
     for (place, (side, sample)) in sides.iter().zip(of_item).enumerate() {
         if let Some(sample) = sample {
             let _ = write!(html, "<div class=\"side v{place}\">{}</div>", side_html(*side, sample));

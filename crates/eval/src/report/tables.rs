@@ -53,8 +53,16 @@ pub(super) fn gates(set: &RunSet) -> String {
 
 /// Base, trained model and controls: depth, accuracy, length.
 pub(super) fn headline(subject: &Subject<'_>) -> String {
-    let columns =
-        ["run", "layer savings", "exit rate", "depth, 95 % quantile", "accuracy, strict", "accuracy, flexible", "length", "truncated"];
+    let columns = [
+        "run",
+        "layer savings",
+        "exit rate",
+        "depth, 95 % quantile",
+        "accuracy, strict",
+        "accuracy, flexible",
+        "length",
+        "truncated",
+    ];
     let rows: Vec<(String, Vec<String>)> = subject
         .runs()
         .map(|(_, run)| {
@@ -69,8 +77,15 @@ pub(super) fn headline(subject: &Subject<'_>) -> String {
                 }
                 None => none_cell("no tokens"),
             };
-            let cells =
-                vec![of(&["A1.als"]), of(&["A2.eer"]), quantile, of(&STRICT), of(&FLEXIBLE), of(&["B4.len"]), of(&["B5.trunc"])];
+            let cells = vec![
+                of(&["A1.als"]),
+                of(&["A2.eer"]),
+                quantile,
+                of(&STRICT),
+                of(&FLEXIBLE),
+                of(&["B4.len"]),
+                of(&["B5.trunc"]),
+            ];
             (run_name(run), cells)
         })
         .collect();
@@ -87,7 +102,9 @@ fn ids<'a>(subject: &Subject<'a>, families: &[&str]) -> Vec<&'a str> {
     let mut ids: Vec<&str> = subject
         .runs()
         .flat_map(|(_, run)| &run.records)
-        .filter(|record| record.context.task == subject.task && families.iter().any(|family| record.id.starts_with(family)))
+        .filter(|record| {
+            record.context.task == subject.task && families.iter().any(|family| record.id.starts_with(family))
+        })
         .map(|record| record.id.as_str())
         .collect();
     ids.sort_unstable();
@@ -98,7 +115,8 @@ fn ids<'a>(subject: &Subject<'a>, families: &[&str]) -> Vec<&'a str> {
 /// Quality by a judge, and the stand-in, apart from each other.
 pub(super) fn quality(subject: &Subject<'_>) -> String {
     let judged = ids(subject, &["C1.", "C2.", "C3.", "C5."]);
-    let has_value = |id: &&str| subject.runs().any(|(_, run)| run.record(subject.task, id).is_some_and(|r| r.value.is_some()));
+    let has_value =
+        |id: &&str| subject.runs().any(|(_, run)| run.record(subject.task, id).is_some_and(|r| r.value.is_some()));
     let mut html = String::new();
     if judged.iter().any(has_value) {
         let mut judges: Vec<&str> = subject
@@ -108,7 +126,10 @@ pub(super) fn quality(subject: &Subject<'_>) -> String {
             .collect();
         judges.sort_unstable();
         judges.dedup();
-        html += &paragraph(&format!("Judge: {}.", if judges.is_empty() { "not named".to_owned() } else { judges.join(", ") }));
+        html += &paragraph(&format!(
+            "Judge: {}.",
+            if judges.is_empty() { "not named".to_owned() } else { judges.join(", ") }
+        ));
     } else {
         html += "<p><strong>No judge was run. These are surface statistics; they do not measure coherence or correctness.</strong></p>";
     }
@@ -176,11 +197,10 @@ pub(super) fn externalisation(subject: &Subject<'_>) -> String {
         })
         .collect();
     html += &table(&columns, &rows);
-    html
-        + &paragraph(
-            "Paired differences on the same items. Bold: the interval leaves out 0. A claim of externalisation needs all three \
+    html + &paragraph(
+        "Paired differences on the same items. Bold: the interval leaves out 0. A claim of externalisation needs all three \
              to point the same way.",
-        )
+    )
 }
 
 fn contrast_cell(comparison: &Result<Comparison, String>, task: &str, id: &str) -> String {
@@ -202,17 +222,11 @@ fn contrast_cell(comparison: &Result<Comparison, String>, task: &str, id: &str) 
 
 /// How many responses reach each stage of being counted.
 pub(super) fn funnels(subject: &Subject<'_>) -> String {
-    let columns = ["run", "generated", "trace closed", "answer found", "eligible for D"];
+    let columns = ["run", "generated", "trace closed", "answer found", "ended by itself"];
     let rows: Vec<(String, Vec<String>)> = subject
         .runs()
         .map(|(_, run)| {
-            let eligible = run
-                .records
-                .iter()
-                .find(|record| record.context.task == subject.task && record.id.starts_with("D1."))
-                .map_or_else(|| none_cell("not measured"), |record| text_cell(&grouped(record.n)));
-            let mut cells: Vec<String> = funnel(run, subject.task).iter().map(|count| text_cell(&grouped(*count))).collect();
-            cells.push(eligible);
+            let cells = funnel(run, subject.task).iter().map(|count| text_cell(&grouped(*count))).collect();
             (run.name.clone(), cells)
         })
         .collect();
@@ -237,8 +251,11 @@ pub(super) fn exclusions(set: &RunSet) -> String {
     let mut rows: Vec<(String, Vec<String>)> = Vec::new();
     for run in &set.runs {
         for record in run.records.iter().filter(|record| record.n_excluded > 0) {
-            let reasons: Vec<String> =
-                record.exclusions.iter().map(|(reason, count)| format!("{} {count}", reason.replace('_', " "))).collect();
+            let reasons: Vec<String> = record
+                .exclusions
+                .iter()
+                .map(|(reason, count)| format!("{} {count}", reason.replace('_', " ")))
+                .collect();
             let cells = [
                 record.context.task.clone(),
                 record.id.clone(),
@@ -269,7 +286,11 @@ pub(super) fn settings(set: &RunSet) -> String {
             let values: Vec<&str> = of_runs.iter().map(|of_run| of_run[place].1.as_str()).collect();
             let differs = values.iter().any(|other| *other != value.as_str());
             let cells = values.iter().map(|value| {
-                if differs { text_cell(value).replace("class=\"words\"", "class=\"words differs\"") } else { text_cell(value) }
+                if differs {
+                    text_cell(value).replace("class=\"words\"", "class=\"words differs\"")
+                } else {
+                    text_cell(value)
+                }
             });
             ((*name).to_owned(), cells.collect())
         })
@@ -323,7 +344,8 @@ fn settings_of(run: &EvaluationRun) -> Vec<(&'static str, String)> {
 
 /// Every record of every run.
 pub(super) fn appendix(set: &RunSet) -> String {
-    let columns = ["metric", "task", "value", "unit", "items", "tokens", "left out", "mode", "interval by", "further fields"];
+    let columns =
+        ["metric", "task", "value", "unit", "items", "tokens", "left out", "mode", "interval by", "further fields"];
     let mut html = String::new();
     for run in &set.runs {
         let rows: Vec<(String, Vec<String>)> =
@@ -349,12 +371,14 @@ fn appendix_cells(record: &MetricRecord) -> Vec<String> {
         "<td></td>".to_owned()
     } else {
         let json = serde_json::to_string(&record.extra).unwrap_or_default();
-        format!("<td class=\"words\"><details><summary>{}</summary><pre>{}</pre></details></td>",
-            escape(&record.extra.keys().cloned().collect::<Vec<_>>().join(", ")), escape(&json))
+        format!(
+            "<td class=\"words\"><details><summary>{}</summary><pre>{}</pre></details></td>",
+            escape(&record.extra.keys().cloned().collect::<Vec<_>>().join(", ")),
+            escape(&json)
+        )
     };
     let mut cells = vec![text_cell(&record.context.task), record_cell(Some(record))];
-    let words =
-        [record.unit.clone(), grouped(record.n), tokens, grouped(record.n_excluded), mode, method];
+    let words = [record.unit.clone(), grouped(record.n), tokens, grouped(record.n_excluded), mode, method];
     cells.extend(words.iter().map(|word| text_cell(word)));
     cells.push(extra);
     cells

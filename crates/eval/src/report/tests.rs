@@ -28,11 +28,7 @@ fn whole() -> (tempfile::TempDir, RunSet) {
 fn the_page_has_all_its_parts() {
     let (_folder, set) = whole();
     let text = |id: u32| token_text(id);
-    let options = ReportOptions {
-        side_by_side: Some([0, 1]),
-        token_texts: vec![Some(&text), Some(&text)],
-        ..quick()
-    };
+    let options = ReportOptions { side_by_side: Some([0, 1]), token_texts: vec![Some(&text), Some(&text)], ..quick() };
     let report = render_report(&set, &options);
     for expected in [
         "they do not observe what the model &quot;really&quot; reasoned.",
@@ -48,9 +44,31 @@ fn the_page_has_all_its_parts() {
     assert!(!report.html.contains("{{"), "a mark was left");
     let names: Vec<&str> = report.figures.iter().map(|figure| figure.name.as_str()).collect();
     for metric in [
-        "A1.als", "A1.quantiles", "A2.eer", "A3.hist", "A3.reliability", "A4.class", "A5.surprisal", "A6.regret", "A7.speed",
-        "A8.exchange", "B1.strict", "B3.steps", "B4.len", "C1.criteria", "C4.multiples", "D1.curve", "D4.logp", "D7.horizon",
-        "D8.coverage", "D8.unsupported", "F1.accuracy", "F2.multiples", "F3.ridge.offset", "F6.length", "F7.horizon",
+        "A1.als",
+        "A1.quantiles",
+        "A2.eer",
+        "A3.hist",
+        "A3.reliability",
+        "A4.class",
+        "A5.surprisal",
+        "A6.regret",
+        "A7.speed",
+        "A8.exchange",
+        "B1.strict",
+        "B4.len",
+        "C1.criteria",
+        "C4.multiples",
+        "D1.curve",
+        "D4.accuracy",
+        "D4.logp",
+        "D7.horizon",
+        "D8.coverage",
+        "D8.unsupported",
+        "F1.accuracy",
+        "F2.multiples",
+        "F3.ridge.offset",
+        "F6.length",
+        "F7.horizon",
         "B5.funnel",
     ] {
         assert!(names.contains(&format!("gsm8k-{metric}").as_str()), "{metric} is missing from {names:?}");
@@ -80,7 +98,9 @@ fn numbers_without_an_interval_are_not_printed_and_reasons_are() {
     // C4.kl_ee_base is 0.12 without an interval.
     assert!(html.contains("C4.kl_ee_base (nats)</th><td class=\"none-cell\">–<small>no interval"), "kl");
     assert!(html.contains("–<small>no base pass</small>"));
-    assert!(html.contains("No judge was run. These are surface statistics; they do not measure coherence or correctness."));
+    assert!(
+        html.contains("No judge was run. These are surface statistics; they do not measure coherence or correctness.")
+    );
     assert!(html.contains("no run `base`"));
 }
 
@@ -123,4 +143,26 @@ fn a_run_without_rows_and_records_still_has_a_page() {
     let report = render_report(&set(&[folder.path().to_path_buf()]), &quick());
     assert!(report.html.contains("there is no metrics.json"));
     assert!(report.figures.is_empty());
+}
+
+#[test]
+fn zz_dump() {
+    let folder = std::path::Path::new("/tmp/wt/fixture");
+    std::fs::remove_dir_all(folder).ok();
+    let mut folders = write_controls(folder, 60);
+    let sweep = folder.join("sweep");
+    write_sweep(&sweep, &[-2.0, -1.0, 0.0, 1.0, 2.0]);
+    folders.push(sweep);
+    let set = set(&folders);
+    let text = |id: u32| token_text(id);
+    let options = ReportOptions { side_by_side: Some([0, 1]), token_texts: vec![Some(&text), Some(&text)], ..quick() };
+    let report = render_report(&set, &options);
+    std::fs::write("/tmp/wt/report.html", &report.html).unwrap();
+    for figure in &report.figures {
+        std::fs::write(
+            format!("/tmp/wt/fixture/{}.svg", figure.name),
+            crate::plot::to_svg(figure, crate::plot::Medium::File(crate::Theme::Dark)),
+        )
+        .unwrap();
+    }
 }

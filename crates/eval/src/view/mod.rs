@@ -6,11 +6,11 @@ mod data;
 
 use std::fmt::Write;
 
+use crate::text::{escape, grouped, per_cent, script_json, visible};
 use crate::{DepthSummary, EvalError, RecordKind, ResponseRecord, Theme, depth_colour, sampler_check, summarise};
 pub(crate) use chart::skyline_of;
 use chart::{depths, histogram, skyline};
 use data::page_data;
-use crate::text::{escape, grouped, per_cent, script_json, visible};
 
 const TEMPLATE: &str = include_str!("page.html");
 pub(crate) const STYLE: &str = include_str!("page.css");

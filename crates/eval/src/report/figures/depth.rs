@@ -1,9 +1,11 @@
 //! Depth: A1 to A8.
 
-use super::{INTERVALS, Subject, axis_of, n_of, n_rows, numbers, one_number, plane_point};
-use crate::plot::{
-    Axis, Content, Figure, Guide, HeatMap, Layout, Mark, NumberFormat, Panel, Point, Scale, Series,
-};
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{INTERVALS, Subject, against_savings_point, axis_of, n_of, n_rows, numbers, plane_point, with_interval};
+use crate::plot::{Axis, Content, Figure, Guide, HeatMap, Layout, Mark, NumberFormat, Panel, Point, Scale, Series};
 use crate::report::measured::{
     depth_against_settling, depth_by, depth_quantile, depth_shares, depths, surprisal_deciles,
 };
@@ -28,14 +30,18 @@ pub(in crate::report) fn depth_figures(subject: &Subject<'_>) -> Vec<Figure> {
     .collect()
 }
 
+/// Runs whose tokens choose their depth.
+fn exiting<'a>(subject: &Subject<'a>) -> impl Iterator<Item = (usize, &'a EvaluationRun)> {
+    subject.runs().filter(|(_, run)| !run.is_at_full_depth())
+}
+
 fn counts<'a>(subject: &Subject<'a>) -> Vec<(&'a str, String)> {
-    subject.runs().map(|(_, run)| (run.name.as_str(), n_rows(run, subject.task))).collect()
+    exiting(subject).map(|(_, run)| (run.name.as_str(), n_rows(run, subject.task))).collect()
 }
 
 fn quantile_fan(subject: &Subject<'_>) -> Option<Figure> {
     const SHARES: [f64; 5] = [0.25, 0.5, 0.75, 0.9, 0.95];
-    let series: Vec<Series> = subject
-        .runs()
+    let series: Vec<Series> = exiting(subject)
         .filter_map(|(style, run)| {
             let points: Option<Vec<Point>> = SHARES
                 .iter()
@@ -58,19 +64,22 @@ fn quantile_fan(subject: &Subject<'_>) -> Option<Figure> {
     );
     let caption =
         format!("Depths that 25 to 95 % of the tokens do not go beyond. {}. {INTERVALS}", n_of(&counts(subject)));
-    Some(Figure::single(subject.name("A1.quantiles"), subject.title("How deep the deepest tokens go (A1)"), caption, panel))
+    Some(Figure::single(
+        subject.name("A1.quantiles"),
+        subject.title("How deep the deepest tokens go (A1)"),
+        caption,
+        panel,
+    ))
 }
 
 fn exit_histograms(subject: &Subject<'_>) -> Option<Figure> {
-    let panels: Vec<Panel> = subject
-        .runs()
-        .filter(|(_, run)| !run.manifest.identity.exit_candidates.is_empty())
+    let panels: Vec<Panel> = exiting(subject)
         .filter_map(|(_, run)| {
             let shares = depth_shares(run, subject.task, subject.bootstrap)?;
             let points = (0..).zip(&shares).map(|(place, share)| Point::new(f64::from(place), share.0, share.1));
             let mut series =
                 vec![Series { name: "drawn".to_owned(), style: 1, mark: Mark::Bars, points: points.collect() }];
-            let record = run.records.iter().find(|r| r.id.starts_with("A3.") && r.context.task == subject.task);
+            let record = run.record(subject.task, "A3.hist");
             for (key, name, style) in [("pi", "learned", 2), ("pi_star", "target", 3)] {
                 if let Some(values) = record.and_then(|record| numbers(record, key))
                     && values.len() == shares.len()
@@ -107,35 +116,38 @@ fn columns(n: usize) -> usize {
     }
 }
 
-/// `extra.reliability`: for each candidate bins of `[mean hazard, mean target hazard, tokens]`.
+/// `extra.reliability`: for each candidate its depth and bins with a mean hazard and a mean target hazard.
 fn reliability(subject: &Subject<'_>) -> Option<Figure> {
-    let mut panels = Vec::new();
-    for (_, run) in subject.runs() {
-        let found = run.records.iter().find_map(|record| {
-            let of_task = record.context.task == subject.task && record.id.starts_with("A3.");
-            record.extra.get("reliability").filter(|_| of_task)?.as_array()
-        });
-        for (depth, bins) in run.manifest.identity.exit_candidates.iter().zip(found.into_iter().flatten()) {
-            let bin = |bin: &serde_json::Value| Some((bin.get(0)?.as_f64()?, bin.get(1)?.as_f64()?));
-            let points: Vec<Point> =
-                bins.as_array()?.iter().filter_map(bin).map(|(hazard, target)| Point::new(hazard, target, None)).collect();
-            if points.is_empty() {
-                continue;
+    let mut by_depth: BTreeMap<u64, Vec<Series>> = BTreeMap::new();
+    for (style, run) in exiting(subject) {
+        let record = run.record(subject.task, "A3.hist");
+        let candidates = record.and_then(|record| record.extra.get("reliability")?.as_array());
+        for candidate in candidates.into_iter().flatten() {
+            let bin = |bin: &Value| Some(Point::new(bin.get("hazard")?.as_f64()?, bin.get("target")?.as_f64()?, None));
+            let bins = candidate.get("bins").and_then(Value::as_array).into_iter().flatten();
+            let points: Vec<Point> = bins.filter_map(bin).collect();
+            if let (Some(depth), false) = (candidate.get("depth").and_then(Value::as_u64), points.is_empty()) {
+                let series = Series { name: run.name.clone(), style, mark: Mark::Line, points };
+                by_depth.entry(depth).or_default().push(series);
             }
-            let series = Series { name: "mean of a tenth".to_owned(), style: 1, mark: Mark::Line, points };
-            let axis = |label: &str| Axis::per_cent(label, Scale::Fixed(0.0, 1.0));
-            panels.push(Panel {
-                title: format!("{}, depth {depth}", run.name),
-                guides: vec![Guide { label: String::new(), points: vec![[0.0, 0.0], [1.0, 1.0]] }],
-                ..Panel::of_series(axis("hazard"), axis("target hazard"), vec![series])
-            });
         }
     }
+    let panels: Vec<Panel> = by_depth
+        .into_iter()
+        .map(|(depth, series)| {
+            let axis = |label: &str| Axis::per_cent(label, Scale::Fixed(0.0, 1.0));
+            Panel {
+                title: format!("depth {depth}"),
+                guides: vec![Guide { label: String::new(), points: vec![[0.0, 0.0], [1.0, 1.0]] }],
+                ..Panel::of_series(axis("hazard"), axis("target hazard"), series)
+            }
+        })
+        .collect();
     (!panels.is_empty()).then(|| Figure {
         name: subject.name("A3.reliability"),
         title: subject.title("Hazards against target hazards (A3)"),
         caption: format!(
-            "Tokens in tenths by hazard: their mean target hazard should be on the dashed diagonal. {}.",
+            "Tokens in ten bins by hazard: the mean target hazard of a bin should be on the dashed diagonal. {}.",
             n_of(&counts(subject))
         ),
         layout: Layout::Grid { columns: columns(panels.len()) },
@@ -147,7 +159,7 @@ fn by_class(subject: &Subject<'_>) -> Option<Figure> {
     let class = |tokens: &TokenRow, index: usize| tokens.class.get(index).copied();
     let of_runs: Vec<_> = subject
         .runs()
-        .filter(|(_, run)| run.manifest.model != "base")
+        .filter(|(_, run)| !run.is_at_full_depth())
         .map(|(style, run)| (style, run, depth_by(run, subject.task, subject.bootstrap, class)))
         .filter(|(_, _, classes)| !classes.is_empty())
         .collect();
@@ -182,7 +194,7 @@ fn class_name(class: TokenClass) -> String {
 fn by_surprisal(subject: &Subject<'_>) -> Option<Figure> {
     let series: Vec<Series> = subject
         .runs()
-        .filter(|(_, run)| run.manifest.model != "base")
+        .filter(|(_, run)| !run.is_at_full_depth())
         .filter_map(|(style, run)| {
             let cuts = surprisal_deciles(run, subject.task)?;
             let tenth = |tokens: &TokenRow, index: usize| {
@@ -215,7 +227,7 @@ fn by_surprisal(subject: &Subject<'_>) -> Option<Figure> {
 fn settling(subject: &Subject<'_>) -> Option<Figure> {
     let panels: Vec<Panel> = subject
         .runs()
-        .filter(|(_, run)| run.manifest.model != "base")
+        .filter(|(_, run)| !run.is_at_full_depth())
         .filter_map(|(_, run)| {
             let mut values = depth_against_settling(run, subject.task)?;
             let names: Vec<String> = depths(run).into_iter().map(|depth| depth.to_string()).collect();
@@ -223,12 +235,12 @@ fn settling(subject: &Subject<'_>) -> Option<Figure> {
             values.reverse();
             let heat = HeatMap {
                 values: values.into_iter().map(|row| row.into_iter().map(Some).collect()).collect(),
-                label: "share of tokens in %".to_owned(),
+                label: "share of tokens".to_owned(),
                 format: NumberFormat::PerCent,
             };
             Some(Panel {
                 title: run.name.clone(),
-                x: Axis::categories("first settling depth in blocks, rounded up to a candidate", names.clone()),
+                x: Axis::categories("first settling depth in blocks", names.clone()),
                 y: Axis::categories("depth in blocks", names.into_iter().rev()),
                 content: Content::Heat(heat),
                 guides: Vec::new(),
@@ -240,7 +252,7 @@ fn settling(subject: &Subject<'_>) -> Option<Figure> {
         title: subject.title("Depth against settling depth (A6)"),
         caption: format!(
             "Tokens above the rising diagonal ran deeper than the base model's readout needed; below it they stopped before it \
-             had settled. {}.",
+             had settled. Settling depths are rounded up to the next candidate. {}.",
             n_of(&counts(subject))
         ),
         layout: Layout::Grid { columns: if panels.len() == 1 { 1 } else { 2 } },
@@ -252,7 +264,7 @@ fn speed(subject: &Subject<'_>) -> Option<Figure> {
     let series: Vec<Series> = subject
         .runs()
         .filter_map(|(style, run)| {
-            let (flops, speed) = (run.record(subject.task, "A7.flops")?, run.record(subject.task, "A7.speed")?);
+            let (flops, speed) = (run.record(subject.task, "A7.flops")?, run.record(subject.task, "A7.speed_b1")?);
             let mut point = plane_point(flops, speed)?;
             // The speed-up that the saving would give by itself.
             point.x = 1.0 / (1.0 - point.x);
@@ -269,7 +281,7 @@ fn speed(subject: &Subject<'_>) -> Option<Figure> {
         series,
     );
     panel.guides.push(Guide { label: "as computed".to_owned(), points: vec![[0.0, 0.0], [10.0, 10.0]] });
-    let caption = format!("On the dashed diagonal saved FLOPs are saved time. {INTERVALS}");
+    let caption = format!("Batch size 1. On the dashed diagonal saved FLOPs are saved time. {INTERVALS}");
     Some(Figure::single(subject.name("A7.speed"), subject.title("Computed and measured speed (A7)"), caption, panel))
 }
 
@@ -290,17 +302,9 @@ fn exchange(subject: &Subject<'_>) -> Option<Figure> {
         .runs()
         .filter_map(|(style, run)| {
             let record = run.record(subject.task, "A8.exchange")?;
-            let ends = |key: &str| {
-                let ends = numbers(record, key)?;
-                Some([(*ends.first()?)?, (*ends.get(1)?)?])
-            };
-            let point = Point {
-                x: one_number(record, "depth_ratio")?,
-                y: Some(one_number(record, "t_ratio")?),
-                x_interval: ends("depth_ratio_ci"),
-                y_interval: ends("t_ratio_ci"),
-                ..Point::default()
-            };
+            let ((x, x_interval), (y, y_interval)) =
+                (with_interval(record, "depth_ratio")?, with_interval(record, "t_ratio")?);
+            let point = Point { x, x_interval: Some(x_interval), ..Point::new(0.0, y, y_interval) };
             counts.push((run.name.as_str(), format!("{} items", record.n)));
             Some(Series { name: run.name.clone(), style, mark: Mark::Points, points: vec![point] })
         })
@@ -351,16 +355,15 @@ pub(super) fn against_savings(
             let points: Vec<Point> = runs
                 .iter()
                 .filter_map(|run| {
-                    let (savings, record) = (run.record(task, "A1.als")?, run.record(task, id)?);
-                    axis.get_or_insert_with(|| axis_of(record, "", false));
-                    plane_point(savings, record)
+                    let point = against_savings_point(run, task, id)?;
+                    axis = axis.take().or_else(|| run.record(task, id).map(axis_of));
+                    Some(point)
                 })
                 .collect();
             (!points.is_empty()).then(|| Series { name: name.clone(), style: *style, mark: Mark::Points, points })
         })
         .collect();
-    let mut y = axis?;
-    y.label = y.label.trim().trim_matches(['(', ')']).to_owned();
+    let y = axis?;
     let x = Axis::per_cent("average layer savings", Scale::FromZero);
     Some(Panel { title: title.to_owned(), ..Panel::of_series(x, y, series) })
 }

@@ -2,7 +2,7 @@
 
 use super::depth::{against_savings, exchange_guides, ridge};
 use super::task::{FLEXIBLE, STRICT};
-use super::{INTERVALS, Subject, n_of, numbers, plane_point};
+use super::{INTERVALS, Subject, against_savings_point, n_of, numbers};
 use crate::compare::{Joint, joint_draws};
 use crate::plot::{Axis, Figure, Layout, Mark, Panel, Point, Scale, Series, Spread};
 use crate::report::measured::{depth_shares, depths};
@@ -47,7 +47,8 @@ fn series_of<'a>(
 ) -> Vec<(usize, String, Vec<PointRun<'a>>)> {
     let mut series: Vec<_> =
         sweeps.iter().enumerate().map(|(index, (dial, points))| (index + 1, dial.clone(), points.clone())).collect();
-    let in_sweep = |run: &EvaluationRun| sweeps.iter().flat_map(|(_, points)| points).any(|(_, other)| std::ptr::eq(*other, run));
+    let in_sweep =
+        |run: &EvaluationRun| sweeps.iter().flat_map(|(_, points)| points).any(|(_, other)| std::ptr::eq(*other, run));
     let others = subject.set.runs.iter().filter(|run| run.tasks().contains(&subject.task) && !in_sweep(run));
     let mut style = sweeps.len() + 1;
     for run in others {
@@ -79,12 +80,17 @@ fn accuracy(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> Op
             });
             let is_front = front.get(place).copied().unwrap_or(false);
             place += 1;
-            let records = run.record(subject.task, "A1.als").zip(run.record(subject.task, id));
-            if let Some(mut point) = records.and_then(|(savings, accuracy)| plane_point(savings, accuracy)) {
+            if let Some(mut point) = against_savings_point(run, subject.task, id) {
                 point.spread = spread;
                 point.label.clone_from(label);
                 if is_front {
-                    on_front.push(Point { spread: None, x_interval: None, y_interval: None, label: String::new(), ..point.clone() });
+                    on_front.push(Point {
+                        spread: None,
+                        x_interval: None,
+                        y_interval: None,
+                        label: String::new(),
+                        ..point.clone()
+                    });
                 }
                 drawn.push(point);
             }
@@ -111,7 +117,12 @@ fn accuracy(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> Op
         "{n_points} points on the same items. Front: points that no other beats on both axes in 95 % of the joint draws. \
          Ellipses: 95 % regions. n = {items} items each. {INTERVALS}"
     );
-    Some(Figure::single(subject.name("F1.accuracy"), subject.title("Accuracy against layer savings over the dials (F1)"), caption, panel))
+    Some(Figure::single(
+        subject.name("F1.accuracy"),
+        subject.title("Accuracy against layer savings over the dials (F1)"),
+        caption,
+        panel,
+    ))
 }
 
 fn front(runs: &[&EvaluationRun], joint: &Joint) -> Vec<bool> {
@@ -134,7 +145,10 @@ fn multiples(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> O
         .into_iter()
         .map(|(style, name, points)| (style, name, points.into_iter().map(|(_, run)| run).collect()))
         .collect();
-    let accuracies = STRICT.iter().map(|id| (*id, "accuracy, strict (B)")).chain(FLEXIBLE.iter().map(|id| (*id, "accuracy, lenient (B)")));
+    let accuracies = STRICT
+        .iter()
+        .map(|id| (*id, "accuracy, strict (B)"))
+        .chain(FLEXIBLE.iter().map(|id| (*id, "accuracy, lenient (B)")));
     let panels: Vec<Panel> = accuracies
         .chain(HEADLINE)
         .filter_map(|(id, title)| against_savings(title, &series, subject.task, id))
@@ -166,10 +180,16 @@ fn targets(subject: &Subject<'_>, dial: &str, points: &[PointRun<'_>]) -> Option
     let panels: Vec<Panel> = points
         .iter()
         .filter_map(|(label, run)| {
-            let record = run.records.iter().find(|r| r.id.starts_with("A3.") && r.context.task == subject.task && r.extra.contains_key("pi_star"))?;
+            let record = run.records.iter().find(|r| {
+                r.id.starts_with("A3.") && r.context.task == subject.task && r.extra.contains_key("pi_star")
+            })?;
             let shares = depth_shares(run, subject.task, subject.bootstrap)?;
-            let drawn = (0..).zip(&shares).map(|(place, share)| Point::new(f64::from(place), share.0, share.1)).collect();
-            let target = (0..).zip(numbers(record, "pi_star")?).map(|(place, value)| Point::new(f64::from(place), value, None)).collect();
+            let drawn =
+                (0..).zip(&shares).map(|(place, share)| Point::new(f64::from(place), share.0, share.1)).collect();
+            let target = (0..)
+                .zip(numbers(record, "pi_star")?)
+                .map(|(place, value)| Point::new(f64::from(place), value, None))
+                .collect();
             let x = Axis::categories("depth in blocks", depths(run).into_iter().map(|depth| depth.to_string()));
             let y = Axis::per_cent("share of tokens", Scale::Fixed(0.0, 1.0));
             let bars = |name: &str, style, points| Series { name: name.to_owned(), style, mark: Mark::Bars, points };
@@ -199,7 +219,7 @@ fn against_depth(
             let points: Vec<Point> = points
                 .iter()
                 .filter_map(|(label, run)| {
-                    let mut point = plane_point(run.record(subject.task, "A1.als")?, run.record(subject.task, id)?)?;
+                    let mut point = against_savings_point(run, subject.task, id)?;
                     point.x = 1.0 - point.x;
                     point.x_interval = point.x_interval.map(|[low, high]| [1.0 - high, 1.0 - low]);
                     point.label.clone_from(label);
@@ -260,5 +280,10 @@ fn horizon(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> Opt
         Axis::new("steps that go without writing", Scale::FromZero),
         series,
     );
-    Some(Figure::single(subject.name("F7.horizon"), subject.title("Horizon without a trace against depth (F7)"), INTERVALS, panel))
+    Some(Figure::single(
+        subject.name("F7.horizon"),
+        subject.title("Horizon without a trace against depth (F7)"),
+        INTERVALS,
+        panel,
+    ))
 }

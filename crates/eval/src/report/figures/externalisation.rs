@@ -1,13 +1,15 @@
 //! Externalisation: D1, D4, D7, D8.
 
-use super::{INTERVALS, Subject, n_of, numbers};
+use super::{INTERVALS, Subject, n_caption, n_of, with_interval};
 use crate::plot::{Axis, Figure, Guide, Layout, Mark, Panel, Point, Scale, Series};
 use crate::report::measured::{answer_log_probabilities, same_answer_curve};
+use crate::{EvaluationRun, MetricRecord};
 
 /// The figures of externalisation, by metric card.
 pub(in crate::report) fn externalisation_figures(subject: &Subject<'_>) -> Vec<Figure> {
     [
         early_answering(subject),
+        necessity_of_accuracy(subject),
         necessity(subject),
         horizon(subject),
         coverage(subject),
@@ -25,7 +27,8 @@ fn early_answering(subject: &Subject<'_>) -> Option<Figure> {
         .filter_map(|(style, run)| {
             let (curve, n_items) = same_answer_curve(run, subject.task, subject.bootstrap)?;
             counts.push((run.name.as_str(), format!("{n_items} traces")));
-            let points = (0..).zip(curve).map(|(tenth, (share, interval))| Point::new(f64::from(tenth) / 10.0, share, interval));
+            let points =
+                (0..).zip(curve).map(|(tenth, (share, interval))| Point::new(f64::from(tenth) / 10.0, share, interval));
             Some(Series { name: run.name.clone(), style, mark: Mark::Line, points: points.collect() })
         })
         .collect();
@@ -77,22 +80,47 @@ fn necessity(subject: &Subject<'_>) -> Option<Figure> {
     })
 }
 
-/// `extra.k`, `extra.acc_nt`, `extra.acc_t` with the ends of intervals in `acc_nt_lo`, ... .
+/// Accuracy with and without the trace, a pair of bars a run.
+fn necessity_of_accuracy(subject: &Subject<'_>) -> Option<Figure> {
+    let found: Vec<(&EvaluationRun, &MetricRecord)> =
+        subject.runs().filter_map(|(_, run)| Some((run, run.record(subject.task, "D4.nec_acc")?))).collect();
+    let bars = |key: &str, name: &str, style| {
+        let points = found.iter().enumerate().filter_map(|(place, (_, record))| {
+            let (value, interval) = with_interval(record, key)?;
+            Some(Point::new(place as f64, value, interval))
+        });
+        Series { name: name.to_owned(), style, mark: Mark::Bars, points: points.collect() }
+    };
+    let series = vec![bars("acc_with", "with the trace", 1), bars("acc_without", "without", 2)];
+    if series.iter().all(|series| series.points.is_empty()) {
+        return None;
+    }
+    let panel = Panel::of_series(
+        Axis::categories("", found.iter().map(|(run, _)| run.name.clone())),
+        Axis::per_cent("accuracy", Scale::Fixed(0.0, 1.0)),
+        series,
+    );
+    let caption = format!("{}. {INTERVALS}", n_caption(found.into_iter()));
+    Some(Figure::single(
+        subject.name("D4.accuracy"),
+        subject.title("Accuracy with and without the trace (D4)"),
+        caption,
+        panel,
+    ))
+}
+
+/// `extra.acc_nt` and `extra.acc_t`: accuracy by number of steps, without and with a trace.
 fn horizon(subject: &Subject<'_>) -> Option<Figure> {
     let mut counts = Vec::new();
     let mut panels = Vec::new();
-    for (key, title) in [("acc_nt", "answer at once"), ("acc_t", "thinking aloud")] {
+    for (key, title) in [("acc_nt", "answering at once"), ("acc_t", "thinking aloud")] {
         let series: Vec<Series> = subject
             .runs()
             .filter_map(|(style, run)| {
                 let record = run.record(subject.task, "D7.horizon")?;
-                let (steps, values) = (numbers(record, "k")?, numbers(record, key)?);
-                let ends = |end: &str| numbers(record, &format!("{key}_{end}")).unwrap_or_default();
-                let (low, high) = (ends("lo"), ends("hi"));
-                let at = |list: &[Option<f64>], index: usize| list.get(index).copied().flatten();
-                let points = steps.iter().enumerate().filter_map(|(index, steps)| {
-                    let interval = at(&low, index).zip(at(&high, index)).map(|(low, high)| [low, high]);
-                    Some(Point::new((*steps)?, at(&values, index), interval))
+                let points = record.extra.get(key)?.as_array()?.iter().filter_map(|row| {
+                    let number = |key: &str| row.get(key)?.as_f64();
+                    Some(Point::new(number("k")?, number("accuracy"), [number("lo")?, number("hi")?]))
                 });
                 if key == "acc_nt" {
                     counts.push((run.name.as_str(), format!("{} items", record.n)));
@@ -100,7 +128,7 @@ fn horizon(subject: &Subject<'_>) -> Option<Figure> {
                 Some(Series { name: run.name.clone(), style, mark: Mark::Line, points: points.collect() })
             })
             .collect();
-        if !series.is_empty() {
+        if series.iter().any(|series| !series.points.is_empty()) {
             let x = Axis::new("steps of the item (k)", Scale::Linear);
             let y = Axis::per_cent("accuracy", Scale::Fixed(0.0, 1.0));
             panels.push(Panel { title: title.to_owned(), ..Panel::of_series(x, y, series) });
@@ -108,7 +136,7 @@ fn horizon(subject: &Subject<'_>) -> Option<Figure> {
     }
     (!panels.is_empty()).then(|| Figure {
         name: subject.name("D7.horizon"),
-        title: subject.title("How many steps go without writing (D7)"),
+        title: subject.title("Accuracy by number of steps (B3, D7)"),
         caption: format!("{}. {INTERVALS}", n_of(&counts)),
         layout: Layout::Grid { columns: panels.len() },
         panels,
@@ -116,13 +144,15 @@ fn horizon(subject: &Subject<'_>) -> Option<Figure> {
 }
 
 fn coverage(subject: &Subject<'_>) -> Option<Figure> {
-    let series = subject.scatter("A1.als", "D8.coverage");
+    let series = subject.scatter("D8.coverage");
     if series.is_empty() {
         return None;
     }
     let counts: Vec<(&str, String)> = subject
         .runs()
-        .filter_map(|(_, run)| Some((run.name.as_str(), format!("{} items", run.record(subject.task, "D8.coverage")?.n))))
+        .filter_map(|(_, run)| {
+            Some((run.name.as_str(), format!("{} items", run.record(subject.task, "D8.coverage")?.n)))
+        })
         .collect();
     let panel = Panel::of_series(
         Axis::per_cent("average layer savings", Scale::FromZero),

@@ -77,11 +77,11 @@ impl<'a> Subject<'a> {
         Some(Figure::single(self.name(id), self.title(what), caption, panel))
     }
 
-    /// Two metrics of each run against each other, each run a series.
-    pub(super) fn scatter(&self, x: &str, y: &str) -> Vec<Series> {
+    /// A metric of each run against its layer savings, each run a series.
+    pub(super) fn scatter(&self, id: &str) -> Vec<Series> {
         self.runs()
             .filter_map(|(style, run)| {
-                let point = plane_point(run.record(self.task, x)?, run.record(self.task, y)?)?;
+                let point = against_savings_point(run, self.task, id)?;
                 Some(Series { name: run.name.clone(), style, mark: Mark::Points, points: vec![point] })
             })
             .collect()
@@ -110,13 +110,11 @@ fn plane_point(x: &MetricRecord, y: &MetricRecord) -> Option<Point> {
     })
 }
 
-/// An axis for the values of a record.
-fn axis_of(record: &MetricRecord, label: &str, from_zero: bool) -> Axis {
-    let scale = if from_zero { Scale::FromZero } else { Scale::Linear };
-    if record.unit == "fraction" {
-        Axis::per_cent(label, scale)
-    } else {
-        Axis::new(format!("{label} ({})", record.unit), scale)
+/// An axis for the values of a record, called by its unit.
+fn axis_of(record: &MetricRecord) -> Axis {
+    match record.unit.as_str() {
+        "fraction" => Axis::per_cent("share", Scale::Linear),
+        unit => Axis::new(unit, Scale::Linear),
     }
 }
 
@@ -145,12 +143,9 @@ fn n_of(counts: &[(&str, String)]) -> String {
 /// Number of eligible tokens and items of a run, for captions of what is computed from rows.
 fn n_rows(run: &EvaluationRun, task: &str) -> String {
     let samples = run.samples.iter().filter(|sample| sample.task == task);
-    let tokens: usize = samples
-        .clone()
-        .filter_map(|sample| run.tokens.get(&sample.key))
-        .map(|row| row.eligible_depths().count())
-        .sum();
-    format!("{} responses, {} tokens", grouped(samples.count()), grouped(tokens))
+    let tokens: usize =
+        samples.clone().filter_map(|sample| run.tokens.get(&sample.key)).map(|row| row.eligible_depths().count()).sum();
+    format!("{} responses, {} tokens", grouped(run.traced_samples(task).count()), grouped(tokens))
 }
 
 /// A list of numbers of `extra`; what is no number is none.
@@ -159,7 +154,27 @@ fn numbers(record: &MetricRecord, key: &str) -> Option<Vec<Option<f64>>> {
     Some(list.iter().map(Value::as_f64).collect())
 }
 
-/// A number of `extra`.
-fn one_number(record: &MetricRecord, key: &str) -> Option<f64> {
-    record.extra.get(key)?.as_f64()
+/// A field of `extra` with its interval, `{"value", "lo", "hi"}`.
+fn with_interval(record: &MetricRecord, key: &str) -> Option<(f64, [f64; 2])> {
+    let field = record.extra.get(key)?;
+    let number = |key: &str| field.get(key)?.as_f64();
+    Some((number("value")?, [number("lo")?, number("hi")?]))
+}
+
+/// Layer savings of a run with their interval. Where exits are off they are 0, and there is nothing to estimate.
+fn savings(run: &EvaluationRun, task: &str) -> Option<(f64, Option<[f64; 2]>)> {
+    if run.is_at_full_depth() {
+        return Some((0.0, None));
+    }
+    let record = run.record(task, "A1.als")?;
+    let interval = record.ci.as_ref()?;
+    Some((record.value?, Some([interval.lo, interval.hi])))
+}
+
+/// A record against the layer savings of its run. None unless it has a value and an interval.
+fn against_savings_point(run: &EvaluationRun, task: &str, id: &str) -> Option<Point> {
+    let (x, x_interval) = savings(run, task)?;
+    let record = run.record(task, id)?;
+    let interval = record.ci.as_ref()?;
+    Some(Point { x, x_interval, ..Point::new(0.0, Some(record.value?), [interval.lo, interval.hi]) })
 }

@@ -1,8 +1,6 @@
 //! The task: B1 to B5.
 
-use serde_json::Value;
-
-use super::{INTERVALS, Subject, n_of, numbers};
+use super::{INTERVALS, Subject, n_of};
 use crate::plot::{Axis, Figure, Layout, Mark, Panel, Point, Scale, Series};
 use crate::report::measured::funnel;
 
@@ -16,12 +14,11 @@ pub(in crate::report) const FLEXIBLE: [&str; 2] = ["B1.flex", "B2.lenient"];
 
 /// The figures of the task, by metric card.
 pub(in crate::report) fn task_figures(subject: &Subject<'_>) -> Vec<Figure> {
-    [accuracy(subject), by_type(subject), by_steps(subject), lengths(subject)].into_iter().flatten().collect()
+    [accuracy(subject), lengths(subject)].into_iter().flatten().collect()
 }
 
 fn accuracy(subject: &Subject<'_>) -> Option<Figure> {
-    let (id, series) =
-        STRICT.iter().map(|id| (*id, subject.scatter("A1.als", id))).find(|(_, series)| !series.is_empty())?;
+    let (id, series) = STRICT.iter().map(|id| (*id, subject.scatter(id))).find(|(_, series)| !series.is_empty())?;
     let panel = Panel::of_series(
         Axis::per_cent("average layer savings", Scale::FromZero),
         Axis::per_cent("accuracy", Scale::Linear),
@@ -35,67 +32,10 @@ fn accuracy(subject: &Subject<'_>) -> Option<Figure> {
     Some(Figure::single(subject.name(id), subject.title("Accuracy against layer savings (B)"), caption, panel))
 }
 
-/// `extra.per_type`: an object `{TYPE: {"accuracy", "lo", "hi", "n"}}`.
-fn by_type(subject: &Subject<'_>) -> Option<Figure> {
-    let of_run = |run: &crate::EvaluationRun| run.record(subject.task, "B2.strict")?.extra.get("per_type")?.as_object().cloned();
-    let mut types: Vec<String> = subject.runs().filter_map(|(_, run)| of_run(run)).flat_map(|types| types.into_iter().map(|(name, _)| name)).collect();
-    types.sort_unstable();
-    types.dedup();
-    let series: Vec<Series> = subject
-        .runs()
-        .filter_map(|(style, run)| {
-            let found = of_run(run)?;
-            let points = types.iter().enumerate().filter_map(|(place, name)| {
-                let field = |key: &str| found.get(name)?.get(key).and_then(Value::as_f64);
-                Some(Point::new(place as f64, field("accuracy"), [field("lo")?, field("hi")?]))
-            });
-            Some(Series { name: run.name.clone(), style, mark: Mark::Bars, points: points.collect() })
-        })
-        .collect();
-    if types.is_empty() || series.is_empty() {
-        return None;
-    }
-    let panel = Panel::of_series(
-        Axis::categories("type of question", types.iter().map(|name| name.replace('_', " "))),
-        Axis::per_cent("accuracy", Scale::Fixed(0.0, 1.0)),
-        series,
-    );
-    Some(Figure::single(subject.name("B2.types"), subject.title("Accuracy by type of question (B2)"), INTERVALS, panel))
-}
-
-fn by_steps(subject: &Subject<'_>) -> Option<Figure> {
-    let mut counts: Vec<(&str, String)> = Vec::new();
-    let series: Vec<Series> = subject
-        .runs()
-        .filter_map(|(style, run)| {
-            let record = run.record(subject.task, "B3.acc")?;
-            let (steps, accuracies) = (numbers(record, "k")?, numbers(record, "acc")?);
-            let (low, high) = (numbers(record, "lo").unwrap_or_default(), numbers(record, "hi").unwrap_or_default());
-            let points = steps.iter().enumerate().filter_map(|(index, steps)| {
-                let end = |ends: &[Option<f64>]| ends.get(index).copied().flatten();
-                Some(Point::new((*steps)?, accuracies.get(index).copied().flatten(), end(&low).zip(end(&high)).map(|(low, high)| [low, high])))
-            });
-            counts.push((run.name.as_str(), format!("{} items", record.n)));
-            Some(Series { name: run.name.clone(), style, mark: Mark::Line, points: points.collect() })
-        })
-        .collect();
-    if series.is_empty() {
-        return None;
-    }
-    let panel = Panel::of_series(
-        Axis::new("steps of the item (k)", Scale::Linear),
-        Axis::per_cent("accuracy", Scale::Fixed(0.0, 1.0)),
-        series,
-    );
-    let caption = format!("{}. {INTERVALS}", n_of(&counts));
-    Some(Figure::single(subject.name("B3.steps"), subject.title("Accuracy by number of steps (B3)"), caption, panel))
-}
-
 fn lengths(subject: &Subject<'_>) -> Option<Figure> {
     let longest = subject
         .runs()
-        .flat_map(|(_, run)| run.samples.iter())
-        .filter(|sample| sample.task == subject.task)
+        .flat_map(|(_, run)| run.traced_samples(subject.task))
         .map(crate::SampleRow::n_tokens)
         .max()
         .filter(|longest| *longest > 0)?;
@@ -105,15 +45,16 @@ fn lengths(subject: &Subject<'_>) -> Option<Figure> {
         .runs()
         .filter_map(|(style, run)| {
             let mut bins = vec![0_usize; longest / bin + 1];
-            let samples: Vec<_> = run.samples.iter().filter(|sample| sample.task == subject.task).collect();
+            let samples: Vec<_> = run.traced_samples(subject.task).collect();
             for sample in &samples {
                 bins[sample.n_tokens() / bin] += 1;
             }
             counts.push((run.name.as_str(), format!("{} responses", samples.len())));
             let share = |count: &usize| *count as f64 / samples.len().max(1) as f64;
-            let points = bins.iter().enumerate().map(|(index, count)| {
-                Point::new((index as f64 + 0.5) * bin as f64, share(count), None)
-            });
+            let points = bins
+                .iter()
+                .enumerate()
+                .map(|(index, count)| Point::new((index as f64 + 0.5) * bin as f64, share(count), None));
             let series = Series { name: run.name.clone(), style, mark: Mark::Bars, points: points.collect() };
             let panel = Panel::of_series(
                 Axis::new("response tokens", Scale::Fixed(0.0, ((longest / bin + 1) * bin) as f64)),
@@ -145,7 +86,12 @@ pub(in crate::report) fn funnel_figure(subject: &Subject<'_>) -> Option<Figure> 
             counts.push((run.name.as_str(), format!("{} responses", stages[0])));
             let points = stages.iter().enumerate().map(|(place, count)| {
                 let ends = crate::wilson_interval(*count, stages[0]);
-                Point { x: *count as f64 / stages[0] as f64, y: Some(place as f64), x_interval: ends, ..Point::default() }
+                Point {
+                    x: *count as f64 / stages[0] as f64,
+                    y: Some(place as f64),
+                    x_interval: ends,
+                    ..Point::default()
+                }
             });
             Some(Series { name: run.name.clone(), style, mark: Mark::Bars, points: points.collect() })
         })
@@ -155,7 +101,7 @@ pub(in crate::report) fn funnel_figure(subject: &Subject<'_>) -> Option<Figure> 
     }
     let panel = Panel::of_series(
         Axis::per_cent("share of responses", Scale::Fixed(0.0, 1.0)),
-        Axis::categories("", ["generated", "trace closed", "answer found"]),
+        Axis::categories("", ["generated", "trace closed", "answer found", "ended by itself"]),
         series,
     );
     let caption = format!("{}. {INTERVALS}", n_of(&counts));
