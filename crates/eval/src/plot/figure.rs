@@ -172,6 +172,19 @@ impl Figure {
             layout: Layout::Grid { columns: 1 },
         }
     }
+
+    /// Panels in a row.
+    pub(super) fn columns(&self) -> usize {
+        match self.layout {
+            Layout::Grid { columns } => columns.clamp(1, self.panels.len().max(1)),
+            Layout::Ridge => 1,
+        }
+    }
+
+    /// Whether it is drawn twice as wide as others, because it has three and more panels in a row.
+    pub fn is_wide(&self) -> bool {
+        self.columns() >= 3
+    }
 }
 
 impl Panel {

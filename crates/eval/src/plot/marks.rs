@@ -13,7 +13,7 @@ const MOST_MARKERS: usize = 40;
 /// Share of a category's room that its bars or points take.
 const GROUP: f64 = 0.76;
 /// Radius of a 95 % ellipse of a two-dimensional normal distribution: `sqrt(-2 ln 0.05)`.
-const ELLIPSE_RADIUS: f64 = 2.447_746_830_680_816;
+pub(super) const ELLIPSE_RADIUS: f64 = 2.447_746_830_680_816;
 
 pub(super) fn draw_series(drawing: &mut Drawing, panel: &Panel, series: &[Series], frame: &Frame) {
     for one in series {

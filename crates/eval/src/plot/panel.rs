@@ -3,7 +3,7 @@
 use super::drawing::{Anchor, Drawing, Stroke, TEXT, Words, shortened, width};
 use super::figure::{Axis, Content, Guide, Mark, Panel, Point, Scale};
 use super::heat::{HEAT_KEY_HEIGHT, draw_heat, draw_key};
-use super::marks::draw_series;
+use super::marks::{ELLIPSE_RADIUS, draw_series};
 use super::paint::Paint;
 use super::scale::FittedAxis;
 
@@ -44,7 +44,7 @@ pub(super) struct Frame {
     pub(super) y: FittedAxis,
 }
 
-/// Values of a panel along one axis: points and the ends of their intervals, and 0 where bars begin.
+/// Values of a panel along one axis: points, the ends of their intervals and ellipses, and 0 where bars begin.
 fn values(panel: &Panel, horizontal: bool) -> Vec<f64> {
     let bars_along = |mark: Mark| mark == Mark::Bars && (panel.y.names().is_some() == horizontal);
     let mut values = Vec::new();
@@ -52,12 +52,17 @@ fn values(panel: &Panel, horizontal: bool) -> Vec<f64> {
         if bars_along(series.mark) {
             values.push(0.0);
         }
-        for Point { x, y, x_interval, y_interval, .. } in &series.points {
+        for Point { x, y, x_interval, y_interval, spread, .. } in &series.points {
             // A point that is not drawn takes no room.
             let Some(y) = y else { continue };
             let (value, interval) = if horizontal { (x, x_interval) } else { (y, y_interval) };
             values.push(*value);
             values.extend(interval.iter().flatten().copied());
+            if let Some(spread) = spread {
+                let variance = if horizontal { spread.x } else { spread.y };
+                let radius = ELLIPSE_RADIUS * variance.max(0.0).sqrt();
+                values.extend([value - radius, value + radius]);
+            }
         }
     }
     values

@@ -24,7 +24,7 @@ const FONTS: &str = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'DejaVu 
 
 /// The figure as one `<svg>` element, for a page or as the content of a file.
 pub fn to_svg(figure: &Figure, medium: Medium) -> String {
-    let inner = if columns(figure) >= 3 { WIDE } else { WIDTH };
+    let inner = if figure.is_wide() { WIDE } else { WIDTH };
     let margin = if medium == Medium::Page { 0.0 } else { MARGIN };
     let mut drawing = Drawing::new(medium);
     let mut top = margin;
@@ -62,13 +62,6 @@ pub fn to_svg(figure: &Figure, medium: Medium) -> String {
         drawing.svg
     );
     svg
-}
-
-fn columns(figure: &Figure) -> usize {
-    match figure.layout {
-        Layout::Grid { columns } => columns.clamp(1, figure.panels.len().max(1)),
-        Layout::Ridge => 1,
-    }
 }
 
 /// The distinct series, by name, in order of appearance.
@@ -120,7 +113,7 @@ fn draw_legend(drawing: &mut Drawing, figure: &Figure, left: f64, top: f64, room
 }
 
 fn draw_panels(drawing: &mut Drawing, figure: &Figure, left: f64, top: f64, room: f64) -> f64 {
-    let columns = columns(figure);
+    let columns = figure.columns();
     let wide = (room - GAP * (columns as f64 - 1.0)) / columns as f64;
     let ridge = figure.layout == Layout::Ridge;
     let ridge_words = figure.panels.iter().map(|panel| width(&panel.title, 11.0)).fold(0.0, f64::max).min(190.0);

@@ -97,7 +97,7 @@ pub(super) fn figure(figure: &Figure) -> String {
     let json = link(&format!("{}.json", figure.name), "application/json", &to_json(figure).to_string(), "JSON");
     let svg = to_svg(figure, Medium::File(Theme::Light));
     let svg = link(&format!("{}.svg", figure.name), "image/svg+xml", &svg, "SVG");
-    let wide = if figure.panels.len() >= 3 { " class=\"wide\"" } else { "" };
+    let wide = if figure.is_wide() { " class=\"wide\"" } else { "" };
     format!(
         "<figure id=\"{}\"{wide}><h3>{}</h3>{}<figcaption>{} <span class=\"data\">{csv} {json} {svg}</span></figcaption></figure>",
         escape(&figure.name),
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(number(0.1834, "fraction"), "18.3\u{a0}%");
         assert_eq!(number(-0.5, "nats"), "−0.500");
         assert_eq!(number(312.4, "tokens"), "312");
-        assert_eq!(number(61_240.0, "tokens"), "61\u{2009}240");
+        assert_eq!(number(61_240.0, "tokens"), "61\u{202f}240");
         assert_eq!(number(0.0, "bits"), "0");
         assert_eq!(difference(0.02, "fraction"), "+2.0\u{a0}pp");
         assert_eq!(difference(-12.0, "tokens"), "−12.0");

@@ -68,6 +68,10 @@ pub(super) fn headline(subject: &Subject<'_>) -> String {
         .map(|(_, run)| {
             let of = |ids: &[&str]| {
                 let found = ids.iter().find_map(|id| run.record(subject.task, id));
+                let none = found.is_none_or(|record| record.value.is_none());
+                if none && run.is_at_full_depth() && ids.iter().any(|id| id.starts_with('A')) {
+                    return none_cell("exits are off");
+                }
                 record_cell(found)
             };
             let quantile = match depth_quantile(run, subject.task, 0.95, subject.bootstrap) {
@@ -75,6 +79,7 @@ pub(super) fn headline(subject: &Subject<'_>) -> String {
                     let estimate = Estimate { value, interval, unit: "blocks".to_owned() };
                     estimate_cell(&estimate, number).replace(" class=\"decided\"", "")
                 }
+                None if run.is_at_full_depth() => none_cell("exits are off"),
                 None => none_cell("no tokens"),
             };
             let cells = vec![
