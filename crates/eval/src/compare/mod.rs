@@ -9,7 +9,7 @@ use crate::{
     mcnemar_exact, mean_of_clusters,
 };
 pub(crate) use per_item::kept_share;
-use per_item::{Measure, measures};
+use per_item::{ItemKey, Measure, measures};
 
 /// Differences of a run B from a run A, metric by metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -98,39 +98,36 @@ pub fn compare(a: &EvaluationRun, b: &EvaluationRun, bootstrap: &Bootstrap) -> R
 /// `[run][draw]`: two metrics of each run, in draws of the same items.
 pub(crate) type Joint = Vec<Vec<[f64; 2]>>;
 
-/// Two metrics of runs in joint draws of the items that all of them have. None if a run lacks a metric, there are fewer
-/// than two such items, or a draw leaves a metric undefined.
-pub(crate) fn joint_draws(runs: &[&EvaluationRun], task: &str, ids: [&str; 2], bootstrap: &Bootstrap) -> Option<Joint> {
+/// `[run][metric]`: what each shared item adds to two metrics, items in the same order for all runs.
+pub(crate) type SharedClusters = Vec<[Vec<Cluster>; 2]>;
+
+/// Two metrics of runs on the items that all of them have. None if a run lacks a metric or there are fewer than two such
+/// items.
+pub(crate) fn shared_clusters(runs: &[&EvaluationRun], task: &str, ids: [&str; 2]) -> Option<SharedClusters> {
     let of_runs: Vec<[Measure; 2]> = runs
         .iter()
         .map(|run| {
-            let mut found = measures(run).into_iter().filter(|measure| measure.task == task);
-            let mut all: Vec<Measure> = found.by_ref().filter(|measure| ids.contains(&measure.id.as_str())).collect();
+            let found = measures(run).into_iter().filter(|measure| measure.task == task);
+            let mut all: Vec<Measure> = found.filter(|measure| ids.contains(&measure.id.as_str())).collect();
             all.sort_by_key(|measure| measure.id != ids[0]);
             <[Measure; 2]>::try_from(all).ok()
         })
         .collect::<Option<_>>()?;
-    let first = of_runs.first()?;
-    let shared: Vec<_> = first[0]
-        .items
-        .keys()
-        .filter(|item| of_runs.iter().flatten().all(|measure| measure.items.contains_key(*item)))
-        .collect();
-    if shared.len() < 2 {
-        return None;
-    }
-    of_runs
-        .iter()
-        .map(|pair| {
-            let clusters = pair
-                .each_ref()
-                .map(|measure| shared.iter().filter_map(|item| measure.items.get(*item).copied()).collect::<Vec<_>>());
-            let draws = bootstrap.distribution(shared.len(), |weights| {
-                Some([mean_of_clusters(&clusters[0], weights)?, mean_of_clusters(&clusters[1], weights)?])
-            });
-            (draws.len() == bootstrap.n_draws).then_some(draws)
-        })
-        .collect()
+    let in_all = |item: &&ItemKey| of_runs.iter().flatten().all(|measure| measure.items.contains_key(*item));
+    let shared: Vec<&ItemKey> = of_runs.first()?[0].items.keys().filter(in_all).collect();
+    let of_measure = |measure: &Measure| shared.iter().filter_map(|item| measure.items.get(*item).copied()).collect();
+    (shared.len() >= 2).then(|| of_runs.iter().map(|pair| pair.each_ref().map(of_measure)).collect())
+}
+
+/// Two metrics of runs in joint draws of their items. None if a draw leaves a metric undefined.
+pub(crate) fn joint_draws(clusters: &SharedClusters, bootstrap: &Bootstrap) -> Option<Joint> {
+    let of_run = |[first, second]: &[Vec<Cluster>; 2]| {
+        let draws = bootstrap.distribution(first.len(), |weights| {
+            Some([mean_of_clusters(first, weights)?, mean_of_clusters(second, weights)?])
+        });
+        (draws.len() == bootstrap.n_draws).then_some(draws)
+    };
+    clusters.iter().map(of_run).collect()
 }
 
 /// The tasks that both have, which must be on the same items.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Cluster, Direction, ElicitationKind, ElicitationRow, EvaluationRun, SampleRow, Stop};
+use crate::{
+    Cluster, Direction, ElicitationKind, ElicitationRow, EvaluationRun, SampleRow, Stop, log_probability_necessity,
+};
 
 /// An item under one arm of a task.
 pub(super) type ItemKey = (String, String);
@@ -128,8 +130,7 @@ fn necessity(rows: &[&ElicitationRow]) -> Option<f64> {
         .find(|row| row.kind == ElicitationKind::Prefix && row.position == row.n_positions)
         .and_then(|row| row.logp)?;
     let empty = rows.iter().find(|row| row.kind == ElicitationKind::NoTrace).and_then(|row| row.logp)?;
-    let both = -(full + empty);
-    (both.abs() >= 1e-6).then(|| (full - empty) / both)
+    log_probability_necessity(full, empty)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 mod time;
 
+use std::fmt::Write;
+
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -112,7 +114,12 @@ fn short_id(parts: &[&str]) -> String {
         digest.update(part.as_bytes());
         digest.update([0]);
     }
-    digest.finalize().iter().take(11).map(|byte| format!("{byte:02x}")).collect()
+    let mut id = String::new();
+    for byte in digest.finalize().iter().take(11) {
+        // Writing to a string cannot fail.
+        let _ = write!(id, "{byte:02x}");
+    }
+    id
 }
 
 fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {

@@ -138,6 +138,16 @@ impl Drawing {
     }
 }
 
+/// A path from place to place.
+pub(super) fn joined(places: impl Iterator<Item = (f64, f64)>) -> String {
+    let mut path = String::new();
+    for (x, y) in places {
+        // Writing to a string cannot fail.
+        let _ = write!(path, "{}{x:.1} {y:.1}", if path.is_empty() { 'M' } else { 'L' });
+    }
+    path
+}
+
 /// About how wide words of this size are. Fonts differ: it errs on the wide side.
 pub(super) fn width(text: &str, size: f64) -> f64 {
     let ems: f64 = text

@@ -1,12 +1,13 @@
 //! Series: lines with bands, points with intervals and ellipses, bars.
 
 use std::f64::consts::TAU;
+use std::fmt::Write;
 
-use super::drawing::{Anchor, Drawing, Stroke, Words, width};
+use super::drawing::{Anchor, Drawing, Stroke, Words, joined, width};
 use super::figure::{Axis, Mark, Panel, Point, Series, Spread};
 use super::paint::{Paint, dashes, marker};
 use super::panel::{Frame, Rectangle, TICK};
-use super::scale::number;
+use super::scale::{FittedAxis, number};
 
 /// Lines with more points than this have no markers.
 const MOST_MARKERS: usize = 40;
@@ -45,6 +46,7 @@ pub(super) fn draw_series(drawing: &mut Drawing, panel: &Panel, series: &[Series
                 taken.boxes.push(Rectangle { left: x - 4.0, top: y - 4.0, right: x + 4.0, bottom: y + 4.0 });
             }
             drawing.close();
+            taken.boxes.extend(interval_boxes(point, (x, y), frame));
             if !point.label.is_empty() {
                 labels.push((x, y, point.label.as_str()));
             }
@@ -103,14 +105,6 @@ fn draw_line(drawing: &mut Drawing, series: &Series, frame: &Frame) {
     }
 }
 
-fn joined(places: impl Iterator<Item = (f64, f64)>) -> String {
-    let mut path = String::new();
-    for (x, y) in places {
-        path.push_str(&format!("{}{x:.1} {y:.1}", if path.is_empty() { 'M' } else { 'L' }));
-    }
-    path
-}
-
 fn draw_bar(drawing: &mut Drawing, panel: &Panel, series: &[Series], one: &Series, at: (f64, f64), frame: &Frame) {
     let n_bars = series.iter().filter(|other| other.mark == Mark::Bars).count();
     let (x, y) = at;
@@ -143,17 +137,41 @@ fn draw_intervals(drawing: &mut Drawing, style: usize, point: &Point, at: (f64, 
     if let Some([low, high]) = point.y_interval
         && let (Some(low), Some(high)) = (frame.y.within(low), frame.y.within(high))
     {
-        path.push_str(&format!("M{x:.1} {low:.1}V{high:.1}M{:.1} {low:.1}h6M{0:.1} {high:.1}h6", x - 3.0));
+        // Writing to a string cannot fail.
+        let _ = write!(path, "M{x:.1} {low:.1}V{high:.1}M{:.1} {low:.1}h6M{0:.1} {high:.1}h6", x - 3.0);
     }
     if let Some([low, high]) = point.x_interval
         && let (Some(low), Some(high)) = (frame.x.within(low), frame.x.within(high))
     {
-        path.push_str(&format!("M{low:.1} {y:.1}H{high:.1}M{low:.1} {:.1}v6M{high:.1} {0:.1}v6", y - 3.0));
+        // Writing to a string cannot fail.
+        let _ = write!(path, "M{low:.1} {y:.1}H{high:.1}M{low:.1} {:.1}v6M{high:.1} {0:.1}v6", y - 3.0);
     }
     if !path.is_empty() {
         let paint = if style == usize::MAX { Paint::Ink } else { Paint::Series(style) };
         drawing.stroke(&path, Stroke { paint, width: 1.4, dashes: "" });
     }
+}
+
+/// The room that a point's intervals take.
+fn interval_boxes(point: &Point, at: (f64, f64), frame: &Frame) -> Vec<Rectangle> {
+    let (x, y) = at;
+    let ends = |interval: Option<[f64; 2]>, axis: &FittedAxis| {
+        let [low, high] = interval?;
+        Some((axis.within(low)?, axis.within(high)?))
+    };
+    let across = ends(point.x_interval, &frame.x).map(|(low, high)| Rectangle {
+        left: low,
+        top: y - 3.0,
+        right: high,
+        bottom: y + 3.0,
+    });
+    let along = ends(point.y_interval, &frame.y).map(|(low, high)| Rectangle {
+        left: x - 3.0,
+        top: high,
+        right: x + 3.0,
+        bottom: low,
+    });
+    across.into_iter().chain(along).collect()
 }
 
 fn draw_ellipse(drawing: &mut Drawing, style: usize, point: &Point, spread: Spread, frame: &Frame) {

@@ -1,6 +1,8 @@
 //! One panel: its frame and axes, and what stands between them.
 
-use super::drawing::{Anchor, Drawing, Stroke, TEXT, Words, shortened, width};
+use std::fmt::Write;
+
+use super::drawing::{Anchor, Drawing, Stroke, TEXT, Words, joined, shortened, width};
 use super::figure::{Axis, Content, Guide, Mark, Panel, Point, Scale};
 use super::heat::{HEAT_KEY_HEIGHT, draw_heat, draw_key};
 use super::marks::{ELLIPSE_RADIUS, draw_series};
@@ -155,7 +157,8 @@ fn draw_horizontal_axis(drawing: &mut Drawing, panel: &Panel, frame: &Frame, pla
     for (value, text) in &frame.x.ticks {
         let Some(at) = frame.x.at(*value) else { continue };
         if !names && !place.ridge {
-            grid.push_str(&format!("M{at:.1} {top:.1}V{bottom:.1}"));
+            // Writing to a string cannot fail.
+            let _ = write!(grid, "M{at:.1} {top:.1}V{bottom:.1}");
         }
         if !place.labelled_below {
             continue;
@@ -197,7 +200,8 @@ fn draw_vertical_axis(drawing: &mut Drawing, panel: &Panel, frame: &Frame, place
     for (value, text) in &frame.y.ticks {
         let Some(at) = frame.y.at(*value) else { continue };
         if !heat && (at - bottom).abs() > 0.5 {
-            grid.push_str(&format!("M{left:.1} {at:.1}H{right:.1}"));
+            // Writing to a string cannot fail.
+            let _ = write!(grid, "M{left:.1} {at:.1}H{right:.1}");
         }
         let names = matches!(panel.y.scale, Scale::Categories(_));
         let text = if names { shortened(text, TICK, WIDEST_NAME) } else { text.clone() };
@@ -216,12 +220,8 @@ fn draw_guides(drawing: &mut Drawing, guides: &[Guide], frame: &Frame, id: &str)
     let Rectangle { left, top, right, bottom } = frame.inside;
     drawing.open_cut(id, left, top, right - left, bottom - top);
     for guide in guides {
-        let mut path = String::new();
-        for [x, y] in &guide.points {
-            if let (Some(x), Some(y)) = (frame.x.at(*x), frame.y.at(*y)) {
-                path.push_str(&format!("{}{x:.1} {y:.1}", if path.is_empty() { 'M' } else { 'L' }));
-            }
-        }
+        let places = guide.points.iter().filter_map(|[x, y]| Some((frame.x.at(*x)?, frame.y.at(*y)?)));
+        let path = joined(places);
         drawing.stroke(&path, Stroke { paint: Paint::Quiet, width: 1.0, dashes: "4 4" });
     }
     drawing.close();

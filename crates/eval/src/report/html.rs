@@ -76,11 +76,14 @@ pub(super) fn text_cell(text: &str) -> String {
 
 /// A table whose first column has names. Cells are written as they are.
 pub(super) fn table(columns: &[String], rows: &[(String, Vec<String>)]) -> String {
-    let head: String = columns.iter().map(|column| format!("<th scope=\"col\">{}</th>", escape(column))).collect();
-    let body: String = rows
-        .iter()
-        .map(|(name, cells)| format!("<tr><th scope=\"row\">{}</th>{}</tr>", escape(name), cells.concat()))
-        .collect();
+    let (mut head, mut body) = (String::new(), String::new());
+    for column in columns {
+        // Writing to a string cannot fail.
+        let _ = write!(head, "<th scope=\"col\">{}</th>", escape(column));
+    }
+    for (name, cells) in rows {
+        let _ = write!(body, "<tr><th scope=\"row\">{}</th>{}</tr>", escape(name), cells.concat());
+    }
     format!(
         "<div class=\"scroll\"><table class=\"values\"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
@@ -128,9 +131,9 @@ mod tests {
     use super::*;
     use crate::IntervalMethod;
 
-    fn interval(lo: f64, hi: f64) -> Option<ConfidenceInterval> {
+    fn interval(lo: f64, hi: f64) -> ConfidenceInterval {
         let method = IntervalMethod::Wilson;
-        Some(ConfidenceInterval { level: 0.95, lo, hi, method, b: None, cluster: None, seed: None })
+        ConfidenceInterval { level: 0.95, lo, hi, method, b: None, cluster: None, seed: None }
     }
 
     #[test]
@@ -148,7 +151,7 @@ mod tests {
     fn nothing_is_printed_without_an_interval() {
         let alone = Estimate { value: 0.1834, interval: None, unit: "fraction".to_owned() };
         assert_eq!(estimate_cell(&alone, number), "<td class=\"none-cell\">–<small>no interval</small></td>");
-        let whole = Estimate { interval: interval(0.17, 0.2), ..alone };
+        let whole = Estimate { interval: Some(interval(0.17, 0.2)), ..alone };
         assert!(estimate_cell(&whole, number).contains("18.3\u{a0}%<small>17.0\u{a0}%"));
         assert_eq!(none_cell("gate:<b>"), "<td class=\"none-cell\">–<small>gate not met: &lt;b&gt;</small></td>");
     }

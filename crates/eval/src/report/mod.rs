@@ -4,6 +4,7 @@
 mod figures;
 mod html;
 mod measured;
+mod record_tables;
 mod samples;
 mod tables;
 
@@ -77,9 +78,9 @@ pub fn render_report(set: &RunSet, options: &ReportOptions<'_>) -> Report {
         ("gates", tables::gates(set)),
         ("tasks", tasks.iter().map(|task| page.task(task)).collect()),
         ("samples", page.samples(&sides)),
-        ("exclusions", tables::exclusions(set)),
-        ("settings", tables::settings(set)),
-        ("appendix", tables::appendix(set)),
+        ("exclusions", record_tables::exclusions(set)),
+        ("settings", record_tables::settings(set)),
+        ("appendix", record_tables::appendix(set)),
         ("script", SCRIPT.to_owned()),
     ];
     let html = fill(TEMPLATE, &parts);
@@ -139,6 +140,7 @@ impl<'a> Page<'a> {
         let dials = dial_figures(&subject);
         if !dials.is_empty() {
             html += "<h3 class=\"part\">Dials</h3>";
+            html += &tables::dials(&subject);
             html += &self.figures(dials);
         }
         html += "<h3 class=\"part\">Attrition</h3>";

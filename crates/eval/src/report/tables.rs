@@ -1,26 +1,25 @@
-//! The tables of the page: gates, headline, quality, externalisation with contrasts, exclusions, settings, all records.
+//! Tables of results: gates, headline, quality, externalisation with contrasts, dials, attrition.
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use super::figures::{FLEXIBLE, STRICT, Subject};
-use super::html::{
-    Estimate, difference, estimate_cell, link, none_cell, number, paragraph, record_cell, table, text_cell,
-};
+use super::html::{Estimate, difference, estimate_cell, none_cell, number, paragraph, record_cell, table, text_cell};
 use super::measured::{depth_quantile, funnel};
-use crate::compare::{Comparison, compare};
-use crate::text::{escape, grouped};
-use crate::{EvaluationRun, MetricRecord, RunSet};
+use crate::compare::{Comparison, compare, shared_clusters};
+use crate::text::grouped;
+use crate::{ConfidenceInterval, DialPoint, EvaluationRun, MetricSetting, RunSet, Sweep, front_record};
 
 /// Models that the trained one is set against, with what the contrast separates.
 const CONTRASTS: [&str; 3] = ["base", "base_noise", "ee_off"];
 /// Key of the trained model with its own exits.
 const TRAINED: &str = "ee";
 
+/// What a gate that is not met measured, and the metrics that depend on it.
+type FailedGate<'a> = (Option<f64>, Vec<&'a str>);
+
 /// Gates that are not met, and on which metrics that tells.
 pub(super) fn gates(set: &RunSet) -> String {
-    let mut failed: BTreeMap<(&str, &str), (Option<f64>, Vec<&str>)> = BTreeMap::new();
+    let mut failed: BTreeMap<(&str, &str), FailedGate<'_>> = BTreeMap::new();
     let mut n_gates = 0;
     for run in &set.runs {
         for record in &run.records {
@@ -225,6 +224,53 @@ fn contrast_cell(comparison: &Result<Comparison, String>, task: &str, id: &str) 
     }
 }
 
+/// What the points of each sweep say together: how much can be saved for one point of accuracy.
+pub(super) fn dials(subject: &Subject<'_>) -> String {
+    let columns = ["dial", "points", "savings within 1 pp of accuracy with exits off", "area covered"];
+    let rows: Vec<(String, Vec<String>)> = subject
+        .set
+        .sweeps
+        .iter()
+        .filter_map(|sweep| Some((sweep.index.dial.replace('_', " "), dial_cells(subject, sweep)?)))
+        .collect();
+    if rows.is_empty() { String::new() } else { table(&columns.map(str::to_owned), &rows) }
+}
+
+fn dial_cells(subject: &Subject<'_>, sweep: &Sweep) -> Option<Vec<String>> {
+    let of_task = |run: &&EvaluationRun| run.tasks().contains(&subject.task);
+    let mut runs: Vec<&EvaluationRun> =
+        sweep.runs.iter().flatten().filter_map(|place| subject.set.runs.get(*place)).filter(of_task).collect();
+    let n_points = runs.len();
+    // The accuracy with exits off is that of a point of the sweep, or of the trained model's run without exits.
+    let is_off = |run: &&EvaluationRun| run.is_at_full_depth();
+    if !runs.iter().any(is_off) {
+        runs.extend(subject.set.runs.iter().filter(of_task).find(|run| run.manifest.model == "ee_off"));
+    }
+    let id = STRICT.iter().find(|id| runs.iter().any(|run| run.record(subject.task, id).is_some()))?;
+    let cells = |found: [String; 2]| Some([vec![text_cell(&n_points.to_string())], found.to_vec()].concat());
+    let none = |reason: &str| cells([none_cell(reason), none_cell(reason)]);
+    let Some(off) = runs.iter().position(|run| run.is_at_full_depth()) else { return none("no run with exits off") };
+    let Some(clusters) = shared_clusters(&runs, subject.task, ["A1.als", id]) else { return none("no shared items") };
+    let points: Vec<DialPoint> = runs
+        .iter()
+        .zip(clusters)
+        .map(|(run, [savings, accuracy])| DialPoint { label: run.name.clone(), savings, accuracy })
+        .collect();
+    let context = &runs.first()?.record(subject.task, id)?.context;
+    let setting = MetricSetting { context, identity: &runs.first()?.manifest.identity, bootstrap: *subject.bootstrap };
+    let record = front_record(&points, off, 0.0, &[], &setting);
+    let within = record.extra.get("als_at_1pp").and_then(|field| {
+        let number = |key: &str| field.get(key)?.as_f64();
+        let interval = ConfidenceInterval { lo: number("lo")?, hi: number("hi")?, ..record.ci.clone()? };
+        Some(Estimate { value: number("value")?, interval: Some(interval), unit: "fraction".to_owned() })
+    });
+    let within = within.map_or_else(
+        || none_cell("not defined"),
+        |within| estimate_cell(&within, number).replace(" class=\"decided\"", ""),
+    );
+    cells([within, record_cell(Some(&record))])
+}
+
 /// How many responses reach each stage of being counted.
 pub(super) fn funnels(subject: &Subject<'_>) -> String {
     let columns = ["run", "generated", "trace closed", "answer found", "ended by itself"];
@@ -236,155 +282,4 @@ pub(super) fn funnels(subject: &Subject<'_>) -> String {
         })
         .collect();
     table(&columns.map(str::to_owned), &rows)
-}
-
-/// What was left out, and why.
-pub(super) fn exclusions(set: &RunSet) -> String {
-    let mut html = String::new();
-    for left_out in &set.left_out {
-        html += &format!(
-            "<p class=\"alarm\"><strong>Left out:</strong> {} ({})</p>",
-            escape(&left_out.folder.display().to_string()),
-            escape(&left_out.reason)
-        );
-    }
-    for run in &set.runs {
-        for remark in &run.remarks {
-            html += &format!("<p class=\"alarm\"><strong>{}:</strong> {}</p>", escape(&run.name), escape(remark));
-        }
-    }
-    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
-    for run in &set.runs {
-        for record in run.records.iter().filter(|record| record.n_excluded > 0) {
-            let reasons: Vec<String> = record
-                .exclusions
-                .iter()
-                .map(|(reason, count)| format!("{} {count}", reason.replace('_', " ")))
-                .collect();
-            let cells = [
-                record.context.task.clone(),
-                record.id.clone(),
-                grouped(record.n),
-                grouped(record.n_excluded),
-                reasons.join(", "),
-            ];
-            rows.push((run.name.clone(), cells.iter().map(|cell| text_cell(cell)).collect()));
-        }
-    }
-    if rows.is_empty() {
-        return html + &paragraph("No metric left items out.");
-    }
-    let columns = ["run", "task", "metric", "items counted", "left out", "why"];
-    html + &table(&columns.map(str::to_owned), &rows)
-}
-
-/// Settings of all runs; those that differ are marked.
-pub(super) fn settings(set: &RunSet) -> String {
-    let of_runs: Vec<Vec<(&str, String)>> = set.runs.iter().map(settings_of).collect();
-    let Some(first) = of_runs.first() else { return String::new() };
-    let columns: Vec<String> =
-        ["setting".to_owned()].into_iter().chain(set.runs.iter().map(|run| run.name.clone())).collect();
-    let rows: Vec<(String, Vec<String>)> = first
-        .iter()
-        .enumerate()
-        .map(|(place, (name, value))| {
-            let values: Vec<&str> = of_runs.iter().map(|of_run| of_run[place].1.as_str()).collect();
-            let differs = values.iter().any(|other| *other != value.as_str());
-            let cells = values.iter().map(|value| {
-                if differs {
-                    text_cell(value).replace("class=\"words\"", "class=\"words differs\"")
-                } else {
-                    text_cell(value)
-                }
-            });
-            ((*name).to_owned(), cells.collect())
-        })
-        .collect();
-    let mut html = table(&columns, &rows);
-    for run in &set.runs {
-        let text = serde_json::to_string_pretty(&run.manifest).unwrap_or_default();
-        html += &format!(
-            "<details class=\"settings\"><summary>manifest of {}</summary><pre>{}</pre></details>",
-            escape(&run.name),
-            escape(&text)
-        );
-    }
-    html
-}
-
-fn settings_of(run: &EvaluationRun) -> Vec<(&'static str, String)> {
-    let manifest = &run.manifest;
-    let identity = &manifest.identity;
-    let short = |hash: &str| hash.chars().take(12).collect::<String>();
-    let adapter = identity.adapter_sha256.as_deref();
-    let items: Vec<String> = manifest.item_ids.iter().map(|(task, items)| format!("{task} {}", items.len())).collect();
-    let tier = serde_json::to_value(manifest.tier).ok().and_then(|tier| tier.as_str().map(str::to_owned));
-    let policy = serde_json::to_value(manifest.dial.policy).ok().and_then(|policy| policy.as_str().map(str::to_owned));
-    let optional = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| value.to_string());
-    vec![
-        ("folder", run.folder.display().to_string()),
-        ("model", manifest.model_source.clone()),
-        ("model hash", short(&identity.model_sha256)),
-        ("trained part", manifest.adapter_source.clone().unwrap_or_else(|| "–".to_owned())),
-        ("hash of it", adapter.map_or_else(|| "–".to_owned(), short)),
-        ("tokenizer hash", short(&identity.tokenizer_sha256)),
-        ("blocks", identity.n_blocks.to_string()),
-        ("exit candidates", format!("{:?}", identity.exit_candidates)),
-        ("depth policy", policy.unwrap_or_default()),
-        ("exit offset", optional(manifest.dial.offset)),
-        ("KL factor", optional(manifest.dial.kl_factor)),
-        ("depth penalty", optional(manifest.dial.depth_penalty)),
-        ("static depth", manifest.dial.static_depth.map_or_else(|| "–".to_owned(), |depth| depth.to_string())),
-        ("temperature", manifest.decoding.temperature.to_string()),
-        ("top p", manifest.decoding.top_p.to_string()),
-        ("most new tokens", manifest.decoding.max_new_tokens.to_string()),
-        ("number format", manifest.dtype.clone()),
-        ("tier", tier.unwrap_or_default()),
-        ("items", items.join(", ")),
-        ("seeds", format!("{:?}", manifest.seeds)),
-        ("program", manifest.code_version.clone()),
-        ("wall time", format!("{:.0} s", manifest.wall_seconds)),
-    ]
-}
-
-/// Every record of every run.
-pub(super) fn appendix(set: &RunSet) -> String {
-    let columns =
-        ["metric", "task", "value", "unit", "items", "tokens", "left out", "mode", "interval by", "further fields"];
-    let mut html = String::new();
-    for run in &set.runs {
-        let rows: Vec<(String, Vec<String>)> =
-            run.records.iter().map(|record| (record.id.clone(), appendix_cells(record))).collect();
-        let json = serde_json::to_string(&run.records).unwrap_or_default();
-        html += &format!(
-            "<details class=\"records\"><summary>{}: {} records</summary>{}{}</details>",
-            escape(&run.name),
-            run.records.len(),
-            link("metrics.json", "application/json", &json, "all as JSON"),
-            table(&columns.map(str::to_owned), &rows)
-        );
-    }
-    html
-}
-
-fn appendix_cells(record: &MetricRecord) -> Vec<String> {
-    let word = |value: Option<Value>| value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
-    let mode = word(record.context.mode.and_then(|mode| serde_json::to_value(mode).ok()));
-    let method = word(record.ci.as_ref().and_then(|ci| serde_json::to_value(ci.method).ok())).replace('_', " ");
-    let tokens = record.n_tokens.map(grouped).unwrap_or_default();
-    let extra = if record.extra.is_empty() {
-        "<td></td>".to_owned()
-    } else {
-        let json = serde_json::to_string(&record.extra).unwrap_or_default();
-        format!(
-            "<td class=\"words\"><details><summary>{}</summary><pre>{}</pre></details></td>",
-            escape(&record.extra.keys().cloned().collect::<Vec<_>>().join(", ")),
-            escape(&json)
-        )
-    };
-    let mut cells = vec![text_cell(&record.context.task), record_cell(Some(record))];
-    let words = [record.unit.clone(), grouped(record.n), tokens, grouped(record.n_excluded), mode, method];
-    cells.extend(words.iter().map(|word| text_cell(word)));
-    cells.push(extra);
-    cells
 }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{INTERVALS, Subject, against_savings_point, axis_of, n_of, n_rows, numbers, plane_point, with_interval};
+use super::{
+    INTERVALS, Subject, against_savings_point, axis_of, n_items, n_of, n_rows, numbers, plane_point, with_interval,
+};
 use crate::plot::{Axis, Content, Figure, Guide, HeatMap, Layout, Mark, NumberFormat, Panel, Point, Scale, Series};
 use crate::report::measured::{
-    depth_against_settling, depth_by, depth_quantile, depth_shares, depths, surprisal_deciles,
+    WithInterval, depth_against_settling, depth_by, depth_quantile, depth_shares, depths, surprisal_deciles,
 };
 use crate::{EvaluationRun, TokenClass, TokenRow};
 
@@ -281,7 +283,8 @@ fn speed(subject: &Subject<'_>) -> Option<Figure> {
         series,
     );
     panel.guides.push(Guide { label: "as computed".to_owned(), points: vec![[0.0, 0.0], [10.0, 10.0]] });
-    let caption = format!("Batch size 1. On the dashed diagonal saved FLOPs are saved time. {INTERVALS}");
+    let caption =
+        format!("{}, batch size 1. On the dashed diagonal saved FLOPs are saved time. {INTERVALS}", n_items(subject));
     Some(Figure::single(subject.name("A7.speed"), subject.title("Computed and measured speed (A7)"), caption, panel))
 }
 
@@ -327,15 +330,20 @@ fn exchange(subject: &Subject<'_>) -> Option<Figure> {
 
 /// Histograms of depth of several runs, one above the other.
 pub(super) fn ridge(subject: &Subject<'_>, runs: &[(String, &EvaluationRun)]) -> Option<Vec<Panel>> {
-    let panels: Vec<Panel> = runs
+    let of_runs: Vec<(&str, &EvaluationRun, Vec<WithInterval>)> = runs
         .iter()
-        .filter_map(|(label, run)| {
-            let shares = depth_shares(run, subject.task, subject.bootstrap)?;
-            let points = (0..).zip(&shares).map(|(place, share)| Point::new(f64::from(place), share.0, share.1));
-            let series = Series { name: label.clone(), style: 1, mark: Mark::Bars, points: points.collect() };
+        .filter_map(|(label, run)| Some((label.as_str(), *run, depth_shares(run, subject.task, subject.bootstrap)?)))
+        .collect();
+    // One scale for all rows.
+    let largest = of_runs.iter().flat_map(|(_, _, shares)| shares).map(|share| share.0).fold(0.01, f64::max);
+    let panels: Vec<Panel> = of_runs
+        .iter()
+        .map(|(label, run, shares)| {
+            let points = (0..).zip(shares).map(|(place, share)| Point::new(f64::from(place), share.0, share.1));
+            let series = Series { name: (*label).to_owned(), style: 1, mark: Mark::Bars, points: points.collect() };
             let x = Axis::categories("depth in blocks", depths(run).into_iter().map(|depth| depth.to_string()));
-            let y = Axis::per_cent("share of tokens", Scale::Fixed(0.0, 1.0));
-            Some(Panel { title: label.clone(), ..Panel::of_series(x, y, vec![series]) })
+            let y = Axis::per_cent("share of tokens", Scale::Fixed(0.0, 1.1 * largest));
+            Panel { title: (*label).to_owned(), ..Panel::of_series(x, y, vec![series]) }
         })
         .collect();
     (!panels.is_empty()).then_some(panels)

@@ -2,8 +2,8 @@
 
 use super::depth::{against_savings, exchange_guides, ridge};
 use super::task::{FLEXIBLE, STRICT};
-use super::{INTERVALS, Subject, against_savings_point, n_of, numbers};
-use crate::compare::{Joint, joint_draws};
+use super::{INTERVALS, Subject, against_savings_point, n_of, n_rows, numbers};
+use crate::compare::{Joint, joint_draws, shared_clusters};
 use crate::plot::{Axis, Figure, Layout, Mark, Panel, Point, Scale, Series, Spread};
 use crate::report::measured::{depth_shares, depths};
 use crate::{EvaluationRun, bootstrap_front, covariance};
@@ -59,13 +59,27 @@ fn series_of<'a>(
     series
 }
 
+/// Number of items of each point.
+fn n_points(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> String {
+    let points = sweeps.iter().flat_map(|(_, points)| points);
+    let count = |run: &EvaluationRun| run.manifest.item_ids.get(subject.task).map_or(0, Vec::len);
+    n_of(&points.map(|(label, run)| (label.as_str(), format!("{} items", count(run)))).collect::<Vec<_>>())
+}
+
+/// Number of responses and tokens of each point.
+fn n_rows_of(subject: &Subject<'_>, points: &[PointRun<'_>]) -> String {
+    n_of(&points.iter().map(|(label, run)| (label.as_str(), n_rows(run, subject.task))).collect::<Vec<_>>())
+}
+
 fn accuracy(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> Option<Figure> {
     let series_runs = series_of(subject, sweeps);
     let all = || series_runs.iter().flat_map(|(_, _, points)| points);
     let id = STRICT.iter().find(|id| all().any(|(_, run)| run.record(subject.task, id).is_some()))?;
     let runs: Vec<&EvaluationRun> = all().map(|(_, run)| *run).collect();
     // Without items that all runs have there are no joint draws, and so no ellipses and no front.
-    let joint = joint_draws(&runs, subject.task, ["A1.als", id], subject.bootstrap).unwrap_or_default();
+    let joint = shared_clusters(&runs, subject.task, ["A1.als", id])
+        .and_then(|clusters| joint_draws(&clusters, subject.bootstrap))
+        .unwrap_or_default();
     let front = front(&runs, &joint);
     let mut place = 0;
     let mut series: Vec<Series> = Vec::new();
@@ -102,7 +116,6 @@ fn accuracy(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> Op
     if series.is_empty() {
         return None;
     }
-    let n_points: usize = series.iter().map(|series| series.points.len()).sum();
     if on_front.len() > 1 {
         on_front.sort_by(|a, b| a.x.total_cmp(&b.x));
         series.insert(0, Series { name: "front".to_owned(), style: 0, mark: Mark::Line, points: on_front });
@@ -112,10 +125,10 @@ fn accuracy(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> Op
         Axis::per_cent("accuracy", Scale::Linear),
         series,
     );
-    let items = runs.first().and_then(|run| run.record(subject.task, id)).map_or(0, |record| record.n);
     let caption = format!(
-        "{n_points} points on the same items. Front: points that no other beats on both axes in 95 % of the joint draws. \
-         Ellipses: 95 % regions. n = {items} items each. {INTERVALS}"
+        "Front: points that no other beats on both axes in 95 % of the joint draws. \
+         Ellipses: 95 % regions. {}. {INTERVALS}",
+        n_points(subject, sweeps)
     );
     Some(Figure::single(
         subject.name("F1.accuracy"),
@@ -156,7 +169,7 @@ fn multiples(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> O
     (!panels.is_empty()).then(|| Figure {
         name: subject.name("F2.multiples"),
         title: subject.title("Headline metrics against layer savings (F2)"),
-        caption: format!("Every point is one run. {INTERVALS}"),
+        caption: format!("Every point is one run. {}. {INTERVALS}", n_points(subject, sweeps)),
         layout: Layout::Grid { columns: panels.len().min(3) },
         panels,
     })
@@ -167,7 +180,10 @@ fn depth_ridge(subject: &Subject<'_>, dial: &str, points: &[PointRun<'_>]) -> Op
     Some(Figure {
         name: subject.name(&format!("F3.ridge.{}", dial.replace(' ', "-"))),
         title: subject.title(&format!("Where tokens stop, over {dial} (F3)")),
-        caption: format!("Share of eligible tokens at each depth; all rows from 0 to 100 %. {INTERVALS}"),
+        caption: format!(
+            "Share of eligible tokens at each depth; all rows have the same scale. {}. {INTERVALS}",
+            n_rows_of(subject, points)
+        ),
         panels,
         layout: Layout::Ridge,
     })
@@ -200,7 +216,7 @@ fn targets(subject: &Subject<'_>, dial: &str, points: &[PointRun<'_>]) -> Option
     (!panels.is_empty()).then(|| Figure {
         name: subject.name("F4.targets"),
         title: subject.title("Exits aimed at and drawn, over the KL factor (F4)"),
-        caption: format!("Share of eligible tokens at each depth. {INTERVALS}"),
+        caption: format!("Share of eligible tokens at each depth. {}. {INTERVALS}", n_rows_of(subject, points)),
         layout: Layout::Grid { columns: panels.len().min(3) },
         panels,
     })
@@ -226,7 +242,7 @@ fn against_depth(
                     Some(scale(point))
                 })
                 .collect();
-            (!points.is_empty()).then(|| Series { name, style, mark: Mark::Points, points })
+            (!points.is_empty()).then_some(Series { name, style, mark: Mark::Points, points })
         })
         .collect()
 }
@@ -258,14 +274,9 @@ fn length(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> Opti
         series,
     );
     panel.guides = exchange_guides();
-    let counts: Vec<(&str, String)> = sweeps
-        .iter()
-        .flat_map(|(_, points)| points)
-        .filter_map(|(label, run)| Some((label.as_str(), format!("{} items", run.record(subject.task, "B4.len")?.n))))
-        .collect();
     let caption = format!(
         "Dashed: responses that get longer by as much as depth got smaller (exchange 1), half as much, not at all. {}. {INTERVALS}",
-        n_of(&counts)
+        n_points(subject, sweeps)
     );
     Some(Figure::single(subject.name("F6.length"), subject.title("Response length against depth (F6)"), caption, panel))
 }
@@ -280,10 +291,11 @@ fn horizon(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> Opt
         Axis::new("steps that go without writing", Scale::FromZero),
         series,
     );
+    let caption = format!("{}. {INTERVALS}", n_points(subject, sweeps));
     Some(Figure::single(
         subject.name("F7.horizon"),
         subject.title("Horizon without a trace against depth (F7)"),
-        INTERVALS,
+        caption,
         panel,
     ))
 }

@@ -140,6 +140,14 @@ fn n_of(counts: &[(&str, String)]) -> String {
     }
 }
 
+/// Number of items of the task in each run.
+fn n_items(subject: &Subject<'_>) -> String {
+    let count = |run: &EvaluationRun| run.manifest.item_ids.get(subject.task).map_or(0, Vec::len);
+    let counts: Vec<(&str, String)> =
+        subject.runs().map(|(_, run)| (run.name.as_str(), format!("{} items", grouped(count(run))))).collect();
+    n_of(&counts)
+}
+
 /// Number of eligible tokens and items of a run, for captions of what is computed from rows.
 fn n_rows(run: &EvaluationRun, task: &str) -> String {
     let samples = run.samples.iter().filter(|sample| sample.task == task);

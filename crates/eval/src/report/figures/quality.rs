@@ -1,7 +1,7 @@
 //! Text quality: C1, C4, C5.
 
 use super::depth::against_savings;
-use super::{INTERVALS, Subject, n_caption};
+use super::{INTERVALS, Subject, n_caption, n_items};
 use crate::plot::{Axis, Figure, Layout, Mark, Panel, Point, Scale, Series};
 
 /// The figures of quality: those of the judge where there is one, and those of the stand-in.
@@ -39,8 +39,7 @@ fn slope(subject: &Subject<'_>, ids: &[&str], name: &str, title: &str, most: f64
     let records = runs.iter().filter_map(|run| Some((*run, run.record(subject.task, ids.first()?)?)));
     let judge = ids
         .iter()
-        .filter_map(|id| first.record(subject.task, id)?.extra.get("judge_model")?.as_str())
-        .next()
+        .find_map(|id| first.record(subject.task, id)?.extra.get("judge_model")?.as_str())
         .unwrap_or("not named");
     let caption = format!("Judge: {judge}. {}. {INTERVALS}", n_caption(records));
     let panel = Panel::of_series(
@@ -65,7 +64,7 @@ fn stand_in(subject: &Subject<'_>) -> Option<Figure> {
     (!panels.is_empty()).then(|| Figure {
         name: subject.name("C4.multiples"),
         title: subject.title("Surface statistics against layer savings (C4)"),
-        caption: format!("A stand-in for quality, not a judgement of it. {INTERVALS}"),
+        caption: format!("A stand-in for quality, not a judgement of it. {}. {INTERVALS}", n_items(subject)),
         layout: Layout::Grid { columns: panels.len().min(3) },
         panels,
     })
