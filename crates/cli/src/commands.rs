@@ -2,17 +2,20 @@
 
 mod bench;
 mod chat;
+mod compare;
 mod data;
 mod demo;
 mod dial;
 mod distill;
 mod doctor;
 mod eval;
+mod export;
 mod fetch;
 mod generate;
 mod lens;
 mod pretrain;
 mod reinforce;
+mod report;
 mod trace;
 mod verify;
 mod view;
@@ -46,6 +49,12 @@ pub(crate) enum Command {
     View(view::ViewArgs),
     /// Measure accuracy, style and depth on held-out serial items, thinking aloud and answering at once
     Eval(eval::EvalArgs),
+    /// Show evaluation runs as one HTML page: tables, figures, samples side by side
+    Report(report::ReportArgs),
+    /// Set an evaluation run against another on the same items: paired differences with intervals
+    Compare(compare::CompareArgs),
+    /// Write runs in the formats of other programs: Inspect, TensorBoard
+    Export(export::ExportArgs),
     /// Check that stepwise decoding and the teacher-forced pass agree
     Verify(verify::VerifyArgs),
     /// Measure speed and memory of the main work
@@ -74,6 +83,9 @@ impl Command {
             Self::Chat(arguments) => chat::run(&arguments, context),
             Self::View(arguments) => view::run(&arguments, context),
             Self::Eval(arguments) => eval::run(&arguments, context),
+            Self::Report(arguments) => report::run(&arguments, context),
+            Self::Compare(arguments) => compare::run(&arguments, context),
+            Self::Export(arguments) => export::run(&arguments, context),
             Self::Verify(arguments) => verify::run(&arguments, context),
             Self::Fetch(arguments) => fetch::run(&arguments, context),
             Self::Data(arguments) => data::run(&arguments, context),

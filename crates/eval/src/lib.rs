@@ -3,28 +3,39 @@
 
 mod atomic;
 pub mod chat;
+mod compare;
 mod depth_metrics;
 mod digest;
 mod error;
+mod evaluation_run;
+pub mod inspect;
 pub mod judge;
 mod keyed_random;
 mod metric_record;
 mod metrics;
 mod palette;
+pub mod plot;
 mod record;
+pub mod report;
 mod run_files;
 mod statistics;
 mod table;
+pub mod tensorboard;
 mod terminal;
+#[cfg(test)]
+mod test_runs;
+mod text;
 mod token_class;
 mod view;
 
 pub use atomic::write_atomically;
+pub use compare::{Comparison, Difference, compare};
 pub use depth_metrics::{
     DepthSummary, SamplerCheck, average_layer_savings, candidate_shares, exit_histogram, exit_rate, mean_depth,
     sampler_check, summarise, total_variation,
 };
 pub use error::EvalError;
+pub use evaluation_run::{EvaluationRun, LeftOut, RunSet, Sweep, dial_name, open_runs};
 pub use metric_record::{
     ConfidenceInterval, Decoding, DepthPolicy, Dial, Direction, Gate, IntervalMethod, MetricRecord, RecordContext,
     ReplayMode, Tier, read_metric_records, write_metric_records,

@@ -74,13 +74,25 @@ impl Colour {
             .unwrap_or((16, Self::BLACK))
     }
 
-    /// Relative luminance, 0 to 1 (WCAG 2.2).
-    fn luminance(self) -> f64 {
-        let linear = |value: u8| {
+    /// This colour with `share` (0 to 1) of another, mixed as CSS does in sRGB.
+    pub(crate) fn mixed(self, other: Self, share: f64) -> Self {
+        let share = share.clamp(0.0, 1.0);
+        let mix = |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * share).round() as u8;
+        Self { red: mix(self.red, other.red), green: mix(self.green, other.green), blue: mix(self.blue, other.blue) }
+    }
+
+    /// Red, green and blue as shares of the light of white.
+    pub(crate) fn linear(self) -> [f64; 3] {
+        [self.red, self.green, self.blue].map(|value| {
             let value = f64::from(value) / 255.0;
             if value <= 0.040_45 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
-        };
-        0.2126 * linear(self.red) + 0.7152 * linear(self.green) + 0.0722 * linear(self.blue)
+        })
+    }
+
+    /// Relative luminance, 0 to 1 (WCAG 2.2).
+    fn luminance(self) -> f64 {
+        let [red, green, blue] = self.linear();
+        0.2126 * red + 0.7152 * green + 0.0722 * blue
     }
 
     /// From lightness (0..1), chroma and hue (degrees) of Oklab (Ottosson 2020, "A perceptual color space for image
@@ -112,6 +124,20 @@ mod tests {
     /// The papers of the page (`page.css`).
     const LIGHT_PAPER: Colour = Colour { red: 0xfd, green: 0xfd, blue: 0xfb };
     const DARK_PAPER: Colour = Colour { red: 0x15, green: 0x17, blue: 0x1b };
+
+    impl Colour {
+        /// Lightness, green to red, blue to yellow of linear sRGB (Ottosson 2020).
+        pub(crate) fn oklab([red, green, blue]: [f64; 3]) -> [f64; 3] {
+            let l = (0.412_221_470_8 * red + 0.536_332_536_3 * green + 0.051_445_992_9 * blue).cbrt();
+            let m = (0.211_903_498_2 * red + 0.680_699_545_1 * green + 0.107_396_956_6 * blue).cbrt();
+            let s = (0.088_302_461_9 * red + 0.281_718_837_6 * green + 0.629_978_700_5 * blue).cbrt();
+            [
+                0.210_454_255_3 * l + 0.793_617_785_0 * m - 0.004_072_046_8 * s,
+                1.977_998_495_1 * l - 2.428_592_205_0 * m + 0.450_593_709_9 * s,
+                0.025_904_037_1 * l + 0.782_771_766_2 * m - 0.808_675_766_0 * s,
+            ]
+        }
+    }
 
     #[test]
     fn oklab_of_known_colours() {

@@ -9,4 +9,5 @@ mod generation;
 mod lens;
 mod program;
 mod records;
+mod reports;
 mod stage2;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::text::per_cent;
+use crate::text::per_cent;
 use crate::{DepthSummary, TokenRecord};
 
 /// The exit histogram as columns in the colours of the depths, with a mark at the target's share where there is one.
@@ -56,14 +56,20 @@ pub(super) fn histogram(summary: &DepthSummary, target: Option<&[f64]>) -> Strin
 
 /// The skyline of a response: from left to right its tokens, upwards the share of depth that each one saved.
 pub(super) fn skyline(tokens: &[TokenRecord], candidates: &[usize], n_blocks: usize) -> String {
+    let depths: Vec<usize> = tokens.iter().map(|token| token.depth).collect();
+    skyline_of(&depths, candidates, n_blocks)
+}
+
+/// [`skyline`] of tokens with these depths.
+pub(crate) fn skyline_of(depths: &[usize], candidates: &[usize], n_blocks: usize) -> String {
     const HEIGHT: f64 = 20.0;
     let mut paths = String::new();
     for (class, candidate) in candidates.iter().enumerate() {
         let height = (HEIGHT * (1.0 - *candidate as f64 / n_blocks as f64)).max(1.0);
         let mut path = String::new();
         let mut at = 0;
-        for run in tokens.chunk_by(|a, b| a.depth == b.depth) {
-            if run.first().is_some_and(|token| token.depth == *candidate) {
+        for run in depths.chunk_by(|a, b| a == b) {
+            if run.first() == Some(candidate) {
                 let _ = write!(path, "M{at} {HEIGHT}v-{height:.1}h{}V{HEIGHT}", run.len());
             }
             at += run.len();
@@ -77,7 +83,7 @@ pub(super) fn skyline(tokens: &[TokenRecord], candidates: &[usize], n_blocks: us
     }
     format!(
         "<svg class=\"skyline\" viewBox=\"0 0 {} {HEIGHT}\" preserveAspectRatio=\"none\" aria-hidden=\"true\">{paths}</svg>",
-        tokens.len()
+        depths.len()
     )
 }
 

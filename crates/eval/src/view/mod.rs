@@ -3,17 +3,17 @@
 
 mod chart;
 mod data;
-mod text;
 
 use std::fmt::Write;
 
+use crate::text::{escape, grouped, per_cent, script_json, visible};
 use crate::{DepthSummary, EvalError, RecordKind, ResponseRecord, Theme, depth_colour, sampler_check, summarise};
+pub(crate) use chart::skyline_of;
 use chart::{depths, histogram, skyline};
 use data::page_data;
-use text::{escape, grouped, per_cent, script_json, visible};
 
 const TEMPLATE: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
+pub(crate) const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// Prompts longer than this (in characters) are folded.
@@ -67,7 +67,7 @@ pub fn render_page(records: &[ResponseRecord], options: &ViewOptions) -> Result<
 }
 
 /// Puts the parts at their marks `{{name}}`, in one pass: what a part contains is never looked at again.
-fn fill(template: &str, parts: &[(&str, String)]) -> String {
+pub(crate) fn fill(template: &str, parts: &[(&str, String)]) -> String {
     let mut page = String::with_capacity(template.len() + parts.iter().map(|part| part.1.len()).sum::<usize>());
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// Text for an element or a quoted attribute.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() + text.len() / 8);
     for c in text.chars() {
         push_escaped(&mut escaped, c);
@@ -31,7 +31,7 @@ fn push_escaped(escaped: &mut String, c: char) {
 /// The text of a token for an element with preserved white space. What cannot be seen stands in an `<i>`: `⏎` before a line
 /// end, `⇥` before a tab, `∅` for no text, pictures of control characters, code points of invisible and direction-changing
 /// ones.
-pub(super) fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     if text.is_empty() {
         return "<i>∅</i>".to_owned();
     }
@@ -65,22 +65,22 @@ pub(super) fn visible(text: &str) -> String {
 }
 
 /// JSON for a `<script>` element: no `<` can end the element or open a comment.
-pub(super) fn script_json(value: &impl serde::Serialize) -> Result<String, serde_json::Error> {
+pub(crate) fn script_json(value: &impl serde::Serialize) -> Result<String, serde_json::Error> {
     Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
 }
 
 /// A share as per cent with one decimal: `27.6 %` with a no-break space, or `–` if there is none.
-pub(super) fn per_cent(share: Option<f64>) -> String {
+pub(crate) fn per_cent(share: Option<f64>) -> String {
     share.map_or_else(|| "–".to_owned(), |share| format!("{:.1}\u{a0}%", 100.0 * share))
 }
 
-/// A whole number with thin spaces between thousands.
-pub(super) fn grouped(number: usize) -> String {
+/// A whole number with narrow spaces between thousands, at which no line breaks.
+pub(crate) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut written = String::with_capacity(digits.len() + 6);
     for (i, digit) in digits.chars().enumerate() {
         if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            written.push('\u{2009}');
+            written.push('\u{202f}');
         }
         written.push(digit);
     }
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn numbers() {
-        assert_eq!([grouped(7), grouped(1234), grouped(1_234_567)], ["7", "1\u{2009}234", "1\u{2009}234\u{2009}567"]);
+        assert_eq!([grouped(7), grouped(1234), grouped(1_234_567)], ["7", "1\u{202f}234", "1\u{202f}234\u{202f}567"]);
         assert_eq!([per_cent(Some(0.2764)), per_cent(None)], ["27.6\u{a0}%", "–"]);
     }
 

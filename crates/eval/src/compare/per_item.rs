@@ -1,0 +1,195 @@
+//! What each item adds to a metric, from the rows of a run: the basis of paired differences.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    Cluster, Direction, ElicitationKind, ElicitationRow, EvaluationRun, SampleRow, Stop, log_probability_necessity,
+};
+
+/// An item under one arm of a task.
+pub(super) type ItemKey = (String, String);
+
+/// A metric as a mean over values of items.
+#[derive(Clone, Debug)]
+pub(super) struct Measure {
+    /// Id of the metric.
+    pub(super) id: String,
+    pub(super) task: String,
+    pub(super) unit: &'static str,
+    pub(super) direction: Direction,
+    /// Whether each value is 0 or 1 and each item has one.
+    pub(super) binary: bool,
+    pub(super) items: BTreeMap<ItemKey, Cluster>,
+}
+
+/// The measures of a run, by task.
+pub(super) fn measures(run: &EvaluationRun) -> Vec<Measure> {
+    run.tasks().into_iter().flat_map(|task| measures_of_task(run, task)).collect()
+}
+
+fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
+    let samples: Vec<&SampleRow> = run.traced_samples(task).collect();
+    let n_blocks = run.manifest.identity.n_blocks as f64;
+    let measure = |id: &str, unit, direction, values: &dyn Fn(&SampleRow) -> Vec<f64>| {
+        let mut items: BTreeMap<ItemKey, Cluster> = BTreeMap::new();
+        for sample in &samples {
+            let added = Cluster::of(values(sample));
+            let item = items.entry((sample.item_id.clone(), sample.arm.clone())).or_default();
+            item.sum += added.sum;
+            item.count += added.count;
+        }
+        items.retain(|_, cluster| cluster.count > 0);
+        let zero_or_one = items.values().all(|item| item.count == 1 && (item.sum == 0.0 || item.sum == 1.0));
+        Measure {
+            id: id.to_owned(),
+            task: task.to_owned(),
+            unit,
+            direction,
+            binary: unit == "fraction" && zero_or_one,
+            items,
+        }
+    };
+    let of_depths = |value: &dyn Fn(f64) -> f64, sample: &SampleRow| -> Vec<f64> {
+        let Some(row) = run.tokens.get(&sample.key) else { return Vec::new() };
+        if run.is_at_full_depth() {
+            // No token chose its depth; all but the first, which never does, count with the depth that they had.
+            return row.depth.iter().skip(1).map(|depth| value(*depth as f64)).collect();
+        }
+        row.eligible_depths().map(|depth| value(depth as f64)).collect()
+    };
+    let mut measures = vec![
+        measure("A1.als", "fraction", Direction::HigherIsMoreSaving, &|sample| {
+            of_depths(&|depth| 1.0 - depth / n_blocks, sample)
+        }),
+        measure("A2.eer", "fraction", Direction::HigherIsMoreSaving, &|sample| {
+            of_depths(&|depth| f64::from(u8::from(depth < n_blocks)), sample)
+        }),
+    ];
+    let mut scorers: Vec<&str> = samples.iter().flat_map(|sample| sample.correct.keys()).map(String::as_str).collect();
+    scorers.sort_unstable();
+    scorers.dedup();
+    for scorer in scorers {
+        measures.push(measure(&accuracy_id(run, task, scorer), "fraction", Direction::HigherIsBetter, &|sample| {
+            sample.correct.get(scorer).map(|right| f64::from(u8::from(*right))).into_iter().collect()
+        }));
+    }
+    measures.push(measure("B4.len", "tokens", Direction::Descriptive, &|sample| vec![sample.n_cot as f64]));
+    measures.push(measure("B5.trunc", "fraction", Direction::LowerIsBetter, &|sample| {
+        vec![f64::from(u8::from(sample.stop == Stop::Cap))]
+    }));
+    let mut elicited: BTreeMap<&str, Vec<&ElicitationRow>> = BTreeMap::new();
+    for row in run.default_elicitations() {
+        elicited.entry(&row.sample).or_default().push(row);
+    }
+    let externalised = Direction::HigherIsMoreExternalised;
+    for (id, unit, value) in [
+        ("D1.aoc", "fraction", early_answering as fn(&[&ElicitationRow]) -> Option<f64>),
+        ("D4.nec_logp", "ratio", necessity),
+    ] {
+        measures.push(measure(id, unit, externalised, &|sample| {
+            elicited.get(sample.key.as_str()).and_then(|rows| value(rows)).into_iter().collect()
+        }));
+    }
+    measures.retain(|measure| !measure.items.is_empty());
+    measures
+}
+
+/// The id under which the run's records have the accuracy of a scorer.
+fn accuracy_id(run: &EvaluationRun, task: &str, scorer: &str) -> String {
+    let found = run.records.iter().find(|record| {
+        let named = record.id.strip_prefix('B').and_then(|id| id.split_once('.'));
+        record.context.task == task && named.is_some_and(|(_, name)| name == scorer)
+    });
+    found.map_or_else(|| format!("correct.{scorer}"), |record| record.id.clone())
+}
+
+/// The share of the trace's parts after which an answer was asked for. An empty trace is none of them.
+pub(crate) fn kept_share(row: &ElicitationRow) -> Option<f64> {
+    match row.kind {
+        ElicitationKind::NoTrace => Some(0.0),
+        ElicitationKind::Prefix => (row.n_positions > 0).then(|| row.position as f64 / row.n_positions as f64),
+    }
+}
+
+/// Area over the curve of same answers: `1 -` the trapezoids of `same` over the kept share of the trace's parts. None
+/// unless the curve goes from no part to all parts.
+fn early_answering(rows: &[&ElicitationRow]) -> Option<f64> {
+    let mut curve: Vec<(f64, f64)> =
+        rows.iter().filter_map(|row| Some((kept_share(row)?, f64::from(u8::from(row.same?))))).collect();
+    curve.sort_by(|a, b| a.0.total_cmp(&b.0));
+    curve.dedup_by(|a, b| a.0 == b.0);
+    let whole = curve.first().is_some_and(|first| first.0 == 0.0) && curve.last().is_some_and(|last| last.0 == 1.0);
+    let area: f64 = curve.windows(2).map(|ends| (ends[1].0 - ends[0].0) * f64::midpoint(ends[0].1, ends[1].1)).sum();
+    whole.then_some(1.0 - area)
+}
+
+/// How much more probable (in nats) the reference answer is after the whole trace than without one, as a share of both.
+fn necessity(rows: &[&ElicitationRow]) -> Option<f64> {
+    let full = rows
+        .iter()
+        .find(|row| row.kind == ElicitationKind::Prefix && row.position == row.n_positions)
+        .and_then(|row| row.logp)?;
+    let empty = rows.iter().find(|row| row.kind == ElicitationKind::NoTrace).and_then(|row| row.logp)?;
+    log_probability_necessity(full, empty)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::ReplayMode;
+
+    fn row(kind: ElicitationKind, position: usize, same: bool, logp: f64) -> ElicitationRow {
+        ElicitationRow {
+            sample: "s".to_owned(),
+            item: "i".to_owned(),
+            kind,
+            suffix: "default".to_owned(),
+            position,
+            n_positions: 4,
+            fraction: 0.0,
+            mode: ReplayMode::Recorded,
+            answer: None,
+            logp: Some(logp),
+            logp_gold: None,
+            same: Some(same),
+        }
+    }
+
+    #[test]
+    fn areas_of_the_specification() {
+        for (same, expected) in [
+            ([false, false, false, true, true], 0.625),
+            ([true, true, true, true, true], 0.0),
+            ([false, false, false, false, true], 0.875),
+        ] {
+            let rows: Vec<ElicitationRow> =
+                (0..).zip(same).map(|(position, same)| row(ElicitationKind::Prefix, position, same, -1.0)).collect();
+            let rows: Vec<&ElicitationRow> = rows.iter().collect();
+            assert_eq!(early_answering(&rows), Some(expected));
+            assert_eq!(early_answering(&rows[1..]), None);
+        }
+    }
+
+    #[test]
+    fn necessity_by_hand() {
+        // (-1 + 3) / (1 + 3).
+        let rows = [row(ElicitationKind::Prefix, 4, true, -1.0), row(ElicitationKind::NoTrace, 0, false, -3.0)];
+        assert_eq!(necessity(&[&rows[0], &rows[1]]), Some(0.5));
+        assert_eq!(necessity(&[&rows[0]]), None);
+        let certain = [row(ElicitationKind::Prefix, 4, true, 0.0), row(ElicitationKind::NoTrace, 0, true, 0.0)];
+        assert_eq!(necessity(&[&certain[0], &certain[1]]), None);
+        assert!(early_answering(&[]).is_none());
+        let unknown = ElicitationRow { same: None, ..rows[0].clone() };
+        assert!(early_answering(&[&unknown]).is_none());
+    }
+
+    #[test]
+    fn accuracy_is_called_as_in_the_records() {
+        let folder = tempfile::tempdir().unwrap();
+        crate::test_runs::write_run(folder.path(), &crate::test_runs::Fixture::default());
+        let run = EvaluationRun::open(folder.path()).unwrap();
+        let ids: Vec<String> = measures(&run).into_iter().map(|measure| measure.id).collect();
+        assert!(ids.contains(&"B1.strict".to_owned()) && ids.contains(&"correct.other".to_owned()), "{ids:?}");
+    }
+}

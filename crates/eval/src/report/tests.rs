@@ -1,0 +1,168 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+use std::path::PathBuf;
+
+use super::*;
+use crate::open_runs;
+use crate::test_runs::{Fixture, token_text, write_controls, write_run, write_sweep};
+
+fn set(folders: &[PathBuf]) -> RunSet {
+    open_runs(folders).unwrap()
+}
+
+fn quick<'a>() -> ReportOptions<'a> {
+    ReportOptions { bootstrap: Bootstrap { n_draws: 100, ..Bootstrap::default() }, ..ReportOptions::default() }
+}
+
+/// A page with everything on it.
+fn whole() -> (tempfile::TempDir, RunSet) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut folders = write_controls(folder.path(), 24);
+    let sweep = folder.path().join("sweep");
+    write_sweep(&sweep, &[-2.0, 0.0, 1.0, 2.0]);
+    folders.push(sweep);
+    let set = set(&folders);
+    (folder, set)
+}
+
+#[test]
+fn the_page_has_all_its_parts() {
+    let (_folder, set) = whole();
+    let text = |id: u32| token_text(id);
+    let options = ReportOptions { side_by_side: Some([0, 1]), token_texts: vec![Some(&text), Some(&text)], ..quick() };
+    let report = render_report(&set, &options);
+    for expected in [
+        "they do not observe what the model &quot;really&quot; reasoned.",
+        "anchor_stability",
+        "ee − base_noise",
+        "Judge: a judge.",
+        "static (control of ee)",
+        "class=\"d5\"",
+        "unparsed 3",
+    ] {
+        assert!(report.html.contains(expected), "{expected}");
+    }
+    assert!(!report.html.contains("{{"), "a mark was left");
+    let names: Vec<&str> = report.figures.iter().map(|figure| figure.name.as_str()).collect();
+    for metric in [
+        "A1.als",
+        "A1.quantiles",
+        "A2.eer",
+        "A3.hist",
+        "A3.reliability",
+        "A4.class",
+        "A5.surprisal",
+        "A6.regret",
+        "A7.speed",
+        "A8.exchange",
+        "B1.strict",
+        "B4.len",
+        "C1.criteria",
+        "C4.multiples",
+        "D1.curve",
+        "D4.accuracy",
+        "D4.logp",
+        "D7.horizon",
+        "D8.coverage",
+        "D8.unsupported",
+        "F1.accuracy",
+        "F2.multiples",
+        "F3.ridge.offset",
+        "F6.length",
+        "F7.horizon",
+        "B5.funnel",
+    ] {
+        assert!(names.contains(&format!("gsm8k-{metric}").as_str()), "{metric} is missing from {names:?}");
+    }
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    assert_eq!(sorted.len(), names.len(), "ids of figures are unique");
+}
+
+#[test]
+fn the_page_needs_no_network() {
+    let (_folder, set) = whole();
+    let html = render_report(&set, &quick()).html;
+    for word in ["src=", "@import", "url(http", "<link rel=\"stylesheet"] {
+        assert!(!html.contains(word), "{word}");
+    }
+    let without_namespace = html.replace("http://www.w3.org/2000/svg", "").replace("http:%2F%2Fwww.w3.org", "");
+    assert!(!without_namespace.contains("href=\"http"));
+}
+
+#[test]
+fn numbers_without_an_interval_are_not_printed_and_reasons_are() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), &Fixture::default());
+    let html = render_report(&set(&[folder.path().to_path_buf()]), &quick()).html;
+    // C4.kl_ee_base is 0.12 without an interval.
+    assert!(html.contains("C4.kl_ee_base (nats)</th><td class=\"none-cell\">–<small>no interval"), "kl");
+    assert!(html.contains("–<small>no base pass</small>"));
+    assert!(
+        html.contains("No judge was run. These are surface statistics; they do not measure coherence or correctness.")
+    );
+    assert!(html.contains("no run `base`"));
+}
+
+#[test]
+fn what_models_and_files_say_is_escaped() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), &Fixture::default());
+    let evil = "</script><script>alert(1)</script>";
+    let mut runs = set(&[folder.path().to_path_buf()]);
+    let run = &mut runs.runs[0];
+    run.name = evil.to_owned();
+    run.remarks.push(evil.to_owned());
+    run.manifest.model_source = evil.to_owned();
+    for sample in &mut run.samples {
+        sample.completion = evil.to_owned();
+        sample.extracted.strict = Some(evil.to_owned());
+        sample.gold = Some(evil.to_owned());
+    }
+    for record in &mut run.records {
+        record.unit = evil.to_owned();
+        record.extra.insert(evil.to_owned(), evil.into());
+    }
+    runs.left_out.push(crate::LeftOut { folder: PathBuf::from(evil), reason: evil.to_owned() });
+    let text = |_: u32| evil.to_owned();
+    for token_texts in [vec![None], vec![Some(&text as TokenText<'_>)]] {
+        let options = ReportOptions { title: evil.to_owned(), side_by_side: Some([0, 0]), token_texts, ..quick() };
+        let html = render_report(&runs, &options).html;
+        assert_eq!(html.matches("<script").count(), 1);
+        assert!(!html.contains("alert(1)<"));
+    }
+}
+
+#[test]
+fn a_run_without_rows_and_records_still_has_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), &Fixture::default());
+    for file in ["metrics.json", "samples.jsonl", "tokens.jsonl", "elicitations.jsonl"] {
+        std::fs::remove_file(folder.path().join(file)).unwrap();
+    }
+    let report = render_report(&set(&[folder.path().to_path_buf()]), &quick());
+    assert!(report.html.contains("there is no metrics.json"));
+    assert!(report.figures.is_empty());
+}
+
+#[test]
+fn zz_dump() {
+    let folder = std::path::Path::new("/tmp/wt/fixture");
+    std::fs::remove_dir_all(folder).ok();
+    let mut folders = write_controls(folder, 60);
+    let sweep = folder.join("sweep");
+    write_sweep(&sweep, &[-2.0, -1.0, 0.0, 1.0, 2.0]);
+    folders.push(sweep);
+    let set = set(&folders);
+    let text = |id: u32| token_text(id);
+    let options = ReportOptions { side_by_side: Some([0, 1]), token_texts: vec![Some(&text), Some(&text)], ..quick() };
+    let report = render_report(&set, &options);
+    std::fs::write("/tmp/wt/report.html", &report.html).unwrap();
+    for figure in &report.figures {
+        std::fs::write(
+            format!("/tmp/wt/fixture/{}.svg", figure.name),
+            crate::plot::to_svg(figure, crate::plot::Medium::File(crate::Theme::Dark)),
+        )
+        .unwrap();
+    }
+}
