@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use aloud_engine::{Engine, Event, ExitOffset, Exits, FinishReason, Flow, Forced, Limits, Request, Sampling, Token};
+use aloud_engine::{
+    Engine, Event, ExitOffset, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, Sampling, Token,
+};
 use aloud_eval::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, summarise};
 use aloud_model::text_codec::TextCodec;
 use clap::{Args, ValueEnum};
@@ -256,6 +258,7 @@ pub(crate) fn generate(
         .enumerate()
         .map(|(sequence, prompt)| Request {
             prompt: prompt.token_ids.clone(),
+            prefix: Prefix::default(),
             max_new_tokens: settings.max_new_tokens,
             sampling: settings.sampling,
             exits: settings.exits.clone(),

@@ -71,11 +71,14 @@ impl<B: Backend> Arena<B> {
         block.filled += from.len();
     }
 
-    /// Begins with the first `n` positions of `source`, none of which has exited. Nothing was consumed here yet.
+    /// Begins with the first `n` positions of `source`. Nothing was consumed here yet.
     pub(crate) fn copy_start(&mut self, backend: &B, source: &Self, n: usize) {
         for (block, source) in source.blocks.iter().enumerate() {
-            self.store(backend, block, &source.keys, &source.values, 0..n);
+            self.store(backend, block, &source.keys, &source.values, 0..n.min(source.filled));
         }
+        let n_frozen = n.min(backend.n_rows(&source.frozen));
+        backend.grow(&mut self.frozen, n_frozen);
+        backend.copy_rows(&mut self.frozen, 0, &source.frozen, 0..n_frozen);
         self.advance(n);
     }
 

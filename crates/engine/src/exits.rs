@@ -57,6 +57,11 @@ impl ExitOffset {
             .collect()
     }
 
+    /// The offset of the step that follows a response's first tokens.
+    pub(crate) fn before_step(&self, tokens: &[u32]) -> f32 {
+        (1..=tokens.len()).fold(self.think, |offset, n| self.after(&tokens[..n], offset))
+    }
+
     /// The offset of the step after `tokens`, where that of the step before was `previous`.
     pub(crate) fn after(&self, tokens: &[u32], previous: f32) -> f32 {
         match &self.answer {

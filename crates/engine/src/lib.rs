@@ -17,6 +17,6 @@ pub use exits::{AnswerOffset, ExitOffset, ExitReading, Exits};
 pub use logistic::{sigmoid, softplus};
 pub use random::uniform;
 pub use replay::{ReplayedToken, log_joint, replay};
-pub use request::{FinishReason, Forced, Request, RequestError, Token};
+pub use request::{FinishReason, Forced, Prefix, Request, RequestError, Token};
 pub use sampling::Sampling;
 pub use verify::{ParityReport, verify};
