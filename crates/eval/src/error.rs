@@ -31,6 +31,28 @@ pub enum EvalError {
         /// What is wrong there.
         reason: String,
     },
+    /// A file as a whole is not what its format asks for.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what was expected.
+        reason: String,
+    },
+    /// Logs or runs that were given together do not belong together.
+    #[error("{}: {field} is {found}, expected {expected}: {next_step}", path.display())]
+    Foreign {
+        /// The file that differs.
+        path: PathBuf,
+        /// What differs, for instance `tokenizer_sha256`.
+        field: &'static str,
+        /// Its value there.
+        found: String,
+        /// The value of the others.
+        expected: String,
+        /// What to do.
+        next_step: &'static str,
+    },
     /// A record contradicts itself.
     #[error("record `{id}`: {reason}")]
     Record {

@@ -5,10 +5,13 @@ mod atomic;
 mod depth_metrics;
 mod error;
 mod intervals;
+mod metric_record;
 mod palette;
 mod record;
+mod run_files;
 mod table;
 mod terminal;
+mod token_class;
 mod view;
 
 pub use atomic::write_atomically;
@@ -18,8 +21,18 @@ pub use depth_metrics::{
 };
 pub use error::EvalError;
 pub use intervals::wilson_interval;
+pub use metric_record::{
+    ConfidenceInterval, Decoding, DepthPolicy, Dial, Direction, Gate, IntervalMethod, MetricRecord, RecordContext,
+    ReplayMode, Tier, read_metric_records, write_metric_records,
+};
 pub use palette::{Colour, Theme, depth_colour};
 pub use record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, read_records, write_records};
+pub use run_files::{
+    COPY_FLAG, CurveIndex, CurvePoint, ElicitationKind, ElicitationRow, ExitConvention, Extracted, Hint, Log, LogRow,
+    LogWriter, Manifest, RUN_SCHEMA, Region, RunIdentity, RunStatus, SampleRow, Stop, TokenRow, read_curve_index,
+    read_log, read_manifest, sample_key, write_curve_index, write_manifest,
+};
 pub use table::{Align, Table};
 pub use terminal::{ColourSupport, coloured_token, legend_line};
+pub use token_class::TokenClass;
 pub use view::{ViewOptions, render_page};
