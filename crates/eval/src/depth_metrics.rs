@@ -136,23 +136,32 @@ pub struct SamplerCheck {
     pub z: Option<f64>,
 }
 
+impl SamplerCheck {
+    /// The check of a candidate from what its tokens saw there: the hazard, and whether they exited.
+    pub fn of(depth: usize, seen: impl IntoIterator<Item = (f64, bool)>) -> Self {
+        let (mut reached, mut exits, mut expected, mut variance) = (0, 0, 0.0, 0.0);
+        for (hazard, exited) in seen {
+            reached += 1;
+            exits += usize::from(exited);
+            expected += hazard;
+            variance += hazard * (1.0 - hazard);
+        }
+        let z = (variance > 0.0).then(|| (exits as f64 - expected) / variance.sqrt());
+        Self { depth, reached, exits, expected, z }
+    }
+}
+
 /// The sampler check of each candidate of `candidates`, over all tokens that were free to exit.
 pub fn sampler_check(records: &[ResponseRecord], candidates: &[usize]) -> Vec<SamplerCheck> {
     candidates
         .iter()
         .map(|candidate| {
-            let (mut reached, mut exits, mut expected, mut variance) = (0, 0, 0.0, 0.0);
-            for token in records.iter().flat_map(|record| record.tokens.iter().skip(1)) {
-                if let Some(exit) = token.exits.iter().find(|exit| exit.depth == *candidate) {
-                    let hazard = f64::from(exit.hazard);
-                    reached += 1;
-                    exits += usize::from(token.depth == *candidate);
-                    expected += hazard;
-                    variance += hazard * (1.0 - hazard);
-                }
-            }
-            let z = (variance > 0.0).then(|| (exits as f64 - expected) / variance.sqrt());
-            SamplerCheck { depth: *candidate, reached, exits, expected, z }
+            let free = records.iter().flat_map(|record| record.tokens.iter().skip(1));
+            let seen = free.filter_map(|token| {
+                let exit = token.exits.iter().find(|exit| exit.depth == *candidate)?;
+                Some((f64::from(exit.hazard), token.depth == *candidate))
+            });
+            SamplerCheck::of(*candidate, seen)
         })
         .collect()
 }

@@ -203,7 +203,7 @@ impl<Row: LogRow> LogWriter<Row> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use proptest::prelude::*;
 
@@ -212,7 +212,8 @@ mod tests {
     use crate::run_files::token_row::tests::row;
     use crate::{ElicitationKind, ElicitationRow, ReplayMode, SampleRow, Stop, TokenRow, sample_key};
 
-    fn sample(item: &str) -> SampleRow {
+    /// A right answer of 8 tokens to an item of the task `chain`.
+    pub(crate) fn sample(item: &str) -> SampleRow {
         SampleRow {
             key: sample_key("chain", item, "plain", 0),
             task: "chain".to_owned(),
@@ -229,6 +230,7 @@ mod tests {
             extracted: crate::Extracted { strict: Some("2".to_owned()), flex: Some("2".to_owned()) },
             gold: Some("2".to_owned()),
             correct: [("strict".to_owned(), true)].into(),
+            n_prompt: 9,
             n_cot: 6,
             n_answer: 2,
             mean_depth: Some(12.5),

@@ -76,6 +76,9 @@ pub struct SampleRow {
     /// Whether the answer is right, by name of the scorer: `strict`, `flex`, `compat_source_strict`, ...
     #[serde(default)]
     pub correct: BTreeMap<String, bool>,
+    /// Tokens of the prompt.
+    #[serde(default)]
+    pub n_prompt: usize,
     /// Tokens of the trace, its end mark included.
     pub n_cot: usize,
     /// Tokens after the trace.

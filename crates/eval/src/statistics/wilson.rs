@@ -1,5 +1,7 @@
 //! How far a measured share may be from the true one.
 
+use crate::{ConfidenceInterval, IntervalMethod};
+
 /// Quantile of the standard normal distribution that leaves 2.5 % above it.
 const Z_95: f64 = 1.959_963_984_540_054;
 
@@ -27,6 +29,12 @@ pub fn wilson_interval(successes: usize, n: usize) -> Option<[f64; 2]> {
     Some([low, high])
 }
 
+/// [`wilson_interval`] as the interval of a metric record.
+pub fn wilson_confidence(successes: usize, n: usize) -> Option<ConfidenceInterval> {
+    let [lo, hi] = wilson_interval(successes, n)?;
+    Some(ConfidenceInterval { level: 0.95, lo, hi, method: IntervalMethod::Wilson, b: None, cluster: None, seed: None })
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -42,6 +50,7 @@ mod tests {
             ((0, 10), [0.0, 0.277_533]),
             ((10, 10), [0.722_467, 1.0]),
             ((50, 100), [0.403_832, 0.596_168]),
+            ((150, 200), [0.685_659, 0.804_918]),
         ] {
             let found = wilson_interval(successes, n).unwrap();
             for (found, expected) in found.iter().zip(expected) {
