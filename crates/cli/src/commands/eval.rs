@@ -1,22 +1,32 @@
-//! `aloud eval`: accuracy, style and depth on held-out items of the serial tasks.
+//! `aloud eval`: accuracy, style and depth on held-out items; with `--output`, an evaluation run with its controls.
 
-use aloud_eval::{Align, Table};
+use std::path::PathBuf;
+
+use aloud_engine::Exits;
+use aloud_eval::{Align, MetricRecord, Table, Tier};
 use aloud_model::source::ModelSource;
-use aloud_tasks::SerialTask;
+use aloud_model::text_codec::TextCodec;
+use aloud_tasks::{DataSource, MAX_SERIAL_STEPS, SerialSource, SerialTask};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::context::{Context, print};
+use crate::error::UsageError;
+use crate::evaluation::{ModelKey, Models, NumberFamily, RunSettings, SerialFamily, TaskFamily, evaluate};
 use crate::generation::ExitArgs;
 use crate::loaded_model::ModelArgs;
+use crate::prompts::TemplateArgs;
 use crate::serial_data::check_symbols;
 use crate::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
 
 /// Arguments of `aloud eval`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Every item is answered twice, with greedy tokens: once with <t> forced (the model thinks aloud) and \
-                        once with <a> forced (it answers at once)."
+    after_help = "Items of the serial tasks are answered twice, with greedy tokens: once with <t> forced (the model thinks \
+                        aloud) and once with <a> forced (it answers at once). With --output an evaluation run is written: \
+                        responses, tokens with their depths, elicited answers and metrics, one folder a model. What an \
+                        interrupted run has written is not done again."
 )]
 pub(crate) struct EvalArgs {
     /// A directory, hf:ORG/NAME, tiny-reasoner (built in), a checkpoint, or a training run (its latest checkpoint)
@@ -25,53 +35,101 @@ pub(crate) struct EvalArgs {
     /// Base model of the checkpoint, if it is not where it was at training
     #[arg(long, value_name = "MODEL")]
     base: Option<ModelSource>,
-    /// What is asked; serial is all three tasks in turn
-    #[arg(long, value_enum, default_value = "serial")]
-    task: TaskArg,
-    /// Number of held-out items
-    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
-    n: u32,
+    /// What is asked: serial (all three of chain, perm and vars), one of them, word-problems, gsm8k:PATH or hf:openai/gsm8k
+    #[arg(long, value_name = "TASK", default_value = "serial")]
+    task: DataSource,
+    /// How much is asked [default with --output: standard]
+    #[arg(long, value_enum)]
+    tier: Option<TierArg>,
+    /// Folder of the evaluation run
+    #[arg(long, short, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Controls that are evaluated beside the model, separated by commas; all for every one of them
+    #[arg(
+        long,
+        value_name = "CONTROLS",
+        value_delimiter = ',',
+        requires = "output",
+        help = "Controls that are evaluated beside the model, separated by commas, or all [default: base]"
+    )]
+    controls: Vec<ControlArg>,
+    /// Number of held-out items, without --output [default: 2000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["output", "tier"])]
+    n: Option<u32>,
     /// Seed of the items and of the exits
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
     exits: ExitArgs,
+    #[command(flatten)]
+    template: TemplateArgs,
     /// Most sequences decoded together; changes speed, never results
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
-    /// Most tokens of a response
-    #[arg(long, value_name = "N", default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..))]
-    max_new_tokens: u32,
+    /// Most tokens of a response [default: 96 for serial tasks, 400 for others]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_new_tokens: Option<u32>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// Which serial tasks.
+/// How much is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum TaskArg {
-    /// All of the following
-    Serial,
-    /// Operations on a digit
-    Chain,
-    /// Rearrangements of five objects
-    Perm,
-    /// Assignments in shuffled order
-    Vars,
+pub(crate) enum TierArg {
+    /// A few small items: whether everything works
+    Toy,
+    /// 16 items a task
+    Smoke,
+    /// 200 items a task
+    Standard,
+    /// Everything there is; of the serial tasks 200 items of every number of steps
+    Full,
 }
 
-impl TaskArg {
-    fn task(self) -> Option<SerialTask> {
-        match self {
-            Self::Serial => None,
-            Self::Chain => Some(SerialTask::Chain),
-            Self::Perm => Some(SerialTask::Perm),
-            Self::Vars => Some(SerialTask::Vars),
+impl From<TierArg> for Tier {
+    fn from(tier: TierArg) -> Self {
+        match tier {
+            TierArg::Toy => Self::Toy,
+            TierArg::Smoke => Self::Smoke,
+            TierArg::Standard => Self::Standard,
+            TierArg::Full => Self::Full,
         }
     }
 }
 
-/// What `--json` prints.
+/// A control, or all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ControlArg {
+    All,
+    One(ModelKey),
+}
+
+impl std::str::FromStr for ControlArg {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        if name == "all" {
+            return Ok(Self::All);
+        }
+        let control = ModelKey::from_str(name, false).ok().filter(|key| *key != ModelKey::Ee);
+        control.map(Self::One).ok_or_else(|| {
+            let names: Vec<&str> = ModelKey::CONTROLS.iter().map(|key| key.name()).collect();
+            format!("expected all, or some of {}", names.join(", "))
+        })
+    }
+}
+
+/// Most tokens of a response to a serial item: the longest right one has fewer.
+const SERIAL_TOKENS: usize = 96;
+
+/// Most tokens of any other response.
+const OTHER_TOKENS: usize = 400;
+
+/// Number of items without `--tier` and `--output`.
+const DEFAULT_ITEMS: usize = 2000;
+
+/// What `--json` prints of a quick evaluation.
 #[derive(Serialize)]
 struct Output<'a> {
     model: String,
@@ -84,20 +142,58 @@ struct Output<'a> {
 /// Runs the command.
 pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
-    let model = ModelArgs::of(&arguments.model, arguments.base.as_ref()).load(&cpu, context)?;
+    let serial = serial_task(&arguments.task)?;
+    let (model, base) = ModelArgs::of(&arguments.model, arguments.base.as_ref()).load_with_base(&cpu, context)?;
     let codec = model.text_codec()?;
-    check_symbols(&codec.tokenizer)?;
+    if serial.is_some() {
+        check_symbols(&codec.tokenizer)?;
+    }
     let exits = arguments.exits.resolve(&model, &codec)?;
+    let models = Models::new(model, base, &cpu)?;
+    match (&arguments.output, serial) {
+        (Some(output), _) => full(arguments, output, exits, &codec, &models, context),
+        (None, Some(task)) => quick(arguments, task, &exits, &models, context),
+        (None, None) => {
+            Err(UsageError::new(format!("--task {}: name a folder for the evaluation with --output", arguments.task))
+                .into())
+        }
+    }
+}
+
+/// Which serial tasks are asked, if it is some.
+fn serial_task(task: &DataSource) -> Result<Option<Option<SerialTask>>, UsageError> {
+    match task {
+        DataSource::Serial(SerialSource { task, steps }) if *steps == (1..=MAX_SERIAL_STEPS) => Ok(Some(*task)),
+        DataSource::WordProblems { steps: None } | DataSource::Gsm8k(_) | DataSource::Gsm8kCache => Ok(None),
+        other => Err(UsageError::new(format!(
+            "--task {other}: expected serial, chain, perm, vars, word-problems, gsm8k:PATH or hf:openai/gsm8k"
+        ))),
+    }
+}
+
+/// Accuracy, style and depth on serial items; nothing is written.
+fn quick(
+    arguments: &EvalArgs,
+    task: Option<SerialTask>,
+    exits: &Exits,
+    models: &Models,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let n = match (arguments.n, arguments.tier) {
+        (Some(n), _) => n as usize,
+        (None, Some(tier)) => SerialFamily::new(task, tier.into(), arguments.seed, SERIAL_TOKENS)?.items().len(),
+        (None, None) => DEFAULT_ITEMS,
+    };
+    let model = &models.trained;
     let settings = SerialSettings {
-        task: arguments.task.task(),
-        n: arguments.n as usize,
+        task,
+        n,
         seed: arguments.seed,
         max_sequences: arguments.batch.into(),
-        max_new_tokens: arguments.max_new_tokens as usize,
+        max_new_tokens: arguments.max_new_tokens.map_or(SERIAL_TOKENS, |n| n as usize),
     };
-    let mut progress = context.progress("evaluating", "responses", Some(2 * u64::from(arguments.n)));
-    let report =
-        evaluate_serial(&model.decoder, model.policy.as_ref(), &exits, &settings, &mut || progress.advance(1))?;
+    let mut progress = context.progress("evaluating", "responses", Some(2 * n as u64));
+    let report = evaluate_serial(&model.decoder, model.policy.as_ref(), exits, &settings, &mut || progress.advance(1))?;
     drop(progress);
     if arguments.json {
         let output = Output {
@@ -109,6 +205,101 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()>
         return Ok(print(&format!("{}\n", serde_json::to_string(&output)?))?);
     }
     Ok(print(&text(&report))?)
+}
+
+/// An evaluation run.
+fn full(
+    arguments: &EvalArgs,
+    output: &std::path::Path,
+    exits: Exits,
+    codec: &TextCodec,
+    models: &Models,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let tier = arguments.tier.map_or(Tier::Standard, Tier::from);
+    let most = |default: usize| arguments.max_new_tokens.map_or(default, |n| n as usize);
+    let family: Box<dyn TaskFamily> = match serial_task(&arguments.task)? {
+        Some(task) => Box::new(SerialFamily::new(task, tier, arguments.seed, most(SERIAL_TOKENS))?),
+        None => {
+            let stop_tokens = crate::prompts::stop_tokens(codec, &models.trained.decoder.config().eos_token_ids);
+            let (source, seed) = (&arguments.task, arguments.seed);
+            Box::new(NumberFamily::new(
+                source,
+                tier,
+                seed,
+                codec,
+                &arguments.template,
+                stop_tokens,
+                most(OTHER_TOKENS),
+            )?)
+        }
+    };
+    let controls = match arguments.controls.as_slice() {
+        [] if models.main_key() == ModelKey::Base => Vec::new(),
+        [] => vec![ModelKey::Base],
+        named if named.contains(&ControlArg::All) => ModelKey::CONTROLS.to_vec(),
+        named => named
+            .iter()
+            .filter_map(|control| if let ControlArg::One(key) = control { Some(*key) } else { None })
+            .collect(),
+    };
+    let settings = RunSettings {
+        output: output.to_owned(),
+        tier,
+        exits,
+        controls,
+        seed: arguments.seed,
+        max_sequences: arguments.batch.into(),
+    };
+    let records = evaluate(models, family.as_ref(), &settings, context)?;
+    if arguments.json {
+        let model = &models.trained;
+        let object = json!({
+            "model": model.source.to_string(),
+            "model_sha256": model.identity.sha256,
+            "checkpoint": model.checkpoint.as_ref().map(|path| path.display().to_string()),
+            "output": output.display().to_string(),
+            "metrics": records,
+        });
+        return Ok(print(&format!("{}\n", serde_json::to_string::<Value>(&object)?))?);
+    }
+    Ok(print(&records_text(&records, output))?)
+}
+
+/// One row a metric, one column a model.
+fn records_text(records: &[MetricRecord], output: &std::path::Path) -> String {
+    let mut models: Vec<&str> = Vec::new();
+    let mut ids: Vec<(&str, &str)> = Vec::new();
+    for record in records {
+        let (model, id) = (record.context.model.as_str(), (record.id.as_str(), record.context.task.as_str()));
+        if !models.contains(&model) {
+            models.push(model);
+        }
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    let columns = [("metric", Align::Left), ("task", Align::Left)];
+    let mut table = Table::new(columns.into_iter().chain(models.iter().map(|model| (*model, Align::Left))));
+    for (id, task) in ids {
+        let cell = |model: &&str| {
+            let is_it = |record: &&MetricRecord| {
+                (record.id.as_str(), record.context.task.as_str(), record.context.model.as_str()) == (id, task, *model)
+            };
+            records.iter().find(is_it).map_or_else(String::new, value_text)
+        };
+        table.row([id.to_owned(), task.to_owned()].into_iter().chain(models.iter().map(cell)));
+    }
+    format!("{table}\nwritten to {}\n", output.display())
+}
+
+/// A value with its interval, or why there is none.
+fn value_text(record: &MetricRecord) -> String {
+    match (record.value, &record.ci) {
+        (Some(value), Some(ci)) => format!("{value:.3} ({:.3} to {:.3})", ci.lo, ci.hi),
+        (Some(value), None) => format!("{value:.3}"),
+        (None, _) => record.null_reason.clone().unwrap_or_default(),
+    }
 }
 
 /// The report for people.

@@ -1,0 +1,21 @@
+//! Evaluation runs: a model and its controls answer the same items with the same random numbers, and what they did is
+//! written to one folder a model, from which metrics are computed.
+//!
+//! Only this folder lets models run for an evaluation. Metrics are functions of the rows, in `aloud-eval`.
+
+mod digest;
+mod elicitation;
+mod family;
+mod metrics;
+mod number_family;
+mod run;
+mod samples;
+mod serial_family;
+mod subject;
+mod text_steps;
+
+pub(crate) use family::TaskFamily;
+pub(crate) use number_family::NumberFamily;
+pub(crate) use run::{RunSettings, evaluate};
+pub(crate) use serial_family::SerialFamily;
+pub(crate) use subject::{ModelKey, Models};
