@@ -397,6 +397,7 @@ pub(crate) fn exit_settings(exits: &Exits) -> Map<String, Value> {
         Exits::Sampled { offset } => ("sampled", Some(("exit_offset", exit_offset::to_record(offset)))),
         Exits::Fixed(depth) => ("fixed", Some(("depth", json!(depth)))),
         Exits::Recorded(_) => ("recorded", None),
+        Exits::Oracle(oracle) => ("oracle", Some(("kl_factor", decimal(oracle.kl_factor)))),
     };
     let entries = [("exits", json!(exits))].into_iter().chain(detail);
     entries.map(|(key, value)| (key.to_owned(), value)).collect()

@@ -60,6 +60,13 @@ impl<B: Backend> Arena<B> {
         backend.copy_rows(&mut self.frozen, position, x, row..row + 1);
     }
 
+    /// Forgets keys and values of `position` and of what follows it in the blocks from `block` on.
+    pub(crate) fn forget(&mut self, block: usize, position: usize) {
+        for block in &mut self.blocks[block..] {
+            block.filled = block.filled.min(position);
+        }
+    }
+
     /// Stores the rows `from` of `keys` and `values` at the positions that follow those already filled.
     pub(crate) fn store(&mut self, backend: &B, block: usize, keys: &B::Rows, values: &B::Rows, from: Range<usize>) {
         let block = &mut self.blocks[block];

@@ -5,6 +5,7 @@ mod arena;
 mod engine;
 mod exits;
 mod logistic;
+mod oracle;
 mod random;
 mod replay;
 mod request;
@@ -13,7 +14,7 @@ mod stepper;
 mod verify;
 
 pub use engine::{Engine, Event, Flow, Limits};
-pub use exits::{AnswerOffset, ExitOffset, ExitReading, Exits};
+pub use exits::{AnswerOffset, ExitOffset, ExitReading, Exits, OracleExits};
 pub use logistic::{sigmoid, softplus};
 pub use random::uniform;
 pub use replay::{ReplayedToken, log_joint, replay};

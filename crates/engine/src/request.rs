@@ -1,9 +1,9 @@
 //! What is asked of the engine, checked once, and what it answers.
 
-use aloud_kernels::Backend;
+use aloud_kernels::{Backend, MAX_LOGIT_ROWS};
 use aloud_model::decoder::Decoder;
 
-use crate::{ExitReading, Exits, Sampling};
+use crate::{ExitReading, Exits, OracleExits, Sampling};
 
 /// One sequence to generate.
 #[derive(Clone, Debug)]
@@ -144,6 +144,12 @@ pub enum RequestError {
         /// Full depth.
         n_blocks: usize,
     },
+    /// The candidates of the oracle are not depths in order.
+    #[error("the oracle's candidates are {candidates:?}, expected fewer than 64 increasing depths below full depth")]
+    OracleCandidates {
+        /// What was given.
+        candidates: Vec<usize>,
+    },
     /// Exits were asked of a model without exit heads.
     #[error("sampled exits need a checkpoint with exit heads: distil one first, or turn exits off")]
     NoHeads,
@@ -182,6 +188,13 @@ impl Request {
             setting(answer.offset.is_finite(), "exit offset of the answer", answer.offset, "a finite number")?;
             if answer.marker.is_empty() {
                 return Err(RequestError::EmptyAnswerMarker);
+            }
+        }
+        if let Exits::Oracle(OracleExits { candidates, kl_factor }) = &self.exits {
+            setting(*kl_factor > 0.0 && kl_factor.is_finite(), "kl factor of the oracle", *kl_factor, "more than 0")?;
+            let is_ascending = candidates.windows(2).all(|pair| pair[0] < pair[1]);
+            if !is_ascending || candidates.len() >= MAX_LOGIT_ROWS || candidates.contains(&decoder.n_blocks()) {
+                return Err(RequestError::OracleCandidates { candidates: candidates.clone() });
             }
         }
         if matches!(self.exits, Exits::Sampled { .. }) && !has_heads {

@@ -10,6 +10,7 @@ use aloud_model::decoder::{Decoder, Policy};
 use crate::ExitReading;
 use crate::arena::Arena;
 use crate::logistic::sigmoid;
+use crate::oracle::Oracle;
 use crate::request::Request;
 
 /// Tokens that one sequence consumes in this pass.
@@ -55,9 +56,11 @@ pub(crate) fn step<B: Backend>(
     let mut live: Vec<usize> = (0..work.len()).collect();
     let mut x = decoder.embed(&tokens);
     let mut finals: Vec<Option<B::Rows>> = work.iter().map(|_| None).collect();
+    let mut oracle = Oracle::new(work);
 
     for block in 0..n_blocks {
         if block > 0 {
+            oracle.look(backend, block, &live, work, &x);
             decide(decoder, policy, work, block, &live, &x, &mut depths, &mut results);
             leave(decoder, work, &starts, block, &depths, &mut live, &mut x, &mut finals);
         }
@@ -128,6 +131,7 @@ pub(crate) fn step<B: Backend>(
     for (result, depths) in results.iter_mut().zip(&depths) {
         result.depth = depths.last().copied().unwrap_or(n_blocks);
     }
+    oracle.go_back(decoder, work, &starts, &mut results, &mut finals);
     let parts: Vec<(&B::Rows, Range<usize>)> = finals.iter().flatten().map(|rows| (rows, 0..1)).collect();
     (results, decoder.final_norm(&backend.concat_rows(hidden_size, &parts)))
 }

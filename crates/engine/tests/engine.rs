@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use aloud_engine::{
-    AnswerOffset, Engine, Event, ExitOffset, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, RequestError,
-    Sampling, Token, replay, verify,
+    AnswerOffset, Engine, Event, ExitOffset, Exits, FinishReason, Flow, Forced, Limits, OracleExits, Prefix, Request,
+    RequestError, Sampling, Token, replay, verify,
 };
 use aloud_kernels::Cpu;
 use aloud_model::config::ModelConfig;
@@ -317,6 +317,15 @@ fn bad_requests_are_refused() {
     assert!(matches!(with_answer(1.0, &[9999]), Err(RequestError::UnknownToken { id: 9999, .. })));
     assert!(matches!(with_answer(f32::NAN, &[1]), Err(RequestError::Setting { .. })));
     assert_eq!(check(|_, _| (), false), Err(RequestError::NoHeads));
+    let with_oracle = |candidates: &[usize], kl_factor: f32| {
+        let exits = Exits::Oracle(OracleExits { candidates: candidates.to_vec(), kl_factor });
+        request(0, exits).validate(&decoder, false)
+    };
+    assert_eq!(with_oracle(&[1, 3], 1.0), Ok(()));
+    assert!(matches!(with_oracle(&[3, 1], 1.0), Err(RequestError::OracleCandidates { .. })));
+    assert!(matches!(with_oracle(&[decoder.n_blocks()], 1.0), Err(RequestError::OracleCandidates { .. })));
+    assert!(matches!(with_oracle(&[0], 1.0), Err(RequestError::Depth { .. })));
+    assert!(matches!(with_oracle(&[1], 0.0), Err(RequestError::Setting { .. })));
     let with_prefix = |tokens: &[u32], depths: &[usize]| {
         let prefix = Prefix { tokens: tokens.to_vec(), depths: depths.to_vec() };
         Request { prefix, ..request(0, Exits::Off) }.validate(&decoder, true)
@@ -424,6 +433,32 @@ fn prefixes(n_blocks: usize) -> [Prefix; 5] {
         prefix(&[9, 4, 30], &[n_blocks, 1, 1]),
         prefix(&[9, 5, 30], &[n_blocks, 2, 1]),
     ]
+}
+
+/// Steps by the oracle are those that stop where their record says: nothing of the blocks beyond is left. Small factors stop at
+/// the first candidate, large ones where the lens says the same as full depth, if anywhere.
+#[test]
+fn the_oracle_goes_back_to_its_depths() {
+    let (decoder, policy) = tiny("tiny_llama");
+    let oracle =
+        |kl_factor: f32, i: u64| request(i, Exits::Oracle(OracleExits { candidates: vec![1, 2, 4, 5], kl_factor }));
+    let mut means = Vec::new();
+    for kl_factor in [1e-6, 0.3, 1.0, 1e6] {
+        let requests: Vec<Request> = (0..6).map(|i| oracle(kl_factor, i)).collect();
+        let (tokens, _) = run(&decoder, &policy, &requests, Limits::default());
+        let (few, _) = run(&decoder, &policy, &requests, Limits { max_sequences: 2, max_prompt_rows: 3 });
+        assert_eq!(tokens, few);
+        for (request, tokens) in requests.iter().zip(&tokens) {
+            let recorded = Request { exits: Exits::Recorded(depths(tokens)), ..request.clone() };
+            let (again, _) = run(&decoder, &policy, &[recorded], Limits::default());
+            assert_eq!((ids(&again[0]), depths(&again[0])), (ids(tokens), depths(tokens)));
+            assert!(again[0].iter().zip(tokens).all(|(a, b)| a.log_probability == b.log_probability));
+        }
+        let later: Vec<usize> = tokens.iter().flat_map(|tokens| depths(&tokens[1..])).collect();
+        means.push(later.iter().sum::<usize>() as f64 / later.len() as f64);
+    }
+    assert_eq!(means[0], 1.0);
+    assert!(means.is_sorted() && means[3] > means[1], "{means:?}");
 }
 
 /// Equal prompts and prefixes run once. Requests are made so that a copy of any other state would show: exits on and off,

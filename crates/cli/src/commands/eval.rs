@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use aloud_engine::Exits;
 use aloud_eval::{Align, MetricRecord, Table, Tier};
+use aloud_kernels::Cpu;
 use aloud_model::source::ModelSource;
 use aloud_model::text_codec::TextCodec;
-use aloud_tasks::{DataSource, MAX_SERIAL_STEPS, SerialSource, SerialTask};
+use aloud_tasks::{DataSource, MAX_SERIAL_STEPS, SerialSource, SerialTask, Split};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use crate::error::UsageError;
 use crate::evaluation::{ModelKey, Models, NumberFamily, RunSettings, SerialFamily, TaskFamily, evaluate};
 use crate::generation::ExitArgs;
 use crate::loaded_model::ModelArgs;
-use crate::prompts::TemplateArgs;
+use crate::prompts::{TemplateArgs, stop_tokens};
 use crate::serial_data::check_symbols;
 use crate::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
 
@@ -151,7 +152,7 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()>
     let exits = arguments.exits.resolve(&model, &codec)?;
     let models = Models::new(model, base, &cpu)?;
     match (&arguments.output, serial) {
-        (Some(output), _) => full(arguments, output, exits, &codec, &models, context),
+        (Some(output), _) => full(arguments, output, exits, &codec, &models, &cpu, context),
         (None, Some(task)) => quick(arguments, task, &exits, &models, context),
         (None, None) => {
             Err(UsageError::new(format!("--task {}: name a folder for the evaluation with --output", arguments.task))
@@ -181,7 +182,9 @@ fn quick(
 ) -> anyhow::Result<()> {
     let n = match (arguments.n, arguments.tier) {
         (Some(n), _) => n as usize,
-        (None, Some(tier)) => SerialFamily::new(task, tier.into(), arguments.seed, SERIAL_TOKENS)?.items().len(),
+        (None, Some(tier)) => {
+            SerialFamily::new(task, tier.into(), Split::Test, arguments.seed, SERIAL_TOKENS)?.items().len()
+        }
         (None, None) => DEFAULT_ITEMS,
     };
     let model = &models.trained;
@@ -214,25 +217,20 @@ fn full(
     exits: Exits,
     codec: &TextCodec,
     models: &Models,
+    cpu: &Cpu,
     context: &Context,
 ) -> anyhow::Result<()> {
     let tier = arguments.tier.map_or(Tier::Standard, Tier::from);
     let most = |default: usize| arguments.max_new_tokens.map_or(default, |n| n as usize);
-    let family: Box<dyn TaskFamily> = match serial_task(&arguments.task)? {
-        Some(task) => Box::new(SerialFamily::new(task, tier, arguments.seed, most(SERIAL_TOKENS))?),
-        None => {
-            let stop_tokens = crate::prompts::stop_tokens(codec, &models.trained.decoder.config().eos_token_ids);
-            let (source, seed) = (&arguments.task, arguments.seed);
-            Box::new(NumberFamily::new(
-                source,
-                tier,
-                seed,
-                codec,
-                &arguments.template,
-                stop_tokens,
-                most(OTHER_TOKENS),
-            )?)
-        }
+    let task = serial_task(&arguments.task)?;
+    let family = |split: Split| -> anyhow::Result<Box<dyn TaskFamily + '_>> {
+        let (source, seed, template) = (&arguments.task, arguments.seed, &arguments.template);
+        let Some(task) = task else {
+            let stops = stop_tokens(codec, &models.trained.decoder.config().eos_token_ids);
+            let family = NumberFamily::new(source, tier, split, seed, codec, template, stops, most(OTHER_TOKENS))?;
+            return Ok(Box::new(family));
+        };
+        Ok(Box::new(SerialFamily::new(task, tier, split, seed, most(SERIAL_TOKENS))?))
     };
     let controls = match arguments.controls.as_slice() {
         [] if models.main_key() == ModelKey::Base => Vec::new(),
@@ -251,7 +249,10 @@ fn full(
         seed: arguments.seed,
         max_sequences: arguments.batch.into(),
     };
-    let records = evaluate(models, family.as_ref(), &settings, context)?;
+    // Items that are not evaluated, for controls that have to be tuned.
+    let tuning = settings.controls.iter().any(|key| key.is_tuned()).then(|| family(Split::Train)).transpose()?;
+    let family = family(Split::Test)?;
+    let records = evaluate(models, codec, cpu, family.as_ref(), tuning.as_deref(), &settings, context)?;
     if arguments.json {
         let model = &models.trained;
         let object = json!({

@@ -100,6 +100,24 @@ pub(crate) trait TaskFamily: Sync {
 
     /// The tokens of an answer after a suffix; `None` if it cannot be written.
     fn answer_tokens(&self, answer: &str) -> Option<Vec<u32>>;
+
+    /// Family name of its accuracies, for instance `B1`.
+    fn accuracy_id(&self) -> &'static str;
+
+    /// Accuracy of a blind guess at a task's answers; 0 where there is no telling.
+    fn chance(&self, _task: &str) -> f64 {
+        0.0
+    }
+
+    /// Whether the steps of items are known symbol by symbol.
+    fn has_exact_steps(&self) -> bool {
+        false
+    }
+
+    /// Whether each step of item number `item` is written rightly and in its place; `None` where steps are not known exactly.
+    fn written_steps(&self, _item: usize, _completion: &str) -> Option<Vec<bool>> {
+        None
+    }
 }
 
 /// How many items a tier has of every task, or of every task and number of steps where these are asked apart.

@@ -3,16 +3,21 @@
 //!
 //! Only this folder lets models run for an evaluation. Metrics are functions of the rows, in `aloud-eval`.
 
+mod base_reading;
 mod digest;
 mod elicitation;
 mod family;
+mod gates;
+mod matching;
 mod metrics;
 mod number_family;
+mod reading;
 mod run;
 mod samples;
 mod serial_family;
 mod subject;
 mod text_steps;
+mod written_steps;
 
 pub(crate) use family::TaskFamily;
 pub(crate) use number_family::NumberFamily;

@@ -76,6 +76,7 @@ impl<'a> NumberFamily<'a> {
     pub(crate) fn new(
         source: &DataSource,
         tier: Tier,
+        split: Split,
         seed: u64,
         codec: &'a TextCodec,
         template: &TemplateArgs,
@@ -87,10 +88,10 @@ impl<'a> NumberFamily<'a> {
         const ENDLESS: usize = 1319;
         let n = items_of(tier, false);
         let items = if source.is_endless() {
-            let items = source.load_with(Some(n.unwrap_or(ENDLESS)), seed, Split::Test, Annotations::Keep)?;
+            let items = source.load_with(Some(n.unwrap_or(ENDLESS)), seed, split, Annotations::Keep)?;
             items.into_iter().enumerate().collect::<Vec<(usize, Item)>>()
         } else {
-            let items = source.load_with(None, seed, Split::Test, Annotations::Keep)?;
+            let items = source.load_with(None, seed, split, Annotations::Keep)?;
             let ids: Vec<&str> = items.iter().map(|item| item.id.as_str()).collect();
             let chosen = choose_items(name, &ids, n.unwrap_or(items.len()));
             chosen.into_iter().map(|place| (place, items[place].clone())).collect()
@@ -206,6 +207,10 @@ impl TaskFamily for NumberFamily<'_> {
         let text = self.text(ids).ok()?;
         let line = text.lines().next()?;
         extract_answer(&format!("{ANSWER_MARK} {line}"), Extraction::Strict).map(|number| number.to_string())
+    }
+
+    fn accuracy_id(&self) -> &'static str {
+        "B1"
     }
 
     fn answer_tokens(&self, answer: &str) -> Option<Vec<u32>> {

@@ -33,7 +33,13 @@ impl SerialFamily {
     ///
     /// # Errors
     /// If an item cannot be made.
-    pub(crate) fn new(task: Option<SerialTask>, tier: Tier, seed: u64, max_new_tokens: usize) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        task: Option<SerialTask>,
+        tier: Tier,
+        split: Split,
+        seed: u64,
+        max_new_tokens: usize,
+    ) -> anyhow::Result<Self> {
         let n_of_each = items_of(tier, true).context("the serial tasks have no last item")?;
         let (mut solved, mut items) = (Vec::new(), Vec::new());
         for (place, each) in
@@ -42,9 +48,9 @@ impl SerialFamily {
             for k in 1..=MAX_SERIAL_STEPS {
                 let source = SerialSource { task: Some(each), steps: k..=k };
                 for index in 0..n_of_each as u64 {
-                    let item = source.generate(seed, index, Split::Test)?;
+                    let item = source.generate(seed, index, split)?;
                     let prompt = EncodedPrompt {
-                        id: format!("{each}-k{k}-{seed}-{index}"),
+                        id: format!("{each}-{}-k{k}-{seed}-{index}", split.as_str()),
                         text: item.prompt(),
                         token_ids: prompt_ids(&item),
                         answer: Some(item.answer.to_owned()),
@@ -144,6 +150,27 @@ impl TaskFamily for SerialFamily {
         (*symbol != END).then(|| (*symbol).to_owned())
     }
 
+    fn accuracy_id(&self) -> &'static str {
+        "B3"
+    }
+
+    fn chance(&self, task: &str) -> f64 {
+        task.parse::<SerialTask>().map_or(0.0, SerialTask::chance)
+    }
+
+    fn has_exact_steps(&self) -> bool {
+        true
+    }
+
+    fn written_steps(&self, item: usize, completion: &str) -> Option<Vec<bool>> {
+        let steps = &self.solved.get(item)?.steps;
+        let symbols: Vec<&str> = completion.split_whitespace().collect();
+        let end = symbols.iter().rposition(|symbol| *symbol == ANSWER).unwrap_or(symbols.len());
+        let trace = symbols.get(1..end).filter(|_| symbols.first() == Some(&THINK)).unwrap_or_default();
+        let mut written = trace.split(|symbol| *symbol == SEPARATOR);
+        Some(steps.iter().map(|step| written.next().is_some_and(|written| written == step)).collect())
+    }
+
     fn answer_tokens(&self, answer: &str) -> Option<Vec<u32>> {
         SERIAL_VOCABULARY.into_iter().find(|symbol| *symbol == answer).map(|symbol| vec![symbol_id(symbol)])
     }
@@ -159,7 +186,7 @@ mod tests {
     use super::*;
 
     fn family() -> SerialFamily {
-        SerialFamily::new(None, Tier::Toy, 0, 96).unwrap()
+        SerialFamily::new(None, Tier::Toy, Split::Test, 0, 96).unwrap()
     }
 
     fn ids(text: &str) -> Vec<u32> {
@@ -169,7 +196,7 @@ mod tests {
 
     #[test]
     fn tiers_nest_and_have_every_step_equally_often() {
-        let (small, large) = (family(), SerialFamily::new(None, Tier::Standard, 0, 96).unwrap());
+        let (small, large) = (family(), SerialFamily::new(None, Tier::Standard, Split::Test, 0, 96).unwrap());
         assert_eq!((small.items.len(), large.items.len()), (48, 600));
         for item in &small.items {
             let same = large.items.iter().find(|other| other.number == item.number).unwrap();

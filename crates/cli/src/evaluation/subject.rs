@@ -1,13 +1,13 @@
 //! The model of an evaluation and its controls (as the metric cards name them), and how each decides its depths.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use aloud_engine::{Exits, uniform};
-use aloud_eval::{DepthPolicy, Dial};
+use aloud_engine::{ExitOffset, Exits, OracleExits};
+use aloud_eval::{DepthPolicy, Dial, RandomMatched, static_depth_of_equal_mean};
 use aloud_kernels::Cpu;
 use aloud_model::checkpoint::Checkpoint;
 use aloud_model::decoder::{Decoder, Policy};
+use aloud_model::load::PretrainedModel;
 use anyhow::Context as _;
 use clap::ValueEnum;
 
@@ -27,11 +27,16 @@ pub(crate) enum ModelKey {
     BaseRandmatch,
     /// The base model; all tokens stop at one depth, the nearest to the trained model's mean depth
     Static,
+    /// The base model; depths drawn from the teacher's targets, of the trained model's mean depth
+    BaseOracle,
+    /// The base model at full depth with noise in its weights, as accurate as the trained model
+    BaseNoise,
 }
 
 impl ModelKey {
     /// All controls of a trained model.
-    pub(crate) const CONTROLS: [Self; 4] = [Self::Base, Self::EeOff, Self::BaseRandmatch, Self::Static];
+    pub(crate) const CONTROLS: [Self; 6] =
+        [Self::Base, Self::EeOff, Self::BaseRandmatch, Self::Static, Self::BaseOracle, Self::BaseNoise];
 
     /// Its name in files.
     pub(crate) fn name(self) -> &'static str {
@@ -41,12 +46,19 @@ impl ModelKey {
             Self::EeOff => "ee_off",
             Self::BaseRandmatch => "base_randmatch",
             Self::Static => "static",
+            Self::BaseOracle => "base_oracle",
+            Self::BaseNoise => "base_noise",
         }
+    }
+
+    /// Whether it is made equal to the model on items that are not evaluated.
+    pub(crate) fn is_tuned(self) -> bool {
+        matches!(self, Self::BaseOracle | Self::BaseNoise)
     }
 
     /// Whether it is the base model that runs.
     pub(crate) fn is_base(self) -> bool {
-        matches!(self, Self::Base | Self::BaseRandmatch | Self::Static)
+        !matches!(self, Self::Ee | Self::EeOff)
     }
 }
 
@@ -65,6 +77,12 @@ pub(crate) struct Models {
     base: Option<Decoder<Cpu>>,
     /// Name of what was trained (SHA-256 of the checkpoint), if something was.
     pub(crate) adapter_sha256: Option<String>,
+    /// Factor of the targets that it was trained for, as its checkpoint says.
+    pub(crate) kl_factor: Option<f64>,
+    /// Price of depth that it was trained with, as its checkpoint says.
+    pub(crate) depth_penalty: Option<f64>,
+    /// The weights of the base model, to be disturbed.
+    pub(crate) pretrained: PretrainedModel,
 }
 
 impl Models {
@@ -74,9 +92,15 @@ impl Models {
     /// If the checkpoint cannot be read.
     pub(crate) fn new(trained: LoadedModel, base: BaseModel, cpu: &Cpu) -> anyhow::Result<Self> {
         let adapter_sha256 = trained.checkpoint.as_deref().map(Checkpoint::digest).transpose()?;
-        let decoder = |base: BaseModel| Decoder::new(cpu, &base.pretrained.config, &base.pretrained.weights);
-        let base = adapter_sha256.is_some().then(|| decoder(base));
-        Ok(Self { trained, base, adapter_sha256 })
+        let training = match &trained.checkpoint {
+            Some(path) => Checkpoint::load(path, None)?.training,
+            None => serde_json::Value::Null,
+        };
+        let pretrained = base.pretrained;
+        let base = adapter_sha256.is_some().then(|| Decoder::new(cpu, &pretrained.config, &pretrained.weights));
+        let number = |key: &str| training.pointer(key).and_then(serde_json::Value::as_f64);
+        let (kl_factor, depth_penalty) = (number("/target/kl_factor"), number("/reward/depth_penalty"));
+        Ok(Self { trained, base, adapter_sha256, kl_factor, depth_penalty, pretrained })
     }
 
     /// The key of what is evaluated.
@@ -89,19 +113,21 @@ impl Models {
         self.base.as_ref().unwrap_or(&self.trained.decoder)
     }
 
-    /// A model ready to be asked. `exits` are those of the trained model. Controls of equal mean depth need `histogram`: how
-    /// many tokens of the trained model stopped at each depth (blocks).
+    /// A model ready to be asked. `exits` are those of the trained model. Controls need `matched`: what they are made
+    /// equal to.
     ///
     /// # Errors
     /// If the model was not trained, or did nothing to be matched.
-    pub(crate) fn subject(
-        &self,
+    pub(crate) fn subject<'a>(
+        &'a self,
         key: ModelKey,
         exits: &Exits,
-        histogram: &BTreeMap<usize, usize>,
-    ) -> anyhow::Result<Subject<'_>> {
+        matched: &'a Matched,
+    ) -> anyhow::Result<Subject<'a>> {
         let n_blocks = self.trained.n_blocks();
-        let (decoder, policy) = if key.is_base() {
+        let (decoder, policy) = if key == ModelKey::BaseNoise {
+            (matched.noisy.as_ref().with_context(|| format!("{key}: no noise was found that matches"))?, None)
+        } else if key.is_base() {
             (self.base(), None)
         } else {
             let policy = self.trained.policy.as_ref();
@@ -112,11 +138,16 @@ impl Models {
         let depths = match key {
             ModelKey::Base | ModelKey::EeOff => Depths::Engine(Exits::Off),
             ModelKey::Ee => Depths::Engine(exits.clone()),
-            ModelKey::BaseRandmatch => Depths::Drawn(Histogram::new(histogram).with_context(nothing)?),
+            ModelKey::BaseRandmatch => Depths::Drawn(RandomMatched::new(matched.depths.iter().copied(), n_blocks)),
             ModelKey::Static => {
-                let mean = Histogram::new(histogram).with_context(nothing)?.mean();
-                Depths::Engine(Exits::Fixed((mean.round() as usize).clamp(1, n_blocks)))
+                let depth = static_depth_of_equal_mean(matched.depths.iter().copied()).with_context(nothing)?;
+                Depths::Engine(Exits::Fixed(depth.clamp(1, n_blocks)))
             }
+            ModelKey::BaseOracle => {
+                let kl_factor = matched.oracle_factor.with_context(nothing)?;
+                Depths::Engine(Exits::Oracle(OracleExits { candidates: candidates.clone(), kl_factor }))
+            }
+            ModelKey::BaseNoise => Depths::Engine(Exits::Off),
         };
         if let Depths::Engine(Exits::Fixed(depth)) = depths
             && depth < n_blocks
@@ -125,8 +156,20 @@ impl Models {
             candidates.push(depth);
             candidates.sort_unstable();
         }
-        Ok(Subject { key, decoder, policy, depths, candidates })
+        let trained_dials = if key.is_base() { (None, None) } else { (self.kl_factor, self.depth_penalty) };
+        Ok(Subject { key, decoder, policy, depths, candidates, trained_dials })
     }
+}
+
+/// What controls are made equal to.
+#[derive(Debug, Default)]
+pub(crate) struct Matched {
+    /// Depths (blocks) of the trained model's eligible tokens.
+    pub(crate) depths: Vec<usize>,
+    /// The oracle's factor of equal mean depth.
+    pub(crate) oracle_factor: Option<f32>,
+    /// The base model with noise in its weights, of equal accuracy.
+    pub(crate) noisy: Option<Decoder<Cpu>>,
 }
 
 /// A model that is asked.
@@ -138,6 +181,8 @@ pub(crate) struct Subject<'a> {
     depths: Depths,
     /// Depths (blocks) at which tokens may stop, ascending.
     pub(crate) candidates: Vec<usize>,
+    /// Factor of the targets and price of depth that the model was trained with.
+    trained_dials: (Option<f64>, Option<f64>),
 }
 
 /// How depths are decided.
@@ -145,24 +190,23 @@ enum Depths {
     /// By the engine.
     Engine(Exits),
     /// Each for itself from a histogram, whatever the token.
-    Drawn(Histogram),
+    Drawn(RandomMatched),
 }
-
-/// Head number of draws from a histogram: beyond those of exit heads, and not that of the token.
-const HISTOGRAM_DRAW: u32 = u32::MAX - 1;
 
 impl Subject<'_> {
     /// The exits of a response of up to `n` tokens.
     pub(crate) fn exits(&self, seed: u64, sequence: u64, n: usize) -> Exits {
         match &self.depths {
             Depths::Engine(exits) => exits.clone(),
-            Depths::Drawn(histogram) => {
-                let depth = |step: usize| match step {
-                    0 => self.decoder.n_blocks(),
-                    step => histogram.depth(uniform(seed, sequence, step as u64, HISTOGRAM_DRAW)),
-                };
-                Exits::Recorded((0..n).map(depth).collect())
-            }
+            Depths::Drawn(histogram) => Exits::Recorded(histogram.depths(n, seed, sequence)),
+        }
+    }
+
+    /// What is added to exit logits, if exit heads decide.
+    pub(crate) fn offset(&self) -> Option<&ExitOffset> {
+        match &self.depths {
+            Depths::Engine(Exits::Sampled { offset }) => Some(offset),
+            _ => None,
         }
     }
 
@@ -177,60 +221,13 @@ impl Subject<'_> {
             Depths::Engine(Exits::Off | Exits::Recorded(_)) => (DepthPolicy::Off, None, None),
             Depths::Engine(Exits::Sampled { offset }) => (DepthPolicy::Sampled, Some(f64::from(offset.think)), None),
             Depths::Engine(Exits::Fixed(depth)) => (DepthPolicy::Static, None, Some(*depth)),
+            Depths::Engine(Exits::Oracle(_)) => (DepthPolicy::Oracle, None, None),
             Depths::Drawn(_) => (DepthPolicy::RandomMatched, None, None),
         };
-        Dial { offset, policy, static_depth, ..Dial::default() }
-    }
-}
-
-/// Depths (blocks) with how often each occurs, at least once one of them.
-struct Histogram {
-    /// Depth, and how many are up to it.
-    cumulative: Vec<(usize, usize)>,
-    n: usize,
-}
-
-impl Histogram {
-    fn new(counts: &BTreeMap<usize, usize>) -> Option<Self> {
-        let mut n = 0;
-        let up_to = |(depth, count): (&usize, &usize)| {
-            n += count;
-            (*depth, n)
+        let kl_factor = match &self.depths {
+            Depths::Engine(Exits::Oracle(oracle)) => Some(f64::from(oracle.kl_factor)),
+            _ => self.trained_dials.0,
         };
-        let cumulative = counts.iter().map(up_to).collect();
-        (n > 0).then_some(Self { cumulative, n })
-    }
-
-    /// The depth at a place in `[0, 1)` of all of them in order.
-    fn depth(&self, place: f64) -> usize {
-        let place = (place * self.n as f64) as usize;
-        let found = self.cumulative.iter().find(|(_, up_to)| place < *up_to).or(self.cumulative.last());
-        found.map_or(1, |(depth, _)| *depth)
-    }
-
-    fn mean(&self) -> f64 {
-        let mut before = 0;
-        let mut sum = 0;
-        for (depth, up_to) in &self.cumulative {
-            sum += depth * (up_to - before);
-            before = *up_to;
-        }
-        sum as f64 / self.n as f64
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-
-    #[test]
-    fn histograms_are_drawn_as_they_are() {
-        let histogram = Histogram::new(&[(2, 3), (4, 0), (12, 1)].into()).unwrap();
-        assert_eq!(histogram.mean(), 18.0 / 4.0);
-        let depths: Vec<usize> = (0..4).map(|quarter| histogram.depth(f64::from(quarter) / 4.0)).collect();
-        assert_eq!(depths, [2, 2, 2, 12]);
-        assert_eq!(histogram.depth(0.999_999), 12);
-        assert!(Histogram::new(&[(3, 0)].into()).is_none() && Histogram::new(&BTreeMap::new()).is_none());
+        Dial { offset, kl_factor, depth_penalty: self.trained_dials.1, policy, static_depth, ..Dial::default() }
     }
 }
