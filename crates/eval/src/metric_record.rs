@@ -207,7 +207,7 @@ pub struct MetricRecord {
     /// Number of tokens that the value is of, for metrics over tokens.
     #[serde(default)]
     pub n_tokens: Option<usize>,
-    /// Number of items left out.
+    /// Number of items, or of samples, left out.
     #[serde(default)]
     pub n_excluded: usize,
     /// Why, and how many for each reason.

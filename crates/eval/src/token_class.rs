@@ -29,3 +29,51 @@ pub enum TokenClass {
     /// Any other token.
     Content,
 }
+
+impl TokenClass {
+    /// The name that stands in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Special => "special",
+            Self::Newline => "newline",
+            Self::ResultFirst => "result_first",
+            Self::DigitFirst => "digit_first",
+            Self::DigitCont => "digit_cont",
+            Self::Operator => "operator",
+            Self::Punct => "punct",
+            Self::WordCont => "word_cont",
+            Self::Discourse => "discourse",
+            Self::Function => "function",
+            Self::Content => "content",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_is_the_one_in_files() {
+        use TokenClass::{
+            Content, DigitCont, DigitFirst, Discourse, Function, Newline, Operator, Punct, ResultFirst, Special,
+            WordCont,
+        };
+        let all = [
+            Special,
+            Newline,
+            ResultFirst,
+            DigitFirst,
+            DigitCont,
+            Operator,
+            Punct,
+            WordCont,
+            Discourse,
+            Function,
+            Content,
+        ];
+        for class in all {
+            assert_eq!(serde_json::json!(class), class.name());
+        }
+    }
+}
