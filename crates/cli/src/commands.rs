@@ -13,6 +13,7 @@ mod generate;
 mod lens;
 mod pretrain;
 mod reinforce;
+mod sweep;
 mod trace;
 mod verify;
 mod view;
@@ -44,8 +45,10 @@ pub(crate) enum Command {
     Dial(dial::DialArgs),
     /// Show responses or traces as one HTML page, every token coloured by its depth
     View(view::ViewArgs),
-    /// Measure accuracy, style and depth on held-out serial items, thinking aloud and answering at once
+    /// Evaluate a model on held-out items; with --output, with controls, metrics and everything they are computed from
     Eval(eval::EvalArgs),
+    /// Evaluate at every value of a dial: exit offset, kl_factor of stage 1, or price of depth of stage 2
+    Sweep(sweep::SweepArgs),
     /// Check that stepwise decoding and the teacher-forced pass agree
     Verify(verify::VerifyArgs),
     /// Measure speed and memory of the main work
@@ -74,6 +77,7 @@ impl Command {
             Self::Chat(arguments) => chat::run(&arguments, context),
             Self::View(arguments) => view::run(&arguments, context),
             Self::Eval(arguments) => eval::run(&arguments, context),
+            Self::Sweep(arguments) => sweep::run(&arguments, context),
             Self::Verify(arguments) => verify::run(&arguments, context),
             Self::Fetch(arguments) => fetch::run(&arguments, context),
             Self::Data(arguments) => data::run(&arguments, context),

@@ -3,21 +3,20 @@
 use std::path::PathBuf;
 
 use aloud_engine::Exits;
-use aloud_eval::{Align, MetricRecord, Table, Tier};
+use aloud_eval::{Align, MetricRecord, Table};
 use aloud_kernels::Cpu;
 use aloud_model::source::ModelSource;
 use aloud_model::text_codec::TextCodec;
-use aloud_tasks::{DataSource, MAX_SERIAL_STEPS, SerialSource, SerialTask, Split};
+use aloud_tasks::{SerialTask, Split};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::evaluation::{ModelKey, Models, NumberFamily, RunSettings, SerialFamily, TaskFamily, evaluate};
+use crate::evaluation::{AskedArgs, ModelKey, Models, RunSettings, evaluate};
 use crate::generation::ExitArgs;
 use crate::loaded_model::ModelArgs;
-use crate::prompts::{TemplateArgs, stop_tokens};
 use crate::serial_data::check_symbols;
 use crate::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
 
@@ -36,12 +35,6 @@ pub(crate) struct EvalArgs {
     /// Base model of the checkpoint, if it is not where it was at training
     #[arg(long, value_name = "MODEL")]
     base: Option<ModelSource>,
-    /// What is asked: serial (all three of chain, perm and vars), one of them, word-problems, gsm8k:PATH or hf:openai/gsm8k
-    #[arg(long, value_name = "TASK", default_value = "serial")]
-    task: DataSource,
-    /// How much is asked [default with --output: standard]
-    #[arg(long, value_enum)]
-    tier: Option<TierArg>,
     /// Folder of the evaluation run
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -54,49 +47,13 @@ pub(crate) struct EvalArgs {
         help = "Controls that are evaluated beside the model, separated by commas, or all [default: base]"
     )]
     controls: Vec<ControlArg>,
-    /// Number of held-out items, without --output [default: 2000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["output", "tier"])]
-    n: Option<u32>,
-    /// Seed of the items and of the exits
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    asked: AskedArgs,
     #[command(flatten)]
     exits: ExitArgs,
-    #[command(flatten)]
-    template: TemplateArgs,
-    /// Most sequences decoded together; changes speed, never results
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
-    batch: u16,
-    /// Most tokens of a response [default: 96 for serial tasks, 400 for others]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    max_new_tokens: Option<u32>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-}
-
-/// How much is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TierArg {
-    /// A few small items: whether everything works
-    Toy,
-    /// 16 items a task
-    Smoke,
-    /// 200 items a task
-    Standard,
-    /// Everything there is; of the serial tasks 200 items of every number of steps
-    Full,
-}
-
-impl From<TierArg> for Tier {
-    fn from(tier: TierArg) -> Self {
-        match tier {
-            TierArg::Toy => Self::Toy,
-            TierArg::Smoke => Self::Smoke,
-            TierArg::Standard => Self::Standard,
-            TierArg::Full => Self::Full,
-        }
-    }
 }
 
 /// A control, or all of them.
@@ -121,12 +78,6 @@ impl std::str::FromStr for ControlArg {
     }
 }
 
-/// Most tokens of a response to a serial item: the longest right one has fewer.
-const SERIAL_TOKENS: usize = 96;
-
-/// Most tokens of any other response.
-const OTHER_TOKENS: usize = 400;
-
 /// Number of items without `--tier` and `--output`.
 const DEFAULT_ITEMS: usize = 2000;
 
@@ -143,7 +94,7 @@ struct Output<'a> {
 /// Runs the command.
 pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
-    let serial = serial_task(&arguments.task)?;
+    let serial = arguments.asked.serial_task()?;
     let (model, base) = ModelArgs::of(&arguments.model, arguments.base.as_ref()).load_with_base(&cpu, context)?;
     let codec = model.text_codec()?;
     if serial.is_some() {
@@ -153,22 +104,12 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()>
     let models = Models::new(model, base, &cpu)?;
     match (&arguments.output, serial) {
         (Some(output), _) => full(arguments, output, exits, &codec, &models, &cpu, context),
-        (None, Some(task)) => quick(arguments, task, &exits, &models, context),
-        (None, None) => {
-            Err(UsageError::new(format!("--task {}: name a folder for the evaluation with --output", arguments.task))
-                .into())
-        }
-    }
-}
-
-/// Which serial tasks are asked, if it is some.
-fn serial_task(task: &DataSource) -> Result<Option<Option<SerialTask>>, UsageError> {
-    match task {
-        DataSource::Serial(SerialSource { task, steps }) if *steps == (1..=MAX_SERIAL_STEPS) => Ok(Some(*task)),
-        DataSource::WordProblems { steps: None } | DataSource::Gsm8k(_) | DataSource::Gsm8kCache => Ok(None),
-        other => Err(UsageError::new(format!(
-            "--task {other}: expected serial, chain, perm, vars, word-problems, gsm8k:PATH or hf:openai/gsm8k"
-        ))),
+        (None, Some(task)) => quick(arguments, task, &exits, &codec, &models, context),
+        (None, None) => Err(UsageError::new(format!(
+            "--task {}: name a folder for the evaluation with --output",
+            arguments.asked.task
+        ))
+        .into()),
     }
 }
 
@@ -177,23 +118,23 @@ fn quick(
     arguments: &EvalArgs,
     task: Option<SerialTask>,
     exits: &Exits,
+    codec: &TextCodec,
     models: &Models,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let n = match (arguments.n, arguments.tier) {
+    let asked = &arguments.asked;
+    let n = match (asked.n, asked.tier) {
         (Some(n), _) => n as usize,
-        (None, Some(tier)) => {
-            SerialFamily::new(task, tier.into(), Split::Test, arguments.seed, SERIAL_TOKENS)?.items().len()
-        }
+        (None, Some(_)) => asked.family(Split::Test, codec, &models.trained.decoder)?.items().len(),
         (None, None) => DEFAULT_ITEMS,
     };
     let model = &models.trained;
     let settings = SerialSettings {
         task,
         n,
-        seed: arguments.seed,
-        max_sequences: arguments.batch.into(),
-        max_new_tokens: arguments.max_new_tokens.map_or(SERIAL_TOKENS, |n| n as usize),
+        seed: asked.seed,
+        max_sequences: asked.batch.into(),
+        max_new_tokens: asked.max_new_tokens(),
     };
     let mut progress = context.progress("evaluating", "responses", Some(2 * n as u64));
     let report = evaluate_serial(&model.decoder, model.policy.as_ref(), exits, &settings, &mut || progress.advance(1))?;
@@ -220,18 +161,8 @@ fn full(
     cpu: &Cpu,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let tier = arguments.tier.map_or(Tier::Standard, Tier::from);
-    let most = |default: usize| arguments.max_new_tokens.map_or(default, |n| n as usize);
-    let task = serial_task(&arguments.task)?;
-    let family = |split: Split| -> anyhow::Result<Box<dyn TaskFamily + '_>> {
-        let (source, seed, template) = (&arguments.task, arguments.seed, &arguments.template);
-        let Some(task) = task else {
-            let stops = stop_tokens(codec, &models.trained.decoder.config().eos_token_ids);
-            let family = NumberFamily::new(source, tier, split, seed, codec, template, stops, most(OTHER_TOKENS))?;
-            return Ok(Box::new(family));
-        };
-        Ok(Box::new(SerialFamily::new(task, tier, split, seed, most(SERIAL_TOKENS))?))
-    };
+    let asked = &arguments.asked;
+    let family = |split: Split| asked.family(split, codec, &models.trained.decoder);
     let controls = match arguments.controls.as_slice() {
         [] if models.main_key() == ModelKey::Base => Vec::new(),
         [] => vec![ModelKey::Base],
@@ -243,11 +174,12 @@ fn full(
     };
     let settings = RunSettings {
         output: output.to_owned(),
-        tier,
+        base_folder: None,
+        tier: asked.tier(),
         exits,
         controls,
-        seed: arguments.seed,
-        max_sequences: arguments.batch.into(),
+        seed: asked.seed,
+        max_sequences: asked.batch.into(),
     };
     // Items that are not evaluated, for controls that have to be tuned.
     let tuning = settings.controls.iter().any(|key| key.is_tuned()).then(|| family(Split::Train)).transpose()?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aloud_eval::{Extracted, Tier};
+use aloud_eval::Extracted;
 
 use crate::prompts::EncodedPrompt;
 
@@ -104,6 +104,11 @@ pub(crate) trait TaskFamily: Sync {
     /// Family name of its accuracies, for instance `B1`.
     fn accuracy_id(&self) -> &'static str;
 
+    /// Names of its scorers, the strict one first.
+    fn scorers(&self) -> Vec<&'static str> {
+        vec!["strict", "flex"]
+    }
+
     /// Accuracy of a blind guess at a task's answers; 0 where there is no telling.
     fn chance(&self, _task: &str) -> f64 {
         0.0
@@ -117,16 +122,5 @@ pub(crate) trait TaskFamily: Sync {
     /// Whether each step of item number `item` is written rightly and in its place; `None` where steps are not known exactly.
     fn written_steps(&self, _item: usize, _completion: &str) -> Option<Vec<bool>> {
         None
-    }
-}
-
-/// How many items a tier has of every task, or of every task and number of steps where these are asked apart.
-pub(crate) fn items_of(tier: Tier, of_each_step: bool) -> Option<usize> {
-    match (tier, of_each_step) {
-        (Tier::Toy | Tier::Smoke, true) => Some(2),
-        (Tier::Toy | Tier::Smoke, false) => Some(16),
-        (Tier::Standard, true) => Some(25),
-        (Tier::Standard, false) | (Tier::Full, true) => Some(200),
-        (Tier::Full, false) => None,
     }
 }

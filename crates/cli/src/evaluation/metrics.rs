@@ -130,7 +130,7 @@ fn task_records(
 ) -> Vec<MetricRecord> {
     let mut records = Vec::new();
     let prefix = family.accuracy_id();
-    for scorer in ["strict", "flex"] {
+    for scorer in family.scorers() {
         records.push(accuracy_record(&format!("{prefix}.{scorer}"), scorer, items, setting));
     }
     records.extend(

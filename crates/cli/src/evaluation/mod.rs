@@ -3,6 +3,7 @@
 //!
 //! Only this folder lets models run for an evaluation. Metrics are functions of the rows, in `aloud-eval`.
 
+mod arguments;
 mod base_reading;
 mod digest;
 mod elicitation;
@@ -16,11 +17,11 @@ mod run;
 mod samples;
 mod serial_family;
 mod subject;
+mod sweep_points;
 mod text_steps;
 mod written_steps;
 
-pub(crate) use family::TaskFamily;
-pub(crate) use number_family::NumberFamily;
+pub(crate) use arguments::AskedArgs;
 pub(crate) use run::{RunSettings, evaluate};
-pub(crate) use serial_family::SerialFamily;
 pub(crate) use subject::{ModelKey, Models};
+pub(crate) use sweep_points::{PointCheckpoint, SweepPoint, SweptDial, sweep_points};

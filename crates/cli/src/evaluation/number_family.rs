@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use aloud_eval::{Extracted, Tier, choose_items};
+use aloud_eval::{Extracted, choose_items};
 use aloud_model::text_codec::TextCodec;
-use aloud_tasks::{Annotations, DataSource, Extraction, Item, Number, Split, extract_answer};
+use aloud_tasks::{Annotations, DataSource, Extraction, Gsm8kScorer, Item, Number, Split, extract_answer};
 
-use super::family::{Arm, EvaluationItem, ReadResponse, TaskFamily, TraceSteps, items_of};
+use super::family::{Arm, EvaluationItem, ReadResponse, TaskFamily, TraceSteps};
 use super::text_steps::{piece_ends, step_ends};
 use crate::prompts::{TemplateArgs, default_instruction};
 
@@ -69,13 +69,13 @@ impl Suffixes {
 }
 
 impl<'a> NumberFamily<'a> {
-    /// The tier's items of a source.
+    /// `n` items of a source, or all of them. The choice of fewer items is part of the choice of more.
     ///
     /// # Errors
     /// If the source cannot be read or the model cannot be asked.
     pub(crate) fn new(
         source: &DataSource,
-        tier: Tier,
+        n: Option<usize>,
         split: Split,
         seed: u64,
         codec: &'a TextCodec,
@@ -84,9 +84,8 @@ impl<'a> NumberFamily<'a> {
         max_new_tokens: usize,
     ) -> anyhow::Result<Self> {
         let name = if matches!(source, DataSource::WordProblems { .. }) { "word-problems" } else { "gsm8k" };
-        // A source without end has no "everything there is": its largest tier is as large as GSM8K's test part.
+        // Of a source without end, "all" are as many as GSM8K's test part has.
         const ENDLESS: usize = 1319;
-        let n = items_of(tier, false);
         let items = if source.is_endless() {
             let items = source.load_with(Some(n.unwrap_or(ENDLESS)), seed, split, Annotations::Keep)?;
             items.into_iter().enumerate().collect::<Vec<(usize, Item)>>()
@@ -161,19 +160,20 @@ impl TaskFamily for NumberFamily<'_> {
         let completion = self.text(ids)?;
         let end = trace_end(&completion);
         let (trace_end, answer_start) = end.unwrap_or((completion.len(), completion.len()));
-        let answers =
-            [Extraction::Strict, Extraction::Flexible].map(|extraction| extract_answer(&completion, extraction));
-        let is_right = |answer: &Option<Number>| answer.is_some() && *answer == self.gold[item];
-        let correct =
-            ["strict", "flex"].into_iter().zip(&answers).map(|(name, answer)| (name.to_owned(), is_right(answer)));
-        let [strict, flex] = answers.each_ref().map(|answer| answer.as_ref().map(Number::to_string));
+        let is_right =
+            |scorer: Gsm8kScorer| self.gold[item].as_ref().is_some_and(|gold| scorer.is_correct(&completion, gold));
+        let correct = Gsm8kScorer::ALL.into_iter().map(|scorer| (scorer.name().to_owned(), is_right(scorer))).collect();
+        let extracted = Extracted {
+            strict: Gsm8kScorer::Strict.extract(&completion),
+            flex: Gsm8kScorer::Flexible.extract(&completion),
+        };
         Ok(ReadResponse {
             trace: completion[..trace_end].to_owned(),
             answer_text: completion[answer_start..].to_owned(),
             closed: end.is_some(),
             n_trace: if end.is_some() { self.tokens_of(ids, answer_start) } else { ids.len() },
-            extracted: Extracted { strict, flex },
-            correct: correct.collect(),
+            extracted,
+            correct,
             completion,
         })
     }
@@ -211,6 +211,10 @@ impl TaskFamily for NumberFamily<'_> {
 
     fn accuracy_id(&self) -> &'static str {
         "B1"
+    }
+
+    fn scorers(&self) -> Vec<&'static str> {
+        Gsm8kScorer::ALL.map(Gsm8kScorer::name).to_vec()
     }
 
     fn answer_tokens(&self, answer: &str) -> Option<Vec<u32>> {

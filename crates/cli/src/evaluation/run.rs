@@ -32,6 +32,8 @@ use crate::context::Context;
 pub(crate) struct RunSettings {
     /// Folder of the evaluation.
     pub(crate) output: PathBuf,
+    /// Folder of the base model, if several evaluations share it; else it is in `output`.
+    pub(crate) base_folder: Option<PathBuf>,
     /// How much.
     pub(crate) tier: Tier,
     /// How the trained model's exits are decided.
@@ -42,6 +44,16 @@ pub(crate) struct RunSettings {
     pub(crate) seed: u64,
     /// Most sequences decoded together; changes speed, never results.
     pub(crate) max_sequences: usize,
+}
+
+impl RunSettings {
+    /// The folder of one model.
+    fn folder(&self, key: ModelKey) -> PathBuf {
+        match &self.base_folder {
+            Some(folder) if key == ModelKey::Base => folder.clone(),
+            _ => self.output.join(key.name()),
+        }
+    }
 }
 
 /// Most items of a task whose answers are elicited, and whose traces are read by the base model a second time.
@@ -88,7 +100,7 @@ pub(crate) fn evaluate(
     let mut all = Vec::new();
     for (key, rows) in &evaluated {
         let records = metrics::of_run(rows, base.filter(|_| *key != ModelKey::Base), family, n_tokens)?;
-        let folder = settings.output.join(key.name());
+        let folder = settings.folder(*key);
         write_metric_records(&folder.join("metrics.json"), &records)?;
         let manifest = Manifest { status: RunStatus::Finished, ..rows.manifest.clone() };
         write_manifest(&folder.join(MANIFEST), &manifest)?;
@@ -162,7 +174,7 @@ impl Run<'_> {
     /// Generates and elicits what is missing of a model, and reads everything.
     fn fill(&self, subject: &Subject<'_>) -> anyhow::Result<Evaluated> {
         let start = Instant::now();
-        let folder = self.settings.output.join(subject.key.name());
+        let folder = self.settings.folder(subject.key);
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let identity = self.identity(subject);
         let mut manifest = self.manifest(subject, &identity);

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use aloud_eval::{Extracted, Tier};
+use aloud_eval::Extracted;
 use aloud_tasks::{
     ANSWER, END, MAX_SERIAL_STEPS, ResponseStyle, SEPARATOR, SERIAL_VOCABULARY, SerialItem, SerialSource, SerialTask,
     Split, THINK, verify_serial,
 };
 use anyhow::Context as _;
 
-use super::family::{Arm, EvaluationItem, ReadResponse, TaskFamily, TraceSteps, items_of};
+use super::family::{Arm, EvaluationItem, ReadResponse, TaskFamily, TraceSteps};
 use crate::prompts::EncodedPrompt;
 use crate::serial_data::{prompt_ids, response_text, symbol_id};
 
@@ -28,19 +28,18 @@ pub(crate) struct SerialFamily {
 }
 
 impl SerialFamily {
-    /// As many items of every task (or of one) and number of steps as the tier has. The items of a smaller tier are among
-    /// those of a larger one.
+    /// `n_of_each` items of every task (or of one) and number of steps. The items of a smaller number are among those of a
+    /// larger one.
     ///
     /// # Errors
     /// If an item cannot be made.
     pub(crate) fn new(
         task: Option<SerialTask>,
-        tier: Tier,
+        n_of_each: usize,
         split: Split,
         seed: u64,
         max_new_tokens: usize,
     ) -> anyhow::Result<Self> {
-        let n_of_each = items_of(tier, true).context("the serial tasks have no last item")?;
         let (mut solved, mut items) = (Vec::new(), Vec::new());
         for (place, each) in
             SerialTask::ALL.into_iter().enumerate().filter(|(_, each)| task.is_none_or(|task| task == *each))
@@ -186,7 +185,7 @@ mod tests {
     use super::*;
 
     fn family() -> SerialFamily {
-        SerialFamily::new(None, Tier::Toy, Split::Test, 0, 96).unwrap()
+        SerialFamily::new(None, 2, Split::Test, 0, 96).unwrap()
     }
 
     fn ids(text: &str) -> Vec<u32> {
@@ -195,8 +194,8 @@ mod tests {
     }
 
     #[test]
-    fn tiers_nest_and_have_every_step_equally_often() {
-        let (small, large) = (family(), SerialFamily::new(None, Tier::Standard, Split::Test, 0, 96).unwrap());
+    fn choices_nest_and_have_every_step_equally_often() {
+        let (small, large) = (family(), SerialFamily::new(None, 25, Split::Test, 0, 96).unwrap());
         assert_eq!((small.items.len(), large.items.len()), (48, 600));
         for item in &small.items {
             let same = large.items.iter().find(|other| other.number == item.number).unwrap();
