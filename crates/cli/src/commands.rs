@@ -16,6 +16,7 @@ mod lens;
 mod pretrain;
 mod reinforce;
 mod report;
+mod sweep;
 mod trace;
 mod verify;
 mod view;
@@ -47,7 +48,7 @@ pub(crate) enum Command {
     Dial(dial::DialArgs),
     /// Show responses or traces as one HTML page, every token coloured by its depth
     View(view::ViewArgs),
-    /// Measure accuracy, style and depth on held-out serial items, thinking aloud and answering at once
+    /// Evaluate a model on held-out items; with --output, with controls, metrics and everything they are computed from
     Eval(eval::EvalArgs),
     /// Show evaluation runs as one HTML page: tables, figures, samples side by side
     Report(report::ReportArgs),
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Compare(compare::CompareArgs),
     /// Write runs in the formats of other programs: Inspect, TensorBoard
     Export(export::ExportArgs),
+    /// Evaluate at every value of a dial: exit offset, kl_factor of stage 1, or price of depth of stage 2
+    Sweep(sweep::SweepArgs),
     /// Check that stepwise decoding and the teacher-forced pass agree
     Verify(verify::VerifyArgs),
     /// Measure speed and memory of the main work
@@ -86,6 +89,7 @@ impl Command {
             Self::Report(arguments) => report::run(&arguments, context),
             Self::Compare(arguments) => compare::run(&arguments, context),
             Self::Export(arguments) => export::run(&arguments, context),
+            Self::Sweep(arguments) => sweep::run(&arguments, context),
             Self::Verify(arguments) => verify::run(&arguments, context),
             Self::Fetch(arguments) => fetch::run(&arguments, context),
             Self::Data(arguments) => data::run(&arguments, context),

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use aloud_engine::{Engine, Event, ExitOffset, Exits, FinishReason, Flow, Forced, Limits, Request, Sampling, Token};
+use aloud_engine::{
+    Engine, Event, ExitOffset, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, Sampling, Token,
+};
 use aloud_eval::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, summarise};
 use aloud_model::text_codec::TextCodec;
 use clap::{Args, ValueEnum};
@@ -256,6 +258,7 @@ pub(crate) fn generate(
         .enumerate()
         .map(|(sequence, prompt)| Request {
             prompt: prompt.token_ids.clone(),
+            prefix: Prefix::default(),
             max_new_tokens: settings.max_new_tokens,
             sampling: settings.sampling,
             exits: settings.exits.clone(),
@@ -394,6 +397,7 @@ pub(crate) fn exit_settings(exits: &Exits) -> Map<String, Value> {
         Exits::Sampled { offset } => ("sampled", Some(("exit_offset", exit_offset::to_record(offset)))),
         Exits::Fixed(depth) => ("fixed", Some(("depth", json!(depth)))),
         Exits::Recorded(_) => ("recorded", None),
+        Exits::Oracle(oracle) => ("oracle", Some(("kl_factor", decimal(oracle.kl_factor)))),
     };
     let entries = [("exits", json!(exits))].into_iter().chain(detail);
     entries.map(|(key, value)| (key.to_owned(), value)).collect()

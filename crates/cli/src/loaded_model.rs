@@ -97,9 +97,17 @@ impl ModelArgs {
     /// # Errors
     /// If nothing is named (a usage error), a file is missing or damaged, or model and checkpoint do not belong together.
     pub(crate) fn load(&self, cpu: &Cpu, context: &Context) -> anyhow::Result<LoadedModel> {
+        Ok(self.load_with_base(cpu, context)?.0)
+    }
+
+    /// Loads what the arguments name, and the base model as it was before it was trained.
+    ///
+    /// # Errors
+    /// As [`ModelArgs::load`].
+    pub(crate) fn load_with_base(&self, cpu: &Cpu, context: &Context) -> anyhow::Result<(LoadedModel, BaseModel)> {
         let (base, checkpoint) = self.choose()?;
         let base = BaseModel::load(&base, cpu, context)?;
-        LoadedModel::assemble(base, checkpoint, cpu)
+        Ok((LoadedModel::assemble(base.clone(), checkpoint, cpu)?, base))
     }
 
     /// Loads a base model and the checkpoint that was trained for it, to go on training.

@@ -7,6 +7,7 @@ mod commands;
 mod context;
 mod dial;
 mod error;
+mod evaluation;
 mod exit_offset;
 mod full_weights;
 mod generation;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use aloud_engine::{Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Request, Sampling, Token};
+use aloud_engine::{Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, Sampling, Token};
 use aloud_eval::{average_layer_savings, exit_rate, mean_depth, wilson_interval};
 use aloud_kernels::Cpu;
 use aloud_model::decoder::{Decoder, Policy};
@@ -177,6 +177,7 @@ pub(crate) fn evaluate_serial(
         .enumerate()
         .map(|(sequence, (item, style))| Request {
             prompt: prompt_ids(item),
+            prefix: Prefix::default(),
             max_new_tokens: settings.max_new_tokens,
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
             exits: exits.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aloud_engine::{Engine, Exits, Flow, Forced, Limits, Request, Sampling};
+use aloud_engine::{Engine, Exits, Flow, Forced, Limits, Prefix, Request, Sampling};
 use aloud_kernels::{Backend, Cpu, KlDirection, Matrix};
 use aloud_model::decoder::{Decoder, Gradients, Policy, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
@@ -159,6 +159,7 @@ impl Workload {
         let requests: Vec<Request> = (0..n_sequences)
             .map(|sequence| Request {
                 prompt: self.tokens[sequence..sequence + prompt].to_vec(),
+                prefix: Prefix::default(),
                 max_new_tokens,
                 sampling: Sampling::default(),
                 exits: exits(self.decoder.n_blocks()),

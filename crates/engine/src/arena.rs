@@ -60,6 +60,13 @@ impl<B: Backend> Arena<B> {
         backend.copy_rows(&mut self.frozen, position, x, row..row + 1);
     }
 
+    /// Forgets keys and values of `position` and of what follows it in the blocks from `block` on.
+    pub(crate) fn forget(&mut self, block: usize, position: usize) {
+        for block in &mut self.blocks[block..] {
+            block.filled = block.filled.min(position);
+        }
+    }
+
     /// Stores the rows `from` of `keys` and `values` at the positions that follow those already filled.
     pub(crate) fn store(&mut self, backend: &B, block: usize, keys: &B::Rows, values: &B::Rows, from: Range<usize>) {
         let block = &mut self.blocks[block];
@@ -71,11 +78,14 @@ impl<B: Backend> Arena<B> {
         block.filled += from.len();
     }
 
-    /// Begins with the first `n` positions of `source`, none of which has exited. Nothing was consumed here yet.
+    /// Begins with the first `n` positions of `source`. Nothing was consumed here yet.
     pub(crate) fn copy_start(&mut self, backend: &B, source: &Self, n: usize) {
         for (block, source) in source.blocks.iter().enumerate() {
-            self.store(backend, block, &source.keys, &source.values, 0..n);
+            self.store(backend, block, &source.keys, &source.values, 0..n.min(source.filled));
         }
+        let n_frozen = n.min(backend.n_rows(&source.frozen));
+        backend.grow(&mut self.frozen, n_frozen);
+        backend.copy_rows(&mut self.frozen, 0, &source.frozen, 0..n_frozen);
         self.advance(n);
     }
 

@@ -1,5 +1,5 @@
 //! Continuous batching: requests join when there is room, leave when they end, and never change each other's results.
-//! Equal prompts that run together are run once.
+//! Equal prompts that run together are run once, and so are equal prefixes.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use aloud_model::decoder::{Decoder, Policy};
 
 use crate::arena::Arena;
 use crate::random::{TOKEN_DRAW, uniform};
-use crate::request::{FinishReason, Forced, Request, RequestError, Token};
+use crate::request::{FinishReason, Forced, Prefix, Request, RequestError, Token};
 use crate::sampling::draw;
 use crate::stepper::{StepResult, Work, step};
 
@@ -17,7 +17,7 @@ use crate::stepper::{StepResult, Work, step};
 pub struct Limits {
     /// Most sequences decoded together.
     pub max_sequences: usize,
-    /// Most prompt tokens run in one pass (longer prompts take several).
+    /// Most tokens of prompts and prefixes run in one pass (longer ones take several).
     pub max_prompt_rows: usize,
 }
 
@@ -67,23 +67,59 @@ pub struct Engine<'a, B: Backend> {
 struct Running<B: Backend> {
     request: usize,
     arena: Arena<B>,
-    /// Tokens not yet consumed: the prompt's rest, or the last generated token.
-    next: Vec<u32>,
-    /// Response tokens emitted so far.
+    /// The given tokens with their depths: the prompt, and what has a recorded depth of the prefix.
+    given: Given,
+    /// Response tokens so far, those of the prefix included.
     tokens: Vec<u32>,
     /// Exit offset of the next step.
     offset: f32,
-    /// Hidden state after the final norm at the last token of the prompt, once the prompt is through.
-    prompt_end: Option<B::Rows>,
+    /// Hidden state after the final norm at the last of the given tokens, once they are through.
+    given_end: Option<B::Rows>,
+}
+
+/// Tokens that a sequence begins with, and the depth (blocks) of each.
+#[derive(PartialEq)]
+struct Given {
+    tokens: Vec<u32>,
+    depths: Vec<usize>,
+}
+
+impl Given {
+    fn of(request: &Request, n_blocks: usize) -> Self {
+        let Prefix { tokens: prefix, depths: recorded } = &request.prefix;
+        let mut tokens = [request.prompt.as_slice(), prefix].concat();
+        // The step that emits response token `t` consumes the token before it.
+        let mut depths = vec![n_blocks; request.prompt.len() - 1];
+        match recorded.as_slice() {
+            [] => depths.push(n_blocks),
+            recorded => depths.extend(recorded),
+        }
+        tokens.truncate(depths.len());
+        Self { tokens, depths }
+    }
 }
 
 impl<B: Backend> Running<B> {
-    /// Takes over what `source` has of an equal prompt. No prompt token exits, so every block has its keys and values.
-    fn copy_prompt(&mut self, decoder: &Decoder<B>, source: &Self) {
-        let n = self.next.len();
-        self.arena.copy_start(decoder.backend(), &source.arena, n);
-        self.prompt_end.clone_from(&source.prompt_end);
-        self.next.clear();
+    fn new(decoder: &Decoder<B>, requests: &[Request], index: usize) -> Self {
+        let (config, request) = (decoder.config(), &requests[index]);
+        let arena = Arena::new(decoder.backend(), config.n_layers, config.key_value_size(), config.hidden_size);
+        let given = Given::of(request, decoder.n_blocks());
+        let tokens = request.prefix.tokens.clone();
+        let offset = request.exits.offset().map_or(0.0, |offset| offset.before_step(&tokens));
+        Self { request: index, arena, given, tokens, offset, given_end: None }
+    }
+
+    /// Takes over what `source` has of equal given tokens.
+    fn copy_given(&mut self, decoder: &Decoder<B>, source: &Self) {
+        self.arena.copy_start(decoder.backend(), &source.arena, self.given.tokens.len());
+        self.given_end.clone_from(&source.given_end);
+    }
+
+    /// Whether exactly the given tokens are consumed, and the next one is emitted from there. It is not if the last token of
+    /// the prefix has no recorded depth and is still to consume.
+    fn emits_at_given_end(&self, request: &Request) -> bool {
+        let n_given = self.given.tokens.len();
+        self.arena.len() == n_given && n_given == request.prompt.len() + request.prefix.tokens.len()
     }
 }
 
@@ -131,11 +167,7 @@ impl<'a, B: Backend> Engine<'a, B> {
                     on_event(Event::Finished { request, reason: FinishReason::Length });
                     continue;
                 }
-                let backend = self.decoder.backend();
-                let arena = Arena::new(backend, config.n_layers, config.key_value_size(), config.hidden_size);
-                let next = requests[request].prompt.clone();
-                let offset = requests[request].exits.offset().map_or(0.0, |offset| offset.think);
-                running.push(Running { request, arena, next, tokens: Vec::new(), offset, prompt_end: None });
+                running.push(Running::new(self.decoder, requests, request));
             }
             if running.is_empty() {
                 return;
@@ -145,12 +177,11 @@ impl<'a, B: Backend> Engine<'a, B> {
             running.retain_mut(|sequence| {
                 let Some(Some(token)) = tokens.next() else { return true };
                 let request = &requests[sequence.request];
-                let (id, emitted) = (token.id, token.index + 1);
+                let (id, emitted) = (token.id, token.index + 1 - request.prefix.tokens.len());
                 sequence.tokens.push(id);
                 if let Some(offset) = request.exits.offset() {
                     sequence.offset = offset.after(&sequence.tokens, sequence.offset);
                 }
-                sequence.next = vec![id];
                 let flow = on_event(Event::Token { request: sequence.request, token });
                 let last = match &request.forced {
                     Forced::Whole(tokens) => emitted >= tokens.len(),
@@ -171,63 +202,59 @@ impl<'a, B: Backend> Engine<'a, B> {
         }
     }
 
-    /// One pass: every running sequence consumes its next tokens, prompts as far as the row limit allows. Returns, per
-    /// sequence, the token it emitted, if its prompt is through.
+    /// One pass: every running sequence consumes its next tokens, given ones as far as the row limit allows. Returns, per
+    /// sequence, the token it emitted, if its given tokens are through.
     fn pass(&self, requests: &[Request], running: &mut [Running<B>]) -> Vec<Option<Token>> {
-        let same_prompt = |a: &Running<B>, b: &Running<B>| requests[a.request].prompt == requests[b.request].prompt;
-        // Equal prompts run once: sequences wait for the first of them, which is never behind them, and copy its state.
+        // Equal given tokens run once: sequences wait for the first of them, which is never behind, and copy its state.
         let waits: Vec<bool> = (running.iter().enumerate())
             .map(|(index, sequence)| {
-                sequence.prompt_end.is_none() && running[..index].iter().any(|earlier| same_prompt(earlier, sequence))
+                sequence.given_end.is_none() && running[..index].iter().any(|earlier| earlier.given == sequence.given)
             })
             .collect();
         let mut room = self.limits.max_prompt_rows.max(1);
         let mut work = Vec::with_capacity(running.len());
         let mut members = Vec::with_capacity(running.len());
-        for (index, sequence) in running.iter_mut().enumerate() {
-            let n = match sequence.tokens.len() {
-                0 if waits[index] => 0,
-                0 => sequence.next.len().min(room),
-                _ => 1,
+        for (index, sequence) in running.iter_mut().enumerate().filter(|(index, _)| !waits[*index]) {
+            let (request, offset, step) = (&requests[sequence.request], sequence.offset, sequence.tokens.len());
+            let (tokens, depths) = if sequence.given_end.is_none() {
+                let start = sequence.arena.len();
+                let rows = start..sequence.given.tokens.len().min(start + room);
+                room -= rows.len();
+                (&sequence.given.tokens[rows.clone()], Some(&sequence.given.depths[rows]))
+            } else {
+                (&sequence.tokens[step - 1..], None)
             };
-            if n == 0 {
-                continue;
+            if !tokens.is_empty() {
+                members.push(index);
+                work.push(Work { arena: &mut sequence.arena, request, tokens, depths, step, offset });
             }
-            if sequence.tokens.is_empty() {
-                room -= n;
-            }
-            members.push((index, n));
-            work.push(Work {
-                arena: &mut sequence.arena,
-                request: &requests[sequence.request],
-                tokens: &sequence.next[..n],
-                step: sequence.tokens.len(),
-                offset: sequence.offset,
-            });
         }
         let (results, hidden) = step(self.decoder, self.policy, &mut work);
         drop(work);
 
         let backend = self.decoder.backend();
-        // Rows whose prompt is not through emit nothing.
+        // Sequences that still have given tokens to consume emit nothing.
         let mut emitting: Vec<Emitting> = Vec::with_capacity(running.len());
-        for (row, ((index, n), result)) in members.into_iter().zip(results).enumerate() {
+        for (row, (index, result)) in members.into_iter().zip(results).enumerate() {
             let sequence = &mut running[index];
-            sequence.next.drain(..n);
-            if sequence.next.is_empty() {
-                if sequence.tokens.is_empty() {
-                    sequence.prompt_end = Some(backend.gather_rows(&hidden, &[row as u32]));
-                }
+            let n_given = sequence.given.tokens.len();
+            if sequence.arena.len() == n_given {
+                sequence.given_end = Some(backend.gather_rows(&hidden, &[row as u32]));
+            }
+            if sequence.arena.len() > n_given || sequence.emits_at_given_end(&requests[sequence.request]) {
                 emitting.push(Emitting { index, row, result });
             }
         }
         for index in (0..running.len()).filter(|index| waits[*index]) {
             let (earlier, rest) = running.split_at_mut(index);
-            let source = earlier.iter().find(|earlier| same_prompt(earlier, &rest[0]) && earlier.prompt_end.is_some());
-            if let Some(source) = source {
-                rest[0].copy_prompt(self.decoder, source);
-                let result = StepResult { depth: self.decoder.n_blocks(), exits: Vec::new() };
-                emitting.push(Emitting { index, row: 0, result });
+            let sequence = &mut rest[0];
+            let is_source = |earlier: &&Running<B>| earlier.given == sequence.given && earlier.given_end.is_some();
+            if let Some(source) = earlier.iter().find(is_source) {
+                sequence.copy_given(self.decoder, source);
+                if sequence.emits_at_given_end(&requests[sequence.request]) {
+                    let depth = sequence.given.depths.last().copied().unwrap_or_else(|| self.decoder.n_blocks());
+                    emitting.push(Emitting { index, row: 0, result: StepResult { depth, exits: Vec::new() } });
+                }
             }
         }
         let mut tokens: Vec<Option<Token>> = running.iter().map(|_| None).collect();
@@ -252,7 +279,7 @@ impl<'a, B: Backend> Engine<'a, B> {
         let rows: Vec<(&B::Rows, Range<usize>)> = emitting
             .iter()
             .map(|emitting| match &running[emitting.index] {
-                Running { tokens, prompt_end: Some(prompt_end), .. } if tokens.is_empty() => (prompt_end, 0..1),
+                Running { arena, given, given_end: Some(end), .. } if arena.len() == given.tokens.len() => (end, 0..1),
                 _ => (hidden, emitting.row..emitting.row + 1),
             })
             .collect();
@@ -263,7 +290,7 @@ impl<'a, B: Backend> Engine<'a, B> {
 
 /// The token of a step, drawn or forced.
 fn emit(request: &Request, index: usize, logits: &[f32], result: StepResult) -> Token {
-    let (id, log_probability) = match request.forced.tokens().get(index) {
+    let (id, log_probability) = match request.forced.tokens().get(index - request.prefix.tokens.len()) {
         Some(&id) => (id, log_probability_of(logits, id, request.sampling.temperature)),
         None => draw(logits, request.sampling, uniform(request.seed, request.sequence, index as u64, TOKEN_DRAW)),
     };

@@ -1,5 +1,6 @@
 //! When a token stops in depth: the exit decision at a candidate.
 
+use crate::logistic::sigmoid;
 use crate::random::uniform;
 
 /// How exits are decided. Token 0 of a response and all prompt tokens always run at full depth.
@@ -17,6 +18,27 @@ pub enum Exits {
     Fixed(usize),
     /// Token `t` stops at depth `[t]` (blocks); tokens beyond the list run at full depth. For replaying records.
     Recorded(Vec<usize>),
+    /// Drawn from the teacher's targets at each step: all blocks are run, then the step goes back to the depth that was drawn.
+    /// Saves nothing; shows what exits are worth that are placed without learning.
+    Oracle(OracleExits),
+}
+
+/// Exits by the teacher's targets: at a candidate with lens KL `K` (nats, of the step's own full-depth distribution against the
+/// lens) a step stops with probability `2 (1 - sigmoid(kl_factor K))` (arXiv 2603.21376).
+#[derive(Clone, Debug, PartialEq)]
+pub struct OracleExits {
+    /// Depths (blocks) at which a step may stop: strictly increasing, below full depth, fewer than 64.
+    pub candidates: Vec<usize>,
+    /// How fast hazards fall with the KL, per nat.
+    pub kl_factor: f32,
+}
+
+impl OracleExits {
+    /// The candidate (its number) at which a step stops, from its lens KLs; `uniform` gives the number in `[0, 1)` of each.
+    pub(crate) fn stop(&self, lens_kl: impl Iterator<Item = f32>, uniform: impl Fn(usize) -> f64) -> Option<usize> {
+        let hazard = |kl: f32| 2.0 * f64::from(sigmoid(-self.kl_factor * kl.max(0.0)));
+        lens_kl.enumerate().find(|(head, kl)| uniform(*head) < hazard(*kl)).map(|(head, _)| head)
+    }
 }
 
 /// What is added to exit logits: one number, or another one once the answer has begun. Made from an `f32` it is that
@@ -57,6 +79,11 @@ impl ExitOffset {
             .collect()
     }
 
+    /// The offset of the step that follows a response's first tokens.
+    pub(crate) fn before_step(&self, tokens: &[u32]) -> f32 {
+        (1..=tokens.len()).fold(self.think, |offset, n| self.after(&tokens[..n], offset))
+    }
+
     /// The offset of the step after `tokens`, where that of the step before was `previous`.
     pub(crate) fn after(&self, tokens: &[u32], previous: f32) -> f32 {
         match &self.answer {
@@ -88,7 +115,7 @@ impl Exits {
     /// Whether response token `step` (not 0), having reached candidate number `head` at `depth`, stops there.
     pub(crate) fn stops(&self, hazard: f32, depth: usize, seed: u64, sequence: u64, step: usize, head: usize) -> bool {
         match self {
-            Self::Off => false,
+            Self::Off | Self::Oracle(_) => false,
             Self::Sampled { .. } => uniform(seed, sequence, step as u64, head as u32) < f64::from(hazard),
             Self::Fixed(fixed) => *fixed == depth,
             Self::Recorded(depths) => depths.get(step) == Some(&depth),
@@ -101,6 +128,7 @@ impl Exits {
             Self::Off | Self::Sampled { .. } => Vec::new(),
             Self::Fixed(depth) => vec![*depth],
             Self::Recorded(depths) => depths.clone(),
+            Self::Oracle(oracle) => oracle.candidates.clone(),
         }
     }
 }

@@ -1,16 +1,18 @@
 //! What is asked of the engine, checked once, and what it answers.
 
-use aloud_kernels::Backend;
+use aloud_kernels::{Backend, MAX_LOGIT_ROWS};
 use aloud_model::decoder::Decoder;
 
-use crate::{ExitReading, Exits, Sampling};
+use crate::{ExitReading, Exits, OracleExits, Sampling};
 
 /// One sequence to generate.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The prompt, at least one token.
     pub prompt: Vec<u32>,
-    /// Most tokens to generate; less if the model's context ends before.
+    /// The recorded beginning of the response, which is run as it was and not generated again.
+    pub prefix: Prefix,
+    /// Most tokens to generate after the prefix; less if the model's context ends before.
     pub max_new_tokens: usize,
     /// How tokens are drawn.
     pub sampling: Sampling,
@@ -26,7 +28,39 @@ pub struct Request {
     pub forced: Forced,
 }
 
-/// Response tokens that are given and not drawn. Their steps decide exits as any other, and their log-probability is
+/// The recorded beginning of a response: tokens with the depths of the steps that emitted them. What was computed for it is
+/// computed again, all positions together, so that generation goes on from the very state that the record left. Other
+/// depths give another state; full depth everywhere is what a reader of the bare text would have.
+///
+/// The step that consumes the last token of a prefix is no first step: it decides its exit as any later one. Without a
+/// prefix the first step consumes the last prompt token and runs at full depth.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prefix {
+    /// The tokens; none for a response from its beginning.
+    pub tokens: Vec<u32>,
+    /// Depth (blocks) of the step that emitted token `t`; the first is full depth. One more than there are tokens if the
+    /// step after the last token has a recorded depth too; else that step decides its own.
+    pub depths: Vec<usize>,
+}
+
+impl Prefix {
+    /// The first `n` tokens of a response whose step `t` ran to depth `depths[t]`, and the depth of the step after them, if
+    /// there was one.
+    pub fn of(tokens: &[u32], depths: &[usize], n: usize) -> Self {
+        let n = n.min(tokens.len());
+        if n == 0 {
+            return Self::default();
+        }
+        Self { tokens: tokens[..n].to_vec(), depths: depths[..depths.len().min(n + 1)].to_vec() }
+    }
+
+    /// The first `n` of these tokens with every step at full depth.
+    pub fn at_full_depth(tokens: &[u32], n: usize, n_blocks: usize) -> Self {
+        Self::of(tokens, &vec![n_blocks; tokens.len() + 1], n)
+    }
+}
+
+/// Response tokens that are given and not drawn. They follow the prefix. Their steps decide exits as any other, and their log-probability is
 /// recorded: that of the softmax at the request's temperature (0 counts as 1), without top-p and top-k.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Forced {
@@ -94,6 +128,28 @@ pub enum RequestError {
     /// The exit offset has another number for the answer, and nothing says where that begins.
     #[error("the answer's marker is empty: at least one token is needed")]
     EmptyAnswerMarker,
+    /// The prefix has not one depth a token.
+    #[error("the prefix has {tokens} tokens and {depths} depths, expected as many, or one depth more")]
+    PrefixDepths {
+        /// Tokens of the prefix.
+        tokens: usize,
+        /// Depths given.
+        depths: usize,
+    },
+    /// The first depth of a prefix belongs to the step of the last prompt token, which never exits.
+    #[error("the first token of the prefix has depth {depth}, expected full depth, {n_blocks} blocks")]
+    PrefixStart {
+        /// What was given.
+        depth: usize,
+        /// Full depth.
+        n_blocks: usize,
+    },
+    /// The candidates of the oracle are not depths in order.
+    #[error("the oracle's candidates are {candidates:?}, expected fewer than 64 increasing depths below full depth")]
+    OracleCandidates {
+        /// What was given.
+        candidates: Vec<usize>,
+    },
     /// Exits were asked of a model without exit heads.
     #[error("sampled exits need a checkpoint with exit heads: distil one first, or turn exits off")]
     NoHeads,
@@ -109,14 +165,14 @@ impl Request {
         if self.prompt.is_empty() {
             return Err(RequestError::EmptyPrompt);
         }
-        if self.prompt.len() >= context {
-            return Err(RequestError::PromptTooLong { prompt: self.prompt.len(), context });
+        let given = self.prompt.len() + self.prefix.tokens.len();
+        if given >= context {
+            return Err(RequestError::PromptTooLong { prompt: given, context });
         }
         let answer = self.exits.offset().and_then(|offset| offset.answer.as_ref());
         let marker = answer.iter().flat_map(|answer| &answer.marker);
-        if let Some(&id) =
-            self.prompt.iter().chain(self.forced.tokens()).chain(marker).find(|id| **id as usize >= vocab_size)
-        {
+        let mut tokens = self.prompt.iter().chain(&self.prefix.tokens).chain(self.forced.tokens()).chain(marker);
+        if let Some(&id) = tokens.find(|id| **id as usize >= vocab_size) {
             return Err(RequestError::UnknownToken { id, vocab_size });
         }
         let setting = |ok: bool, name, value, expected| {
@@ -134,11 +190,26 @@ impl Request {
                 return Err(RequestError::EmptyAnswerMarker);
             }
         }
+        if let Exits::Oracle(OracleExits { candidates, kl_factor }) = &self.exits {
+            setting(*kl_factor > 0.0 && kl_factor.is_finite(), "kl factor of the oracle", *kl_factor, "more than 0")?;
+            let is_ascending = candidates.windows(2).all(|pair| pair[0] < pair[1]);
+            if !is_ascending || candidates.len() >= MAX_LOGIT_ROWS || candidates.contains(&decoder.n_blocks()) {
+                return Err(RequestError::OracleCandidates { candidates: candidates.clone() });
+            }
+        }
         if matches!(self.exits, Exits::Sampled { .. }) && !has_heads {
             return Err(RequestError::NoHeads);
         }
         let n_blocks = decoder.n_blocks();
-        match self.exits.extra_depths().into_iter().find(|depth| *depth == 0 || *depth > n_blocks) {
+        let (tokens, depths) = (self.prefix.tokens.len(), self.prefix.depths.len());
+        if depths != tokens && (tokens == 0 || depths != tokens + 1) {
+            return Err(RequestError::PrefixDepths { tokens, depths });
+        }
+        if let Some(&depth) = self.prefix.depths.first().filter(|depth| **depth != n_blocks) {
+            return Err(RequestError::PrefixStart { depth, n_blocks });
+        }
+        let mut depths = self.exits.extra_depths().into_iter().chain(self.prefix.depths.iter().copied());
+        match depths.find(|depth| *depth == 0 || *depth > n_blocks) {
             Some(depth) => Err(RequestError::Depth { depth, n_blocks }),
             None => Ok(()),
         }
@@ -148,7 +219,7 @@ impl Request {
 /// A generated token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
-    /// Number of the token in its response, from 0.
+    /// Number of the token in its response, from 0; tokens of a prefix count.
     pub index: usize,
     /// The token.
     pub id: u32,
@@ -156,7 +227,7 @@ pub struct Token {
     pub depth: usize,
     /// Log-probability (nats) under the distribution it was drawn from.
     pub log_probability: f32,
-    /// The candidates that the step reached; none for token 0 and with exits off.
+    /// The candidates that the step reached; none for token 0, for a step of recorded prefix and with exits off.
     pub exits: Vec<ExitReading>,
 }
 

@@ -1,5 +1,6 @@
-//! One pass of several sequences through the blocks: prompts at full depth, single tokens with exits. Rows that stopped
-//! are taken out of the batch at the candidate; a block that no row reaches is not run.
+//! One pass of several sequences through the blocks: given tokens at prescribed depths, single tokens with exits. Rows that
+//! stopped run no further block; a sequence all of whose rows stopped is taken out of the batch, and a block that no row
+//! reaches is not run.
 
 use std::ops::Range;
 
@@ -9,6 +10,7 @@ use aloud_model::decoder::{Decoder, Policy};
 use crate::ExitReading;
 use crate::arena::Arena;
 use crate::logistic::sigmoid;
+use crate::oracle::Oracle;
 use crate::request::Request;
 
 /// Tokens that one sequence consumes in this pass.
@@ -17,7 +19,9 @@ pub(crate) struct Work<'a, B: Backend> {
     pub(crate) request: &'a Request,
     /// The tokens, at the positions that follow those consumed so far.
     pub(crate) tokens: &'a [u32],
-    /// The response token that the last consumed position emits; exits are decided for steps after 0, of one token.
+    /// Depth (blocks) to which each token runs. `None`: there is one token, which decides its exit.
+    pub(crate) depths: Option<&'a [usize]>,
+    /// The response token that the last consumed position emits.
     pub(crate) step: usize,
     /// Added to the exit logits of this step.
     pub(crate) offset: f32,
@@ -43,15 +47,22 @@ pub(crate) fn step<B: Backend>(
     let hidden_size = decoder.config().hidden_size;
     let tokens: Vec<u32> = work.iter().flat_map(|work| work.tokens.iter().copied()).collect();
     let mut results: Vec<StepResult> = work.iter().map(|_| StepResult { depth: n_blocks, exits: Vec::new() }).collect();
+    // Depth of every token; those that decide it are lowered when they stop.
+    let mut depths: Vec<Vec<usize>> = (work.iter())
+        .map(|work| work.depths.map_or_else(|| vec![n_blocks; work.tokens.len()], <[usize]>::to_vec))
+        .collect();
     let starts: Vec<usize> = work.iter().map(|work| work.arena.len()).collect();
     // Rows of `x` by work item; items leave as they exit.
     let mut live: Vec<usize> = (0..work.len()).collect();
     let mut x = decoder.embed(&tokens);
     let mut finals: Vec<Option<B::Rows>> = work.iter().map(|_| None).collect();
+    let mut oracle = Oracle::new(work);
 
     for block in 0..n_blocks {
         if block > 0 {
-            leave(decoder, policy, work, &starts, block, &mut live, &mut x, &mut results, &mut finals);
+            oracle.look(backend, block, &live, work, &x);
+            decide(decoder, policy, work, block, &live, &x, &mut depths, &mut results);
+            leave(decoder, work, &starts, block, &depths, &mut live, &mut x, &mut finals);
         }
         if live.is_empty() {
             break;
@@ -59,7 +70,9 @@ pub(crate) fn step<B: Backend>(
         // Keys and values are due for the rows themselves and for exited positions that wait at this block.
         let mut parts: Vec<(&B::Rows, Range<usize>)> = Vec::with_capacity(2 * live.len());
         let mut positions: Vec<u32> = Vec::new();
+        // Rows that run the block: among those with keys and values, and among `x`.
         let mut active: Vec<u32> = Vec::new();
+        let mut active_x: Vec<u32> = Vec::new();
         let mut queries: Vec<Query> = Vec::new();
         let mut due: Vec<Range<usize>> = Vec::with_capacity(live.len());
         let mut row = 0;
@@ -72,20 +85,24 @@ pub(crate) fn step<B: Backend>(
             }
             let n = work[item].tokens.len();
             parts.push((&x, row..row + n));
-            row += n;
-            for position in starts[item]..starts[item] + n {
-                active.push(positions.len() as u32);
+            for (token, position) in (starts[item]..starts[item] + n).enumerate() {
+                if depths[item][token] > block {
+                    active.push(positions.len() as u32);
+                    active_x.push((row + token) as u32);
+                    queries.push(Query { sequence, n_keys: position + 1 });
+                }
                 positions.push(position as u32);
-                queries.push(Query { sequence, n_keys: position + 1 });
             }
+            row += n;
             due.push(first..positions.len());
         }
-        let nobody_waits = active.len() == positions.len();
+        let nobody_waits = row == positions.len();
+        let subset = (active.len() < positions.len()).then_some(active.as_slice());
         let inputs = if nobody_waits {
-            decoder.attention_inputs(policy, block, &x, &positions, None)
+            decoder.attention_inputs(policy, block, &x, &positions, subset)
         } else {
             let rows = backend.concat_rows(hidden_size, &parts);
-            decoder.attention_inputs(policy, block, &rows, &positions, Some(&active))
+            decoder.attention_inputs(policy, block, &rows, &positions, subset)
         };
         drop(parts);
         for (&item, due) in live.iter().zip(due) {
@@ -93,7 +110,13 @@ pub(crate) fn step<B: Backend>(
         }
         let sequences: Vec<_> = live.iter().map(|&item| work[item].arena.key_values(block)).collect();
         let (attention, _) = backend.attention_forward(decoder.heads(), &inputs.queries, &queries, &sequences);
-        x = decoder.finish_block_residual(policy, block, x, &attention);
+        if active_x.len() == row {
+            x = decoder.finish_block_residual(policy, block, x, &attention);
+        } else {
+            let running = backend.gather_rows(&x, &active_x);
+            let running = decoder.finish_block_residual(policy, block, running, &attention);
+            backend.scatter_rows(&mut x, &active_x, &running);
+        }
     }
 
     let mut row = 0;
@@ -105,26 +128,26 @@ pub(crate) fn step<B: Backend>(
         debug_assert_eq!(work.arena.len(), *start);
         work.arena.advance(work.tokens.len());
     }
+    for (result, depths) in results.iter_mut().zip(&depths) {
+        result.depth = depths.last().copied().unwrap_or(n_blocks);
+    }
+    oracle.go_back(decoder, work, &starts, &mut results, &mut finals);
     let parts: Vec<(&B::Rows, Range<usize>)> = finals.iter().flatten().map(|rows| (rows, 0..1)).collect();
     (results, decoder.final_norm(&backend.concat_rows(hidden_size, &parts)))
 }
 
-/// Exit decisions at depth `depth`: sequences that stop leave `live` and `x`, with their residual kept.
-fn leave<B: Backend>(
+/// Exit decisions at depth `depth`, of the tokens that decide for themselves.
+fn decide<B: Backend>(
     decoder: &Decoder<B>,
     policy: Option<&Policy<B>>,
-    work: &mut [Work<'_, B>],
-    starts: &[usize],
+    work: &[Work<'_, B>],
     depth: usize,
-    live: &mut Vec<usize>,
-    x: &mut B::Rows,
+    live: &[usize],
+    x: &B::Rows,
+    depths: &mut [Vec<usize>],
     results: &mut [StepResult],
-    finals: &mut [Option<B::Rows>],
 ) {
-    let backend = decoder.backend();
-    let hidden_size = decoder.config().hidden_size;
-    let may_stop = |work: &Work<'_, B>| work.step > 0 && work.tokens.len() == 1;
-    if !live.iter().any(|&item| may_stop(&work[item])) {
+    if !live.iter().any(|&item| work[item].depths.is_none()) {
         return;
     }
     let head = policy.and_then(|policy| policy.heads.candidates.iter().position(|candidate| *candidate == depth));
@@ -132,31 +155,54 @@ fn leave<B: Backend>(
         (Some(head), Some(policy)) => Some(policy.exit_logits(head, x, decoder.config().rms_norm_eps)),
         _ => None,
     };
+    let mut next_row = 0;
+    for &item in live {
+        let work = &work[item];
+        let row = next_row;
+        next_row += work.tokens.len();
+        if work.depths.is_some() {
+            continue;
+        }
+        let request = work.request;
+        let reading = logits.as_ref().filter(|_| request.exits != crate::Exits::Off).map(|logits| {
+            let logit = logits[row];
+            (logit, sigmoid(logit + work.offset))
+        });
+        let hazard = reading.map_or(0.0, |(_, hazard)| hazard);
+        let exited = request.exits.stops(hazard, depth, request.seed, request.sequence, work.step, head.unwrap_or(0));
+        if let Some((logit, hazard)) = reading {
+            results[item].exits.push(ExitReading { depth, logit, hazard, exited });
+        }
+        if exited {
+            depths[item][0] = depth;
+        }
+    }
+}
+
+/// Keeps the residuals of the rows that stop at `depth`. Sequences all of whose rows have stopped leave `live` and `x`.
+fn leave<B: Backend>(
+    decoder: &Decoder<B>,
+    work: &mut [Work<'_, B>],
+    starts: &[usize],
+    depth: usize,
+    depths: &[Vec<usize>],
+    live: &mut Vec<usize>,
+    x: &mut B::Rows,
+    finals: &mut [Option<B::Rows>],
+) {
+    let backend = decoder.backend();
+    let hidden_size = decoder.config().hidden_size;
     let mut row = 0;
     let mut kept = Vec::with_capacity(live.len());
     let mut kept_rows: Vec<Range<usize>> = Vec::with_capacity(live.len());
     for &item in live.iter() {
-        let work = &mut work[item];
-        let rows = row..row + work.tokens.len();
+        let rows = row..row + depths[item].len();
         row = rows.end;
-        let request = work.request;
-        let stops = may_stop(work) && {
-            let reading = logits.as_ref().filter(|_| request.exits != crate::Exits::Off).map(|logits| {
-                let logit = logits[rows.start];
-                (logit, sigmoid(logit + work.offset))
-            });
-            let hazard = reading.map_or(0.0, |(_, hazard)| hazard);
-            let exited =
-                request.exits.stops(hazard, depth, request.seed, request.sequence, work.step, head.unwrap_or(0));
-            if let Some((logit, hazard)) = reading {
-                results[item].exits.push(ExitReading { depth, logit, hazard, exited });
-            }
-            exited
-        };
-        if stops {
-            results[item].depth = depth;
-            work.arena.freeze(backend, starts[item], x, rows.start);
-            finals[item] = Some(backend.concat_rows(hidden_size, &[(&*x, rows)]));
+        for (token, _) in depths[item].iter().enumerate().filter(|(_, stops_at)| **stops_at == depth) {
+            work[item].arena.freeze(backend, starts[item] + token, x, rows.start + token);
+        }
+        if depths[item].iter().all(|stops_at| *stops_at <= depth) {
+            finals[item] = Some(backend.concat_rows(hidden_size, &[(&*x, rows.end - 1..rows.end)]));
         } else {
             kept.push(item);
             kept_rows.push(rows);

@@ -6,7 +6,7 @@ use aloud_model::decoder::{Decoder, Policy};
 use crate::arena::Arena;
 use crate::engine::log_probability_of;
 use crate::replay::{log_joint, recorded_rows, replay};
-use crate::request::{Forced, Request, RequestError};
+use crate::request::{Forced, Prefix, Request, RequestError};
 use crate::stepper::{Work, step};
 use crate::{ExitOffset, Exits, Sampling};
 
@@ -64,6 +64,7 @@ pub fn verify<B: Backend>(
 ) -> Result<ParityReport, RequestError> {
     let request = Request {
         prompt: prompt.to_vec(),
+        prefix: Prefix::default(),
         max_new_tokens: tokens.len(),
         sampling: Sampling { temperature, ..Sampling::default() },
         exits: Exits::Recorded(depths.to_vec()),
@@ -96,7 +97,10 @@ pub fn verify<B: Backend>(
     let mut arena = Arena::new(backend, config.n_layers, config.key_value_size(), config.hidden_size);
     for (t, &token) in tokens.iter().enumerate() {
         let input = if t == 0 { prompt.to_vec() } else { vec![tokens[t - 1]] };
-        let mut work = [Work { arena: &mut arena, request: &request, tokens: &input, step: t, offset: offsets[t] }];
+        let full_depth = vec![decoder.n_blocks(); input.len()];
+        let depths = (t == 0).then_some(full_depth.as_slice());
+        let mut work =
+            [Work { arena: &mut arena, request: &request, tokens: &input, depths, step: t, offset: offsets[t] }];
         let (mut results, stepwise) = step(decoder, Some(policy), &mut work);
         let row = backend.gather_rows(&hidden, &[(first + t) as u32]);
         let logits = |hidden: &B::Rows| -> Rows { backend.logits(Readout { hidden, weight: decoder.unembedding() }) };

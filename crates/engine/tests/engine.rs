@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use aloud_engine::{
-    AnswerOffset, Engine, Event, ExitOffset, Exits, FinishReason, Flow, Forced, Limits, Request, RequestError,
-    Sampling, Token, replay, verify,
+    AnswerOffset, Engine, Event, ExitOffset, Exits, FinishReason, Flow, Forced, Limits, OracleExits, Prefix, Request,
+    RequestError, Sampling, Token, replay, verify,
 };
 use aloud_kernels::Cpu;
 use aloud_model::config::ModelConfig;
@@ -39,6 +39,7 @@ fn tiny(name: &str) -> (Decoder<Cpu>, Policy<Cpu>) {
 fn request(sequence: u64, exits: Exits) -> Request {
     Request {
         prompt: (0..4 + sequence as u32 * 3).map(|i| (i * 13 + sequence as u32) % 53).collect(),
+        prefix: Prefix::default(),
         max_new_tokens: 20,
         sampling: Sampling::default(),
         exits,
@@ -47,6 +48,14 @@ fn request(sequence: u64, exits: Exits) -> Request {
         sequence,
         forced: Forced::None,
     }
+}
+
+fn ids(tokens: &[Token]) -> Vec<u32> {
+    tokens.iter().map(|token| token.id).collect()
+}
+
+fn depths(tokens: &[Token]) -> Vec<usize> {
+    tokens.iter().map(|token| token.depth).collect()
 }
 
 fn run(
@@ -87,7 +96,6 @@ fn results_do_not_depend_on_the_batch() {
         let depths: Vec<usize> = together.iter().flatten().map(|token| token.depth).collect();
         assert!(depths.iter().any(|d| *d < decoder.n_blocks()) && depths.contains(&decoder.n_blocks()));
         assert!(together.iter().all(|tokens| tokens[0].depth == decoder.n_blocks() && tokens[0].exits.is_empty()));
-        let ids = |tokens: &[Token]| tokens.iter().map(|token| token.id).collect::<Vec<_>>();
         assert_ne!(ids(&together[0]), ids(&together[1]));
     }
 }
@@ -173,7 +181,6 @@ fn the_answer_has_its_own_offset() {
     let (decoder, policy) = tiny("tiny_llama");
     let requests: Vec<Request> = (0..6).map(|i| request(i, Exits::Sampled { offset: 0.3.into() })).collect();
     let (constant, _) = run(&decoder, &policy, &requests, Limits::default());
-    let ids = |tokens: &[Token]| tokens.iter().map(|token| token.id).collect::<Vec<_>>();
     let mut means = Vec::new();
     for answer in [-60.0, -2.0, 0.3, 2.0, 60.0] {
         let offset = |i: usize| {
@@ -310,6 +317,28 @@ fn bad_requests_are_refused() {
     assert!(matches!(with_answer(1.0, &[9999]), Err(RequestError::UnknownToken { id: 9999, .. })));
     assert!(matches!(with_answer(f32::NAN, &[1]), Err(RequestError::Setting { .. })));
     assert_eq!(check(|_, _| (), false), Err(RequestError::NoHeads));
+    let with_oracle = |candidates: &[usize], kl_factor: f32| {
+        let exits = Exits::Oracle(OracleExits { candidates: candidates.to_vec(), kl_factor });
+        request(0, exits).validate(&decoder, false)
+    };
+    assert_eq!(with_oracle(&[1, 3], 1.0), Ok(()));
+    assert!(matches!(with_oracle(&[3, 1], 1.0), Err(RequestError::OracleCandidates { .. })));
+    assert!(matches!(with_oracle(&[decoder.n_blocks()], 1.0), Err(RequestError::OracleCandidates { .. })));
+    assert!(matches!(with_oracle(&[0], 1.0), Err(RequestError::Depth { .. })));
+    assert!(matches!(with_oracle(&[1], 0.0), Err(RequestError::Setting { .. })));
+    let with_prefix = |tokens: &[u32], depths: &[usize]| {
+        let prefix = Prefix { tokens: tokens.to_vec(), depths: depths.to_vec() };
+        Request { prefix, ..request(0, Exits::Off) }.validate(&decoder, true)
+    };
+    let full = decoder.n_blocks();
+    assert_eq!(with_prefix(&[3, 4], &[full, 1]), Ok(()));
+    assert_eq!(with_prefix(&[3, 4], &[full, 1, 2]), Ok(()));
+    assert_eq!(with_prefix(&[3, 4], &[full]), Err(RequestError::PrefixDepths { tokens: 2, depths: 1 }));
+    assert_eq!(with_prefix(&[], &[full]), Err(RequestError::PrefixDepths { tokens: 0, depths: 1 }));
+    assert_eq!(with_prefix(&[3], &[1]), Err(RequestError::PrefixStart { depth: 1, n_blocks: full }));
+    assert_eq!(with_prefix(&[3, 4], &[full, 0]), Err(RequestError::Depth { depth: 0, n_blocks: full }));
+    assert!(matches!(with_prefix(&[9999], &[full]), Err(RequestError::UnknownToken { id: 9999, .. })));
+    assert!(matches!(with_prefix(&vec![1; context], &vec![full; context]), Err(RequestError::PromptTooLong { .. })));
 }
 
 /// A response that reaches the end of the context stops there.
@@ -325,14 +354,122 @@ fn the_context_ends_a_response() {
     assert_eq!(reasons[0], Some(FinishReason::Length));
 }
 
-/// Equal prompts run once. Requests are made so that a copy of any other state would show: exits on and off, other
-/// seeds, other temperatures and forced starts in one group.
+/// A run that begins with the recorded beginning of another goes on as the other did, to the bit: from a prefix whose next
+/// depth is recorded, and from one where it is drawn again with the same random numbers.
+#[test]
+fn a_prefix_goes_on_as_its_record_did() {
+    for name in ["tiny_llama", "tiny_qwen2", "tiny_llama_rope3", "tiny_qwen2_tied"] {
+        let (decoder, policy) = tiny(name);
+        let requests: Vec<Request> = (0..4).map(|i| request(i, Exits::Sampled { offset: 0.3.into() })).collect();
+        let (recorded, reasons) = run(&decoder, &policy, &requests, Limits::default());
+        for n in [1, 2, 9, 19] {
+            for n_depths in [n, n + 1] {
+                let goes_on = requests.iter().zip(&recorded).map(|(request, tokens)| {
+                    let mut prefix = Prefix::of(&ids(tokens), &depths(tokens), n);
+                    prefix.depths.truncate(n_depths);
+                    Request { prefix, max_new_tokens: 20 - n, ..request.clone() }
+                });
+                let goes_on: Vec<Request> = goes_on.collect();
+                let (tokens, ended) = run(&decoder, &policy, &goes_on, Limits { max_sequences: 3, max_prompt_rows: 7 });
+                assert_eq!(ended, reasons);
+                for (tokens, recorded) in tokens.iter().zip(&recorded) {
+                    let mut rest = recorded[n..].to_vec();
+                    if n_depths > n {
+                        // A recorded depth decides nothing.
+                        rest[0].exits.clear();
+                    }
+                    assert_eq!(*tokens, rest, "{name}: {n} tokens, {n_depths} depths");
+                }
+            }
+        }
+    }
+}
+
+/// Bulk replay against the teacher-forced pass: the log-probability of every token that follows a prefix. The same text at full
+/// depth is another state.
+#[test]
+fn a_prefix_has_parity_and_full_depth_differs() {
+    let (decoder, policy) = tiny("tiny_llama");
+    let requests: Vec<Request> = (0..8).map(|i| request(i, Exits::Sampled { offset: 1.0.into() })).collect();
+    let (recorded, _) = run(&decoder, &policy, &requests, Limits::default());
+    let mut largest_change = 0.0f32;
+    for (request, tokens) in requests.iter().zip(&recorded) {
+        let (ids, depths) = (ids(tokens), depths(tokens));
+        let replayed = replay(&decoder, &policy, &request.prompt, &ids, &depths, &1.0.into(), 1.0).unwrap();
+        let after = |prefix: Prefix| Request {
+            forced: Forced::Whole(ids[prefix.tokens.len()..].to_vec()),
+            exits: Exits::Recorded(depths.clone()),
+            prefix,
+            ..request.clone()
+        };
+        let lengths: Vec<usize> = (1..ids.len()).collect();
+        let mut requests: Vec<Request> = lengths.iter().map(|n| after(Prefix::of(&ids, &depths, *n))).collect();
+        let full = |n: &usize| after(Prefix::at_full_depth(&ids, *n, decoder.n_blocks()));
+        requests.extend(lengths.iter().map(full));
+        let (tokens, _) = run(&decoder, &policy, &requests, Limits::default());
+        let (bulk, full) = tokens.split_at(lengths.len());
+        for (bulk, full) in bulk.iter().zip(full) {
+            for token in bulk {
+                let difference = token.log_probability - replayed[token.index].log_probability;
+                assert!(difference.abs() < 1e-3, "{difference} at {}", token.index);
+                assert_eq!(token.depth, depths[token.index]);
+            }
+            largest_change = largest_change.max((full[0].log_probability - bulk[0].log_probability).abs());
+        }
+    }
+    assert!(
+        largest_change > 0.1,
+        "{largest_change}: full depth must be another state, or recording depths is pointless"
+    );
+}
+
+/// No prefix, and recorded ones that differ in a depth, in the last depth, and in a token.
+fn prefixes(n_blocks: usize) -> [Prefix; 5] {
+    let prefix = |tokens: &[u32], depths: &[usize]| Prefix { tokens: tokens.to_vec(), depths: depths.to_vec() };
+    [
+        Prefix::default(),
+        prefix(&[9, 4, 30], &[n_blocks, 2, 1, 3]),
+        prefix(&[9, 4, 30], &[n_blocks, 2, 1]),
+        prefix(&[9, 4, 30], &[n_blocks, 1, 1]),
+        prefix(&[9, 5, 30], &[n_blocks, 2, 1]),
+    ]
+}
+
+/// Steps by the oracle are those that stop where their record says: nothing of the blocks beyond is left. Small factors stop at
+/// the first candidate, large ones where the lens says the same as full depth, if anywhere.
+#[test]
+fn the_oracle_goes_back_to_its_depths() {
+    let (decoder, policy) = tiny("tiny_llama");
+    let oracle =
+        |kl_factor: f32, i: u64| request(i, Exits::Oracle(OracleExits { candidates: vec![1, 2, 4, 5], kl_factor }));
+    let mut means = Vec::new();
+    for kl_factor in [1e-6, 0.3, 1.0, 1e6] {
+        let requests: Vec<Request> = (0..6).map(|i| oracle(kl_factor, i)).collect();
+        let (tokens, _) = run(&decoder, &policy, &requests, Limits::default());
+        let (few, _) = run(&decoder, &policy, &requests, Limits { max_sequences: 2, max_prompt_rows: 3 });
+        assert_eq!(tokens, few);
+        for (request, tokens) in requests.iter().zip(&tokens) {
+            let recorded = Request { exits: Exits::Recorded(depths(tokens)), ..request.clone() };
+            let (again, _) = run(&decoder, &policy, &[recorded], Limits::default());
+            assert_eq!((ids(&again[0]), depths(&again[0])), (ids(tokens), depths(tokens)));
+            assert!(again[0].iter().zip(tokens).all(|(a, b)| a.log_probability == b.log_probability));
+        }
+        let later: Vec<usize> = tokens.iter().flat_map(|tokens| depths(&tokens[1..])).collect();
+        means.push(later.iter().sum::<usize>() as f64 / later.len() as f64);
+    }
+    assert_eq!(means[0], 1.0);
+    assert!(means.is_sorted() && means[3] > means[1], "{means:?}");
+}
+
+/// Equal prompts and prefixes run once. Requests are made so that a copy of any other state would show: exits on and off,
+/// other seeds, other temperatures and forced starts in one group.
 fn group_member(prompt: u32, member: u64, exits: Exits) -> Request {
     Request {
         prompt: (0..5 + prompt % 3).map(|i| (i * 13 + prompt / 2) % 53).collect(),
         max_new_tokens: 1 + (member as usize * 5) % 9,
         sampling: Sampling { temperature: 0.5 + 0.25 * (member % 3) as f32, ..Sampling::default() },
         forced: if member % 4 == 3 { Forced::Start(vec![7, 8]) } else { Forced::None },
+        prefix: prefixes(5)[member as usize % 5].clone(),
         sequence: member,
         ..request(0, exits)
     }

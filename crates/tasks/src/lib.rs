@@ -25,8 +25,8 @@ pub use prompt_file::{read_csv, read_jsonl};
 pub use reward::{Completion, Scoring, numeric_or_text_reward};
 pub use reward_program::RewardProgram;
 pub use serial::{
-    ANSWER, END, MAX_SERIAL_STEPS, QUESTION, ResponseStyle, SERIAL_VOCABULARY, SerialItem, SerialSource, SerialTask,
-    SerialVerdict, Symbol, THINK, verify_serial,
+    ANSWER, END, MAX_SERIAL_STEPS, QUESTION, ResponseStyle, SEPARATOR, SERIAL_VOCABULARY, SerialItem, SerialSource,
+    SerialTask, SerialVerdict, Symbol, THINK, verify_serial,
 };
 pub use source::{DataSource, choose};
 pub use word_problems::{MAX_STEPS, WordProblem, generate};

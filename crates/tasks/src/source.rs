@@ -126,12 +126,30 @@ impl DataSource {
     /// # Errors
     /// If the source cannot be read (the error names file and line), or has no end and `n` is `None`.
     pub fn load(&self, n: Option<usize>, seed: u64, split: Split) -> Result<Vec<Item>, TasksError> {
+        self.load_with(n, seed, split, Annotations::Strip)
+    }
+
+    /// As [`DataSource::load`], with or without the calculator annotations of worked solutions.
+    ///
+    /// # Errors
+    /// As [`DataSource::load`].
+    pub fn load_with(
+        &self,
+        n: Option<usize>,
+        seed: u64,
+        split: Split,
+        annotations: Annotations,
+    ) -> Result<Vec<Item>, TasksError> {
         let items = match self {
-            Self::WordProblems { .. } | Self::Serial(_) => {
+            Self::WordProblems { steps } => {
+                let n = n.ok_or_else(|| TasksError::Endless { name: self.to_string() })?;
+                return word_problems(0..n as u64, seed, split, *steps, annotations);
+            }
+            Self::Serial(_) => {
                 let n = n.ok_or_else(|| TasksError::Endless { name: self.to_string() })?;
                 return self.range(0..n as u64, seed, split);
             }
-            Self::Gsm8k(path) => read_gsm8k(path, split, Annotations::Strip)?,
+            Self::Gsm8k(path) => read_gsm8k(path, split, annotations)?,
             Self::Gsm8kCache => {
                 let cache = hub_cache().ok_or_else(|| TasksError::SourceName {
                     name: self.to_string(),
@@ -139,7 +157,7 @@ impl DataSource {
                              use `gsm8k:PATH`"
                         .to_owned(),
                 })?;
-                read_gsm8k(&cached_gsm8k(&cache, split)?, split, Annotations::Strip)?
+                read_gsm8k(&cached_gsm8k(&cache, split)?, split, annotations)?
             }
             Self::Jsonl(path) => read_jsonl(path)?,
             Self::Csv(path) => read_csv(path)?,
@@ -156,7 +174,7 @@ impl DataSource {
     /// If the source has an end, or cannot make such items.
     pub fn range(&self, numbers: Range<u64>, seed: u64, split: Split) -> Result<Vec<Item>, TasksError> {
         match self {
-            Self::WordProblems { steps } => word_problems(numbers, seed, split, *steps),
+            Self::WordProblems { steps } => word_problems(numbers, seed, split, *steps, Annotations::Strip),
             Self::Serial(source) => {
                 let kind = source.task.map_or("serial", SerialTask::name);
                 let item = |index| {
@@ -189,7 +207,13 @@ pub(crate) fn hash(seed: u64, text: &str) -> u64 {
     state ^ (state >> 31)
 }
 
-fn word_problems(numbers: Range<u64>, seed: u64, split: Split, steps: Option<usize>) -> Result<Vec<Item>, TasksError> {
+fn word_problems(
+    numbers: Range<u64>,
+    seed: u64,
+    split: Split,
+    steps: Option<usize>,
+    annotations: Annotations,
+) -> Result<Vec<Item>, TasksError> {
     let first = match split {
         Split::Train => 0,
         Split::Test => FIRST_TEST_INDEX,
@@ -198,7 +222,10 @@ fn word_problems(numbers: Range<u64>, seed: u64, split: Split, steps: Option<usi
         .map(|index| {
             let problem = generate(seed, first + index, steps)?;
             Ok(Item {
-                solution: Some(crate::strip_annotations(&problem.solution)),
+                solution: Some(match annotations {
+                    Annotations::Keep => problem.solution,
+                    Annotations::Strip => crate::strip_annotations(&problem.solution),
+                }),
                 answer: Some(problem.answer.to_string()),
                 ..Item::new(format!("word-problem-{}-{seed}-{index}", split.as_str()), problem.question)
             })

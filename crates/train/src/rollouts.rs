@@ -1,7 +1,7 @@
 //! Rollouts: responses drawn from the policy, with everything that was random about them.
 
 use aloud_engine::{
-    Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Request, RequestError, Sampling, log_joint,
+    Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, RequestError, Sampling, log_joint,
 };
 use aloud_kernels::Backend;
 use aloud_model::decoder::{Decoder, Policy};
@@ -64,6 +64,7 @@ pub fn draw_rollouts<B: Backend>(
         .enumerate()
         .map(|(number, prompt)| Request {
             prompt: prompt.clone(),
+            prefix: Prefix::default(),
             max_new_tokens: plan.max_new_tokens,
             sampling: Sampling { temperature, top_p: 1.0, top_k: 0 },
             exits: Exits::Sampled { offset: exit_offset.into() },

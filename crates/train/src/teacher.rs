@@ -1,7 +1,7 @@
 //! The teacher's side of stage 1: responses at full depth, and what it knew at each response token.
 
 use aloud_engine::{
-    Engine, Event, Exits, FinishReason as EngineFinish, Flow, Forced, Limits, Request, RequestError, Sampling,
+    Engine, Event, Exits, FinishReason as EngineFinish, Flow, Forced, Limits, Prefix, Request, RequestError, Sampling,
 };
 use aloud_kernels::{Backend, Readout};
 use aloud_model::decoder::{BatchError, Decoder, PackedBatch};
@@ -161,6 +161,7 @@ fn check<B: Backend>(
 fn request(number: usize, prompt: &TracePrompt, settings: &TeacherSettings) -> Request {
     Request {
         prompt: prompt.prompt_ids.clone(),
+        prefix: Prefix::default(),
         max_new_tokens: settings.max_new_tokens,
         sampling: settings.sampling,
         exits: Exits::Off,

@@ -1,12 +1,20 @@
-//! `aloud eval`: accuracy, style and depth on held-out items of the serial tasks.
+//! `aloud eval`: accuracy, style and depth on held-out items; with `--output`, an evaluation run with its controls.
 
-use aloud_eval::{Align, Table};
+use std::path::PathBuf;
+
+use aloud_engine::Exits;
+use aloud_eval::{Align, MetricRecord, Table};
+use aloud_kernels::Cpu;
 use aloud_model::source::ModelSource;
-use aloud_tasks::SerialTask;
+use aloud_model::text_codec::TextCodec;
+use aloud_tasks::{SerialTask, Split};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::context::{Context, print};
+use crate::error::UsageError;
+use crate::evaluation::{AskedArgs, ModelKey, Models, RunSettings, evaluate};
 use crate::generation::ExitArgs;
 use crate::loaded_model::ModelArgs;
 use crate::serial_data::check_symbols;
@@ -15,8 +23,10 @@ use crate::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
 /// Arguments of `aloud eval`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Every item is answered twice, with greedy tokens: once with <t> forced (the model thinks aloud) and \
-                        once with <a> forced (it answers at once)."
+    after_help = "Items of the serial tasks are answered twice, with greedy tokens: once with <t> forced (the model thinks \
+                        aloud) and once with <a> forced (it answers at once). With --output an evaluation run is written: \
+                        responses, tokens with their depths, elicited answers and metrics, one folder a model. What an \
+                        interrupted run has written is not done again."
 )]
 pub(crate) struct EvalArgs {
     /// A directory, hf:ORG/NAME, tiny-reasoner (built in), a checkpoint, or a training run (its latest checkpoint)
@@ -25,53 +35,53 @@ pub(crate) struct EvalArgs {
     /// Base model of the checkpoint, if it is not where it was at training
     #[arg(long, value_name = "MODEL")]
     base: Option<ModelSource>,
-    /// What is asked; serial is all three tasks in turn
-    #[arg(long, value_enum, default_value = "serial")]
-    task: TaskArg,
-    /// Number of held-out items
-    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
-    n: u32,
-    /// Seed of the items and of the exits
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
-    seed: u64,
+    /// Folder of the evaluation run
+    #[arg(long, short, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Controls that are evaluated beside the model, separated by commas; all for every one of them
+    #[arg(
+        long,
+        value_name = "CONTROLS",
+        value_delimiter = ',',
+        requires = "output",
+        help = "Controls that are evaluated beside the model, separated by commas, or all [default: base]"
+    )]
+    controls: Vec<ControlArg>,
+    #[command(flatten)]
+    asked: AskedArgs,
     #[command(flatten)]
     exits: ExitArgs,
-    /// Most sequences decoded together; changes speed, never results
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
-    batch: u16,
-    /// Most tokens of a response
-    #[arg(long, value_name = "N", default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..))]
-    max_new_tokens: u32,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// Which serial tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum TaskArg {
-    /// All of the following
-    Serial,
-    /// Operations on a digit
-    Chain,
-    /// Rearrangements of five objects
-    Perm,
-    /// Assignments in shuffled order
-    Vars,
+/// A control, or all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ControlArg {
+    All,
+    One(ModelKey),
 }
 
-impl TaskArg {
-    fn task(self) -> Option<SerialTask> {
-        match self {
-            Self::Serial => None,
-            Self::Chain => Some(SerialTask::Chain),
-            Self::Perm => Some(SerialTask::Perm),
-            Self::Vars => Some(SerialTask::Vars),
+impl std::str::FromStr for ControlArg {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        if name == "all" {
+            return Ok(Self::All);
         }
+        let control = ModelKey::from_str(name, false).ok().filter(|key| *key != ModelKey::Ee);
+        control.map(Self::One).ok_or_else(|| {
+            let names: Vec<&str> = ModelKey::CONTROLS.iter().map(|key| key.name()).collect();
+            format!("expected all, or some of {}", names.join(", "))
+        })
     }
 }
 
-/// What `--json` prints.
+/// Number of items without `--tier` and `--output`.
+const DEFAULT_ITEMS: usize = 2000;
+
+/// What `--json` prints of a quick evaluation.
 #[derive(Serialize)]
 struct Output<'a> {
     model: String,
@@ -84,20 +94,50 @@ struct Output<'a> {
 /// Runs the command.
 pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
-    let model = ModelArgs::of(&arguments.model, arguments.base.as_ref()).load(&cpu, context)?;
+    let serial = arguments.asked.serial_task()?;
+    let (model, base) = ModelArgs::of(&arguments.model, arguments.base.as_ref()).load_with_base(&cpu, context)?;
     let codec = model.text_codec()?;
-    check_symbols(&codec.tokenizer)?;
+    if serial.is_some() {
+        check_symbols(&codec.tokenizer)?;
+    }
     let exits = arguments.exits.resolve(&model, &codec)?;
-    let settings = SerialSettings {
-        task: arguments.task.task(),
-        n: arguments.n as usize,
-        seed: arguments.seed,
-        max_sequences: arguments.batch.into(),
-        max_new_tokens: arguments.max_new_tokens as usize,
+    let models = Models::new(model, base, &cpu)?;
+    match (&arguments.output, serial) {
+        (Some(output), _) => full(arguments, output, exits, &codec, &models, &cpu, context),
+        (None, Some(task)) => quick(arguments, task, &exits, &codec, &models, context),
+        (None, None) => Err(UsageError::new(format!(
+            "--task {}: name a folder for the evaluation with --output",
+            arguments.asked.task
+        ))
+        .into()),
+    }
+}
+
+/// Accuracy, style and depth on serial items; nothing is written.
+fn quick(
+    arguments: &EvalArgs,
+    task: Option<SerialTask>,
+    exits: &Exits,
+    codec: &TextCodec,
+    models: &Models,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let asked = &arguments.asked;
+    let n = match (asked.n, asked.tier) {
+        (Some(n), _) => n as usize,
+        (None, Some(_)) => asked.family(Split::Test, codec, &models.trained.decoder)?.items().len(),
+        (None, None) => DEFAULT_ITEMS,
     };
-    let mut progress = context.progress("evaluating", "responses", Some(2 * u64::from(arguments.n)));
-    let report =
-        evaluate_serial(&model.decoder, model.policy.as_ref(), &exits, &settings, &mut || progress.advance(1))?;
+    let model = &models.trained;
+    let settings = SerialSettings {
+        task,
+        n,
+        seed: asked.seed,
+        max_sequences: asked.batch.into(),
+        max_new_tokens: asked.max_new_tokens(),
+    };
+    let mut progress = context.progress("evaluating", "responses", Some(2 * n as u64));
+    let report = evaluate_serial(&model.decoder, model.policy.as_ref(), exits, &settings, &mut || progress.advance(1))?;
     drop(progress);
     if arguments.json {
         let output = Output {
@@ -109,6 +149,90 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()>
         return Ok(print(&format!("{}\n", serde_json::to_string(&output)?))?);
     }
     Ok(print(&text(&report))?)
+}
+
+/// An evaluation run.
+fn full(
+    arguments: &EvalArgs,
+    output: &std::path::Path,
+    exits: Exits,
+    codec: &TextCodec,
+    models: &Models,
+    cpu: &Cpu,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let asked = &arguments.asked;
+    let family = |split: Split| asked.family(split, codec, &models.trained.decoder);
+    let controls = match arguments.controls.as_slice() {
+        [] if models.main_key() == ModelKey::Base => Vec::new(),
+        [] => vec![ModelKey::Base],
+        named if named.contains(&ControlArg::All) => ModelKey::CONTROLS.to_vec(),
+        named => named
+            .iter()
+            .filter_map(|control| if let ControlArg::One(key) = control { Some(*key) } else { None })
+            .collect(),
+    };
+    let settings = RunSettings {
+        output: output.to_owned(),
+        base_folder: None,
+        tier: asked.tier(),
+        exits,
+        controls,
+        seed: asked.seed,
+        max_sequences: asked.batch.into(),
+    };
+    // Items that are not evaluated, for controls that have to be tuned.
+    let tuning = settings.controls.iter().any(|key| key.is_tuned()).then(|| family(Split::Train)).transpose()?;
+    let family = family(Split::Test)?;
+    let records = evaluate(models, codec, cpu, family.as_ref(), tuning.as_deref(), &settings, context)?;
+    if arguments.json {
+        let model = &models.trained;
+        let object = json!({
+            "model": model.source.to_string(),
+            "model_sha256": model.identity.sha256,
+            "checkpoint": model.checkpoint.as_ref().map(|path| path.display().to_string()),
+            "output": output.display().to_string(),
+            "metrics": records,
+        });
+        return Ok(print(&format!("{}\n", serde_json::to_string::<Value>(&object)?))?);
+    }
+    Ok(print(&records_text(&records, output))?)
+}
+
+/// One row a metric, one column a model.
+fn records_text(records: &[MetricRecord], output: &std::path::Path) -> String {
+    let mut models: Vec<&str> = Vec::new();
+    let mut ids: Vec<(&str, &str)> = Vec::new();
+    for record in records {
+        let (model, id) = (record.context.model.as_str(), (record.id.as_str(), record.context.task.as_str()));
+        if !models.contains(&model) {
+            models.push(model);
+        }
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    let columns = [("metric", Align::Left), ("task", Align::Left)];
+    let mut table = Table::new(columns.into_iter().chain(models.iter().map(|model| (*model, Align::Left))));
+    for (id, task) in ids {
+        let cell = |model: &&str| {
+            let is_it = |record: &&MetricRecord| {
+                (record.id.as_str(), record.context.task.as_str(), record.context.model.as_str()) == (id, task, *model)
+            };
+            records.iter().find(is_it).map_or_else(String::new, value_text)
+        };
+        table.row([id.to_owned(), task.to_owned()].into_iter().chain(models.iter().map(cell)));
+    }
+    format!("{table}\nwritten to {}\n", output.display())
+}
+
+/// A value with its interval, or why there is none.
+fn value_text(record: &MetricRecord) -> String {
+    match (record.value, &record.ci) {
+        (Some(value), Some(ci)) => format!("{value:.3} ({:.3} to {:.3})", ci.lo, ci.hi),
+        (Some(value), None) => format!("{value:.3}"),
+        (None, _) => record.null_reason.clone().unwrap_or_default(),
+    }
 }
 
 /// The report for people.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use aloud_engine::{
-    Engine, Event, ExitOffset, Exits, Flow, Forced, Limits, ParityReport, Request, Sampling, replay, uniform, verify,
+    Engine, Event, ExitOffset, Exits, Flow, Forced, Limits, ParityReport, Prefix, Request, Sampling, replay, uniform,
+    verify,
 };
 use aloud_eval::{Align, ResponseRecord, Table, read_records};
 use aloud_kernels::{Backend, Cpu};
@@ -207,6 +208,7 @@ fn generate(model: &LoadedModel) -> anyhow::Result<Vec<Recorded>> {
         };
         Request {
             prompt,
+            prefix: Prefix::default(),
             max_new_tokens: N_TOKENS,
             sampling: Sampling::default(),
             exits: match model.policy {

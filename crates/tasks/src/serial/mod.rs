@@ -40,7 +40,7 @@ pub const ANSWER: Symbol = "<a>";
 /// Ends a response.
 pub const END: Symbol = "<eos>";
 /// Stands between the steps of a trace, and between assignments.
-const SEPARATOR: Symbol = ";";
+pub const SEPARATOR: Symbol = ";";
 /// Stands before what is asked for.
 const ASKS: Symbol = "?";
 

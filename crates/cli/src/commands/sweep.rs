@@ -1,0 +1,439 @@
+//! `aloud sweep`: an evaluation at every value of a dial, with the models trained where they are not given.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use aloud_engine::{Exits, Sampling};
+use aloud_eval::{
+    Align, CurveIndex, CurvePoint, Dial, MetricRecord, RUN_SCHEMA, RunStatus, Table, read_manifest, write_curve_index,
+};
+use aloud_kernels::Cpu;
+use aloud_model::checkpoint::Checkpoint;
+use aloud_model::source::ModelSource;
+use aloud_model::text_codec::TextCodec;
+use aloud_tasks::{DataSource, Scoring, Split};
+use aloud_train::recipe::DistillRecipe;
+use aloud_train::reinforce_recipe::ReinforceRecipe;
+use aloud_train::settings::{self, Settings};
+use aloud_train::teacher::TracePrompt;
+use aloud_train::traces::HiddenDType;
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::context::{Context, print};
+use crate::error::UsageError;
+use crate::evaluation::{
+    AskedArgs, ModelKey, Models, PointCheckpoint, RunSettings, SweepPoint, SweptDial, evaluate, sweep_points,
+};
+use crate::loaded_model::{BaseModel, LoadedModel, ModelArgs};
+use crate::prompts::{default_instruction, stop_tokens};
+use crate::rollout_task::{DataTask, Verifier};
+use crate::serial_data::check_symbols;
+use crate::stage1::{self, Recording};
+use crate::stage2::{Stage2, reinforce};
+
+/// Arguments of `aloud sweep`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Every point is a folder of --output and is not done again once it is complete. Models are trained \
+                        where no --checkpoint is given: kl_factor from the base model MODEL with --recipe (a recipe of \
+                        distill), depth_penalty from the stage-1 checkpoint MODEL (a recipe of reinforce)."
+)]
+pub(crate) struct SweepArgs {
+    /// The trained model (offset), its base model (kl_factor), or a checkpoint of stage 1 (depth_penalty)
+    #[arg(value_name = "MODEL")]
+    model: ModelSource,
+    /// Base model of checkpoints, if it is not where it was at training
+    #[arg(long, value_name = "MODEL")]
+    base: Option<ModelSource>,
+    /// A whole sweep by name
+    #[arg(long, value_enum, conflicts_with_all = ["dial", "values"])]
+    preset: Option<Preset>,
+    /// The dial that is turned
+    #[arg(long, value_enum, required_unless_present = "preset")]
+    dial: Option<SweptDial>,
+    /// Values of the dial, separated by commas
+    #[arg(long, value_name = "VALUES", value_delimiter = ',', allow_negative_numbers = true)]
+    values: Vec<f64>,
+    /// A model that is trained already; may be given several times
+    #[arg(long, value_name = "VALUE=DIR")]
+    checkpoint: Vec<PointCheckpoint>,
+    /// The recipe of the models to train (TOML) [default: the defaults of every key]
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+    /// Override a key of the recipe; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Traces for kl_factor [default: recorded into the folder of the sweep]
+    #[arg(long, value_name = "DIR")]
+    traces: Option<PathBuf>,
+    /// Number of prompts of recorded traces
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    n_traces: u32,
+    #[command(flatten)]
+    asked: AskedArgs,
+    /// Folder of the sweep
+    #[arg(long, short, value_name = "DIR")]
+    output: PathBuf,
+    /// Print one JSON object, in the last line
+    #[arg(long)]
+    json: bool,
+}
+
+/// A whole sweep by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Preset {
+    /// The headline table of the method's authors: kl_factor 0.25 to 4 and the base, 50 problems
+    SourceTable,
+}
+
+/// Values and problems of the source table.
+const SOURCE_FACTORS: [f64; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
+const SOURCE_PROBLEMS: u32 = 50;
+
+/// What the method's authors report (arXiv 2603.21376 and its post): DeepSeek-R1-Distill-Qwen-1.5B on GSM8K, GPT-5 as the judge.
+/// Factor (none for the base), coherence, exit rate in per cent, average layer savings in per cent.
+const SOURCE_FIGURES: [(Option<f64>, f64, Option<f64>, Option<f64>); 6] = [
+    (Some(0.25), 1.1, Some(59.0), Some(22.4)),
+    (Some(0.5), 5.5, Some(49.0), Some(8.1)),
+    (Some(1.0), 7.5, Some(47.0), Some(6.4)),
+    (Some(2.0), 8.4, Some(43.0), Some(5.3)),
+    (Some(4.0), 8.5, Some(37.0), Some(4.6)),
+    (None, 8.9, None, None),
+];
+
+/// A row of the table.
+#[derive(Clone, Debug, Serialize)]
+struct Row {
+    /// Value of the dial; none for the base.
+    #[serde(skip)]
+    value: Option<f64>,
+    early_exit_rate: Option<f64>,
+    average_layer_savings: Option<f64>,
+    /// Savings that the targets of stage 1 would have on these tokens.
+    target_als: Option<f64>,
+    /// Judged scores by name, and surface statistics under names that begin with `proxy_`.
+    quality: Map<String, Value>,
+    accuracy: Option<f64>,
+    /// Operations (of multiply and add) per right answer.
+    cost_per_correct: Option<f64>,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<()> {
+    let (dial, values) = match (arguments.preset, arguments.dial) {
+        (Some(Preset::SourceTable), _) => (SweptDial::KlFactor, SOURCE_FACTORS.to_vec()),
+        (None, Some(dial)) => (dial, arguments.values.clone()),
+        (None, None) => return Err(UsageError::new("name a dial with --dial, or a --preset").into()),
+    };
+    let points = sweep_points(&values, &arguments.checkpoint).map_err(UsageError::new)?;
+    if dial == SweptDial::Offset && points.iter().any(|point| point.checkpoint.is_some()) {
+        return Err(UsageError::new("--dial offset turns the dial of one model: --checkpoint has no meaning").into());
+    }
+    let mut asked = arguments.asked.clone();
+    if arguments.preset.is_some() {
+        asked.n = asked.n.or(Some(SOURCE_PROBLEMS));
+    }
+    let sweep = Sweep { arguments, dial, asked, cpu: context.cpu(), context };
+    let rows = sweep.run(&points)?;
+    let with_source = arguments.preset.is_some();
+    if arguments.json {
+        let rows: Vec<Value> = rows.iter().map(|row| row.to_json(dial)).collect::<anyhow::Result<_>>()?;
+        return Ok(print(&format!("{}\n", json!({ "rows": rows })))?);
+    }
+    Ok(print(&format!("{}written to {}\n", text(&rows, dial, with_source), arguments.output.display()))?)
+}
+
+/// A sweep at work.
+struct Sweep<'a> {
+    arguments: &'a SweepArgs,
+    dial: SweptDial,
+    asked: AskedArgs,
+    cpu: Cpu,
+    context: &'a Context,
+}
+
+impl Sweep<'_> {
+    fn run(&self, points: &[SweepPoint]) -> anyhow::Result<Vec<Row>> {
+        let output = &self.arguments.output;
+        std::fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))?;
+        let start = Instant::now();
+        let mut index = CurveIndex { schema: RUN_SCHEMA, dial: self.dial.name().to_owned(), points: Vec::new() };
+        for point in points {
+            index.points.push(CurvePoint {
+                label: format!("{} {}", self.dial, point.value),
+                model: ModelKey::Ee.name().to_owned(),
+                dial: Dial::default(),
+                folder: format!("{}/{}", point.folder(self.dial), ModelKey::Ee),
+                status: RunStatus::Running,
+            });
+        }
+        write_curve_index(&output.join("curve.json"), &index)?;
+        let mut rows = Vec::new();
+        let mut base_row = None;
+        for (number, point) in points.iter().enumerate() {
+            let left = match number {
+                0 => String::new(),
+                done => {
+                    let seconds = start.elapsed().as_secs_f64() / done as f64 * (points.len() - done) as f64;
+                    format!(", about {:.0} s left", seconds)
+                }
+            };
+            self.context.say(&format!("point {} of {}: {} {}{left}", number + 1, points.len(), self.dial, point.value));
+            let records = self.point(point)?;
+            let of = |key: ModelKey| -> Vec<&MetricRecord> {
+                records.iter().filter(|record| record.context.model == key.name()).collect()
+            };
+            rows.push(Row::new(Some(point.value), &of(ModelKey::Ee)));
+            base_row = base_row.or_else(|| Some(Row::new(None, &of(ModelKey::Base))));
+            let folder = output.join(&index.points[number].folder);
+            index.points[number].dial = read_manifest(&folder.join("manifest.json"))?.dial;
+            index.points[number].status = RunStatus::Finished;
+            write_curve_index(&output.join("curve.json"), &index)?;
+        }
+        if let Some(row) = base_row {
+            let manifest = read_manifest(&output.join(BASE_FOLDER).join("manifest.json"))?;
+            index.points.push(CurvePoint {
+                label: "base".to_owned(),
+                model: ModelKey::Base.name().to_owned(),
+                dial: manifest.dial,
+                folder: BASE_FOLDER.to_owned(),
+                status: RunStatus::Finished,
+            });
+            write_curve_index(&output.join("curve.json"), &index)?;
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    /// The records of a point and of the base.
+    fn point(&self, point: &SweepPoint) -> anyhow::Result<Vec<MetricRecord>> {
+        let (model, base) = self.model(point)?;
+        let codec = model.text_codec()?;
+        if self.asked.serial_task()?.is_some() {
+            check_symbols(&codec.tokenizer)?;
+        }
+        if model.policy.is_none() {
+            return Err(UsageError::new(format!("{} {}: the model has no exit heads", self.dial, point.value)).into());
+        }
+        let offset = match self.dial {
+            SweptDial::Offset => point.value as f32,
+            SweptDial::KlFactor | SweptDial::DepthPenalty => model.recommended_offset.unwrap_or(0.0),
+        };
+        let models = Models::new(model, base, &self.cpu)?;
+        let family = self.asked.family(Split::Test, &codec, &models.trained.decoder)?;
+        let settings = RunSettings {
+            output: self.arguments.output.join(point.folder(self.dial)),
+            base_folder: Some(self.arguments.output.join(BASE_FOLDER)),
+            tier: self.asked.tier(),
+            exits: Exits::Sampled { offset: offset.into() },
+            controls: vec![ModelKey::Base],
+            seed: self.asked.seed,
+            max_sequences: self.asked.batch.into(),
+        };
+        evaluate(&models, &codec, &self.cpu, family.as_ref(), None, &settings, self.context)
+    }
+
+    /// The model of a point, trained if need be.
+    fn model(&self, point: &SweepPoint) -> anyhow::Result<(LoadedModel, BaseModel)> {
+        let base = self.arguments.base.as_ref();
+        let checkpoint = match (&point.checkpoint, self.dial) {
+            (Some(path), _) => path.clone(),
+            (None, SweptDial::Offset) => {
+                return ModelArgs::of(&self.arguments.model, base).load_with_base(&self.cpu, self.context);
+            }
+            (None, SweptDial::KlFactor) => self.distil(point)?,
+            (None, SweptDial::DepthPenalty) => self.reinforce(point)?,
+        };
+        ModelArgs::of(&ModelSource::Path(checkpoint), base).load_with_base(&self.cpu, self.context)
+    }
+
+    fn recipe<T: Settings>(&self, point: &SweepPoint) -> anyhow::Result<T> {
+        let mut overrides = self.arguments.overrides.clone();
+        overrides.extend(self.dial.recipe_key().map(|key| format!("{key}={:?}", point.value)));
+        Ok(settings::resolve(self.arguments.recipe.as_deref(), &overrides)
+            .map_err(|error| UsageError::new(error.to_string()))?)
+    }
+
+    /// Stage 1 at a factor.
+    fn distil(&self, point: &SweepPoint) -> anyhow::Result<PathBuf> {
+        let recipe: DistillRecipe = self.recipe(point)?;
+        let base = BaseModel::load(&self.arguments.model, &self.cpu, self.context)?;
+        let traces = match &self.arguments.traces {
+            Some(traces) => traces.clone(),
+            None => self.record(&base, &recipe)?,
+        };
+        let directory = self.arguments.output.join(point.folder(self.dial)).join("training");
+        let (model, identity) = (base.pretrained, base.identity);
+        Ok(stage1::distil(model, identity, &self.cpu, &recipe, &traces, &directory, self.context)?.checkpoint)
+    }
+
+    /// Traces of training items, recorded once for all points.
+    fn record(&self, base: &BaseModel, recipe: &DistillRecipe) -> anyhow::Result<PathBuf> {
+        let codec = TextCodec::load(&base.location)?;
+        let config = &base.pretrained.config;
+        let directory = self.arguments.output.join("traces");
+        let is_serial = matches!(self.asked.task, DataSource::Serial(_));
+        let items = self.asked.task.load(Some(self.arguments.n_traces as usize), self.asked.seed, Split::Train)?;
+        let instruction = default_instruction(&self.asked.task);
+        let encode = |item| Ok(self.asked.template.encode(item, instruction, &codec)?.to_trace(None));
+        let prompts: Vec<TracePrompt> = items.iter().map(encode).collect::<anyhow::Result<_>>()?;
+        let recording = Recording {
+            prompts: format!("{}, {} items, seed {}", self.asked.task, items.len(), self.asked.seed),
+            candidates: recipe.candidates.depths(config.n_layers)?,
+            sampling: Sampling { temperature: if is_serial { 1.0 } else { 0.7 }, ..Sampling::default() },
+            max_new_tokens: self.asked.max_new_tokens(),
+            stop_tokens: stop_tokens(&codec, &config.eos_token_ids),
+            seed: self.asked.seed,
+            batch: self.asked.batch.into(),
+            hidden_dtype: HiddenDType::F32,
+        };
+        stage1::record(base, &codec, &self.cpu, &prompts, &recording, &directory, self.context)?;
+        Ok(directory)
+    }
+
+    /// Stage 2 at a price of depth.
+    fn reinforce(&self, point: &SweepPoint) -> anyhow::Result<PathBuf> {
+        let recipe: ReinforceRecipe = self.recipe(point)?;
+        let stage1 = ModelArgs::of(&self.arguments.model, self.arguments.base.as_ref());
+        let (base, path, checkpoint) = stage1.load_to_train(&self.cpu, self.context)?;
+        let codec = TextCodec::load(&base.location)?;
+        let source = &self.asked.task;
+        let verifier = match source {
+            DataSource::Serial(_) => Verifier::Serial,
+            _ => Verifier::GoldAnswer(Scoring::Flexible),
+        };
+        let stops = stop_tokens(&codec, &base.pretrained.config.eos_token_ids);
+        let template = self.asked.template.clone();
+        let mut task = DataTask::new(source, None, verifier, &codec, template, recipe.seed, stops)?;
+        let directory = self.arguments.output.join(point.folder(self.dial)).join("training");
+        let data = source.to_string();
+        let stage2 = Stage2 { base: &base, stage1: (&path, &checkpoint), recipe: &recipe, data, directory: &directory };
+        Ok(reinforce(&stage2, &mut task, &self.cpu, self.context)?.checkpoint)
+    }
+}
+
+/// Folder of the base model's run, below that of the sweep.
+const BASE_FOLDER: &str = "base";
+
+impl Row {
+    /// From the records of a model.
+    fn new(value: Option<f64>, records: &[&MetricRecord]) -> Self {
+        let record = |id: &str| records.iter().find(|record| record.id == id);
+        let number = |id: &str| record(id).and_then(|record| record.value);
+        let mut quality = Map::new();
+        for record in records {
+            if let Some(name) = record.id.strip_prefix("C1.") {
+                quality.insert(name.to_owned(), json!(record.value));
+            } else if let Some(name) = record.id.strip_prefix("C4.") {
+                quality.insert(format!("proxy_{name}"), json!(record.value));
+            }
+        }
+        Self {
+            value,
+            early_exit_rate: number("A2.eer"),
+            average_layer_savings: number("A1.als"),
+            target_als: record("A3.hist").and_then(|record| target_savings(record)),
+            quality,
+            accuracy: number("B3.strict").or_else(|| number("B1.flex")),
+            cost_per_correct: record("A7.flops")
+                .and_then(|record| record.extra.get("flops_per_correct")?.get("value")?.as_f64()),
+        }
+    }
+
+    fn to_json(&self, dial: SweptDial) -> anyhow::Result<Value> {
+        let mut object = Map::new();
+        object.insert(dial.name().to_owned(), json!(self.value));
+        if let Value::Object(rest) = serde_json::to_value(self)? {
+            object.extend(rest);
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+/// Savings of the mean target distribution of a record of exit distributions.
+fn target_savings(record: &MetricRecord) -> Option<f64> {
+    let list = |key: &str| -> Option<Vec<f64>> {
+        record.extra.get(key)?.as_array()?.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>()
+    };
+    let (depths, shares) = (list("depths")?, list("pi_star")?);
+    let full = *depths.last()?;
+    Some(depths.iter().zip(shares).map(|(depth, share)| share * (1.0 - depth / full)).sum())
+}
+
+/// The table for people.
+fn text(rows: &[Row], dial: SweptDial, with_source: bool) -> String {
+    let has_judge = rows.iter().any(|row| row.quality.keys().any(|name| !name.starts_with("proxy_")));
+    let mut columns = vec![
+        (dial.name(), Align::Right),
+        ("exit rate", Align::Right),
+        ("ALS", Align::Right),
+        ("target ALS", Align::Right),
+        ("accuracy", Align::Right),
+        ("GFLOP per right answer", Align::Right),
+        (if has_judge { "coherence (judge)" } else { "repetition (stand-in)" }, Align::Right),
+        (if has_judge { "overall (judge)" } else { "perplexity (stand-in)" }, Align::Right),
+    ];
+    if with_source {
+        columns.extend([("| authors': coherence", Align::Right), ("exit rate", Align::Right), ("ALS", Align::Right)]);
+    }
+    let mut table = Table::new(columns);
+    let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", 100.0 * share));
+    for row in rows {
+        let quality = |name: &str| {
+            row.quality.get(name).and_then(Value::as_f64).map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"))
+        };
+        let (first, second) = if has_judge { ("coherence", "overall") } else { ("proxy_rep_4", "proxy_ppl_base") };
+        let mut cells = vec![
+            row.value.map_or_else(|| "base".to_owned(), |value| value.to_string()),
+            percent(row.early_exit_rate),
+            percent(row.average_layer_savings),
+            percent(row.target_als),
+            percent(row.accuracy),
+            row.cost_per_correct.map_or_else(|| "-".to_owned(), |flops| format!("{:.3}", flops / 1e9)),
+            quality(first),
+            quality(second),
+        ];
+        if with_source
+            && let Some((_, coherence, rate, als)) = SOURCE_FIGURES.iter().find(|(factor, ..)| *factor == row.value)
+        {
+            let shown = |number: &Option<f64>| number.map_or_else(|| "-".to_owned(), |number| format!("{number} %"));
+            cells.extend([coherence.to_string(), shown(rate), shown(als)]);
+        }
+        table.row(cells);
+    }
+    let mut notes = String::new();
+    if !has_judge {
+        notes +=
+            "No judge was run. The stand-ins are surface statistics; they do not measure coherence or correctness.\n";
+    }
+    if with_source {
+        notes += "The authors' figures are of another model: DeepSeek-R1-Distill-Qwen-1.5B on GSM8K, with GPT-5 as the judge.\n";
+    }
+    format!("{table}\n{notes}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_table_has_a_figure_for_every_factor() {
+        for factor in SOURCE_FACTORS.into_iter().map(Some).chain([None]) {
+            assert!(SOURCE_FIGURES.iter().any(|(figure, ..)| *figure == factor), "{factor:?}");
+        }
+    }
+
+    #[test]
+    fn rows_have_the_promised_keys() {
+        let row = Row::new(Some(0.5), &[]);
+        let keys = ["kl_factor", "early_exit_rate", "average_layer_savings", "target_als", "quality", "accuracy"];
+        let object = row.to_json(SweptDial::KlFactor).unwrap_or_default();
+        assert!(keys.iter().all(|key| object.get(key).is_some()), "{object}");
+        let base = Row::new(None, &[]).to_json(SweptDial::KlFactor).unwrap_or_default();
+        assert_eq!(base["kl_factor"], Value::Null);
+        assert!(text(&[row, Row::new(None, &[])], SweptDial::KlFactor, true).contains("No judge was run"));
+    }
+}

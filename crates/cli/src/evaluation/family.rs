@@ -1,0 +1,126 @@
+//! What an evaluation asks, and how it reads the answers: one implementation a kind of task.
+
+use std::collections::BTreeMap;
+
+use aloud_eval::Extracted;
+
+use crate::prompts::EncodedPrompt;
+
+/// One item as a model is asked it.
+#[derive(Clone, Debug)]
+pub(crate) struct EvaluationItem {
+    /// Name of its task.
+    pub(crate) task: String,
+    /// Number of the item among all of its family, whichever of them are evaluated: what its random numbers are drawn by.
+    pub(crate) number: u64,
+    /// Name, text, tokens and gold answer.
+    pub(crate) prompt: EncodedPrompt,
+    /// Written steps that a full solution has, if that is known.
+    pub(crate) n_steps: Option<usize>,
+    /// What is asked, without instructions and marks.
+    pub(crate) question: String,
+    /// A worked solution, with its calculator annotations, if there is one.
+    pub(crate) solution: Option<String>,
+}
+
+/// A way in which every item is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Arm {
+    /// Its name in sample keys.
+    pub(crate) name: &'static str,
+    /// Tokens that every response begins with.
+    pub(crate) start: Vec<u32>,
+    /// Whether responses hold a trace: what metrics of depth, length and externalisation are of.
+    pub(crate) has_trace: bool,
+}
+
+/// A response, read.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ReadResponse {
+    /// The whole text.
+    pub(crate) completion: String,
+    /// The trace.
+    pub(crate) trace: String,
+    /// What stands after it.
+    pub(crate) answer_text: String,
+    /// Whether the trace was closed.
+    pub(crate) closed: bool,
+    /// Number of tokens of the trace, its end mark included.
+    pub(crate) n_trace: usize,
+    /// Answers found.
+    pub(crate) extracted: Extracted,
+    /// Whether the answer is right, by name of the scorer.
+    pub(crate) correct: BTreeMap<String, bool>,
+}
+
+/// Where answers are elicited from a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TraceSteps {
+    /// Number of response tokens up to the end of step `j`, ascending; the first is that of no step at all.
+    pub(crate) ends: Vec<usize>,
+}
+
+/// A kind of task.
+pub(crate) trait TaskFamily: Sync {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// Its items in order.
+    fn items(&self) -> &[EvaluationItem];
+
+    /// How every item is asked.
+    fn arms(&self) -> &[Arm];
+
+    /// Tokens that end a response.
+    fn stop_tokens(&self) -> &[u32];
+
+    /// Most tokens of a response.
+    fn max_new_tokens(&self) -> usize;
+
+    /// Reads a response to item number `item`; `truncated` says that it was ended by the limit on its tokens.
+    ///
+    /// # Errors
+    /// If its tokens are no text.
+    fn read(&self, item: usize, ids: &[u32], truncated: bool) -> anyhow::Result<ReadResponse>;
+
+    /// The steps of a trace; `None` if nothing can be elicited from it: it was not closed.
+    fn steps(&self, ids: &[u32]) -> Option<TraceSteps>;
+
+    /// The texts that models are given, by name.
+    fn texts(&self) -> BTreeMap<String, String>;
+
+    /// What is appended to the beginning of a response to have the answer at once. An empty one stands for no trace.
+    fn suffix(&self, beginning: &[u32]) -> Vec<u32>;
+
+    /// Most tokens of an elicited answer.
+    fn max_answer_tokens(&self) -> usize;
+
+    /// The answer in tokens that follow a suffix.
+    fn read_answer(&self, ids: &[u32]) -> Option<String>;
+
+    /// The tokens of an answer after a suffix; `None` if it cannot be written.
+    fn answer_tokens(&self, answer: &str) -> Option<Vec<u32>>;
+
+    /// Family name of its accuracies, for instance `B1`.
+    fn accuracy_id(&self) -> &'static str;
+
+    /// Names of its scorers, the strict one first.
+    fn scorers(&self) -> Vec<&'static str> {
+        vec!["strict", "flex"]
+    }
+
+    /// Accuracy of a blind guess at a task's answers; 0 where there is no telling.
+    fn chance(&self, _task: &str) -> f64 {
+        0.0
+    }
+
+    /// Whether the steps of items are known symbol by symbol.
+    fn has_exact_steps(&self) -> bool {
+        false
+    }
+
+    /// Whether each step of item number `item` is written rightly and in its place; `None` where steps are not known exactly.
+    fn written_steps(&self, _item: usize, _completion: &str) -> Option<Vec<bool>> {
+        None
+    }
+}

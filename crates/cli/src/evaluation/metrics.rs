@@ -1,0 +1,323 @@
+//! From one model's rows to its records: which rows each metric is of.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use aloud_eval::{
+    Bootstrap, EarlyAnswers, ElicitationKind, ElicitationRow, ItemRows, Log, Manifest, MetricRecord, MetricSetting,
+    ModelShape, NecessityItem, PairedItems, RecordContext, ReplayMode, SampleRow, SettlingCriterion, SolvedItem,
+    StepAccuracy, TokenRow, accuracy_record, distinct_record, early_answering_record, exchange_record,
+    exit_distribution_record, exit_rate_record, flops_record, join_items, layer_savings_record, necessity_records,
+    opaque_depth_record, pair_items, paired_accuracy, perplexity_record, regret_record, serial_horizon,
+    serial_horizon_record, soft_early_answering_record, step_coverage_records, surprisal_record,
+    text_statistics_records, token_class_record, trace_length_record, truncation_record,
+};
+
+use super::family::{EvaluationItem, TaskFamily};
+use super::gates::Gates;
+use super::reading::ExitReadings;
+use super::written_steps::written_step_records;
+
+/// What a model did.
+pub(super) struct Evaluated {
+    pub(super) manifest: Manifest,
+    pub(super) context: RecordContext,
+    pub(super) samples: Log<SampleRow>,
+    pub(super) tokens: Log<TokenRow>,
+    pub(super) elicitations: Vec<ElicitationRow>,
+    /// Teacher-forced readings of its traces, if its depths are its own.
+    pub(super) readings: Option<ExitReadings>,
+    pub(super) gates: Gates,
+    pub(super) shape: ModelShape,
+}
+
+impl Evaluated {
+    /// The samples of one kind of arm.
+    pub(super) fn of_arms(&self, family: &dyn TaskFamily, has_trace: bool) -> Log<SampleRow> {
+        let is_one =
+            |sample: &&SampleRow| family.arms().iter().any(|arm| arm.has_trace == has_trace && arm.name == sample.arm);
+        Log { rows: self.samples.rows.iter().filter(is_one).cloned().collect(), ..self.samples.clone() }
+    }
+
+    /// Depths (blocks) of the eligible tokens of traces.
+    pub(super) fn eligible_depths(&self, family: &dyn TaskFamily) -> Vec<usize> {
+        self.trace_tokens(family).flat_map(|row| row.eligible_depths().collect::<Vec<_>>()).collect()
+    }
+
+    /// Number of tokens of all traces.
+    pub(super) fn n_trace_tokens(&self, family: &dyn TaskFamily) -> usize {
+        self.trace_tokens(family).map(|row| row.ids.len()).sum()
+    }
+
+    fn trace_tokens<'a>(&'a self, family: &'a dyn TaskFamily) -> impl Iterator<Item = &'a TokenRow> {
+        let has_trace = |sample: &SampleRow| family.arms().iter().any(|arm| arm.has_trace && arm.name == sample.arm);
+        self.samples.rows.iter().zip(&self.tokens.rows).filter(move |(sample, _)| has_trace(sample)).map(|(_, row)| row)
+    }
+
+    fn setting<'a>(&'a self, context: &'a RecordContext) -> MetricSetting<'a> {
+        MetricSetting { context, identity: &self.samples.identity, bootstrap: Bootstrap::default() }
+    }
+}
+
+/// All records of a model; `base` is the base model at full depth on the same items, if this is another one.
+///
+/// # Errors
+/// If the rows do not belong together.
+pub(super) fn of_run(
+    run: &Evaluated,
+    base: Option<&Evaluated>,
+    family: &dyn TaskFamily,
+    n_distinct_tokens: usize,
+) -> anyhow::Result<Vec<MetricRecord>> {
+    let path = Path::new("tokens.jsonl");
+    let samples = run.of_arms(family, true);
+    let items = join_items(&samples, &run.tokens, path)?;
+    let base_samples = base.map(|base| base.of_arms(family, true));
+    let base_items = match (&base_samples, base) {
+        (Some(samples), Some(base)) => Some(join_items(samples, &base.tokens, path)?),
+        _ => None,
+    };
+    let paired = base_items.as_ref().map(|base_items| pair_items(&items, base_items));
+    let setting = run.setting(&run.context);
+    let mut records = depth_records(run, &items, paired.as_ref(), &setting)?;
+    records.extend(task_records(run, &items, paired.as_ref(), family, &setting));
+    records.extend(text_records(&items, n_distinct_tokens, &setting));
+    records.extend(elicited_records(run, family));
+    records.extend(horizon_records(run, base, family));
+    records.extend(coverage_records(run, &items, family));
+    for record in &records {
+        record.check()?;
+    }
+    Ok(records)
+}
+
+/// Family A.
+fn depth_records(
+    run: &Evaluated,
+    items: &[ItemRows<'_>],
+    paired: Option<&PairedItems<'_>>,
+    setting: &MetricSetting<'_>,
+) -> anyhow::Result<Vec<MetricRecord>> {
+    let mut records = vec![layer_savings_record(items, setting), exit_rate_record(items, setting)];
+    let read_items: Vec<ItemRows<'_>> = match &run.readings {
+        Some(readings) => items.iter().filter(|item| readings.hazards.contains_key(item.item_id)).cloned().collect(),
+        None => items.to_vec(),
+    };
+    let hazards: Vec<_> = match &run.readings {
+        Some(readings) => read_items.iter().filter_map(|item| readings.hazards.get(item.item_id).cloned()).collect(),
+        None => Vec::new(),
+    };
+    records.push(exit_distribution_record(&read_items, &hazards, setting)?);
+    records.push(token_class_record(items, setting));
+    records.push(surprisal_record(items, setting));
+    if let Some(readings) = &run.readings {
+        let criteria: &[SettlingCriterion] = &readings.criteria;
+        records.push(regret_record(criteria, &readings.lens, setting));
+    }
+    records.push(flops_record(items, &run.shape, "strict", setting));
+    records.push(opaque_depth_record(items, setting));
+    records.extend(paired.map(|paired| exchange_record(paired, setting)));
+    Ok(records)
+}
+
+/// Family B.
+fn task_records(
+    run: &Evaluated,
+    items: &[ItemRows<'_>],
+    paired: Option<&PairedItems<'_>>,
+    family: &dyn TaskFamily,
+    setting: &MetricSetting<'_>,
+) -> Vec<MetricRecord> {
+    let mut records = Vec::new();
+    let prefix = family.accuracy_id();
+    for scorer in family.scorers() {
+        records.push(accuracy_record(&format!("{prefix}.{scorer}"), scorer, items, setting));
+    }
+    records.extend(
+        paired.map(|paired| paired_accuracy(&format!("{prefix}.strict_minus_base"), "strict", paired, setting)),
+    );
+    for (task, of_task) in by_task(family, items) {
+        let context = RecordContext { task, ..setting.context.clone() };
+        let setting = run.setting(&context);
+        let mut by_steps: BTreeMap<usize, Vec<ItemRows<'_>>> = BTreeMap::new();
+        for (item, rows) in of_task {
+            if let Some(k) = item.n_steps {
+                by_steps.entry(k).or_default().push(rows);
+            }
+        }
+        for (k, of_steps) in by_steps {
+            let record = accuracy_record("B3.acc", "strict", &of_steps, &setting).with_extra("k", k);
+            records.push(MetricRecord { id: format!("B3.acc.{k}"), ..record });
+        }
+    }
+    let cap = family.max_new_tokens();
+    records.push(trace_length_record(items, cap, paired, setting));
+    records.push(truncation_record(items, cap, setting));
+    records
+}
+
+/// Family C, without a judge.
+fn text_records(items: &[ItemRows<'_>], n_distinct_tokens: usize, setting: &MetricSetting<'_>) -> Vec<MetricRecord> {
+    let mut records = text_statistics_records(items, setting);
+    records.extend([1, 2].map(|n| distinct_record(items, n, n_distinct_tokens, setting)));
+    let nats = |row: &TokenRow| row.surprisal_bits.iter().map(|bits| bits * std::f64::consts::LN_2).collect();
+    let nlls: Vec<Vec<Vec<f64>>> =
+        items.iter().map(|item| item.samples.iter().map(|(_, row)| nats(row)).collect()).collect();
+    records.push(perplexity_record(&nlls, setting));
+    records
+}
+
+/// D1 and D4, in each mode of replay.
+fn elicited_records(run: &Evaluated, family: &dyn TaskFamily) -> Vec<MetricRecord> {
+    let samples: BTreeMap<&str, &SampleRow> =
+        run.samples.rows.iter().map(|sample| (sample.key.as_str(), sample)).collect();
+    let gold = |key: &str| samples.get(key).and_then(|sample| sample.gold.clone());
+    let mut records = Vec::new();
+    for mode in [ReplayMode::Recorded, ReplayMode::Full] {
+        let rows: Vec<&ElicitationRow> = run.elicitations.iter().filter(|row| row.mode == mode).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let ends = |row: &&&ElicitationRow| row.kind == ElicitationKind::NoTrace || row.position == row.n_positions;
+        let mut with_and_without: BTreeMap<&str, [Option<&ElicitationRow>; 2]> = BTreeMap::new();
+        for row in rows.iter().filter(ends) {
+            let place = usize::from(row.kind == ElicitationKind::NoTrace);
+            with_and_without.entry(&row.sample).or_default()[place] = Some(row);
+        }
+        let is_right = |row: &ElicitationRow| row.answer.is_some() && row.answer == gold(&row.sample);
+        let both_correct = |key: &str| match with_and_without.get(key) {
+            Some([Some(with), Some(without)]) => is_right(with) && is_right(without),
+            _ => false,
+        };
+        let agrees = |row: &&&ElicitationRow| {
+            let natural = samples.get(row.sample.as_str()).and_then(|sample| sample.extracted.strict.as_ref());
+            let reference = with_and_without.get(row.sample.as_str()).and_then(|pair| pair[0]);
+            reference.is_none_or(|reference| reference.answer.is_none() || reference.answer.as_ref() == natural)
+        };
+        let anchored: Vec<ElicitationRow> = rows.iter().filter(agrees).map(|row| (*row).clone()).collect();
+        let n_samples = |rows: &mut dyn Iterator<Item = &str>| rows.collect::<std::collections::BTreeSet<_>>().len();
+        let n_anchored = n_samples(&mut anchored.iter().map(|row| row.sample.as_str()));
+        let (traces, mut excluded) = EarlyAnswers::gather(&anchored, mode, "default", both_correct);
+        let n_elicited = with_and_without.len();
+        excluded.insert("anchor_disagrees", n_elicited - n_anchored);
+        excluded.insert("not_closed", n_not_closed(run, family, n_elicited));
+        let context = RecordContext { mode: Some(mode), ..run.context.clone() };
+        let setting = run.setting(&context);
+        let necessity: Vec<NecessityItem> = (with_and_without.values())
+            .filter_map(|pair| match pair {
+                [Some(with), Some(without)] => Some(NecessityItem {
+                    correct_with: is_right(with),
+                    correct_without: is_right(without),
+                    same_answer: without.same,
+                    log_probabilities: with.logp.zip(without.logp).map(|(with, without)| [with, without]),
+                }),
+                _ => None,
+            })
+            .collect();
+        let mut of_mode = vec![
+            early_answering_record(&traces, &excluded, &setting),
+            soft_early_answering_record(&traces, &excluded, &setting),
+        ];
+        of_mode.extend(necessity_records(&necessity, "reference", &setting));
+        let name = |record: MetricRecord| match mode {
+            ReplayMode::Full => MetricRecord { id: format!("{}.full_depth", record.id), ..record },
+            ReplayMode::Recorded | ReplayMode::Free => record,
+        };
+        records.extend(of_mode.into_iter().map(name).map(|record| run.gates.apply(record)));
+    }
+    records
+}
+
+/// Traces among those that answers are elicited from which were not closed.
+fn n_not_closed(run: &Evaluated, family: &dyn TaskFamily, n_elicited: usize) -> usize {
+    super::run::elicited_samples(family, &run.samples.rows).count().saturating_sub(n_elicited)
+}
+
+/// D7 of every task whose items have a known number of steps and are answered without a trace too.
+fn horizon_records(run: &Evaluated, base: Option<&Evaluated>, family: &dyn TaskFamily) -> Vec<MetricRecord> {
+    let base_curves = base.map(|base| step_accuracies(base, family));
+    let accuracies = step_accuracies(run, family);
+    let records = accuracies.iter().map(|(task, accuracies)| {
+        let chance = family.chance(task);
+        let horizon = |accuracies: &[StepAccuracy]| {
+            let share = |right: &[bool]| right.iter().filter(|right| **right).count() as f64 / right.len() as f64;
+            let curve: Vec<(usize, f64)> =
+                accuracies.iter().map(|of_steps| (of_steps.n_steps, share(&of_steps.without_trace))).collect();
+            serial_horizon(&curve, chance).map(|horizon| horizon.steps())
+        };
+        let base_horizon = match &base_curves {
+            Some(curves) => curves.get(task).and_then(|accuracies| horizon(accuracies)),
+            None => horizon(accuracies),
+        };
+        let context = RecordContext { task: task.clone(), ..run.context.clone() };
+        serial_horizon_record(accuracies, chance, base_horizon, &run.setting(&context))
+    });
+    records.collect()
+}
+
+/// Whether answers are right, by task and number of steps; only where there are answers without a trace.
+fn step_accuracies(run: &Evaluated, family: &dyn TaskFamily) -> BTreeMap<String, Vec<StepAccuracy>> {
+    let items: BTreeMap<&str, &EvaluationItem> =
+        family.items().iter().map(|item| (item.prompt.id.as_str(), item)).collect();
+    let mut answers: BTreeMap<(String, usize), [Vec<bool>; 2]> = BTreeMap::new();
+    for sample in &run.samples.rows {
+        let n_steps = items.get(sample.item_id.as_str()).and_then(|item| item.n_steps);
+        let arm = family.arms().iter().find(|arm| arm.name == sample.arm);
+        if let (Some(k), Some(arm)) = (n_steps, arm) {
+            let right = sample.correct.get("strict").copied().unwrap_or(false);
+            answers.entry((sample.task.clone(), k)).or_default()[usize::from(arm.has_trace)].push(right);
+        }
+    }
+    let mut by_task: BTreeMap<String, Vec<StepAccuracy>> = BTreeMap::new();
+    for ((task, n_steps), [without_trace, with_trace]) in answers {
+        if !without_trace.is_empty() {
+            by_task.entry(task).or_default().push(StepAccuracy { n_steps, without_trace, with_trace });
+        }
+    }
+    by_task
+}
+
+/// D8: of annotated solutions, or of the written steps of serial items.
+fn coverage_records(run: &Evaluated, items: &[ItemRows<'_>], family: &dyn TaskFamily) -> Vec<MetricRecord> {
+    let setting = run.setting(&run.context);
+    if family.has_exact_steps() {
+        return written_step_records(items, family, &setting);
+    }
+    let by_id: BTreeMap<&str, &EvaluationItem> =
+        family.items().iter().map(|item| (item.prompt.id.as_str(), item)).collect();
+    let mut solved: Vec<Vec<SolvedItem<'_>>> = Vec::new();
+    for rows in items {
+        let Some(item) = by_id.get(rows.item_id) else { continue };
+        let (Some(annotated_solution), Some(gold)) = (&item.solution, &item.prompt.answer) else { continue };
+        let mut of_item = Vec::new();
+        for (sample, _) in &rows.samples {
+            let sample: &SampleRow = sample;
+            of_item.push(SolvedItem {
+                question: &item.question,
+                annotated_solution,
+                gold,
+                trace: &sample.cot,
+                answer: sample.extracted.flex.as_deref(),
+                correct: sample.correct.get("flex").copied().unwrap_or(false),
+            });
+        }
+        solved.push(of_item);
+    }
+    step_coverage_records(&solved, &setting)
+}
+
+/// Items with their rows, by task.
+fn by_task<'a>(
+    family: &'a dyn TaskFamily,
+    items: &[ItemRows<'a>],
+) -> BTreeMap<String, Vec<(&'a EvaluationItem, ItemRows<'a>)>> {
+    let by_id: BTreeMap<&str, &EvaluationItem> =
+        family.items().iter().map(|item| (item.prompt.id.as_str(), item)).collect();
+    let mut by_task: BTreeMap<String, Vec<(&EvaluationItem, ItemRows<'_>)>> = BTreeMap::new();
+    for rows in items {
+        if let Some(item) = by_id.get(rows.item_id) {
+            by_task.entry(item.task.clone()).or_default().push((item, rows.clone()));
+        }
+    }
+    by_task
+}

@@ -1,0 +1,27 @@
+//! Evaluation runs: a model and its controls answer the same items with the same random numbers, and what they did is
+//! written to one folder a model, from which metrics are computed.
+//!
+//! Only this folder lets models run for an evaluation. Metrics are functions of the rows, in `aloud-eval`.
+
+mod arguments;
+mod base_reading;
+mod digest;
+mod elicitation;
+mod family;
+mod gates;
+mod matching;
+mod metrics;
+mod number_family;
+mod reading;
+mod run;
+mod samples;
+mod serial_family;
+mod subject;
+mod sweep_points;
+mod text_steps;
+mod written_steps;
+
+pub(crate) use arguments::AskedArgs;
+pub(crate) use run::{RunSettings, evaluate};
+pub(crate) use subject::{ModelKey, Models};
+pub(crate) use sweep_points::{PointCheckpoint, SweepPoint, SweptDial, sweep_points};

@@ -1,0 +1,334 @@
+//! One evaluation: the model and its controls, each to a folder of its own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use aloud_engine::Exits;
+use aloud_eval::{
+    Decoding, ElicitationRow, ExitConvention, ExitHeadKind, Log, LogRow, LogWriter, Manifest, MetricRecord, ModelShape,
+    RUN_SCHEMA, RecordContext, ReplayMode, RunIdentity, RunStatus, SampleRow, Tier, TokenRow, read_log, write_manifest,
+    write_metric_records,
+};
+use aloud_kernels::Cpu;
+use aloud_model::text_codec::TextCodec;
+use anyhow::Context as _;
+
+use super::digest;
+use super::elicitation::{Traced, elicit};
+use super::family::TaskFamily;
+use super::gates::Gates;
+use super::matching::{NEAR_ACCURACY, noisy_model, oracle_factor};
+use super::metrics::{self, Evaluated};
+use super::reading::ExitReadings;
+use super::samples::{Asked, Generation, all_asked, generate};
+use super::subject::{Matched, ModelKey, Models, Subject};
+use crate::context::Context;
+
+/// What an evaluation does.
+#[derive(Clone, Debug)]
+pub(crate) struct RunSettings {
+    /// Folder of the evaluation.
+    pub(crate) output: PathBuf,
+    /// Folder of the base model, if several evaluations share it; else it is in `output`.
+    pub(crate) base_folder: Option<PathBuf>,
+    /// How much.
+    pub(crate) tier: Tier,
+    /// How the trained model's exits are decided.
+    pub(crate) exits: Exits,
+    /// Which controls beside the model.
+    pub(crate) controls: Vec<ModelKey>,
+    /// Seed of all draws.
+    pub(crate) seed: u64,
+    /// Most sequences decoded together; changes speed, never results.
+    pub(crate) max_sequences: usize,
+}
+
+impl RunSettings {
+    /// The folder of one model.
+    fn folder(&self, key: ModelKey) -> PathBuf {
+        match &self.base_folder {
+            Some(folder) if key == ModelKey::Base => folder.clone(),
+            _ => self.output.join(key.name()),
+        }
+    }
+}
+
+/// Most items of a task whose answers are elicited, and whose traces are read by the base model a second time.
+const ELICITED_ITEMS: usize = 200;
+
+const MANIFEST: &str = "manifest.json";
+
+/// Evaluates the model and its controls on the items of `family`; controls are tuned on those of `tuning`, which is of training
+/// items. What an interrupted call has written is not done again. Returns the records of all models, which are in their
+/// folders too.
+///
+/// # Errors
+/// If the output is of another run or cannot be written, an item does not fit the model, or there is nothing to match.
+pub(crate) fn evaluate(
+    models: &Models,
+    codec: &TextCodec,
+    cpu: &Cpu,
+    family: &dyn TaskFamily,
+    tuning: Option<&dyn TaskFamily>,
+    settings: &RunSettings,
+    context: &Context,
+) -> anyhow::Result<Vec<MetricRecord>> {
+    let main = models.main_key();
+    let mut keys = vec![main];
+    keys.extend(settings.controls.iter().copied().filter(|key| *key != main));
+    let run = Run { models, codec, family, settings, context };
+    let mut matched = Matched::default();
+    let mut evaluated: Vec<(ModelKey, Evaluated)> = Vec::new();
+    for key in keys {
+        if key != main {
+            match_control(&mut matched, key, models, cpu, tuning, settings, context)?;
+        }
+        let subject = models.subject(key, &settings.exits, &matched)?;
+        let rows = run.fill(&subject)?;
+        drop(subject);
+        if key == main {
+            matched.depths = rows.eligible_depths(family);
+        }
+        evaluated.push((key, rows));
+    }
+    let base = evaluated.iter().find(|(key, _)| *key == ModelKey::Base).map(|(_, rows)| rows);
+    // The share of distinct n-grams falls with length: all models are compared at the length of the shortest.
+    let n_tokens = evaluated.iter().map(|(_, rows)| rows.n_trace_tokens(family)).min().unwrap_or(0);
+    let mut all = Vec::new();
+    for (key, rows) in &evaluated {
+        let records = metrics::of_run(rows, base.filter(|_| *key != ModelKey::Base), family, n_tokens)?;
+        let folder = settings.folder(*key);
+        write_metric_records(&folder.join("metrics.json"), &records)?;
+        let manifest = Manifest { status: RunStatus::Finished, ..rows.manifest.clone() };
+        write_manifest(&folder.join(MANIFEST), &manifest)?;
+        all.extend(records);
+    }
+    Ok(all)
+}
+
+/// Finds what a control has to be made equal to.
+fn match_control(
+    matched: &mut Matched,
+    key: ModelKey,
+    models: &Models,
+    cpu: &Cpu,
+    tuning: Option<&dyn TaskFamily>,
+    settings: &RunSettings,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let (seed, batch) = (settings.seed, settings.max_sequences);
+    let tuning = || tuning.with_context(|| format!("{key}: there are no items to tune it on"));
+    match key {
+        ModelKey::BaseOracle if !matched.depths.is_empty() => {
+            context.say("base_oracle: looking for the factor of equal mean depth");
+            let wanted = matched.depths.iter().sum::<usize>() as f64 / matched.depths.len() as f64;
+            let candidates = models.trained.head_depths().unwrap_or_default();
+            matched.oracle_factor = Some(oracle_factor(models.base(), candidates, wanted, tuning()?, seed, batch)?);
+        }
+        ModelKey::BaseNoise => {
+            context.say("base_noise: looking for noise of equal accuracy");
+            let trained = (&models.trained.decoder, models.trained.policy.as_ref(), &settings.exits);
+            let (noisy, [wanted, found]) = noisy_model(&models.pretrained, cpu, trained, tuning()?, seed, batch)?;
+            if (wanted - found).abs() > NEAR_ACCURACY {
+                context.say(&format!(
+                    "warning: base_noise: no noise makes the base as accurate as the model on training items ({:.1} % against \
+                     {:.1} %): it is no control of equal accuracy",
+                    100.0 * found,
+                    100.0 * wanted
+                ));
+            }
+            matched.noisy = Some(noisy);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The samples that answers are elicited from: those with a trace, of the first items of each task.
+pub(super) fn elicited_samples<'a>(
+    family: &'a dyn TaskFamily,
+    samples: &'a [SampleRow],
+) -> impl Iterator<Item = (usize, &'a SampleRow)> {
+    let has_trace = |sample: &SampleRow| family.arms().iter().any(|arm| arm.has_trace && arm.name == sample.arm);
+    let mut n_of_task: HashMap<&str, usize> = HashMap::new();
+    samples.iter().enumerate().filter(move |(_, sample)| has_trace(sample)).filter(move |(_, sample)| {
+        let n = n_of_task.entry(sample.task.as_str()).or_default();
+        *n += 1;
+        *n <= ELICITED_ITEMS
+    })
+}
+
+/// What all models of an evaluation share.
+struct Run<'a> {
+    models: &'a Models,
+    codec: &'a TextCodec,
+    family: &'a dyn TaskFamily,
+    settings: &'a RunSettings,
+    context: &'a Context,
+}
+
+impl Run<'_> {
+    /// Generates and elicits what is missing of a model, and reads everything.
+    fn fill(&self, subject: &Subject<'_>) -> anyhow::Result<Evaluated> {
+        let start = Instant::now();
+        let folder = self.settings.folder(subject.key);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let identity = self.identity(subject);
+        let mut manifest = self.manifest(subject, &identity);
+        write_manifest(&folder.join(MANIFEST), &manifest)?;
+        let asked = all_asked(self.family);
+        self.generate(subject, &identity, &asked, &folder)?;
+        let samples = self.rows::<SampleRow>(&folder.join("samples.jsonl"), &asked)?;
+        let tokens = self.rows::<TokenRow>(&folder.join("tokens.jsonl"), &asked)?;
+        let traced: Vec<Traced<'_>> = elicited_samples(self.family, &samples.rows)
+            .map(|(place, sample)| Traced { asked: asked[place], sample, tokens: &tokens.rows[place] })
+            .collect();
+        let elicitations = self.elicit(subject, &identity, &traced, &folder)?;
+        let gates = Gates::measure(subject, self.family, &traced, &elicitations)?;
+        let readings = if subject.is_full_depth() {
+            None
+        } else {
+            let kl_factor = self.models.kl_factor.unwrap_or(1.0);
+            Some(ExitReadings::read(self.models, subject, self.family, &traced, kl_factor)?)
+        };
+        manifest.wall_seconds = start.elapsed().as_secs_f64();
+        let main = self.models.main_key();
+        let context = RecordContext {
+            model: subject.key.name().to_owned(),
+            control_of: (subject.key != main).then(|| main.name().to_owned()),
+            task: self.family.name().to_owned(),
+            split: "test".to_owned(),
+            tier: self.settings.tier,
+            dial: manifest.dial.clone(),
+            decoding: manifest.decoding.clone(),
+            mode: None,
+            seeds: manifest.seeds.clone(),
+            gates: Vec::new(),
+        };
+        let shape = shape(subject);
+        Ok(Evaluated { manifest, context, samples, tokens, elicitations, readings, gates, shape })
+    }
+
+    fn identity(&self, subject: &Subject<'_>) -> RunIdentity {
+        RunIdentity {
+            schema: RUN_SCHEMA,
+            model_sha256: self.models.trained.identity.sha256.clone(),
+            adapter_sha256: self.models.adapter_sha256.clone().filter(|_| !subject.key.is_base()),
+            tokenizer_sha256: digest::of_vocabulary(&self.codec.tokenizer, subject.decoder.config().vocab_size),
+            exit_convention: ExitConvention::BeforeBlock,
+            n_blocks: subject.decoder.n_blocks(),
+            exit_candidates: subject.candidates.clone(),
+        }
+    }
+
+    fn manifest(&self, subject: &Subject<'_>, identity: &RunIdentity) -> Manifest {
+        let mut item_ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for item in self.family.items() {
+            item_ids.entry(item.task.clone()).or_default().push(item.prompt.id.clone());
+        }
+        let checkpoint = self.models.trained.checkpoint.as_ref().map(|path| path.display().to_string());
+        Manifest {
+            identity: identity.clone(),
+            code_version: env!("CARGO_PKG_VERSION").to_owned(),
+            model: subject.key.name().to_owned(),
+            model_source: self.models.trained.source.to_string(),
+            adapter_source: checkpoint.filter(|_| !subject.key.is_base()),
+            dtype: format!("{:?}", self.models.pretrained.weights.embed_tokens.dtype()).to_lowercase(),
+            dial: subject.dial(),
+            decoding: Decoding { temperature: 0.0, top_p: 1.0, max_new_tokens: self.family.max_new_tokens() },
+            seeds: vec![self.settings.seed],
+            tier: self.settings.tier,
+            item_ids,
+            texts: self.family.texts(),
+            wall_seconds: 0.0,
+            status: RunStatus::Running,
+        }
+    }
+
+    fn generate(
+        &self,
+        subject: &Subject<'_>,
+        identity: &RunIdentity,
+        asked: &[Asked<'_>],
+        folder: &std::path::Path,
+    ) -> anyhow::Result<()> {
+        let mut samples = LogWriter::<SampleRow>::open(&folder.join("samples.jsonl"), identity)?;
+        let mut tokens = LogWriter::<TokenRow>::open(&folder.join("tokens.jsonl"), identity)?;
+        let generation = Generation {
+            subject,
+            family: self.family,
+            codec: self.codec,
+            base: self.models.base(),
+            seed: self.settings.seed,
+            max_sequences: self.settings.max_sequences,
+        };
+        let n_missing = asked.len().saturating_sub(samples.n_rows());
+        self.with_progress(&format!("{} responses", subject.key), "responses", n_missing, &mut |advance| {
+            generate(&generation, asked, &mut samples, &mut tokens, advance)
+        })
+    }
+
+    /// The rows of the samples that were asked for, in their order.
+    fn rows<Row: LogRow>(&self, path: &std::path::Path, asked: &[Asked<'_>]) -> anyhow::Result<Log<Row>> {
+        let log = read_log::<Row>(path)?;
+        let mut by_key: HashMap<String, Row> = log.rows.into_iter().map(|row| (row.key(), row)).collect();
+        let row = |asked: &Asked<'_>| {
+            let key = asked.key(self.family);
+            by_key.remove(&key).with_context(|| format!("{}: no row `{key}`: run the evaluation again", path.display()))
+        };
+        let rows = asked.iter().map(row).collect::<anyhow::Result<Vec<Row>>>()?;
+        Ok(Log { rows, identity: log.identity, cut: log.cut })
+    }
+
+    /// In the recorded depths, and, where these are not full depth anyway, at full depth for comparison.
+    fn elicit(
+        &self,
+        subject: &Subject<'_>,
+        identity: &RunIdentity,
+        traced: &[Traced<'_>],
+        folder: &std::path::Path,
+    ) -> anyhow::Result<Vec<ElicitationRow>> {
+        let path = folder.join("elicitations.jsonl");
+        let both = [ReplayMode::Recorded, ReplayMode::Full];
+        let modes = if subject.is_full_depth() { &both[..1] } else { &both[..] };
+        let mut log = LogWriter::<ElicitationRow>::open(&path, identity)?;
+        let batch = self.settings.max_sequences;
+        self.with_progress(&format!("{} elicitations", subject.key), "traces", traced.len(), &mut |advance| {
+            elicit(subject, self.family, traced, modes, batch, &mut log, advance)
+        })?;
+        drop(log);
+        Ok(read_log(&path)?.rows)
+    }
+
+    fn with_progress<T>(
+        &self,
+        what: &str,
+        unit: &'static str,
+        total: usize,
+        work: &mut dyn FnMut(&(dyn Fn() + Sync)) -> T,
+    ) -> T {
+        let progress = Mutex::new(self.context.progress(what, unit, Some(total as u64)));
+        work(&|| {
+            if let Ok(mut progress) = progress.lock() {
+                progress.advance(1);
+            }
+        })
+    }
+}
+
+fn shape(subject: &Subject<'_>) -> ModelShape {
+    let config = subject.decoder.config();
+    ModelShape {
+        hidden_size: config.hidden_size,
+        n_blocks: config.n_layers,
+        n_query_heads: config.n_heads,
+        n_kv_heads: config.n_kv_heads,
+        head_size: config.head_dim,
+        mlp_size: config.intermediate_size,
+        vocabulary_size: config.vocab_size,
+        exit_head: ExitHeadKind::Linear,
+    }
+}

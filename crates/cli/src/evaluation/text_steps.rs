@@ -1,0 +1,66 @@
+//! The steps of a written trace: lines, and sentences within a line.
+
+/// Pieces shorter than this many tokens are no steps of their own.
+pub(super) const MIN_STEP_TOKENS: usize = 3;
+
+/// Byte offsets at which pieces of `text` end, ascending, the last at its end: after every line break, and after `.`, `!` or
+/// `?` before white space. A point inside a number has none behind it.
+pub(super) fn piece_ends(text: &str) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let mut characters = text.char_indices().peekable();
+    while let Some((at, character)) = characters.next() {
+        let next = characters.peek().map(|(_, next)| *next);
+        let ends_sentence = matches!(character, '.' | '!' | '?') && next.is_some_and(char::is_whitespace);
+        if character == '\n' || ends_sentence {
+            ends.push(at + character.len_utf8());
+        }
+    }
+    if ends.last() != Some(&text.len()) && !text.is_empty() {
+        ends.push(text.len());
+    }
+    ends
+}
+
+/// Numbers of tokens at which steps end, beginning with 0 for no step: `ends` without those that would make a step of fewer
+/// than [`MIN_STEP_TOKENS`] tokens. The last end stays, and takes a short piece before it in.
+pub(super) fn step_ends(ends: &[usize]) -> Vec<usize> {
+    let mut steps = vec![0];
+    for &end in ends {
+        if steps.last().is_some_and(|last| end >= last + MIN_STEP_TOKENS) {
+            steps.push(end);
+        }
+    }
+    if let Some(&whole) = ends.last()
+        && steps.last() != Some(&whole)
+    {
+        if steps.len() > 1 {
+            steps.pop();
+        }
+        steps.push(whole);
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_lines_and_sentences() {
+        let text = "It costs 3.50 each. So 2 * 3.5 = 7!\nDone";
+        let ends = piece_ends(text);
+        let pieces: Vec<&str> =
+            std::iter::once(0).chain(ends.iter().copied()).zip(&ends).map(|(start, end)| &text[start..*end]).collect();
+        assert_eq!(pieces, ["It costs 3.50 each.", " So 2 * 3.5 = 7!", "\n", "Done"]);
+        assert_eq!(piece_ends("ä. b"), [3, 5]);
+        assert!(piece_ends("").is_empty());
+    }
+
+    #[test]
+    fn short_pieces_join_the_step_before_or_after() {
+        assert_eq!(step_ends(&[5, 6, 12]), [0, 5, 12]);
+        assert_eq!(step_ends(&[1, 5, 9, 10]), [0, 5, 10]);
+        assert_eq!(step_ends(&[2]), [0, 2]);
+        assert_eq!(step_ends(&[]), [0]);
+    }
+}
