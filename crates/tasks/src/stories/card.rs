@@ -94,7 +94,11 @@ impl fmt::Display for DataCard {
         writeln!(f, "# Theory-of-mind stories\n")?;
         writeln!(f, "Made by `aloud data tom`. Labels come from belief tracking, not from a model.\n")?;
         writeln!(f, "- stories: {}, questions: {}", self.n_stories, self.n_questions())?;
-        writeln!(f, "- left out because their structure was there already: {}", self.n_candidates - self.n_stories.min(self.n_candidates))?;
+        writeln!(
+            f,
+            "- left out because their structure was there already: {}",
+            self.n_candidates - self.n_stories.min(self.n_candidates)
+        )?;
         writeln!(f, "- candidates tried: {tried}; share accepted: {}", percent(share(self.n_candidates, tried)))?;
         writeln!(f, "- questions of orders 1 and above on which minds differ: {}", percent(self.interesting_share()))?;
         writeln!(f, "- questions about places whose answer is `unknown`: {}", percent(self.unknown_share()))?;

@@ -139,9 +139,7 @@ impl Family {
 
     /// Actions beside coming and going.
     fn added(self) -> &'static [MoveKind] {
-        use MoveKind::{
-            AnnounceBox, AnnounceRoom, AnnounceTopic, Carry, Put, SetState, TellBox, TellRoom, TellTopic,
-        };
+        use MoveKind::{AnnounceBox, AnnounceRoom, AnnounceTopic, Carry, Put, SetState, TellBox, TellRoom, TellTopic};
         match self {
             Self::Relocate => &[Put],
             Self::RelocateState => &[Put, SetState],
@@ -244,8 +242,7 @@ impl Plan {
 
     fn is_signature(&self, action: &Action) -> bool {
         let must_be_asymmetric = self.is_asymmetric && self.family != Family::RelocateCarry;
-        self.family.signature().contains(&MoveKind::of(action.deed))
-            && (action.is_asymmetric() || !must_be_asymmetric)
+        self.family.signature().contains(&MoveKind::of(action.deed)) && (action.is_asymmetric() || !must_be_asymmetric)
     }
 
     /// Whether the story is what was planned.

@@ -15,8 +15,8 @@ use super::structure::structure_hash;
 use super::telling::Telling;
 use super::words::Setting;
 use super::world::World;
-use crate::{Item, TasksError};
 use crate::draw::Draw;
+use crate::{Item, TasksError};
 
 /// The largest number of people, and of moves, of a story.
 const MAX_SIZE: usize = 6;

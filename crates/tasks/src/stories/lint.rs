@@ -150,7 +150,9 @@ fn placements(setting: &Setting) -> Result<(), Fault> {
             return Err(fault_at(&placement.room, format!("unknown word `{room}`: the rooms of the file are {rooms}")));
         }
         if let Some(earlier) = placed.insert(what, room) {
-            let reason = format!("contradictory placement: `{what}` is in the {earlier} already, it cannot be in the {room} too");
+            let reason = format!(
+                "contradictory placement: `{what}` is in the {earlier} already, it cannot be in the {room} too"
+            );
             return Err(fault_at(&placement.what, reason));
         }
     }

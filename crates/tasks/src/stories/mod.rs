@@ -13,6 +13,7 @@ mod dataset;
 mod entity;
 mod family;
 mod generator;
+mod grading;
 mod lint;
 mod log;
 mod names;
@@ -28,6 +29,8 @@ mod selection;
 mod structure;
 mod telling;
 mod template;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod view;
 mod words;
@@ -37,6 +40,7 @@ pub use card::DataCard;
 pub use dataset::{StoryFile, StoryFormat};
 pub use family::Family;
 pub use generator::{Asymmetry, Story, StoryGenerator, StorySettings};
+pub use grading::Grader;
 pub use part::Part;
 pub use question::QuestionKind;
 pub use row::StoryRow;
@@ -50,15 +54,4 @@ believes about the others. Reason step by step between <think> and </think>. End
 /// A story and a question about it, as one message.
 pub fn story_question(story: &str, question: &str) -> String {
     format!("Read the story, then answer the question about it.\n\nStory: {story}\n\nQuestion: {question}")
-}
-#[cfg(test)]
-mod show {
-    #[test]
-    fn show() {
-        let g = super::StoryGenerator::new(super::StorySettings::default(), 1).unwrap();
-        for i in 0..18 {
-            let s = g.story(i, None).unwrap();
-            println!("{}(rejected {}, g {:.2})\n", s.explained(), s.n_rejected(), s.rows()[0].g);
-        }
-    }
 }

@@ -139,12 +139,7 @@ impl QuestionKind {
     pub fn is_factual(self) -> bool {
         matches!(
             self,
-            Self::TruthBox
-                | Self::TruthRoom
-                | Self::MemoryBox
-                | Self::MemoryRoom
-                | Self::BeforeBox
-                | Self::BeforeRoom
+            Self::TruthBox | Self::TruthRoom | Self::MemoryBox | Self::MemoryRoom | Self::BeforeBox | Self::BeforeRoom
         )
     }
 }
@@ -308,7 +303,8 @@ pub(crate) fn questions(world: &World, catalogue: Catalogue) -> Vec<Question> {
 
 /// Whether any question needs theory of mind, with chains up to `max_order` (1 or 2).
 pub(crate) fn needs_theory_of_mind(questions: &[Question], max_order: usize) -> bool {
-    let chains: Vec<Question> = questions.iter().filter(|q| (1..=max_order).contains(&q.chain.len())).cloned().collect();
+    let chains: Vec<Question> =
+        questions.iter().filter(|q| (1..=max_order).contains(&q.chain.len())).cloned().collect();
     if max_order >= 2 {
         return chains.iter().any(|question| question.is_interesting);
     }

@@ -49,11 +49,7 @@ pub(crate) struct ReaderPanel<'a> {
 
 impl<'a> ReaderPanel<'a> {
     pub(crate) fn new(world: &'a World) -> Self {
-        let open = |record: &Record| Record {
-            peekers: People::NOBODY,
-            distracted: People::NOBODY,
-            ..record.clone()
-        };
+        let open = |record: &Record| Record { peekers: People::NOBODY, distracted: People::NOBODY, ..record.clone() };
         let open: Vec<Record> = world.records().iter().map(open).collect();
         let gossip: Vec<Record> = world.records().iter().map(|record| with_gossip(world, record)).collect();
         Self {

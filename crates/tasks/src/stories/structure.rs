@@ -53,12 +53,9 @@ fn anonymous(world: &World) -> String {
             Deed::Place(entity, room) => format!("place {} {}", n.entity(entity), n.name('r', room.0)),
             Deed::Enter(person, room) => format!("enter {} {}", n.name('p', person.0), n.name('r', room.0)),
             Deed::Leave(person, room) => format!("leave {} {}", n.name('p', person.0), n.name('r', room.0)),
-            Deed::Put(person, object, container) => format!(
-                "put {} {} {}",
-                n.name('p', person.0),
-                n.name('o', object.0),
-                n.name('c', container.0)
-            ),
+            Deed::Put(person, object, container) => {
+                format!("put {} {} {}", n.name('p', person.0), n.name('o', object.0), n.name('c', container.0))
+            }
             Deed::Carry(person, object, room) => {
                 format!("carry {} {} {}", n.name('p', person.0), n.name('o', object.0), n.name('r', room.0))
             }

@@ -84,7 +84,15 @@ pub(crate) fn role(world: &World, number: usize, person: Person) -> Role {
 /// The reasons for an answer as lines of English: the events that matter, who noticed each, and what it changes.
 pub(crate) fn explanation(world: &World, cast: &Cast, telling: &Telling, question: &Question) -> Vec<String> {
     let steps = trace(world, question);
-    let mut lines: Vec<String> = steps
+    let asked_for = match question.time {
+        Time::End => steps.as_slice(),
+        Time::Beginning => {
+            let first = steps.iter().position(|step| step.is_changed).map_or(0, |first| first + 1);
+            steps.get(..first).unwrap_or_default()
+        }
+        Time::Before(event) => steps.get(..event).unwrap_or_default(),
+    };
+    let mut lines: Vec<String> = asked_for
         .iter()
         .filter(|step| matters(world, question, step))
         .map(|step| {
@@ -212,7 +220,9 @@ fn conclusion(cast: &Cast, question: &Question) -> String {
     let so = format!("{}{}", thinkers(cast, question), belief(cast, question, Some(question.answer)));
     match question.time {
         Time::End => format!("At the end, {so}."),
-        Time::Beginning => format!("At the beginning, it was in the {}.", answer_text(question.answer, question.kind(), cast)),
+        Time::Beginning => {
+            format!("At the beginning, it was in the {}.", answer_text(question.answer, question.kind(), cast))
+        }
         Time::Before(_) => {
             format!("Right before that moment, it was in the {}.", answer_text(question.answer, question.kind(), cast))
         }

@@ -90,9 +90,8 @@ impl Setting {
     pub(crate) fn shipped() -> &'static [Self] {
         static SETTINGS: OnceLock<Vec<Setting>> = OnceLock::new();
         // A test shows that all of them can be read.
-        SETTINGS.get_or_init(|| {
-            SHIPPED.iter().filter_map(|(name, text)| Self::parse(Path::new(name), text).ok()).collect()
-        })
+        SETTINGS
+            .get_or_init(|| SHIPPED.iter().filter_map(|(name, text)| Self::parse(Path::new(name), text).ok()).collect())
     }
 
     /// The settings of a part of the data.
@@ -110,8 +109,8 @@ impl Setting {
     /// # Errors
     /// If the file cannot be read, or holds what a setting may not hold; the error names the line.
     pub(crate) fn read(path: &Path) -> Result<Self, TasksError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| TasksError::Read { path: path.to_path_buf(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| TasksError::Read { path: path.to_path_buf(), source })?;
         Self::parse(path, &text)
     }
 

@@ -329,8 +329,7 @@ impl World {
             Deed::SetState(person, key, value) => {
                 let Some(room) = self.room_of(person) else { return };
                 let object = self.scope.states[key.index()].object;
-                let mut facts =
-                    vec![Fact::State(key, value), Fact::Room(Entity::Object(object), RoomView::In(room))];
+                let mut facts = vec![Fact::State(key, value), Fact::Room(Entity::Object(object), RoomView::In(room))];
                 if self.truth.is_visible(Entity::Object(object)) {
                     facts.push(Fact::Box(object, BoxView::Out));
                 }
