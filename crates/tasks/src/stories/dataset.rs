@@ -306,8 +306,8 @@ impl Lines {
             if n_read == 0 || record.last() != Some(&b'\n') {
                 return Ok(None);
             }
-            let n_quotes = record.iter().filter(|byte| **byte == b'"').count();
-            if format == StoryFormat::Jsonl || n_quotes.is_multiple_of(2) {
+            let is_quote_open = record.iter().fold(false, |is_open, byte| is_open != (*byte == b'"'));
+            if format == StoryFormat::Jsonl || !is_quote_open {
                 self.end += record.len() as u64;
                 return Ok(Some(record));
             }

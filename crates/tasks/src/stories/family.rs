@@ -199,6 +199,7 @@ pub(crate) struct Plan {
 }
 
 /// How far a story has come.
+#[expect(clippy::struct_field_names, reason = "all are counts")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Progress {
     pub(crate) n_signature: usize,

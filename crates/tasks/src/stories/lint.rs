@@ -1,7 +1,7 @@
 //! Rules for the words of a setting. Names must not be confused by readers, by matchers that look for one name inside an
 //! answer, or by the widespread matcher that deletes the letters `the` anywhere ([`super::grading`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::words::{Setting, Word};
 
@@ -100,7 +100,7 @@ fn distinct(kind: &str, words: &[&Word]) -> Result<(), Fault> {
 }
 
 fn topics(setting: &Setting) -> Result<(), Fault> {
-    let mut seen: BTreeMap<&str, ()> = BTreeMap::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for topic in &setting.topics {
         let name = topic.get_ref().as_str();
         let has_article = ["the ", "a ", "an "].iter().any(|article| name.starts_with(article));
@@ -108,7 +108,7 @@ fn topics(setting: &Setting) -> Result<(), Fault> {
             let reason = format!("the topic `{name}` must read well after \"about\", with its own article");
             return Err(fault_at(topic, reason));
         }
-        if seen.insert(name, ()).is_some() {
+        if !seen.insert(name) {
             return Err(fault_at(topic, format!("the topic `{name}` is there twice")));
         }
     }

@@ -145,6 +145,7 @@ impl QuestionKind {
 }
 
 /// A question with its true answer.
+#[expect(clippy::struct_excessive_bools, reason = "independent tags")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Question {
     /// Whose belief; empty for facts. `[a, b]`: what a thinks that b believes.

@@ -20,6 +20,7 @@ use crate::Item;
 const VERSION: u32 = 1;
 
 /// One question about one story.
+#[expect(clippy::struct_excessive_bools, reason = "independent tags")]
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StoryRow {
     /// Name, unique among the rows of a seed.
@@ -170,15 +171,15 @@ impl Story {
     /// The story, its questions and the reasons for their answers, to be read by people.
     pub fn explained(&self) -> String {
         let title = format!("{} | {}, {}", self.id(0), self.plan.family, self.cast.setting);
-        let mut text = format!("{title}\n\n{}\n", self.telling.text());
+        let mut lines = vec![title, String::new(), self.telling.text()];
         for question in &self.questions {
-            text.push_str(&format!("\n{}\n", self.question_text(question)));
-            for (number, line) in self.explanation(question).iter().enumerate() {
-                text.push_str(&format!("  {}. {line}\n", number + 1));
-            }
-            text.push_str(&format!("  ANSWER: {}\n", self.answer(question)));
+            lines.extend([String::new(), self.question_text(question)]);
+            let reasons = self.explanation(question).into_iter().enumerate();
+            lines.extend(reasons.map(|(number, reason)| format!("  {}. {reason}", number + 1)));
+            lines.push(format!("  ANSWER: {}", self.answer(question)));
         }
-        text
+        lines.push(String::new());
+        lines.join("\n")
     }
 
     fn id(&self, question: usize) -> String {

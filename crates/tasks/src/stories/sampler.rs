@@ -72,7 +72,7 @@ fn deeds(world: &World, kind: MoveKind) -> Vec<Deed> {
             for (person, (key, state)) in people()
                 .flat_map(|person| StateKey::first(scope.states.len()).zip(&scope.states).map(move |s| (person, s)))
             {
-                let values = (0..state.n_values).map(|number| StateValue(number as u8));
+                let values = StateValue::first(state.n_values);
                 deeds.extend(values.map(|value| Deed::SetState(person, key, value)));
             }
         }

@@ -62,9 +62,6 @@ pub(crate) struct Found {
     pub(crate) world: World,
     /// Accuracy of the target.
     pub(crate) accuracy: f64,
-    /// Stories that the target was shown.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a test holds it against the budget"))]
-    pub(crate) n_scored: usize,
 }
 
 struct Node {
@@ -90,7 +87,7 @@ pub(crate) fn search(
         let node = take_best(&mut open)?;
         if plan.is_complete(&node.world) {
             if node.accuracy <= search.target.goal() && accepted(&node.world) {
-                return Some(Found { accuracy: node.accuracy, n_scored: search.n_scored, world: node.world });
+                return Some(Found { accuracy: node.accuracy, world: node.world });
             }
             continue;
         }

@@ -177,16 +177,16 @@ fn slot_text(slot: &str, event: &Event, cast: &Cast) -> String {
     };
     match (slot, deed) {
         ("actor", _) => deed.actor().map_or("", |actor| cast.person(actor)).to_owned(),
-        ("origin", _) => room_before(),
         ("room", Deed::Place(_, room) | Deed::Enter(_, room) | Deed::Leave(_, room) | Deed::Carry(_, _, room)) => {
             cast.room(room).to_owned()
         }
-        ("room", _) => room_before(),
-        ("thing", Deed::Place(Entity::Object(object), _)) => cast.object(object).to_owned(),
-        ("thing", Deed::Place(Entity::Container(container), _)) => cast.container(container).to_owned(),
+        ("room" | "origin", _) => room_before(),
         ("listener", Deed::Tell(_, listener, _)) => cast.person(listener).to_owned(),
-        ("object", Deed::Put(_, object, _) | Deed::Carry(_, object, _)) => cast.object(object).to_owned(),
-        ("container", Deed::Put(_, _, container)) => cast.container(container).to_owned(),
+        ("thing", Deed::Place(Entity::Object(object), _))
+        | ("object", Deed::Put(_, object, _) | Deed::Carry(_, object, _)) => cast.object(object).to_owned(),
+        ("thing", Deed::Place(Entity::Container(container), _)) | ("container", Deed::Put(_, _, container)) => {
+            cast.container(container).to_owned()
+        }
         ("container", Deed::Carry(..)) => match event.held_by {
             BoxView::In(container) => cast.container(container).to_owned(),
             BoxView::Unset | BoxView::Out => String::new(),

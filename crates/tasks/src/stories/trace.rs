@@ -179,7 +179,8 @@ fn changed(cast: &Cast, question: &Question, answer: Option<Answer>) -> String {
 /// `Ines thinks that Omar thinks that `, all but the last of the chain.
 fn thinkers(cast: &Cast, question: &Question) -> String {
     let Some((_, outer)) = question.chain.split_last() else { return String::new() };
-    outer.iter().map(|person| format!("{} thinks that ", cast.person(*person))).collect()
+    let thinkers: Vec<String> = outer.iter().map(|person| format!("{} thinks that ", cast.person(*person))).collect();
+    thinkers.concat()
 }
 
 /// What the last of the chain believes; without a chain, what is so.

@@ -46,7 +46,7 @@ pub(crate) enum Fact {
     Absent(Entity, Room),
     /// Said to be in a container.
     ToldBox(Object, Container),
-    /// Said to be in a room.
+    /// Said to be in a room, or seen to be handled there without the container that it is kept in.
     ToldRoom(Entity, Room),
 }
 

@@ -329,9 +329,13 @@ impl World {
             Deed::SetState(person, key, value) => {
                 let Some(room) = self.room_of(person) else { return };
                 let object = self.scope.states[key.index()].object;
-                let mut facts = vec![Fact::State(key, value), Fact::Room(Entity::Object(object), RoomView::In(room))];
-                if self.truth.is_visible(Entity::Object(object)) {
-                    facts.push(Fact::Box(object, BoxView::Out));
+                let thing = Entity::Object(object);
+                let mut facts = vec![Fact::State(key, value)];
+                if self.truth.is_visible(thing) {
+                    facts.extend([Fact::Room(thing, RoomView::In(room)), Fact::Box(object, BoxView::Out)]);
+                } else {
+                    // Whoever sees it handled learns that it is in this room, but not which container it is kept in.
+                    facts.push(Fact::ToldRoom(thing, room));
                 }
                 self.happen(facts, self.people_in(room), action);
                 if !self.states_seen.contains(&(key, value)) {

@@ -204,11 +204,18 @@ impl Oracle {
             Deed::SetState(person, key, value) => {
                 let (room, object) = (self.room_of(person), scope().states[key.index()].object);
                 let is_held = matches!(self.truth.box_of(object), BoxView::In(_));
+                let home = self.home.clone();
                 let change = move |mind: &mut Mind| {
                     mind.state.insert(key, value);
+                    let was_here = mind.room_of(Entity::Object(object)) == RoomView::In(room);
                     mind.room.insert(Entity::Object(object), RoomView::In(room));
                     if !is_held {
                         mind.boxed.insert(object, BoxView::Out);
+                    } else if !was_here {
+                        let fits = matches!(mind.box_of(object), BoxView::In(holder) if home[&holder] == room);
+                        if !fits {
+                            mind.boxed.remove(&object);
+                        }
                     }
                 };
                 change(&mut self.truth);

@@ -398,3 +398,17 @@ fn s16_rejections_change_nothing() {
         assert_eq!(&tried, world, "{action:?}");
     }
 }
+
+#[test]
+fn an_object_handled_inside_its_container_is_not_believed_to_lie_open_or_in_a_container_elsewhere() {
+    // Property tests found this: Omar last saw the pear carried off, or in a container of another room.
+    let begin = [Enter(INES, STUDIO), Enter(OMAR, STUDIO), Put(INES, PEAR, TIN)];
+    let end = [Put(INES, PEAR, POUCH), Enter(OMAR, HALL), SetState(INES, BITTER, SO)];
+    let seen_to_go = [Carry(INES, PEAR, HALL)];
+    let not_seen_to_go = [Leave(OMAR, STUDIO), Carry(INES, PEAR, HALL)];
+    for middle in [&seen_to_go[..], &not_seen_to_go] {
+        let world = play(&[&begin[..], middle, &end].concat());
+        assert!(aware(&world, &[OMAR], BITTER));
+        assert_eq!((room(&world, &[OMAR], PEAR), holder(&world, &[OMAR], PEAR)), (RoomView::In(HALL), BoxView::Unset));
+    }
+}

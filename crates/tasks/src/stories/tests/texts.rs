@@ -213,7 +213,7 @@ fn the_first_story_of_seed_zero_stays_what_it_is() {
     assert_eq!((row.version, row.story_text.as_str()), (1, FIRST_STORY));
 }
 
-const FIRST_STORY: &str = "?";
+const FIRST_STORY: &str = "Niloufar came into the surgery. Niloufar moved the hot-water bottle into the linen hamper, which stands in the surgery. Niloufar left the surgery. Beatriz came into the surgery. Beatriz walked out of the surgery. Karima walked into the surgery. Jakub walked into the surgery. Karima left the surgery. Jakub put the hot-water bottle into the first-aid box in the surgery. Karima stepped into the surgery. Jakub walked out of the surgery. Karima placed the hot-water bottle in the linen hamper, which stands in the surgery.";
 
 #[test]
 fn unknown_is_not_asked_for_if_it_is_not_wanted() {
@@ -320,13 +320,13 @@ proptest! {
     }
 }
 
-fn write_stories(path: &Path, n: u64) -> Option<StoryFile> {
+fn write_stories(path: &Path, n: u64) -> StoryFile {
     let generator = StoryGenerator::new(StorySettings::default(), 4).unwrap();
     let mut file = StoryFile::open(path, "settings").unwrap();
     while file.n_stories() < n {
         file.write(&generator.story(file.next_index(), None).unwrap()).unwrap();
     }
-    Some(file)
+    file
 }
 
 #[test]
@@ -334,7 +334,11 @@ fn an_interrupted_file_goes_on_to_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     for ending in ["jsonl", "csv"] {
         let whole = folder.path().join(format!("whole.{ending}"));
-        let card = write_stories(&whole, 40).unwrap().finish().unwrap();
+        let card = write_stories(&whole, 40).finish().unwrap();
+        // A file of stories is a prompt file: each question comes with its story.
+        let items = whole.to_str().unwrap().parse::<DataSource>().unwrap().load(None, 0, Split::Train).unwrap();
+        assert_eq!(items.len() as u64, card.n_questions());
+        assert!(items.iter().all(|item| item.question.contains("\n\nStory: ") && item.answer.is_some()));
         let bytes = std::fs::read(&whole).unwrap();
         assert_eq!(StoryFormat::of(&whole).unwrap() == StoryFormat::Csv, ending == "csv");
         for cut in [0, 1, 100, bytes.len() / 3, bytes.len() / 2, bytes.len() - 1] {
@@ -342,7 +346,7 @@ fn an_interrupted_file_goes_on_to_the_same_bytes() {
             let name = |more: &str| folder.path().join(format!("cut-{cut}.{ending}{more}"));
             std::fs::write(name(".partial.settings"), "settings").unwrap();
             std::fs::write(name(".partial"), &bytes[..cut]).unwrap();
-            let resumed = write_stories(&path, 40).unwrap().finish().unwrap();
+            let resumed = write_stories(&path, 40).finish().unwrap();
             assert!(std::fs::read(&path).unwrap() == bytes, "{ending}, cut at {cut}");
             assert_eq!(resumed.to_string(), card.to_string());
             assert!(!name(".partial").exists() && !name(".partial.settings").exists());
