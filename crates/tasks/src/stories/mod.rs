@@ -1,10 +1,10 @@
 //! Theory-of-mind stories with true labels: who believes what, and what they believe that others believe.
 //!
 //! The method is that of ExploreToM (Sclar et al. 2024, arXiv 2412.12175), with semantics, words and code of our own. A
-//! story is a list of actions; an event log says who could notice each ([`log`]); every belief of every order is folded
-//! from it, so that no answer is guessed. Stories are random, or searched for where flawed readers fail ([`search`]).
+//! story is a list of actions; an event log says who could notice each (`log`); every belief of every order is folded
+//! from it, so that no answer is guessed. Stories are random, or searched for where flawed readers fail (`search`).
 //!
-//! Text comes last: actions, questions and answers are numbers until a [`cast::Cast`] names them.
+//! Text comes last: actions, questions and answers are numbers until a `Cast` names them.
 
 mod action;
 mod card;

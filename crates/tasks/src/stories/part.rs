@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Split;
 
-/// A part of the stories. No two parts share a structure ([`super::structure`]) or, with the settings of the program, a
+/// A part of the stories. No two parts share a structure or, with the settings of the program, a
 /// setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
