@@ -44,7 +44,7 @@ pub use grading::Grader;
 pub use part::Part;
 pub use question::QuestionKind;
 pub use row::StoryRow;
-pub use scoring::{StoryScoring, story_answer, story_reward};
+pub use scoring::{StoryScoring, balanced_accuracy, story_answer, story_reward};
 
 /// How stories are asked for. Written below a story and its question.
 pub const STORY_INSTRUCTION: &str = "\

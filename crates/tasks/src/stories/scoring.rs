@@ -1,6 +1,8 @@
 //! Scoring of answers to questions about stories: the rest of the last line that says `ANSWER:`, compared with the true
 //! answer as a whole. Nothing is searched for inside an answer: `does not know about it` contains `know about it`.
 
+use std::collections::BTreeMap;
+
 use crate::answer_region;
 use crate::{Completion, RewardError};
 
@@ -56,6 +58,20 @@ pub fn story_reward(completion: &Completion<'_>, scoring: StoryScoring) -> Resul
         StoryScoring::Lenient => lenient(answer) == lenient(gold),
     });
     Ok(f64::from(u8::from(is_right)))
+}
+
+/// Balanced accuracy of questions of one kind with few possible answers: of each true answer the share that was answered
+/// rightly, averaged over the true answers, so that a constant answer is worth no more than chance. `None` without
+/// questions. An outcome is the true answer and whether the response was right.
+pub fn balanced_accuracy<'a>(outcomes: impl IntoIterator<Item = (&'a str, bool)>) -> Option<f64> {
+    let mut counts: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+    for (gold, is_right) in outcomes {
+        let (n, n_right) = counts.entry(gold).or_default();
+        *n += 1;
+        *n_right += u32::from(is_right);
+    }
+    let sum: f64 = counts.values().map(|(n, n_right)| f64::from(*n_right) / f64::from(*n)).sum();
+    (!counts.is_empty()).then(|| sum / counts.len() as f64)
 }
 
 /// Small letters, single spaces, no final full stop or exclamation mark.

@@ -163,17 +163,18 @@ pub(super) fn run(arguments: &StoryArgs, context: &Context) -> anyhow::Result<()
 
 /// Tells the stories, to stdout or into a file.
 fn explain(arguments: &StoryArgs, generator: &StoryGenerator) -> anyhow::Result<()> {
-    let mut all = String::new();
+    let is_file = arguments.out != Path::new("-");
+    let mut told = Vec::new();
     for index in 0..arguments.n {
         let story = generator.story(index, arguments.part())?.explained();
-        if arguments.out == Path::new("-") {
-            print(&format!("{story}\n"))?;
+        if is_file {
+            told.push(story);
         } else {
-            all.push_str(&format!("{story}\n"));
+            print(&format!("{story}\n"))?;
         }
     }
-    if arguments.out != Path::new("-") {
-        write_atomically(&arguments.out, all.as_bytes())?;
+    if is_file {
+        write_atomically(&arguments.out, told.join("\n").as_bytes())?;
     }
     Ok(())
 }

@@ -12,8 +12,8 @@ use crate::stories::question::Time;
 use crate::stories::template::Pattern;
 use crate::stories::trace::{Role, trace};
 use crate::stories::{
-    Grader, Part, Story, StoryFile, StoryFormat, StoryGenerator, StoryRow, StoryScoring, StorySettings, story_answer,
-    story_reward,
+    Grader, Part, Story, StoryFile, StoryFormat, StoryGenerator, StoryRow, StoryScoring, StorySettings,
+    balanced_accuracy, story_answer, story_reward,
 };
 use crate::{Completion, DataSource, Split};
 
@@ -274,6 +274,15 @@ fn scored_table() {
     let completion = Completion { id: "a7", prompt: "", response: "", answer: None, truncated: true };
     let error = story_reward(&completion, StoryScoring::Strict).unwrap_err().to_string();
     assert!(error.contains("item `a7` has no gold answer"), "{error}");
+}
+
+#[test]
+fn a_constant_answer_is_worth_half_by_balanced_accuracy() {
+    // Always `yes`, where four of five are.
+    let outcomes = [("yes", true), ("yes", true), ("yes", true), ("yes", true), ("no", false)];
+    assert_eq!(balanced_accuracy(outcomes), Some(0.5));
+    assert_eq!(balanced_accuracy([("yes", true), ("no", true), ("no", false)]), Some(0.75));
+    assert_eq!(balanced_accuracy([]), None);
 }
 
 /// Property 30.
