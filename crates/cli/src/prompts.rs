@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aloud_model::chat_template::Message;
 use aloud_model::text_codec::TextCodec;
+use aloud_tasks::stories::STORY_INSTRUCTION;
 use aloud_tasks::{DataSource, GSM8K_INSTRUCTION, Item, Prompt, Split};
 use aloud_train::teacher::TracePrompt;
 use clap::{Args, ValueEnum};
@@ -34,7 +35,7 @@ pub(crate) struct PromptArgs {
     /// A prompt; may be given several times
     #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["data", "prompts"])]
     prompt: Vec<String>,
-    /// A data source: word-problems, serial, chain, perm, vars (all also with :steps=N), gsm8k:PATH, hf:openai/gsm8k, FILE.jsonl, FILE.csv
+    /// A data source: word-problems, serial, chain, perm, vars (all also with :steps=N), tom, gsm8k:PATH, hf:openai/gsm8k, FILE.jsonl, FILE.csv
     #[arg(long, value_name = "SOURCE", conflicts_with = "prompts")]
     data: Option<DataSource>,
     /// A prompt file: JSON Lines or CSV
@@ -62,7 +63,7 @@ pub(crate) struct TemplateArgs {
     /// System message
     #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
     system: Option<String>,
-    /// Written below each question [default: GSM8K's answer format for word-problems and gsm8k, else nothing]
+    /// Written below each question [default: the answer format of word-problems, gsm8k and tom, else nothing]
     #[arg(long, value_name = "TEXT")]
     instruction: Option<String>,
 }
@@ -149,6 +150,7 @@ impl PromptArgs {
 pub(crate) fn default_instruction(source: &DataSource) -> Option<&'static str> {
     match source {
         DataSource::WordProblems { .. } | DataSource::Gsm8k(_) | DataSource::Gsm8kCache => Some(GSM8K_INSTRUCTION),
+        DataSource::Stories => Some(STORY_INSTRUCTION),
         _ => None,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aloud_model::text_codec::TextCodec;
+use aloud_tasks::stories::{StoryScoring, story_reward};
 use aloud_tasks::{
     Completion, DataSource, Item, ResponseStyle, RewardProgram, Scoring, Split, numeric_or_text_reward, verify_serial,
 };
@@ -17,6 +18,8 @@ use crate::prompts::{EncodedPrompt, TemplateArgs, default_instruction};
 pub(crate) enum Verifier {
     /// The verifier of the serial tasks.
     Serial,
+    /// The true answer of a question about a story.
+    Story(StoryScoring),
     /// The gold answer of the item.
     GoldAnswer(Scoring),
     /// A program of the user's own.
@@ -142,6 +145,10 @@ impl RolloutTask for DataTask<'_> {
                         .map(|verdict| verdict.reward())
                         .ok_or_else(|| format!("`{}` is no item of the serial tasks", completion.prompt))
                 })
+                .collect(),
+            Verifier::Story(scoring) => completions
+                .iter()
+                .map(|completion| story_reward(completion, *scoring).map_err(|error| error.to_string()))
                 .collect(),
             Verifier::GoldAnswer(scoring) => completions
                 .iter()

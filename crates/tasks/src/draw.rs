@@ -29,6 +29,13 @@ impl Draw {
         let last = i64::try_from(choices.len()).ok()? - 1;
         choices.get(usize::try_from(self.between(0, last)).ok()?)
     }
+
+    /// A random order.
+    pub(crate) fn shuffle<T>(&mut self, list: &mut [T]) {
+        for at in 1..list.len() {
+            list.swap(at, self.between(0, at as i64) as usize);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,14 @@ pub enum TasksError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// One line of a file is not what the format asks for.
     #[error("{}, line {line}: {reason}", path.display())]
     Line {
@@ -62,6 +70,29 @@ pub enum TasksError {
         given: usize,
         /// The largest number of steps.
         max: usize,
+    },
+    /// A setting of the stories is out of range, or contradicts another.
+    #[error("stories: `{key}`: {reason}")]
+    StorySetting {
+        /// The setting.
+        key: &'static str,
+        /// What is wrong and what was expected.
+        reason: String,
+    },
+    /// No story of the kind that was asked for was found.
+    #[error(
+        "no story of `{family}` with {people} people and {moves} moves was found in {attempts} attempts: allow other numbers of \
+         people or moves, or leave out this family"
+    )]
+    InfeasibleStory {
+        /// The family of stories.
+        family: &'static str,
+        /// Number of people.
+        people: usize,
+        /// Number of moves.
+        moves: usize,
+        /// Stories or searches tried.
+        attempts: usize,
     },
     /// A source without an end was asked for all of its items.
     #[error("`{name}` has no end: say how many items to take")]

@@ -13,6 +13,7 @@ mod reward;
 mod reward_program;
 mod serial;
 mod source;
+pub mod stories;
 mod word_problems;
 
 pub use error::{RewardError, TasksError};

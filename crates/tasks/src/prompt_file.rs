@@ -1,7 +1,8 @@
 //! Prompt files: JSON Lines and CSV.
 //!
 //! Fields of a line (or columns of the header): one of `prompt`, `question` (a user message) or, in JSON Lines, `messages`
-//! (a conversation, as chat templates take it). Optional: `id`, `system`, `raw` (true: the prompt is taken as it is, without
+//! (a conversation, as chat templates take it). Optional: `id`, `story_text` (what the question is about, written above it as
+//! [`crate::stories::story_question`] does), `system`, `raw` (true: the prompt is taken as it is, without
 //! chat template), `response` or `solution` (a reference response), `answer` (the gold answer, or a worked solution whose last line is
 //! `#### ` and the gold answer). Other fields are ignored. A byte order mark, CRLF and blank lines are fine.
 
@@ -11,6 +12,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::gsm8k::gold_of;
+use crate::stories::story_question;
 use crate::{Item, Message, Role, TasksError};
 
 /// Reads a JSON Lines prompt file. Lines without `id` are named by their line number.
@@ -168,8 +170,11 @@ fn item_of(fields: &Map<String, Value>, line: u64) -> Result<Item, String> {
         Some(messages) => Some(messages_of(messages)?),
     };
     let system = text_of(fields, "system")?;
+    let story = text_of(fields, "story_text")?;
     let (context, question) = match (given.as_slice(), messages) {
-        ([(_, question)], None) => (Vec::new(), question.clone()),
+        ([(_, question)], None) => {
+            (Vec::new(), story.map_or_else(|| question.clone(), |story| story_question(&story, question)))
+        }
         ([], Some(mut messages)) => {
             let Some(last) = messages.pop() else { return Err("`messages` is empty".to_owned()) };
             if last.role != Role::User {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::stories::{Part, StoryGenerator, StorySettings};
 use crate::word_problems::MAX_STEPS;
 use crate::{
     Annotations, Item, MAX_SERIAL_STEPS, SerialSource, SerialTask, Split, TasksError, generate, read_csv, read_gsm8k,
@@ -12,13 +13,13 @@ use crate::{
 };
 
 const NAMES: &str = "expected `word-problems`, `word-problems:steps=N`, `serial`, `chain`, `perm` or `vars` (each also \
-                     with `:steps=N`), `gsm8k:PATH`, `hf:openai/gsm8k`, `FILE.jsonl` or `FILE.csv`";
+                     with `:steps=N`), `tom`, `gsm8k:PATH`, `hf:openai/gsm8k`, `FILE.jsonl` or `FILE.csv`";
 
 /// Word problems of the held-out split are numbered from here, so that no training problem is among them.
 const FIRST_TEST_INDEX: u64 = 1 << 40;
 
 /// Where items come from. Parsed from, and written as: `word-problems[:steps=N]`, `serial[:steps=N]` (all serial tasks),
-/// `chain[:steps=N]`, `perm[:steps=N]`, `vars[:steps=N]`, `gsm8k:PATH`, `hf:openai/gsm8k`, `FILE.jsonl`, `FILE.csv`.
+/// `chain[:steps=N]`, `perm[:steps=N]`, `vars[:steps=N]`, `tom`, `gsm8k:PATH`, `hf:openai/gsm8k`, `FILE.jsonl`, `FILE.csv`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataSource {
     /// The built-in generator of arithmetic word problems, without end.
@@ -28,6 +29,8 @@ pub enum DataSource {
     },
     /// The built-in serial-chain tasks, without end.
     Serial(SerialSource),
+    /// The built-in generator of theory-of-mind stories, one question about each, without end.
+    Stories,
     /// GSM8K as JSON Lines: a file, or a folder with `train.jsonl` and `test.jsonl`.
     Gsm8k(PathBuf),
     /// GSM8K in the local cache of the Hugging Face hub. Nothing is downloaded.
@@ -45,6 +48,9 @@ impl FromStr for DataSource {
         let error = |reason: &str| TasksError::SourceName { name: name.to_owned(), reason: reason.to_owned() };
         if name == "word-problems" {
             return Ok(Self::WordProblems { steps: None });
+        }
+        if name == "tom" {
+            return Ok(Self::Stories);
         }
         if let Some(options) = name.strip_prefix("word-problems:") {
             let steps = options
@@ -106,6 +112,7 @@ impl fmt::Display for DataSource {
                 formatter.write_str(task.map_or("serial", SerialTask::name))?;
                 if steps.start() == steps.end() { write!(formatter, ":steps={}", steps.start()) } else { Ok(()) }
             }
+            Self::Stories => formatter.write_str("tom"),
             Self::Gsm8k(path) => write!(formatter, "gsm8k:{}", path.display()),
             Self::Gsm8kCache => formatter.write_str("hf:openai/gsm8k"),
             Self::Jsonl(path) | Self::Csv(path) => write!(formatter, "{}", path.display()),
@@ -116,7 +123,7 @@ impl fmt::Display for DataSource {
 impl DataSource {
     /// Whether there is no last item: `n` has to be given.
     pub fn is_endless(&self) -> bool {
-        matches!(self, Self::WordProblems { .. } | Self::Serial(_))
+        matches!(self, Self::WordProblems { .. } | Self::Serial(_) | Self::Stories)
     }
 
     /// Up to `n` items; all of them if `None`. The generators make exactly `n`. Of a file the choice is random but fixed by
@@ -145,7 +152,7 @@ impl DataSource {
                 let n = n.ok_or_else(|| TasksError::Endless { name: self.to_string() })?;
                 return word_problems(0..n as u64, seed, split, *steps, annotations);
             }
-            Self::Serial(_) => {
+            Self::Serial(_) | Self::Stories => {
                 let n = n.ok_or_else(|| TasksError::Endless { name: self.to_string() })?;
                 return self.range(0..n as u64, seed, split);
             }
@@ -182,6 +189,10 @@ impl DataSource {
                     Ok(source.generate(seed, index, split)?.to_item(id))
                 };
                 numbers.map(item).collect()
+            }
+            Self::Stories => {
+                let generator = StoryGenerator::new(StorySettings::default(), seed)?;
+                numbers.map(|index| generator.item(index, Part::from(split))).collect()
             }
             _ => Err(TasksError::SourceName { name: self.to_string(), reason: "it has an end".to_owned() }),
         }
@@ -284,6 +295,7 @@ mod tests {
             "perm:steps=1",
             "vars:steps=8",
             "serial:steps=2",
+            "tom",
             "gsm8k:some/where",
             "hf:openai/gsm8k",
             "a/b.jsonl",

@@ -1,4 +1,6 @@
-//! `aloud data`: problems as JSON Lines, from the built-in generator or from GSM8K.
+//! `aloud data`: problems as JSON Lines, from the built-in generators or from GSM8K.
+
+mod stories;
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +11,8 @@ use clap::{Args, Subcommand};
 use crate::context::{Context, print};
 use crate::error::UsageError;
 use crate::prompts::SplitArg;
+
+use stories::StoryArgs;
 
 /// Arguments of `aloud data`.
 #[derive(Args, Debug)]
@@ -30,6 +34,8 @@ enum Source {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Theory-of-mind stories with questions and true answers: who believes what, and what they believe of others
+    Tom(StoryArgs),
     /// GSM8K from a JSON Lines file, or a folder with train.jsonl and test.jsonl
     Gsm8k {
         /// The file or folder
@@ -59,6 +65,7 @@ struct OutputArgs {
 /// Runs the command.
 pub(crate) fn run(arguments: &DataArgs, context: &Context) -> anyhow::Result<()> {
     let (source, n, output) = match &arguments.source {
+        Source::Tom(arguments) => return stories::run(arguments, context),
         Source::WordProblems { steps, n, output } => {
             if let Some(steps) = steps.filter(|steps| !(1..=MAX_STEPS).contains(steps)) {
                 return Err(UsageError::new(format!("--steps {steps}: a problem has 1 to {MAX_STEPS} steps")).into());

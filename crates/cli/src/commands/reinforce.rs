@@ -6,6 +6,7 @@ use std::time::Duration;
 use aloud_engine::{Exits, Sampling};
 use aloud_model::checkpoint::Checkpoint;
 use aloud_model::text_codec::TextCodec;
+use aloud_tasks::stories::StoryScoring;
 use aloud_tasks::{DataSource, RewardProgram, Scoring, Split};
 use aloud_train::reinforce_recipe::ReinforceRecipe;
 use aloud_train::settings;
@@ -38,8 +39,8 @@ enum ScoringArg {
 pub(crate) struct ReinforceArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// What is learned: serial, chain, perm, vars, word-problems (all also with :steps=N), gsm8k:PATH, hf:openai/gsm8k,
-    /// FILE.jsonl or FILE.csv with gold answers
+    /// What is learned: serial, chain, perm, vars, word-problems (all also with :steps=N), tom, gsm8k:PATH,
+    /// hf:openai/gsm8k, FILE.jsonl or FILE.csv with gold answers
     #[arg(long, value_name = "SOURCE")]
     data: DataSource,
     /// Number of items to take [default: all; of generators, new ones every step]
@@ -88,6 +89,10 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
             Verifier::Program(Box::new(RewardProgram::start(command, timeout)?))
         }
         (None, DataSource::Serial(_)) => Verifier::Serial,
+        (None, DataSource::Stories) => Verifier::Story(match arguments.scoring {
+            ScoringArg::Strict => StoryScoring::Strict,
+            ScoringArg::Flexible => StoryScoring::Lenient,
+        }),
         (None, _) => Verifier::GoldAnswer(match arguments.scoring {
             ScoringArg::Strict => Scoring::Strict,
             ScoringArg::Flexible => Scoring::Flexible,

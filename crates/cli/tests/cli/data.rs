@@ -48,3 +48,38 @@ fn wrong_arguments() {
     let error = aloud(&["data", "word-problems", "--n", "1", "--out", "/nonexistent/x.jsonl"]).error(1);
     assert!(error.contains("/nonexistent/x.jsonl"), "{error}");
 }
+
+#[test]
+fn stories_are_repeatable_and_described() {
+    let folder = Folder::new();
+    let out = folder.path("stories.jsonl");
+    let arguments = ["data", "tom", "--n", "12", "--seed", "3"];
+    let printed = aloud(&arguments).ok();
+    assert_eq!(aloud(&[&arguments[..], &["--out", &out]].concat()).ok(), "");
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), printed);
+    let card = std::fs::read_to_string(folder.path("stories.card.md")).unwrap();
+    assert!(card.contains("- stories: 12, questions: ") && card.contains("majority baseline"), "{card}");
+    let rows = json_lines(&printed);
+    assert!(rows.iter().all(|row| row["story_text"].is_string() && row["answer"].is_string()));
+    let csv = folder.path("stories.csv");
+    aloud(&["data", "tom", "--n", "3", "--split", "test", "--out", &csv]).ok();
+    let text = std::fs::read_to_string(&csv).unwrap();
+    assert!(text.starts_with("id,version,seed,") && text.contains(",test,"), "{text}");
+    let told = aloud(&["data", "tom", "--n", "2", "--seed", "3", "--explain"]).ok();
+    assert!(told.contains(rows[0]["story_text"].as_str().unwrap()) && told.contains("  ANSWER: "), "{told}");
+}
+
+#[test]
+fn impossible_stories_and_wrong_words_are_refused() {
+    let tom = |arguments: &[&str]| aloud(&[&["data", "tom", "--n", "1"], arguments].concat());
+    assert!(tom(&["--people", "1"]).error(2).contains("needs two people, found 1"));
+    assert!(tom(&["--rooms", "0"]).error(2).contains("need 1, found 0"));
+    assert!(tom(&["--families", "relocation"]).error(2).contains("no family of stories `relocation`"));
+    assert!(tom(&["--out", "/nonexistent/x.jsonl"]).error(1).contains("/nonexistent/x.jsonl"));
+    assert!(tom(&["--out", "x.txt"]).error(1).contains("`.jsonl` or `.csv`"));
+    let folder = Folder::new();
+    let words = "name = \"attic\"\nrooms = [\"loft\"]\ncontainers = [\"hamper\"]\ntopics = []\nobjects = [{ name = \"kite\" }]\n";
+    let file = folder.file("my.toml", format!("{words}placements = [{{ what = \"kite\", room = \"roof\" }}]\n"));
+    let error = tom(&["--words", &file]).error(1);
+    assert!(error.contains("my.toml, line 6: unknown word `roof`: the rooms of the file are loft"), "{error}");
+}

@@ -1,0 +1,210 @@
+//! `aloud data tom`: theory-of-mind stories.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use aloud_eval::write_atomically;
+use aloud_tasks::TasksError;
+use aloud_tasks::stories::{Asymmetry, Family, Part, StoryFile, StoryFormat, StoryGenerator, StorySettings};
+use clap::{Args, ValueEnum};
+
+use crate::context::{Context, print};
+use crate::error::UsageError;
+
+/// Stories with an own structure fail to appear: so many duplicates in a row end the work.
+const MAX_DUPLICATES: u64 = 10_000;
+
+/// Part of the stories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PartArg {
+    /// All three parts in one file, eight, one and one of ten; every row says which
+    All,
+    /// For training
+    Train,
+    /// For the choice of settings and checkpoints
+    Validation,
+    /// Held out
+    Test,
+}
+
+/// Whether somebody peeks or is distracted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum AsymmetryArg {
+    /// In half of the stories
+    Mixed,
+    /// In none
+    Never,
+    /// In all
+    Always,
+}
+
+/// Arguments of `aloud data tom`.
+#[derive(Args, Debug)]
+pub(super) struct StoryArgs {
+    /// Number of stories
+    #[arg(long, value_name = "N")]
+    n: u64,
+    /// Which part of the stories; parts share no structure and no setting
+    #[arg(long, value_enum, default_value = "all")]
+    split: PartArg,
+    /// The same seed gives the same stories
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    seed: u64,
+    /// File to write (.jsonl or .csv), with a data card beside it; `-` for JSON Lines on stdout. An interrupted file goes on
+    #[arg(long, short, value_name = "FILE", default_value = "-")]
+    out: PathBuf,
+    /// Tell each story with its questions and, step by step, why each answer is right, instead of writing rows
+    #[arg(long)]
+    explain: bool,
+    /// Families of stories, such as relocate,topic-private [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    families: Vec<Family>,
+    /// Whether somebody secretly sees something or misses it
+    #[arg(long, value_enum, default_value = "mixed")]
+    asymmetry: AsymmetryArg,
+    /// Number of people: 3 or 2..4
+    #[arg(long, value_name = "RANGE", default_value = "2..4", value_parser = range)]
+    people: RangeInclusive<usize>,
+    /// Number of moves that change something: 3 or 2..4
+    #[arg(long, value_name = "RANGE", default_value = "2..4", value_parser = range)]
+    moves: RangeInclusive<usize>,
+    /// Number of rooms [default: what the family needs]
+    #[arg(long, value_name = "N")]
+    rooms: Option<usize>,
+    /// Longest chain of people in a question: 2 asks what one thinks that another believes
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    order: usize,
+    /// Most questions about one story
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    questions: usize,
+    /// Ask for no place that somebody cannot know
+    #[arg(long)]
+    no_unknown: bool,
+    /// Search for stories on which readers with simple shortcuts fail; slower
+    #[arg(long)]
+    search: bool,
+    /// A setting of your own (TOML): rooms, containers, objects, news
+    #[arg(long, value_name = "FILE")]
+    words: Option<PathBuf>,
+}
+
+impl StoryArgs {
+    fn settings(&self) -> StorySettings {
+        StorySettings {
+            families: if self.families.is_empty() { Family::ALL.to_vec() } else { self.families.clone() },
+            asymmetry: match self.asymmetry {
+                AsymmetryArg::Mixed => Asymmetry::Mixed,
+                AsymmetryArg::Never => Asymmetry::Never,
+                AsymmetryArg::Always => Asymmetry::Always,
+            },
+            people: self.people.clone(),
+            moves: self.moves.clone(),
+            rooms: self.rooms,
+            max_order: self.order,
+            asks_unknown: !self.no_unknown,
+            questions: self.questions,
+            search: self.search,
+            words: self.words.clone(),
+        }
+    }
+
+    fn part(&self) -> Option<Part> {
+        match self.split {
+            PartArg::All => None,
+            PartArg::Train => Some(Part::Train),
+            PartArg::Validation => Some(Part::Validation),
+            PartArg::Test => Some(Part::Test),
+        }
+    }
+
+    /// Everything that the stories of a file depend on.
+    fn description(&self) -> anyhow::Result<String> {
+        let words = self.words.as_deref().map(std::fs::read_to_string).transpose()?;
+        let version = env!("CARGO_PKG_VERSION");
+        Ok(format!(
+            "aloud {version}: n {}, seed {}, {:?}, {:?}\n{}",
+            self.n,
+            self.seed,
+            self.split,
+            self.settings(),
+            words.unwrap_or_default()
+        ))
+    }
+}
+
+/// `3` or `2..4`, both ends included.
+fn range(text: &str) -> Result<RangeInclusive<usize>, String> {
+    let number = |text: &str| text.parse::<usize>().map_err(|_| "expected a number or a range such as 2..4".to_owned());
+    match text.split_once("..") {
+        Some((low, high)) => Ok(number(low)?..=number(high.trim_start_matches('='))?),
+        None => number(text).map(|number| number..=number),
+    }
+}
+
+/// Runs the command.
+pub(super) fn run(arguments: &StoryArgs, context: &Context) -> anyhow::Result<()> {
+    let generator = match StoryGenerator::new(arguments.settings(), arguments.seed) {
+        Err(error @ TasksError::StorySetting { .. }) => return Err(UsageError::new(error.to_string()).into()),
+        other => other?,
+    };
+    if arguments.explain {
+        return explain(arguments, &generator);
+    }
+    if arguments.out == Path::new("-") {
+        for index in 0..arguments.n {
+            for row in generator.story(index, arguments.part())?.rows() {
+                print(&String::from_utf8_lossy(&StoryFormat::Jsonl.row(&row)?))?;
+            }
+        }
+        return Ok(());
+    }
+    write(arguments, &generator, context)
+}
+
+/// Tells the stories, to stdout or into a file.
+fn explain(arguments: &StoryArgs, generator: &StoryGenerator) -> anyhow::Result<()> {
+    let is_file = arguments.out != Path::new("-");
+    let mut told = Vec::new();
+    for index in 0..arguments.n {
+        let story = generator.story(index, arguments.part())?.explained();
+        if is_file {
+            told.push(story);
+        } else {
+            print(&format!("{story}\n"))?;
+        }
+    }
+    if is_file {
+        write_atomically(&arguments.out, told.join("\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Writes the file and its card.
+fn write(arguments: &StoryArgs, generator: &StoryGenerator, context: &Context) -> anyhow::Result<()> {
+    let mut file = StoryFile::open(&arguments.out, &arguments.description()?)?;
+    if file.n_stories() > 0 {
+        context.say(&format!("going on after {} stories", file.n_stories()));
+    }
+    let mut progress = context.progress("making", "stories", Some(arguments.n));
+    let mut n_duplicates = 0;
+    while file.n_stories() < arguments.n {
+        let story = generator.story(file.next_index(), arguments.part())?;
+        n_duplicates = if file.write(&story)? { 0 } else { n_duplicates + 1 };
+        if n_duplicates > MAX_DUPLICATES {
+            let advice = "allow more families, people or moves, or ask for fewer stories";
+            anyhow::bail!("there are no more stories of another structure after {}: {advice}", file.n_stories());
+        }
+        progress.set(file.n_stories());
+    }
+    drop(progress);
+    let card = file.finish()?;
+    let card_path = arguments.out.with_extension("card.md");
+    write_atomically(&card_path, card.to_string().as_bytes())?;
+    let (stories, questions) = (card.n_stories(), card.n_questions());
+    context.say(&format!(
+        "{stories} stories with {questions} questions in {}, described in {}",
+        arguments.out.display(),
+        card_path.display()
+    ));
+    Ok(())
+}

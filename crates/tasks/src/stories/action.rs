@@ -1,0 +1,85 @@
+//! What can happen in a story.
+
+use super::entity::{Container, Entity, Object, People, Person, Room, StateKey, StateValue, Topic};
+
+/// What one says to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Message {
+    /// A piece of news. It needs no source: saying it makes the speaker know it.
+    Topic(Topic),
+    /// The container that holds an object.
+    BoxOf(Object, Container),
+    /// The room that somebody or something is in.
+    RoomOf(Entity, Room),
+}
+
+/// What is done, without who else notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Deed {
+    /// Somebody or something is in a room when the story begins.
+    Place(Entity, Room),
+    /// Somebody comes into a room.
+    Enter(Person, Room),
+    /// Somebody goes out of a room.
+    Leave(Person, Room),
+    /// Somebody puts an object into a container of the room.
+    Put(Person, Object, Container),
+    /// Somebody takes an object along to another room.
+    Carry(Person, Object, Room),
+    /// Somebody changes a property of an object.
+    SetState(Person, StateKey, StateValue),
+    /// Somebody says something to one other, wherever the two are.
+    Tell(Person, Person, Message),
+    /// Somebody says something to everybody in the room.
+    Announce(Person, Message),
+}
+
+impl Deed {
+    /// Who does it; `None` for a thing that is placed.
+    pub(crate) fn actor(self) -> Option<Person> {
+        match self {
+            Self::Place(Entity::Person(person), _)
+            | Self::Enter(person, _)
+            | Self::Leave(person, _)
+            | Self::Put(person, ..)
+            | Self::Carry(person, ..)
+            | Self::SetState(person, ..)
+            | Self::Tell(person, ..)
+            | Self::Announce(person, _) => Some(person),
+            Self::Place(..) => None,
+        }
+    }
+
+    /// Whether it is noticed by listening, not by looking.
+    pub(crate) fn is_speech(self) -> bool {
+        matches!(self, Self::Tell(..) | Self::Announce(..))
+    }
+}
+
+/// A deed, with those who notice it secretly and those who miss it although they seem to notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Action {
+    /// What is done.
+    pub(crate) deed: Deed,
+    /// Those who notice it although they are no witnesses.
+    pub(crate) peekers: People,
+    /// Those of the witnesses who miss it.
+    pub(crate) distracted: People,
+}
+
+impl Action {
+    /// A deed that exactly its witnesses notice.
+    pub(crate) fn open(deed: Deed) -> Self {
+        Self { deed, peekers: People::NOBODY, distracted: People::NOBODY }
+    }
+
+    /// Whether some notice secretly or miss it.
+    pub(crate) fn is_asymmetric(&self) -> bool {
+        !self.peekers.union(self.distracted).is_empty()
+    }
+
+    /// Number of sentences that tell it: one, and one more each for peekers and for distracted people.
+    pub(crate) fn n_sentences(&self) -> usize {
+        1 + usize::from(!self.peekers.is_empty()) + usize::from(!self.distracted.is_empty())
+    }
+}

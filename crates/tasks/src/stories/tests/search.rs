@@ -1,0 +1,97 @@
+//! The flawed readers, the random sampler and the search.
+
+use std::collections::BTreeMap;
+
+use super::random_stories::play;
+use crate::draw::Draw;
+use crate::stories::cast::{Cast, Size};
+use crate::stories::family::{Family, MAX_SENTENCES, Plan};
+use crate::stories::question::{Catalogue, Question, questions};
+use crate::stories::readers::{ReaderPanel, Shortcut};
+use crate::stories::sampler::complete_at_random;
+use crate::stories::search::{PanelTarget, TargetModel, search};
+use crate::stories::words::Setting;
+use crate::stories::world::World;
+
+fn start(plan: &Plan, draw: &mut Draw) -> World {
+    let size = Size { people: plan.n_people, rooms: plan.family.n_rooms(), containers: plan.n_moves.max(2) };
+    let setting = &Setting::shipped()[0];
+    World::new(Cast::draw(setting, size, draw).scope())
+}
+
+/// Property 32.
+#[test]
+fn each_reader_errs_and_the_truth_does_not() {
+    let mut n_wrong: BTreeMap<String, usize> = BTreeMap::new();
+    for seed in 0..200 {
+        let world = play(seed, seed % 2 == 1, &mut |_, _, _| {});
+        let panel = ReaderPanel::new(&world);
+        for question in questions(&world, Catalogue::default()).iter().filter(|question| !question.chain.is_empty()) {
+            let right = crate::stories::question::answer_in(&world.view(&question.chain), question.property);
+            assert_eq!(right, Some(question.answer), "seed {seed}");
+            for shortcut in Shortcut::ALL {
+                let is_wrong = panel.answer(shortcut, question) != Some(question.answer);
+                *n_wrong.entry(format!("{shortcut:?}")).or_default() += usize::from(is_wrong);
+            }
+        }
+    }
+    assert_eq!(n_wrong.len(), Shortcut::ALL.len());
+    assert!(n_wrong.values().all(|n| *n > 0), "{n_wrong:?}");
+}
+
+#[test]
+fn every_family_can_be_completed() {
+    for family in Family::ALL {
+        for is_asymmetric in [false, true] {
+            let plan = Plan { family, is_asymmetric, n_people: 3, n_moves: 3 };
+            let mut draw = Draw::new(3, family as u64);
+            let n_complete = (0..200)
+                .filter(|_| {
+                    let mut world = start(&plan, &mut draw);
+                    complete_at_random(&mut world, &plan, &mut draw) && plan.is_complete(&world)
+                })
+                .count();
+            // The method's own yields are 16 to 96 %.
+            assert!(n_complete >= 10, "{family}, {is_asymmetric}: {n_complete} of 200");
+        }
+    }
+}
+
+/// A target that counts its calls.
+struct Counting {
+    n_calls: usize,
+}
+
+impl TargetModel for Counting {
+    fn accuracy(&mut self, world: &World, questions: &[Question]) -> Option<f64> {
+        self.n_calls += 1;
+        PanelTarget.accuracy(world, questions)
+    }
+
+    fn goal(&self) -> f64 {
+        PanelTarget.goal()
+    }
+}
+
+/// Property 31.
+#[test]
+fn found_stories_are_complete_hard_and_within_the_budget() {
+    let mut n_found = 0;
+    for (number, family) in Family::ALL.into_iter().enumerate() {
+        let plan = Plan { family, is_asymmetric: number % 2 == 0, n_people: 3, n_moves: 2 };
+        let mut draw = Draw::new(11, number as u64);
+        let mut target = Counting { n_calls: 0 };
+        let world = start(&plan, &mut draw);
+        let found = search(&world, &plan, &mut target, &|_| true, &mut draw);
+        assert!(target.n_calls <= 50, "{family}: {} calls", target.n_calls);
+        let Some(found) = found else { continue };
+        n_found += 1;
+        assert!(plan.is_complete(&found.world) && found.world.n_sentences() <= MAX_SENTENCES, "{family}");
+        let actions: Vec<_> = found.world.events().iter().map(|event| event.action).collect();
+        assert_eq!(World::replay(found.world.scope().clone(), &actions).unwrap(), found.world, "{family}");
+        let accuracy = ReaderPanel::new(&found.world).accuracy(&questions(&found.world, Catalogue::default()));
+        assert_eq!(accuracy, Some(found.accuracy), "{family}");
+        assert!(found.accuracy <= target.goal(), "{family}");
+    }
+    assert!(n_found >= 4, "{n_found} of 9");
+}

@@ -1,0 +1,231 @@
+//! Why an answer is right: the story replayed for one question, with what each person of the chain noticed of each event.
+
+use super::action::{Deed, Message};
+use super::cast::Cast;
+use super::entity::{Entity, Person};
+use super::question::{Answer, Property, Question, Time, answer_in};
+use super::telling::{Telling, answer_text};
+use super::world::{Event, World};
+
+/// What somebody noticed of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Acted,
+    Witnessed,
+    Peeked,
+    Distracted,
+    DidNotWitness,
+}
+
+/// One event, as it bears on a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Number of the event.
+    pub(crate) event: usize,
+    /// What the people of the chain noticed, in its order.
+    pub(crate) roles: Vec<(Person, Role)>,
+    /// The answer after the event; `None` while the question is ill-posed.
+    pub(crate) answer: Option<Answer>,
+    /// Whether the event changed the answer.
+    pub(crate) is_changed: bool,
+}
+
+/// Every event of a story, as it bears on a question. The last answer is the true one, except for facts of an earlier time.
+pub(crate) fn trace(world: &World, question: &Question) -> Vec<Step> {
+    let mut before = answer_after(world, question, 0);
+    let mut steps = Vec::new();
+    for number in 0..world.events().len() {
+        let answer = answer_after(world, question, number + 1);
+        let roles = question.chain.iter().map(|person| (*person, role(world, number, *person))).collect();
+        steps.push(Step { event: number, roles, answer, is_changed: answer != before });
+        before = answer;
+    }
+    steps
+}
+
+fn answer_after(world: &World, question: &Question, n_actions: usize) -> Option<Answer> {
+    if question.chain.is_empty() {
+        return real_answer_after(world, question.property, n_actions);
+    }
+    answer_in(&world.view_after(&question.chain, n_actions), question.property)
+}
+
+fn real_answer_after(world: &World, property: Property, n_actions: usize) -> Option<Answer> {
+    use super::view::{BoxView, RoomView};
+    match property {
+        Property::Container(object) => {
+            let (_, value) = world.containers_of(object).iter().rev().find(|(action, _)| *action < n_actions)?;
+            if let BoxView::In(container) = value { Some(Answer::Container(*container)) } else { None }
+        }
+        Property::Room(object) => {
+            let (_, value) = world.rooms_of(object).iter().rev().find(|(action, _)| *action < n_actions)?;
+            if let RoomView::In(room) = value { Some(Answer::Room(*room)) } else { None }
+        }
+        Property::Knowledge(_) | Property::State(..) => None,
+    }
+}
+
+/// What somebody noticed of an event. Whoever moves from room to room is noticed in both.
+pub(crate) fn role(world: &World, number: usize, person: Person) -> Role {
+    let Some(event) = world.events().get(number) else { return Role::DidNotWitness };
+    if event.action.deed.actor() == Some(person) {
+        return Role::Acted;
+    }
+    if event.action.distracted.contains(person) {
+        return Role::Distracted;
+    }
+    if event.action.peekers.contains(person) {
+        return Role::Peeked;
+    }
+    let is_witness = world.records().iter().any(|record| record.action == number && record.witnesses.contains(person));
+    if is_witness { Role::Witnessed } else { Role::DidNotWitness }
+}
+
+/// The reasons for an answer as lines of English: the events that matter, who noticed each, and what it changes.
+pub(crate) fn explanation(world: &World, cast: &Cast, telling: &Telling, question: &Question) -> Vec<String> {
+    let steps = trace(world, question);
+    let asked_for = match question.time {
+        Time::End => steps.as_slice(),
+        Time::Beginning => {
+            let first = steps.iter().position(|step| step.is_changed).map_or(0, |first| first + 1);
+            steps.get(..first).unwrap_or_default()
+        }
+        Time::Before(event) => steps.get(..event).unwrap_or_default(),
+    };
+    let mut lines: Vec<String> = asked_for
+        .iter()
+        .filter(|step| matters(world, question, step))
+        .map(|step| {
+            let told = telling.sentences.get(step.event).map_or_else(String::new, |sentences| sentences.join(" "));
+            let mut parts = vec![told];
+            parts.extend(noticed(world, cast, step));
+            if step.is_changed {
+                parts.push(changed(cast, question, step.answer));
+            }
+            parts.join(" ")
+        })
+        .collect();
+    lines.push(conclusion(cast, question));
+    lines
+}
+
+/// Events that change the answer; for beliefs also those that concern what is asked for and change nothing.
+fn matters(world: &World, question: &Question, step: &Step) -> bool {
+    let concerns = |event: &Event| !question.chain.is_empty() && concerns(event, question.property);
+    step.is_changed || world.events().get(step.event).is_some_and(concerns)
+}
+
+/// Whether an event is about the property.
+fn concerns(event: &Event, property: Property) -> bool {
+    let says = |message: Message| match (message, property) {
+        (Message::Topic(topic), Property::Knowledge(asked)) => topic == asked,
+        (Message::BoxOf(object, _), Property::Container(asked) | Property::Room(asked)) => object == asked,
+        (Message::RoomOf(Entity::Object(object), _), Property::Container(asked) | Property::Room(asked)) => {
+            object == asked
+        }
+        _ => false,
+    };
+    match (event.action.deed, property) {
+        (Deed::Tell(_, _, message) | Deed::Announce(_, message), _) => says(message),
+        (Deed::Put(_, object, _) | Deed::Carry(_, object, _), Property::Container(asked) | Property::Room(asked)) => {
+            object == asked
+        }
+        (Deed::SetState(_, key, _), Property::State(asked, _)) => key == asked,
+        _ => false,
+    }
+}
+
+/// Who of the chain noticed the event, as sentences.
+fn noticed(world: &World, cast: &Cast, step: &Step) -> Vec<String> {
+    let Some(event) = world.events().get(step.event) else { return Vec::new() };
+    let (verb, acts) = if event.action.deed.is_speech() { ("hears", "said it") } else { ("sees", "did it") };
+    let Some(((first, role), others)) = step.roles.split_first() else { return Vec::new() };
+    let name = cast.person(*first);
+    let mut sentences = Vec::new();
+    match role {
+        Role::Acted if matches!(event.action.deed, Deed::Enter(..)) => {
+            sentences.push(format!("{name} sees what is in the open there."));
+        }
+        Role::Acted => {}
+        Role::Witnessed => sentences.push(format!("{name} {verb} this.")),
+        Role::Peeked => sentences.push(format!("{name} {verb} this in secret.")),
+        Role::Distracted => return vec![format!("{name} misses this.")],
+        Role::DidNotWitness => return vec![format!("{name} does not notice this.")],
+    }
+    for (other, role) in others {
+        if other == first {
+            continue;
+        }
+        let other = cast.person(*other);
+        sentences.push(match role {
+            Role::Acted => format!("{name} knows that {other} {acts}."),
+            Role::Witnessed => format!("{name} knows that {other} {verb} it."),
+            Role::Distracted => format!("{name} thinks that {other} {verb} it."),
+            Role::Peeked | Role::DidNotWitness => format!("As far as {name} knows, {other} does not notice it."),
+        });
+    }
+    sentences
+}
+
+/// `Now Ines thinks that Omar ...`
+fn changed(cast: &Cast, question: &Question, answer: Option<Answer>) -> String {
+    let belief = belief(cast, question, answer);
+    match question.chain.as_slice() {
+        [] => format!("Now {belief}."),
+        [.., _] => format!("Now {}{belief}.", thinkers(cast, question)),
+    }
+}
+
+/// `Ines thinks that Omar thinks that `, all but the last of the chain.
+fn thinkers(cast: &Cast, question: &Question) -> String {
+    let Some((_, outer)) = question.chain.split_last() else { return String::new() };
+    let thinkers: Vec<String> = outer.iter().map(|person| format!("{} thinks that ", cast.person(*person))).collect();
+    thinkers.concat()
+}
+
+/// What the last of the chain believes; without a chain, what is so.
+fn belief(cast: &Cast, question: &Question, answer: Option<Answer>) -> String {
+    let who = question.chain.last().map(|person| cast.person(*person));
+    let place = |object, place: String| match who {
+        Some(who) => format!("{who} believes the {} is {place}", cast.object(object)),
+        None => format!("the {} is {place}", cast.object(object)),
+    };
+    match (question.property, answer) {
+        (Property::Container(object), Some(Answer::Container(container))) => {
+            place(object, format!("in the {}", cast.container(container)))
+        }
+        (Property::Room(object), Some(Answer::Room(room))) => place(object, format!("in the {}", cast.room(room))),
+        (Property::Container(object), None) => place(object, "in no container".to_owned()),
+        (Property::Container(object) | Property::Room(object), _) => match who {
+            Some(who) => format!("{who} does not know where the {} is", cast.object(object)),
+            None => format!("the {} is nowhere", cast.object(object)),
+        },
+        (Property::Knowledge(topic), answer) => {
+            let who = who.unwrap_or_default();
+            match answer {
+                Some(Answer::Yes) => format!("{who} knows about {}", cast.topic(topic)),
+                _ => format!("{who} does not know about {}", cast.topic(topic)),
+            }
+        }
+        (Property::State(key, _), answer) => {
+            let (who, object) = (who.unwrap_or_default(), cast.object(cast.object_of(key)));
+            match answer {
+                Some(Answer::Yes) => format!("{who} is aware that the {object} {}", cast.is(key)),
+                _ => format!("{who} is not aware that the {object} {}", cast.is(key)),
+            }
+        }
+    }
+}
+
+fn conclusion(cast: &Cast, question: &Question) -> String {
+    let so = format!("{}{}", thinkers(cast, question), belief(cast, question, Some(question.answer)));
+    match question.time {
+        Time::End => format!("At the end, {so}."),
+        Time::Beginning => {
+            format!("At the beginning, it was in the {}.", answer_text(question.answer, question.kind(), cast))
+        }
+        Time::Before(_) => {
+            format!("Right before that moment, it was in the {}.", answer_text(question.answer, question.kind(), cast))
+        }
+    }
+}
