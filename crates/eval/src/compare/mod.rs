@@ -39,7 +39,7 @@ pub struct Difference {
     pub a: Option<f64>,
     /// Value of B, over the same items.
     pub b: Option<f64>,
-    /// `b - a`.
+    /// `b - a`; none without an interval.
     pub difference: Option<f64>,
     /// Interval of the difference: items are resampled, each with both runs.
     pub ci: Option<ConfidenceInterval>,
@@ -189,7 +189,7 @@ fn paired(of_a: &Measure, of_b: &Measure, bootstrap: &Bootstrap) -> Difference {
         direction: of_a.direction,
         a: value_a,
         b: value_b,
-        difference: value_a.zip(value_b).map(|(a, b)| b - a),
+        difference: value_a.zip(value_b).map(|(a, b)| b - a).filter(|_| ci.is_some()),
         ci,
         n_items: a.len(),
         n_unpaired: of_a.items.len() + of_b.items.len() - 2 * a.len(),
@@ -212,7 +212,8 @@ fn unpaired(of_a: &MetricRecord, of_b: &MetricRecord) -> Difference {
         direction: of_a.direction,
         a: of_a.value,
         b: of_b.value,
-        difference: of_a.value.zip(of_b.value).map(|(a, b)| b - a),
+        // A difference without an interval would say nothing.
+        difference: None,
         ci: None,
         n_items: of_a.n.min(of_b.n),
         n_unpaired: of_a.n.abs_diff(of_b.n),

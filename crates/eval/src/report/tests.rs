@@ -144,25 +144,3 @@ fn a_run_without_rows_and_records_still_has_a_page() {
     assert!(report.html.contains("there is no metrics.json"));
     assert!(report.figures.is_empty());
 }
-
-#[test]
-fn zz_dump() {
-    let folder = std::path::Path::new("/tmp/wt/fixture");
-    std::fs::remove_dir_all(folder).ok();
-    let mut folders = write_controls(folder, 60);
-    let sweep = folder.join("sweep");
-    write_sweep(&sweep, &[-2.0, -1.0, 0.0, 1.0, 2.0]);
-    folders.push(sweep);
-    let set = set(&folders);
-    let text = |id: u32| token_text(id);
-    let options = ReportOptions { side_by_side: Some([0, 1]), token_texts: vec![Some(&text), Some(&text)], ..quick() };
-    let report = render_report(&set, &options);
-    std::fs::write("/tmp/wt/report.html", &report.html).unwrap();
-    for figure in &report.figures {
-        std::fs::write(
-            format!("/tmp/wt/fixture/{}.svg", figure.name),
-            crate::plot::to_svg(figure, crate::plot::Medium::File(crate::Theme::Dark)),
-        )
-        .unwrap();
-    }
-}
