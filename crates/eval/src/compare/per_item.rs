@@ -104,7 +104,9 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
         ("D4.same_answer_0", "fraction", same_without_trace),
     ] {
         measures.push(measure(id, unit, externalised, &|sample| {
-            elicited.get(sample.key.as_str()).and_then(|rows| value(rows)).into_iter().collect()
+            let rows = elicited.get(sample.key.as_str());
+            let counts = rows.is_some_and(|rows| !id.starts_with("D1.") || is_anchored(rows, sample));
+            rows.filter(|_| counts).and_then(|rows| value(rows)).into_iter().collect()
         }));
     }
     measures.retain(|measure| !measure.items.is_empty());
@@ -121,11 +123,18 @@ fn accuracy_id(run: &EvaluationRun, task: &str, scorer: &str) -> String {
 }
 
 /// The share of the trace's parts after which an answer was asked for. An empty trace is none of them.
-pub(crate) fn kept_share(row: &ElicitationRow) -> Option<f64> {
+fn kept_share(row: &ElicitationRow) -> Option<f64> {
     match row.kind {
         ElicitationKind::NoTrace => Some(0.0),
         ElicitationKind::Prefix => (row.n_positions > 0).then(|| row.position as f64 / row.n_positions as f64),
     }
+}
+
+/// Whether the answer after the whole trace, if there is one, is the one that the model gave by itself.
+fn is_anchored(rows: &[&ElicitationRow], sample: &SampleRow) -> bool {
+    let whole = |row: &&&ElicitationRow| row.kind == ElicitationKind::Prefix && row.position == row.n_positions;
+    let reference = rows.iter().find(whole).and_then(|row| row.answer.as_ref());
+    reference.is_none_or(|reference| Some(reference) == sample.extracted.strict.as_ref())
 }
 
 /// Area over the curve of same answers: `1 -` the trapezoids of `same` over the kept share of the trace's parts. None
