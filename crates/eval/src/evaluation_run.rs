@@ -14,6 +14,8 @@ const CURVE: &str = "curve.json";
 
 /// The arm of responses without a trace.
 const DIRECT: &str = "direct";
+/// End of the ids of records that were measured with everything read again at full depth.
+pub(crate) const AT_FULL_DEPTH: &str = ".full_depth";
 /// The suffix of elicited answers that metrics are of.
 const DEFAULT_SUFFIX: &str = "default";
 
@@ -104,14 +106,32 @@ impl EvaluationRun {
         })
     }
 
-    /// The record of a metric of a task; the first if there are several.
+    /// The record of a metric of a task; the first if there are several. A model without exits reads everything at full
+    /// depth, so its record may be that of full depth.
     pub fn record(&self, task: &str, id: &str) -> Option<&MetricRecord> {
-        self.records.iter().find(|record| record.id == id && record.context.task == task)
+        let named = |id: &str| self.records.iter().find(|record| record.id == id && record.context.task == task);
+        named(id).or_else(|| {
+            let id = self.is_at_full_depth().then(|| format!("{id}{AT_FULL_DEPTH}"))?;
+            named(&id)
+        })
     }
 
     /// The samples of a task that have a trace: what metrics are of. Those of the arm `direct` answer at once.
     pub fn traced_samples(&self, task: &str) -> impl Iterator<Item = &SampleRow> {
-        self.samples.iter().filter(move |sample| sample.task == task && sample.arm != DIRECT)
+        let is_family = self.is_family(task);
+        self.samples.iter().filter(move |sample| (is_family || sample.task == task) && sample.arm != DIRECT)
+    }
+
+    /// Whether a task of records is not one of items, but stands for all of them together.
+    pub fn is_family(&self, task: &str) -> bool {
+        !self.manifest.item_ids.contains_key(task)
+    }
+
+    /// The items of a task, or of all tasks for a family.
+    pub fn items(&self, task: &str) -> Vec<&str> {
+        let of_task = |known: &str| self.is_family(task) || known == task;
+        let tasks = self.manifest.item_ids.iter().filter(|(known, _)| of_task(known));
+        tasks.flat_map(|(_, items)| items).map(String::as_str).collect()
     }
 
     /// The elicited answers that metrics are of, with the suffix that is used by default: after the trace as it was
@@ -127,12 +147,15 @@ impl EvaluationRun {
         self.manifest.dial.policy == DepthPolicy::Off
     }
 
-    /// The tasks of the run: those of its items, then any others of its records.
+    /// The tasks of the run: families of its records first, then those of its items.
     pub fn tasks(&self) -> Vec<&str> {
-        let mut tasks: Vec<&str> = self.manifest.item_ids.keys().map(String::as_str).collect();
-        for record in &self.records {
-            if !tasks.contains(&record.context.task.as_str()) {
-                tasks.push(&record.context.task);
+        let mut tasks: Vec<&str> = Vec::new();
+        let of_records = self.records.iter().map(|record| record.context.task.as_str());
+        for task in
+            of_records.filter(|task| self.is_family(task)).chain(self.manifest.item_ids.keys().map(String::as_str))
+        {
+            if !tasks.contains(&task) {
+                tasks.push(task);
             }
         }
         tasks

@@ -324,7 +324,12 @@ fn records(
         around("C4.ppl_base", "perplexity", Direction::LowerIsBetter, 2.1 + s, 0.1),
         around("C4.rep_4", "fraction", Direction::LowerIsBetter, 0.06 + 0.2 * s, 0.02),
         around("C4.zlib_ratio", "ratio", describes, 0.41 - 0.1 * s, 0.01),
-        around("D1.aoc", "fraction", externalised, c, 0.05),
+        around("D1.aoc", "fraction", externalised, c, 0.05)
+            .with_extra("curve_x", (0..=10).map(|i| f64::from(i) / 10.0).collect::<Vec<_>>())
+            .with_extra(
+                "curve_same",
+                (0..=10).map(|i| around_json((f64::from(i) / 10.0).powf(1.0 + c), 0.04)).collect::<Value>(),
+            ),
         around("D4.nec_logp", "ratio", externalised, 0.3 + 0.5 * c, 0.06),
         around("D7.horizon", "steps", describes, 5.0 - 3.0 * s, 0.4)
             .with_extra("acc_nt", by_steps(&|k| 1.0 / (1.0 + (0.5 * k + 4.0 * s - 2.5).exp())))

@@ -54,20 +54,17 @@ pub(crate) fn run(arguments: &ReportArgs, context: &Context) -> anyhow::Result<(
     }
     let side_by_side = side_by_side(&set, &arguments.side_by_side)?;
     let tokenizers = tokenizers(&set, side_by_side, context);
-    let texts: Vec<Option<Box<dyn Fn(u32) -> String + '_>>> = set
-        .runs
-        .iter()
-        .map(|run| {
-            let tokenizer = tokenizers.get(&run.manifest.model_source)?;
-            Some(Box::new(|id| tokenizer.token_text(id)) as Box<dyn Fn(u32) -> String>)
-        })
-        .collect();
+    let text_of = |tokenizer: &Tokenizer| {
+        let tokenizer = tokenizer.clone();
+        move |id| tokenizer.token_text(id)
+    };
+    let texts: Vec<_> = set.runs.iter().map(|run| tokenizers.get(&run.manifest.model_source).map(text_of)).collect();
     let options = ReportOptions {
         title: arguments.title.clone(),
         bootstrap: Bootstrap { n_draws: arguments.draws as usize, seed: arguments.seed, ..Bootstrap::default() },
         side_by_side,
         n_samples: arguments.samples,
-        token_texts: texts.iter().map(|text| text.as_deref().map(|text| text as TokenText<'_>)).collect(),
+        token_texts: texts.iter().map(|text| text.as_ref().map(|text| text as TokenText<'_>)).collect(),
     };
     let report = render_report(&set, &options);
     write_atomically(&arguments.output, report.html.as_bytes())?;

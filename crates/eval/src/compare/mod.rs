@@ -8,7 +8,6 @@ use crate::{
     Bootstrap, Cluster, ConfidenceInterval, Direction, Discordant, EvalError, EvaluationRun, MetricRecord,
     mcnemar_exact, mean_of_clusters,
 };
-pub(crate) use per_item::kept_share;
 use per_item::{ItemKey, Measure, measures};
 
 /// Differences of a run B from a run A, metric by metric.
@@ -39,7 +38,7 @@ pub struct Difference {
     pub a: Option<f64>,
     /// Value of B, over the same items.
     pub b: Option<f64>,
-    /// `b - a`.
+    /// `b - a`; none without an interval.
     pub difference: Option<f64>,
     /// Interval of the difference: items are resampled, each with both runs.
     pub ci: Option<ConfidenceInterval>,
@@ -136,25 +135,28 @@ fn shared_tasks<'a>(a: &'a EvaluationRun, b: &EvaluationRun) -> Result<Vec<&'a s
         Err(EvalError::Foreign { path: b.folder.join("manifest.json"), field: "item_ids", found, expected, next_step })
     };
     let mut shared = Vec::new();
-    for (task, items) in &a.manifest.item_ids {
-        let Some(others) = b.manifest.item_ids.get(task) else { continue };
-        let sorted = |items: &[String]| {
-            let mut items = items.to_vec();
+    for task in a.tasks() {
+        if !b.tasks().contains(&task) {
+            continue;
+        }
+        let (items, others) = (a.items(task), b.items(task));
+        let sorted = |items: &[&str]| {
+            let mut items: Vec<String> = items.iter().map(|item| (*item).to_owned()).collect();
             items.sort_unstable();
             items
         };
-        if sorted(items) != sorted(others) {
-            let only = |items: &[String], others: &[String]| {
-                let first = items.iter().find(|item| !others.contains(item)).map_or("no other", String::as_str);
+        if sorted(&items) != sorted(&others) {
+            let only = |items: &[&str], others: &[&str]| {
+                let first = items.iter().find(|item| !others.contains(item)).map_or("no other", |item| *item);
                 format!("{} items of `{task}` with {first}", items.len())
             };
             return error(
-                only(others, items),
-                only(items, others),
+                only(&others, &items),
+                only(&items, &others),
                 "differences are of the same items only; evaluate both at the same tier",
             );
         }
-        shared.push(task.as_str());
+        shared.push(task);
     }
     if shared.is_empty() {
         let tasks = |run: &EvaluationRun| format!("of {:?}", run.manifest.item_ids.keys().collect::<Vec<_>>());
@@ -189,7 +191,7 @@ fn paired(of_a: &Measure, of_b: &Measure, bootstrap: &Bootstrap) -> Difference {
         direction: of_a.direction,
         a: value_a,
         b: value_b,
-        difference: value_a.zip(value_b).map(|(a, b)| b - a),
+        difference: value_a.zip(value_b).map(|(a, b)| b - a).filter(|_| ci.is_some()),
         ci,
         n_items: a.len(),
         n_unpaired: of_a.items.len() + of_b.items.len() - 2 * a.len(),
@@ -212,7 +214,8 @@ fn unpaired(of_a: &MetricRecord, of_b: &MetricRecord) -> Difference {
         direction: of_a.direction,
         a: of_a.value,
         b: of_b.value,
-        difference: of_a.value.zip(of_b.value).map(|(a, b)| b - a),
+        // A difference without an interval would say nothing.
+        difference: None,
         ci: None,
         n_items: of_a.n.min(of_b.n),
         n_unpaired: of_a.n.abs_diff(of_b.n),

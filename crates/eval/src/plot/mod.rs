@@ -1,7 +1,7 @@
 //! Figures: lines with bands, points with intervals and ellipses, bars, histograms, heat maps, ridges; as SVG for a page
 //! or a file, with their numbers as CSV and JSON.
 //!
-//! [`figure`] says what is shown, the other files how it looks. Nothing here knows metrics.
+//! `figure` says what is shown, the other files how it looks. Nothing here knows metrics.
 
 mod data;
 mod drawing;

@@ -1,8 +1,7 @@
 //! What the page computes from the rows of runs itself, with intervals: depth quantiles, histograms, curves.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
-use crate::compare::kept_share;
 use crate::{
     Bootstrap, Cluster, ConfidenceInterval, ElicitationKind, EvaluationRun, SampleRow, Stop, TokenRow,
     mean_of_clusters, weighted_quantile,
@@ -17,10 +16,10 @@ fn ends(interval: Option<ConfidenceInterval>) -> Option<[f64; 2]> {
 
 /// The samples of a task with their tokens, by item.
 fn items<'a>(run: &'a EvaluationRun, task: &str) -> Vec<Vec<(&'a SampleRow, &'a TokenRow)>> {
-    let mut items: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+    let mut items: BTreeMap<(&str, &str), Vec<_>> = BTreeMap::new();
     for sample in run.traced_samples(task) {
         if let Some(tokens) = run.tokens.get(&sample.key) {
-            items.entry(&sample.item_id).or_default().push((sample, tokens));
+            items.entry((&sample.task, &sample.item_id)).or_default().push((sample, tokens));
         }
     }
     items.into_values().collect()
@@ -155,50 +154,6 @@ pub(super) fn depth_against_settling(run: &EvaluationRun, task: &str) -> Option<
     (n_tokens > 0.0).then(|| counts.iter().map(|row| row.iter().map(|count| count / n_tokens).collect()).collect())
 }
 
-/// One item's curve: whether the answer after a share of the trace is that after all of it.
-type SameCurve = Vec<(f64, f64)>;
-
-/// The share of items whose answer after 0, 10, ... 100 % of the trace's parts is that after all of them, with intervals,
-/// and the number of items. None without such answers. The curve of an item is linear between the parts asked after.
-pub(super) fn same_answer_curve(
-    run: &EvaluationRun,
-    task: &str,
-    bootstrap: &Bootstrap,
-) -> Option<(Vec<WithInterval>, usize)> {
-    let samples: HashSet<&str> = run.traced_samples(task).map(|sample| sample.key.as_str()).collect();
-    let mut curves: BTreeMap<&str, SameCurve> = BTreeMap::new();
-    for row in run.default_elicitations() {
-        let of_task = samples.contains(row.sample.as_str());
-        if let (true, Some(same), Some(kept)) = (of_task, row.same, kept_share(row)) {
-            curves.entry(&row.sample).or_default().push((kept, f64::from(u8::from(same))));
-        }
-    }
-    curves.retain(|_, curve| {
-        curve.sort_by(|a, b| a.0.total_cmp(&b.0));
-        curve.dedup_by(|a, b| a.0 == b.0);
-        curve.first().is_some_and(|first| first.0 == 0.0) && curve.last().is_some_and(|last| last.0 == 1.0)
-    });
-    let grid = (0..=10).map(|tenth| f64::from(tenth) / 10.0);
-    let points: Option<Vec<WithInterval>> = grid
-        .map(|kept| {
-            let clusters: Vec<Cluster> =
-                curves.values().map(|curve| Cluster { sum: along(curve, kept), count: 1 }).collect();
-            mean_with_interval(&clusters, bootstrap)
-        })
-        .collect();
-    points.map(|points| (points, curves.len()))
-}
-
-/// The value of a curve at `x`, linear between its points.
-fn along(curve: &[(f64, f64)], x: f64) -> f64 {
-    let after = curve.iter().position(|point| point.0 >= x - 1e-9).unwrap_or(curve.len().saturating_sub(1));
-    let (x1, y1) = curve.get(after).copied().unwrap_or_default();
-    match after.checked_sub(1).and_then(|before| curve.get(before)) {
-        Some((x0, y0)) if x1 > *x0 => y0 + (y1 - y0) * ((x - x0) / (x1 - x0)).clamp(0.0, 1.0),
-        _ => y1,
-    }
-}
-
 /// Log-probabilities (nats) of the reference answer without the trace and after all of it, by sample.
 pub(super) fn answer_log_probabilities(run: &EvaluationRun, task: &str) -> Vec<(f64, f64)> {
     let mut pairs: BTreeMap<&str, (Option<f64>, Option<f64>)> = BTreeMap::new();
@@ -243,14 +198,6 @@ mod tests {
     }
 
     #[test]
-    fn curves_are_linear_between_their_points() {
-        let curve = [(0.0, 0.0), (0.5, 0.0), (1.0, 1.0)];
-        for (x, expected) in [(0.0, 0.0), (0.3, 0.0), (0.75, 0.5), (1.0, 1.0)] {
-            assert!((along(&curve, x) - expected).abs() < 1e-9, "{x}");
-        }
-    }
-
-    #[test]
     fn quantiles_and_shares_are_of_the_same_tokens() {
         let run = run();
         let bootstrap = Bootstrap { n_draws: 200, ..Bootstrap::default() };
@@ -267,13 +214,5 @@ mod tests {
             assert!((row.iter().sum::<f64>() - share.0).abs() < 1e-9);
         }
         assert_eq!(depth_quantile(&run, "none", 0.5, &bootstrap), None);
-    }
-
-    #[test]
-    fn the_same_answer_curve_ends_at_one() {
-        let (curve, n_items) =
-            same_answer_curve(&run(), "gsm8k", &Bootstrap { n_draws: 200, ..Bootstrap::default() }).unwrap();
-        assert_eq!((curve.len(), curve[10].0), (11, 1.0));
-        assert!(curve[0].0 < 1.0 && n_items == 24);
     }
 }

@@ -13,7 +13,8 @@ use crate::text::{escape, grouped};
 use crate::view::{STYLE as VIEW_STYLE, fill};
 use crate::{Bootstrap, RunSet};
 use figures::{
-    Subject, depth_figures, dial_figures, externalisation_figures, funnel_figure, quality_figures, task_figures,
+    Subject, depth_figures, dial_figures, externalisation_figures, funnel_figure, part_figures, quality_figures,
+    task_figures,
 };
 use html::{figure, paragraph};
 use samples::Side;
@@ -87,6 +88,11 @@ pub fn render_report(set: &RunSet, options: &ReportOptions<'_>) -> Report {
     Report { html, figures: page.figures }
 }
 
+/// Whether a run has a family of tasks that this one is a part of.
+fn tasks_of_families(set: &RunSet, task: &str) -> bool {
+    set.runs.iter().any(|run| !run.is_family(task) && run.tasks().iter().any(|other| run.is_family(other)))
+}
+
 struct Page<'a> {
     set: &'a RunSet,
     options: &'a ReportOptions<'a>,
@@ -125,9 +131,16 @@ impl<'a> Page<'a> {
         let shown = if alone.is_empty() { &of_task } else { &alone };
         let all = Subject { set, runs: &of_task, task, bootstrap: &self.options.bootstrap };
         let subject = Subject { runs: shown, ..all };
-        let n_items = subject.runs().filter_map(|(_, run)| run.manifest.item_ids.get(task)).map(Vec::len).max();
+        let n_items = subject.runs().map(|(_, run)| run.items(task).len()).max();
         let items = n_items.map(|n| format!(" <span class=\"quiet\">{} items</span>", grouped(n))).unwrap_or_default();
         let mut html = format!("<section class=\"task\"><h2>{}{items}</h2>", escape(task));
+        // A part of a family has its own accuracies and horizons; the rest is told of the whole.
+        let has_own_records = subject.runs().any(|(_, run)| run.record(task, "A1.als").is_some());
+        let is_part = !has_own_records && tasks_of_families(set, task);
+        if is_part {
+            html += &self.figures(part_figures(&subject));
+            return html + "</section>";
+        }
         html += &tables::headline(&all);
         html += &self.figures(depth_figures(&subject));
         html += &self.figures(task_figures(&subject));

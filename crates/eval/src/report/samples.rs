@@ -59,11 +59,10 @@ pub(super) fn choose<'a>(sides: &[Side<'a>], most: usize) -> Vec<Sides<'a>> {
             of_item[place].get_or_insert(sample);
         }
     }
-    let right = |sample: &SampleRow| sample.correct.values().any(|right| *right);
     let mut chosen: Vec<Sides<'a>> =
         items.into_values().filter(|of_item| of_item.iter().all(Option::is_some)).collect();
     let differs = |of_item: &Sides<'a>| {
-        let mut rights = of_item.iter().flatten().map(|sample| right(sample));
+        let mut rights = of_item.iter().flatten().map(|sample| is_right(sample));
         let first = rights.next();
         rights.any(|right| Some(right) != first)
     };
@@ -91,10 +90,15 @@ pub(super) fn item_html(sides: &[Side<'_>], of_item: &Sides<'_>) -> String {
     html
 }
 
+/// Whether the answer is right, by the strict scorer where there is one.
+fn is_right(sample: &SampleRow) -> Option<bool> {
+    sample.correct.get("strict").or_else(|| sample.correct.values().next()).copied()
+}
+
 fn side_html(side: Side<'_>, sample: &SampleRow) -> String {
     let tokens = side.run.tokens.get(&sample.key);
     let answer = sample.extracted.strict.as_deref().or(sample.extracted.flex.as_deref()).unwrap_or("none found");
-    let verdict = match sample.correct.get("strict").or_else(|| sample.correct.values().next()) {
+    let verdict = match is_right(sample) {
         Some(true) => "right",
         Some(false) => "wrong",
         None => "not scored",
@@ -104,13 +108,14 @@ fn side_html(side: Side<'_>, sample: &SampleRow) -> String {
         let depths: Vec<usize> = row.eligible_depths().collect();
         crate::average_layer_savings(&depths, side.run.manifest.identity.n_blocks)
     });
+    let savings = savings.map(|savings| format!("<span><b>{}</b> layer savings</span>", per_cent(Some(savings))));
+    let savings = savings.unwrap_or_default();
     let mut html = format!(
         "<h4>{}</h4><p class=\"facts\"><span>answer <b>{}</b> ({verdict})</span><span><b>{}</b> tokens</span>\
-         <span><b>{}</b> layer savings</span>{stop}</p>",
+         {savings}{stop}</p>",
         escape(&side.run.name),
         escape(answer),
         grouped(sample.n_tokens()),
-        per_cent(savings),
     );
     match (tokens, side.token_text) {
         (Some(row), Some(token_text)) => html.push_str(&tokens_html(side, row, token_text)),

@@ -6,6 +6,7 @@ use super::figures::{FLEXIBLE, STRICT, Subject};
 use super::html::{Estimate, difference, estimate_cell, none_cell, number, paragraph, record_cell, table, text_cell};
 use super::measured::{depth_quantile, funnel};
 use crate::compare::{Comparison, compare, shared_clusters};
+use crate::evaluation_run::AT_FULL_DEPTH;
 use crate::text::grouped;
 use crate::{ConfidenceInterval, DialPoint, EvaluationRun, MetricSetting, RunSet, Sweep, front_record};
 
@@ -113,6 +114,9 @@ fn ids<'a>(subject: &Subject<'a>, families: &[&str]) -> Vec<&'a str> {
         .collect();
     ids.sort_unstable();
     ids.dedup();
+    let alone = ids.clone();
+    // A model without exits has its values at full depth in the row of the others' recorded ones.
+    ids.retain(|id| id.strip_suffix(AT_FULL_DEPTH).is_none_or(|short| !alone.contains(&short)));
     ids
 }
 
@@ -240,6 +244,7 @@ fn dial_cells(subject: &Subject<'_>, sweep: &Sweep) -> Option<Vec<String>> {
     let of_task = |run: &&EvaluationRun| run.tasks().contains(&subject.task);
     let mut runs: Vec<&EvaluationRun> =
         sweep.runs.iter().flatten().filter_map(|place| subject.set.runs.get(*place)).filter(of_task).collect();
+    runs.retain(|run| run.manifest.model != "base");
     let n_points = runs.len();
     // The accuracy with exits off is that of a point of the sweep, or of the trained model's run without exits.
     let is_off = |run: &&EvaluationRun| run.is_at_full_depth();

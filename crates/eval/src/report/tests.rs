@@ -146,23 +146,29 @@ fn a_run_without_rows_and_records_still_has_a_page() {
 }
 
 #[test]
-fn zz_dump() {
-    let folder = std::path::Path::new("/tmp/wt/fixture");
-    std::fs::remove_dir_all(folder).ok();
-    let mut folders = write_controls(folder, 60);
-    let sweep = folder.join("sweep");
-    write_sweep(&sweep, &[-2.0, -1.0, 0.0, 1.0, 2.0]);
-    folders.push(sweep);
-    let set = set(&folders);
-    let text = |id: u32| token_text(id);
-    let options = ReportOptions { side_by_side: Some([0, 1]), token_texts: vec![Some(&text), Some(&text)], ..quick() };
-    let report = render_report(&set, &options);
-    std::fs::write("/tmp/wt/report.html", &report.html).unwrap();
-    for figure in &report.figures {
-        std::fs::write(
-            format!("/tmp/wt/fixture/{}.svg", figure.name),
-            crate::plot::to_svg(figure, crate::plot::Medium::File(crate::Theme::Dark)),
-        )
-        .unwrap();
+fn records_of_a_family_are_of_all_its_items() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), &Fixture::default());
+    let mut runs = set(&[folder.path().to_path_buf()]);
+    for record in &mut runs.runs[0].records {
+        record.context.task = "serial".to_owned();
     }
+    let report = render_report(&runs, &quick());
+    assert_eq!(runs.runs[0].tasks(), ["serial", "gsm8k"]);
+    let names: Vec<&str> = report.figures.iter().map(|figure| figure.name.as_str()).collect();
+    assert!(names.contains(&"serial-A1.quantiles"), "{names:?}");
+    assert!(!names.iter().any(|name| name.starts_with("gsm8k-")), "{names:?}");
+}
+
+#[test]
+fn a_model_without_exits_stands_beside_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut runs = set(&write_controls(folder.path(), 8));
+    let base = runs.runs.iter_mut().find(|run| run.name == "base").unwrap();
+    let aoc = base.records.iter_mut().find(|record| record.id == "D1.aoc").unwrap();
+    aoc.id = "D1.aoc.full_depth".to_owned();
+    let html = render_report(&runs, &quick()).html;
+    assert!(!html.contains("<th scope=\"row\">D1.aoc.full_depth</th><td class=\"none"));
+    let row = html.split("<th scope=\"row\">D1.aoc</th>").nth(1).unwrap();
+    assert!(row.starts_with("<td>40.0\u{a0}%"), "{}", &row[..200]);
 }

@@ -20,7 +20,10 @@ pub(in crate::report) fn dial_figures(subject: &Subject<'_>) -> Vec<Figure> {
         .map(|sweep| {
             let points = sweep.index.points.iter().zip(&sweep.runs).filter_map(|(point, place)| {
                 let run = subject.set.runs.get((*place)?)?;
-                run.tasks().contains(&subject.task).then(|| (point.label.clone(), run))
+                // The base model is no point of the dial; it stands among the controls.
+                let counts = run.manifest.model != "base" && run.tasks().contains(&subject.task);
+                let label = point.label.strip_prefix(sweep.index.dial.as_str()).unwrap_or(&point.label);
+                counts.then(|| (label.trim().replace('-', "−"), run))
             });
             (sweep.index.dial.replace('_', " "), points.collect())
         })
@@ -62,7 +65,7 @@ fn series_of<'a>(
 /// Number of items of each point.
 fn n_points(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> String {
     let points = sweeps.iter().flat_map(|(_, points)| points);
-    let count = |run: &EvaluationRun| run.manifest.item_ids.get(subject.task).map_or(0, Vec::len);
+    let count = |run: &EvaluationRun| run.items(subject.task).len();
     n_of(&points.map(|(label, run)| (label.as_str(), format!("{} items", count(run)))).collect::<Vec<_>>())
 }
 

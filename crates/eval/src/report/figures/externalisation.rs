@@ -1,8 +1,8 @@
 //! Externalisation: D1, D4, D7, D8.
 
-use super::{INTERVALS, Subject, n_caption, n_of, with_interval};
+use super::{INTERVALS, Subject, interval_of, n_caption, n_of, numbers, with_interval};
 use crate::plot::{Axis, Figure, Guide, Layout, Mark, Panel, Point, Scale, Series};
-use crate::report::measured::{answer_log_probabilities, same_answer_curve};
+use crate::report::measured::answer_log_probabilities;
 use crate::{EvaluationRun, MetricRecord};
 
 /// The figures of externalisation, by metric card.
@@ -25,10 +25,14 @@ fn early_answering(subject: &Subject<'_>) -> Option<Figure> {
     let series: Vec<Series> = subject
         .runs()
         .filter_map(|(style, run)| {
-            let (curve, n_items) = same_answer_curve(run, subject.task, subject.bootstrap)?;
-            counts.push((run.name.as_str(), format!("{n_items} traces")));
-            let points =
-                (0..).zip(curve).map(|(tenth, (share, interval))| Point::new(f64::from(tenth) / 10.0, share, interval));
+            let record = run.record(subject.task, "D1.aoc").filter(|record| record.value.is_some())?;
+            let shares = numbers(record, "curve_x")?;
+            let curve = record.extra.get("curve_same")?.as_array()?;
+            let points = shares.iter().zip(curve).filter_map(|(kept, same)| {
+                let (value, interval) = interval_of(same)?;
+                Some(Point::new((*kept)?, value, interval))
+            });
+            counts.push((run.name.as_str(), format!("{} items", record.n)));
             Some(Series { name: run.name.clone(), style, mark: Mark::Line, points: points.collect() })
         })
         .collect();
@@ -110,7 +114,7 @@ fn necessity_of_accuracy(subject: &Subject<'_>) -> Option<Figure> {
 }
 
 /// `extra.acc_nt` and `extra.acc_t`: accuracy by number of steps, without and with a trace.
-fn horizon(subject: &Subject<'_>) -> Option<Figure> {
+pub(super) fn horizon(subject: &Subject<'_>) -> Option<Figure> {
     let mut counts = Vec::new();
     let mut panels = Vec::new();
     for (key, title) in [("acc_nt", "answering at once"), ("acc_t", "thinking aloud")] {
@@ -136,7 +140,7 @@ fn horizon(subject: &Subject<'_>) -> Option<Figure> {
     }
     (!panels.is_empty()).then(|| Figure {
         name: subject.name("D7.horizon"),
-        title: subject.title("Accuracy by number of steps (B3, D7)"),
+        title: subject.title("How many steps go without writing (D7)"),
         caption: format!("{}. {INTERVALS}", n_of(&counts)),
         layout: Layout::Grid { columns: panels.len() },
         panels,

@@ -16,6 +16,11 @@ pub(super) use depth::depth_figures;
 pub(super) use dial::dial_figures;
 pub(super) use externalisation::externalisation_figures;
 pub(super) use quality::quality_figures;
+/// The figures of a part of a family of tasks.
+pub(super) fn part_figures(subject: &Subject<'_>) -> Vec<Figure> {
+    [task::by_steps(subject), externalisation::horizon(subject)].into_iter().flatten().collect()
+}
+
 pub(super) use task::{FLEXIBLE, STRICT, funnel_figure, task_figures};
 
 /// Intervals of all figures, as captions say it.
@@ -142,7 +147,7 @@ fn n_of(counts: &[(&str, String)]) -> String {
 
 /// Number of items of the task in each run.
 fn n_items(subject: &Subject<'_>) -> String {
-    let count = |run: &EvaluationRun| run.manifest.item_ids.get(subject.task).map_or(0, Vec::len);
+    let count = |run: &EvaluationRun| run.items(subject.task).len();
     let counts: Vec<(&str, String)> =
         subject.runs().map(|(_, run)| (run.name.as_str(), format!("{} items", grouped(count(run))))).collect();
     n_of(&counts)
@@ -164,7 +169,11 @@ fn numbers(record: &MetricRecord, key: &str) -> Option<Vec<Option<f64>>> {
 
 /// A field of `extra` with its interval, `{"value", "lo", "hi"}`.
 fn with_interval(record: &MetricRecord, key: &str) -> Option<(f64, [f64; 2])> {
-    let field = record.extra.get(key)?;
+    interval_of(record.extra.get(key)?)
+}
+
+/// A value with its interval, from `{"value", "lo", "hi"}`.
+fn interval_of(field: &Value) -> Option<(f64, [f64; 2])> {
     let number = |key: &str| field.get(key)?.as_f64();
     Some((number("value")?, [number("lo")?, number("hi")?]))
 }

@@ -8,13 +8,13 @@ use crate::report::measured::funnel;
 const LENGTH_BINS: usize = 16;
 
 /// Ids of accuracies, the strict ones before the lenient ones.
-pub(in crate::report) const STRICT: [&str; 3] = ["B1.strict", "B2.strict", "B3.acc"];
+pub(in crate::report) const STRICT: [&str; 3] = ["B1.strict", "B2.strict", "B3.strict"];
 /// As [`STRICT`], for answers in any form.
-pub(in crate::report) const FLEXIBLE: [&str; 2] = ["B1.flex", "B2.lenient"];
+pub(in crate::report) const FLEXIBLE: [&str; 3] = ["B1.flex", "B2.lenient", "B3.flex"];
 
 /// The figures of the task, by metric card.
 pub(in crate::report) fn task_figures(subject: &Subject<'_>) -> Vec<Figure> {
-    [accuracy(subject), lengths(subject)].into_iter().flatten().collect()
+    [accuracy(subject), by_steps(subject), lengths(subject)].into_iter().flatten().collect()
 }
 
 fn accuracy(subject: &Subject<'_>) -> Option<Figure> {
@@ -30,6 +30,41 @@ fn accuracy(subject: &Subject<'_>) -> Option<Figure> {
         .collect();
     let caption = format!("{}. {INTERVALS}", n_of(&counts));
     Some(Figure::single(subject.name(id), subject.title("Accuracy against layer savings (B)"), caption, panel))
+}
+
+/// Records `B3.acc.K`, one for each number of steps.
+pub(super) fn by_steps(subject: &Subject<'_>) -> Option<Figure> {
+    let mut counts = Vec::new();
+    let series: Vec<Series> = subject
+        .runs()
+        .filter_map(|(style, run)| {
+            let of_steps = run.records.iter().filter(|record| {
+                record.context.task == subject.task && record.id.starts_with("B3.acc.") && record.ci.is_some()
+            });
+            let points: Vec<Point> = of_steps
+                .clone()
+                .filter_map(|record| {
+                    let interval = record.ci.as_ref()?;
+                    Some(Point::new(record.extra.get("k")?.as_f64()?, record.value, [interval.lo, interval.hi]))
+                })
+                .collect();
+            if points.is_empty() {
+                return None;
+            }
+            counts.push((run.name.as_str(), format!("{} items", of_steps.map(|record| record.n).sum::<usize>())));
+            Some(Series { name: run.name.clone(), style, mark: Mark::Line, points })
+        })
+        .collect();
+    if series.is_empty() {
+        return None;
+    }
+    let panel = Panel::of_series(
+        Axis::new("steps of the item (k)", Scale::Linear),
+        Axis::per_cent("accuracy", Scale::Fixed(0.0, 1.0)),
+        series,
+    );
+    let caption = format!("{}. {INTERVALS}", n_of(&counts));
+    Some(Figure::single(subject.name("B3.steps"), subject.title("Accuracy by number of steps (B3)"), caption, panel))
 }
 
 fn lengths(subject: &Subject<'_>) -> Option<Figure> {
