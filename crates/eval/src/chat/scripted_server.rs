@@ -46,7 +46,7 @@ impl ScriptedServer {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (log, script) = (Arc::clone(&log), Arc::clone(&script));
-                thread::spawn(move || serve(stream, &log, &script));
+                thread::spawn(move || serve(&stream, &log, &script));
             }
         });
         Self { address, seen }
@@ -74,8 +74,8 @@ pub(crate) fn completion(text: &str, finish_reason: &str) -> Answer {
     Answer::Status(200, vec!["content-type: application/json"], body.to_string())
 }
 
-fn serve(stream: TcpStream, log: &Mutex<Vec<Seen>>, script: &Mutex<Box<Script>>) {
-    let mut reader = BufReader::new(&stream);
+fn serve(mut stream: &TcpStream, log: &Mutex<Vec<Seen>>, script: &Mutex<Box<Script>>) {
+    let mut reader = BufReader::new(stream);
     let (mut length, mut authorization, mut line) = (0, None, String::new());
     while reader.read_line(&mut line).is_ok_and(|count| count > 0) && !line.trim().is_empty() {
         if let Some((name, value)) = line.trim().split_once(':') {
@@ -94,7 +94,6 @@ fn serve(stream: TcpStream, log: &Mutex<Vec<Seen>>, script: &Mutex<Box<Script>>)
     let body = serde_json::from_slice(&body).expect("requests are JSON");
     let answer = script.lock().expect("no script panics")(&body);
     log.lock().expect("no test panics here").push(Seen { authorization, body });
-    let mut stream = &stream;
     let _ = match answer {
         Answer::Status(status, headers, body) => {
             let headers: String = headers.iter().flat_map(|header| [header, "\r\n"]).collect();
