@@ -57,11 +57,13 @@ impl TargetModel for PanelTarget {
     }
 }
 
-/// A story that meets the goal.
+/// A complete story.
 pub(crate) struct Found {
     pub(crate) world: World,
     /// Accuracy of the target.
     pub(crate) accuracy: f64,
+    /// Whether it is hard enough.
+    pub(crate) meets_goal: bool,
 }
 
 struct Node {
@@ -73,7 +75,8 @@ struct Node {
     mean_length: f64,
 }
 
-/// Searches from `start` for a story that is complete, hard, and `accepted`. `None` if the budget is spent without one.
+/// Searches from `start` for a story that is complete, `accepted`, and hard enough. Where there is none, the hardest that
+/// was seen; `None` if none was complete and accepted.
 pub(crate) fn search(
     start: &World,
     plan: &Plan,
@@ -83,11 +86,17 @@ pub(crate) fn search(
 ) -> Option<Found> {
     let mut search = Search { plan, target, scores: BTreeMap::new(), n_scored: 0 };
     let mut open = vec![search.node(start.clone(), 1.0, draw)];
+    let mut hardest: Option<Found> = None;
     for _ in 0..MAX_VISITS {
-        let node = take_best(&mut open)?;
+        let Some(node) = take_best(&mut open) else { break };
         if plan.is_complete(&node.world) {
-            if node.accuracy <= search.target.goal() && accepted(&node.world) {
-                return Some(Found { accuracy: node.accuracy, world: node.world });
+            let meets_goal = node.accuracy <= search.target.goal();
+            let is_harder = hardest.as_ref().is_none_or(|found| node.accuracy < found.accuracy);
+            if is_harder && accepted(&node.world) {
+                hardest = Some(Found { accuracy: node.accuracy, world: node.world, meets_goal });
+            }
+            if hardest.as_ref().is_some_and(|found| found.meets_goal) {
+                break;
             }
             continue;
         }
@@ -96,7 +105,7 @@ pub(crate) fn search(
             open.extend(children);
         }
     }
-    None
+    hardest
 }
 
 /// The node of lowest cost; of equal ones the harder, then the shorter, then the older.
