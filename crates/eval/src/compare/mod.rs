@@ -65,9 +65,9 @@ pub fn compare(a: &EvaluationRun, b: &EvaluationRun, bootstrap: &Bootstrap) -> R
         .filter(|measure| shared.contains(&measure.task.as_str()))
         .filter_map(|of_a| {
             let of_b = of_b.iter().find(|of_b| (&of_b.id, &of_b.task) == (&of_a.id, &of_a.task))?;
-            let null_record = [a, b].into_iter().filter_map(|run| run.record(&of_a.task, &of_a.id)).find_map(withheld);
+            let null_record = [a, b].into_iter().find_map(|run| withheld(run, &of_a.task, &of_a.id));
             Some(match null_record {
-                // What has no value in a run, for instance because of a gate, has no difference.
+                // What a run gives no value for has no difference.
                 Some(reason) => Difference {
                     difference: None,
                     ci: None,
@@ -136,7 +136,7 @@ fn shared_tasks<'a>(a: &'a EvaluationRun, b: &EvaluationRun) -> Result<Vec<&'a s
     };
     let mut shared = Vec::new();
     for task in a.tasks() {
-        if !b.tasks().contains(&task) {
+        if !b.tasks().contains(&task) || a.is_family(task) != b.is_family(task) {
             continue;
         }
         let (items, others) = (a.items(task), b.items(task));
@@ -200,9 +200,11 @@ fn paired(of_a: &Measure, of_b: &Measure, bootstrap: &Bootstrap) -> Difference {
     }
 }
 
-/// Why a record has no value because of a gate.
-fn withheld(record: &MetricRecord) -> Option<String> {
-    record.null_reason.clone().filter(|reason| reason.starts_with("gate:"))
+/// Why the run has no value for a metric, for instance because of a gate. That a model without exits chooses no depth is
+/// no reason: its savings are known to be none.
+fn withheld(run: &EvaluationRun, task: &str, id: &str) -> Option<String> {
+    let known = run.is_at_full_depth() && id.starts_with('A');
+    run.record(task, id).and_then(|record| record.null_reason.clone()).filter(|_| !known)
 }
 
 fn unpaired(of_a: &MetricRecord, of_b: &MetricRecord) -> Difference {

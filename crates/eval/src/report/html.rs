@@ -61,12 +61,14 @@ pub(super) fn record_cell(record: Option<&MetricRecord>) -> String {
     }
 }
 
-/// The cell of something without a value.
+/// The cell of something without a value. Codes become words; what is words already stays.
 pub(super) fn none_cell(reason: &str) -> String {
-    format!(
-        "<td class=\"none-cell\">–<small>{}</small></td>",
-        escape(&reason.replace("gate:", "gate not met: ").replace('_', " "))
-    )
+    let words = if reason.contains(' ') {
+        reason.to_owned()
+    } else {
+        reason.replace("gate:", "gate not met: ").replace('_', " ")
+    };
+    format!("<td class=\"none-cell\">–<small>{}</small></td>", escape(&words))
 }
 
 /// A cell of words.

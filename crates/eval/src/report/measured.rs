@@ -213,6 +213,7 @@ mod tests {
         for (row, share) in joint.iter().zip(&shares) {
             assert!((row.iter().sum::<f64>() - share.0).abs() < 1e-9);
         }
-        assert_eq!(depth_quantile(&run, "none", 0.5, &bootstrap), None);
+        let without_tokens = EvaluationRun { tokens: BTreeMap::new(), ..run };
+        assert_eq!(depth_quantile(&without_tokens, "gsm8k", 0.5, &bootstrap), None);
     }
 }

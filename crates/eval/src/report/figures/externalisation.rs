@@ -64,7 +64,7 @@ fn necessity(subject: &Subject<'_>) -> Option<Figure> {
             let points = pairs.iter().map(|(without, with)| Point::new(*without, *with, None)).collect();
             let series = Series { name: run.name.clone(), style, mark: Mark::Points, points };
             let lowest = pairs.iter().map(|pair| pair.0.min(pair.1)).fold(-1.0, f64::min);
-            let axis = |label: &str| Axis::new(label, Scale::Fixed(lowest, 0.0));
+            let axis = |label: &str| Axis::new(label, Scale::Fixed(lowest, -0.05 * lowest));
             Some(Panel {
                 title: run.name.clone(),
                 guides: vec![Guide { label: String::new(), points: vec![[lowest, lowest], [0.0, 0.0]] }],

@@ -155,9 +155,8 @@ fn n_items(subject: &Subject<'_>) -> String {
 
 /// Number of eligible tokens and items of a run, for captions of what is computed from rows.
 fn n_rows(run: &EvaluationRun, task: &str) -> String {
-    let samples = run.samples.iter().filter(|sample| sample.task == task);
-    let tokens: usize =
-        samples.clone().filter_map(|sample| run.tokens.get(&sample.key)).map(|row| row.eligible_depths().count()).sum();
+    let rows = run.traced_samples(task).filter_map(|sample| run.tokens.get(&sample.key));
+    let tokens = rows.map(|row| row.eligible_depths().count()).sum();
     format!("{} responses, {} tokens", grouped(run.traced_samples(task).count()), grouped(tokens))
 }
 
