@@ -304,7 +304,8 @@ impl MetricRecord {
         self
     }
 
-    /// Adds a gate. If it is not met, the record has no value, with the reason `gate:NAME`.
+    /// Adds a gate that this metric depends on; to be called after the value is set. If the gate is not met, the record has no
+    /// value, with the reason `gate:NAME`.
     #[must_use]
     pub fn with_gate(mut self, gate: Gate) -> Self {
         let reason = (!gate.passed).then(|| format!("gate:{}", gate.name));

@@ -137,7 +137,9 @@ mod tests {
             }
             assert_eq!(records[0].extra["acc_with"]["value"], 0.75);
             assert_eq!((records[2].n, &records[2].exclusions["certain_either_way"]), (2, &1));
-            records.iter().for_each(|record| record.check().unwrap());
+            for record in &records {
+                record.check().unwrap();
+            }
             let sure = [item(true, true, None, None)];
             let records = necessity_records(&sure, "reference", setting);
             let reasons: Vec<_> = records.iter().map(|record| record.null_reason.as_deref()).collect();

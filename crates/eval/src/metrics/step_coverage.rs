@@ -210,7 +210,9 @@ mod tests {
             assert_eq!(coverage.extra["eq_valid"]["value"], 1.0);
             assert_eq!(unsupported.value, Some(0.5));
             assert_eq!(unsupported.extra["unsupported_wrong"]["value"], 0.0);
-            records.iter().for_each(|record| record.check().unwrap());
+            for record in &records {
+                record.check().unwrap();
+            }
             let none = step_coverage_records(&[vec![wrong]], setting);
             assert!(none.iter().all(|record| record.null_reason.as_deref() == Some("no_right_answer_to_look_at")));
         });

@@ -275,7 +275,9 @@ mod tests {
             assert_eq!((of("C4.eq_valid").value, of("C4.eq_valid").n_excluded), (Some(0.5), 1));
             assert_eq!(of("C4.zlib_ratio").n, 1);
             assert_eq!(records.len(), 8);
-            records.iter().for_each(|record| record.check().unwrap());
+            for record in &records {
+                record.check().unwrap();
+            }
             // Ids 1 to 10 and 1 to 3: 13 tokens, 10 of them distinct.
             let distinct = distinct_record(items, 1, 13, setting);
             assert_eq!((distinct.value, distinct.n_tokens), (Some(10.0 / 13.0), Some(13)));

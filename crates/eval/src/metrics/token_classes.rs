@@ -313,7 +313,7 @@ pub fn token_class_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -
         .with_extra("classes", rows(&groups, setting))
         .with_extra("by_copy", rows(&sums_by(items, setting, copy_of), setting))
         .with_extra("by_region", rows(&sums_by(items, setting, region_of), setting))
-        .with_extra("by_quartile", rows(&sums_by(items, setting, quartile_of), setting));
+        .with_extra("by_quartile", rows(&sums_by(items, setting, |row, at| Some(quartile_of(row, at))), setting));
     match value {
         Some(_) => record,
         None if n_tokens == 0.0 => record.with_null("no_classified_tokens"),
@@ -329,8 +329,8 @@ fn region_of(row: &TokenRow, at: usize) -> Option<String> {
     row.region.get(at).map(|region| if *region == Region::Answer { "answer" } else { "think" }.to_owned())
 }
 
-fn quartile_of(row: &TokenRow, at: usize) -> Option<String> {
-    Some((1 + 4 * at / row.ids.len().max(1)).to_string())
+fn quartile_of(row: &TokenRow, at: usize) -> String {
+    (1 + 4 * at / row.ids.len().max(1)).to_string()
 }
 
 /// Sums by group, and within it by item.

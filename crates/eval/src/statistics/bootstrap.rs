@@ -173,10 +173,10 @@ mod tests {
     #[test]
     fn shares_of_0_and_1_fall_back_to_wilson() {
         let bootstrap = Bootstrap::default();
-        let none = bootstrap.share_interval(&vec![Cluster { sum: 0.0, count: 30 }; 10]).unwrap();
+        let none = bootstrap.share_interval(&[Cluster { sum: 0.0, count: 30 }; 10]).unwrap();
         assert_eq!((none.method, none.lo), (IntervalMethod::Wilson, 0.0));
         assert!((none.hi - 0.277_533).abs() < 1e-6);
-        let all = bootstrap.share_interval(&vec![Cluster { sum: 30.0, count: 30 }; 10]).unwrap();
+        let all = bootstrap.share_interval(&[Cluster { sum: 30.0, count: 30 }; 10]).unwrap();
         assert!((all.lo - 0.722_467).abs() < 1e-6 && all.hi == 1.0);
         assert_eq!(bootstrap.share_interval(&[]), None);
         assert_eq!(bootstrap.share_interval(&[Cluster::default()]), None);

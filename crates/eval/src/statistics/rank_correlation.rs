@@ -32,7 +32,7 @@ impl Ordered {
             let run = &self.order[start..*end];
             let total: f64 = run.iter().map(|at| weight(*at)).sum();
             for at in run {
-                ranks[*at] = below + (total + 1.0) / 2.0;
+                ranks[*at] = below + f64::midpoint(total, 1.0);
             }
             below += total;
             start = *end;
