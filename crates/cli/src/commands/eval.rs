@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::evaluation::{AskedArgs, ModelKey, Models, RunSettings, evaluate};
+use crate::evaluation::{AskedArgs, AskedKind, ModelKey, Models, RunSettings, evaluate};
 use crate::generation::ExitArgs;
 use crate::loaded_model::ModelArgs;
 use crate::serial_data::check_symbols;
@@ -94,18 +94,18 @@ struct Output<'a> {
 /// Runs the command.
 pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
-    let serial = arguments.asked.serial_task()?;
+    let kind = arguments.asked.kind()?;
     let (model, base) = ModelArgs::of(&arguments.model, arguments.base.as_ref()).load_with_base(&cpu, context)?;
     let codec = model.text_codec()?;
-    if serial.is_some() {
+    if matches!(kind, AskedKind::Serial(_)) {
         check_symbols(&codec.tokenizer)?;
     }
     let exits = arguments.exits.resolve(&model, &codec)?;
     let models = Models::new(model, base, &cpu)?;
-    match (&arguments.output, serial) {
+    match (&arguments.output, kind) {
         (Some(output), _) => full(arguments, output, exits, &codec, &models, &cpu, context),
-        (None, Some(task)) => quick(arguments, task, &exits, &codec, &models, context),
-        (None, None) => Err(UsageError::new(format!(
+        (None, AskedKind::Serial(task)) => quick(arguments, task, &exits, &codec, &models, context),
+        (None, AskedKind::Numbers) => Err(UsageError::new(format!(
             "--task {}: name a folder for the evaluation with --output",
             arguments.asked.task
         ))

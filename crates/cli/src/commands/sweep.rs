@@ -1,6 +1,6 @@
 //! `aloud sweep`: an evaluation at every value of a dial, with the models trained where they are not given.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use aloud_engine::{Exits, Sampling};
@@ -8,7 +8,6 @@ use aloud_eval::{
     Align, CurveIndex, CurvePoint, Dial, MetricRecord, RUN_SCHEMA, RunStatus, Table, read_manifest, write_curve_index,
 };
 use aloud_kernels::Cpu;
-use aloud_model::checkpoint::Checkpoint;
 use aloud_model::source::ModelSource;
 use aloud_model::text_codec::TextCodec;
 use aloud_tasks::{DataSource, Scoring, Split};
@@ -25,7 +24,7 @@ use serde_json::{Map, Value, json};
 use crate::context::{Context, print};
 use crate::error::UsageError;
 use crate::evaluation::{
-    AskedArgs, ModelKey, Models, PointCheckpoint, RunSettings, SweepPoint, SweptDial, evaluate, sweep_points,
+    AskedArgs, AskedKind, ModelKey, Models, PointCheckpoint, RunSettings, SweepPoint, SweptDial, evaluate, sweep_points,
 };
 use crate::loaded_model::{BaseModel, LoadedModel, ModelArgs};
 use crate::prompts::{default_instruction, stop_tokens};
@@ -94,15 +93,23 @@ const SOURCE_FACTORS: [f64; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
 const SOURCE_PROBLEMS: u32 = 50;
 
 /// What the method's authors report (arXiv 2603.21376 and its post): DeepSeek-R1-Distill-Qwen-1.5B on GSM8K, GPT-5 as the judge.
-/// Factor (none for the base), coherence, exit rate in per cent, average layer savings in per cent.
-const SOURCE_FIGURES: [(Option<f64>, f64, Option<f64>, Option<f64>); 6] = [
-    (Some(0.25), 1.1, Some(59.0), Some(22.4)),
-    (Some(0.5), 5.5, Some(49.0), Some(8.1)),
-    (Some(1.0), 7.5, Some(47.0), Some(6.4)),
-    (Some(2.0), 8.4, Some(43.0), Some(5.3)),
-    (Some(4.0), 8.5, Some(37.0), Some(4.6)),
-    (None, 8.9, None, None),
+const SOURCE_FIGURES: [SourceFigures; 6] = [
+    SourceFigures { kl_factor: Some(0.25), coherence: 1.1, exits: Some([59.0, 22.4]) },
+    SourceFigures { kl_factor: Some(0.5), coherence: 5.5, exits: Some([49.0, 8.1]) },
+    SourceFigures { kl_factor: Some(1.0), coherence: 7.5, exits: Some([47.0, 6.4]) },
+    SourceFigures { kl_factor: Some(2.0), coherence: 8.4, exits: Some([43.0, 5.3]) },
+    SourceFigures { kl_factor: Some(4.0), coherence: 8.5, exits: Some([37.0, 4.6]) },
+    SourceFigures { kl_factor: None, coherence: 8.9, exits: None },
 ];
+
+/// Figures of one model of the authors.
+struct SourceFigures {
+    /// None for the base.
+    kl_factor: Option<f64>,
+    coherence: f64,
+    /// Exit rate and average layer savings, per cent.
+    exits: Option<[f64; 2]>,
+}
 
 /// A row of the table.
 #[derive(Clone, Debug, Serialize)]
@@ -178,7 +185,7 @@ impl Sweep<'_> {
                 0 => String::new(),
                 done => {
                     let seconds = start.elapsed().as_secs_f64() / done as f64 * (points.len() - done) as f64;
-                    format!(", about {:.0} s left", seconds)
+                    format!(", about {seconds:.0} s left")
                 }
             };
             self.context.say(&format!("point {} of {}: {} {}{left}", number + 1, points.len(), self.dial, point.value));
@@ -212,7 +219,7 @@ impl Sweep<'_> {
     fn point(&self, point: &SweepPoint) -> anyhow::Result<Vec<MetricRecord>> {
         let (model, base) = self.model(point)?;
         let codec = model.text_codec()?;
-        if self.asked.serial_task()?.is_some() {
+        if matches!(self.asked.kind()?, AskedKind::Serial(_)) {
             check_symbols(&codec.tokenizer)?;
         }
         if model.policy.is_none() {
@@ -396,11 +403,9 @@ fn text(rows: &[Row], dial: SweptDial, with_source: bool) -> String {
             quality(first),
             quality(second),
         ];
-        if with_source
-            && let Some((_, coherence, rate, als)) = SOURCE_FIGURES.iter().find(|(factor, ..)| *factor == row.value)
-        {
-            let shown = |number: &Option<f64>| number.map_or_else(|| "-".to_owned(), |number| format!("{number} %"));
-            cells.extend([coherence.to_string(), shown(rate), shown(als)]);
+        if with_source && let Some(figures) = SOURCE_FIGURES.iter().find(|figures| figures.kl_factor == row.value) {
+            cells.push(figures.coherence.to_string());
+            cells.extend(figures.exits.iter().flatten().map(|number| format!("{number} %")));
         }
         table.row(cells);
     }
@@ -422,7 +427,7 @@ mod tests {
     #[test]
     fn the_source_table_has_a_figure_for_every_factor() {
         for factor in SOURCE_FACTORS.into_iter().map(Some).chain([None]) {
-            assert!(SOURCE_FIGURES.iter().any(|(figure, ..)| *figure == factor), "{factor:?}");
+            assert!(SOURCE_FIGURES.iter().any(|figures| figures.kl_factor == factor), "{factor:?}");
         }
     }
 

@@ -38,6 +38,15 @@ pub(crate) struct AskedArgs {
     max_new_tokens: Option<u32>,
 }
 
+/// A kind of task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AskedKind {
+    /// One of the serial tasks, or all of them.
+    Serial(Option<SerialTask>),
+    /// Problems with a number for an answer.
+    Numbers,
+}
+
 /// How much is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TierArg {
@@ -80,14 +89,18 @@ impl AskedArgs {
         self.max_new_tokens.map_or(default, |n| n as usize)
     }
 
-    /// Which serial tasks are asked, if it is some: all of them, or one.
+    /// Which kind of task is asked.
     ///
     /// # Errors
-    /// If nothing of this kind can be asked (a usage error).
-    pub(crate) fn serial_task(&self) -> Result<Option<Option<SerialTask>>, UsageError> {
+    /// If it is none that can be evaluated (a usage error).
+    pub(crate) fn kind(&self) -> Result<AskedKind, UsageError> {
         match &self.task {
-            DataSource::Serial(SerialSource { task, steps }) if *steps == (1..=MAX_SERIAL_STEPS) => Ok(Some(*task)),
-            DataSource::WordProblems { steps: None } | DataSource::Gsm8k(_) | DataSource::Gsm8kCache => Ok(None),
+            DataSource::Serial(SerialSource { task, steps }) if *steps == (1..=MAX_SERIAL_STEPS) => {
+                Ok(AskedKind::Serial(*task))
+            }
+            DataSource::WordProblems { steps: None } | DataSource::Gsm8k(_) | DataSource::Gsm8kCache => {
+                Ok(AskedKind::Numbers)
+            }
             other => Err(UsageError::new(format!(
                 "--task {other}: expected serial, chain, perm, vars, word-problems, gsm8k:PATH or hf:openai/gsm8k"
             ))),
@@ -105,7 +118,7 @@ impl AskedArgs {
         decoder: &Decoder<Cpu>,
     ) -> anyhow::Result<Box<dyn TaskFamily + 'a>> {
         let (n, tier, max_new_tokens) = (self.n.map(|n| n as usize), self.tier(), self.max_new_tokens());
-        let Some(task) = self.serial_task()? else {
+        let AskedKind::Serial(task) = self.kind()? else {
             let stops = stop_tokens(codec, &decoder.config().eos_token_ids);
             let n = n.or(items_of_a_task(tier));
             let family =

@@ -41,12 +41,6 @@ struct Place {
     mode: ReplayMode,
 }
 
-impl Place {
-    fn kind(&self) -> ElicitationKind {
-        if self.length == 0 { ElicitationKind::NoTrace } else { ElicitationKind::Prefix }
-    }
-}
-
 /// Elicits the answers that are missing in the log, in every mode of `modes`, and appends them. `on_done` hears of every
 /// sample.
 ///
@@ -72,10 +66,16 @@ pub(super) fn elicit(
             .collect();
         if !places.is_empty() {
             for row in answers(&engine, subject, family, chunk, &places)? {
+                // A trace of which nothing is kept is the beginning of the curve, and the arm without a trace.
+                if row.position == 0 {
+                    log.append(&ElicitationRow { kind: ElicitationKind::NoTrace, ..row.clone() })?;
+                }
                 log.append(&row)?;
             }
         }
-        chunk.iter().for_each(|_| on_done());
+        for _ in chunk {
+            on_done();
+        }
     }
     Ok(())
 }
@@ -117,7 +117,7 @@ fn row(traced: &Traced<'_>, place: &Place) -> ElicitationRow {
     ElicitationRow {
         sample: traced.sample.key.clone(),
         item: traced.sample.item_id.clone(),
-        kind: place.kind(),
+        kind: ElicitationKind::Prefix,
         suffix: SUFFIX.to_owned(),
         position: place.position,
         n_positions: place.n_positions,

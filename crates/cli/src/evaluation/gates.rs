@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aloud_engine::{Engine, Exits, Forced, Limits, Prefix, Request, Sampling, Token};
-use aloud_eval::{ElicitationRow, Gate, MetricRecord, ReplayMode, SampleRow};
+use aloud_eval::{ElicitationKind, ElicitationRow, Gate, MetricRecord, ReplayMode, SampleRow};
 
 use super::elicitation::Traced;
 use super::family::TaskFamily;
@@ -98,7 +98,7 @@ fn anchor_stability<'a>(samples: impl Iterator<Item = &'a SampleRow>, elicitatio
     let natural: BTreeMap<&str, &str> =
         samples.filter_map(|sample| Some((sample.key.as_str(), sample.extracted.strict.as_deref()?))).collect();
     let is_reference = |row: &&ElicitationRow| {
-        row.mode == ReplayMode::Recorded && row.n_positions > 0 && row.position == row.n_positions
+        row.mode == ReplayMode::Recorded && row.kind == ElicitationKind::Prefix && row.position == row.n_positions
     };
     let agreements: Vec<bool> = (elicitations.iter().filter(is_reference))
         .filter_map(|row| Some(row.answer.as_deref() == Some(*natural.get(row.sample.as_str())?)))

@@ -95,7 +95,7 @@ pub(super) fn oracle_factor(
 }
 
 /// The base model with noise in its weights, as accurate as the trained model `policy` with `exits` on items that are not
-/// evaluated; with both accuracies.
+/// evaluated; with the noise's strength and both accuracies.
 ///
 /// # Errors
 /// If an item does not fit the model.
@@ -106,7 +106,7 @@ pub(super) fn noisy_model(
     tuning: &dyn TaskFamily,
     seed: u64,
     max_sequences: usize,
-) -> anyhow::Result<(Decoder<Cpu>, [f64; 2])> {
+) -> anyhow::Result<(Decoder<Cpu>, f32, [f64; 2])> {
     let (decoder, policy, exits) = trained;
     let wanted = accuracy(&Trial { decoder, policy, exits: exits.clone() }, tuning, seed, max_sequences)?;
     let of_noise = |exponent: f64| {
@@ -118,7 +118,7 @@ pub(super) fn noisy_model(
     // Accuracy falls with noise. Half of what would do, because the two accuracies are of few items.
     let exponent = search([-12.0, 0.0], NEAR_ACCURACY / 2.0, &mut |exponent| Ok(wanted - of_noise(exponent)?.1))?;
     let (decoder, found) = of_noise(exponent)?;
-    Ok((decoder, [wanted, found]))
+    Ok((decoder, exponent.exp2() as f32, [wanted, found]))
 }
 
 /// Where a rising function is within `near` of 0, by halving; the place nearest to it if none is.

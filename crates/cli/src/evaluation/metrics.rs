@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use aloud_eval::{
-    Bootstrap, EarlyAnswers, ElicitationKind, ElicitationRow, ItemRows, Log, Manifest, MetricRecord, MetricSetting,
-    ModelShape, NecessityItem, PairedItems, RecordContext, ReplayMode, SampleRow, SettlingCriterion, SolvedItem,
-    StepAccuracy, TokenRow, accuracy_record, distinct_record, early_answering_record, exchange_record,
+    Bootstrap, EarlyAnswers, ElicitationKind, ElicitationRow, Horizon, ItemRows, Log, Manifest, MetricRecord,
+    MetricSetting, ModelShape, NecessityItem, PairedItems, RecordContext, ReplayMode, SampleRow, SettlingCriterion,
+    SolvedItem, StepAccuracy, TokenRow, accuracy_record, distinct_record, early_answering_record, exchange_record,
     exit_distribution_record, exit_rate_record, flops_record, join_items, layer_savings_record, necessity_records,
     opaque_depth_record, pair_items, paired_accuracy, perplexity_record, regret_record, serial_horizon,
     serial_horizon_record, soft_early_answering_record, step_coverage_records, surprisal_record,
@@ -29,6 +29,8 @@ pub(super) struct Evaluated {
     pub(super) readings: Option<ExitReadings>,
     pub(super) gates: Gates,
     pub(super) shape: ModelShape,
+    /// Positions of the model.
+    pub(super) context_length: usize,
 }
 
 impl Evaluated {
@@ -46,7 +48,7 @@ impl Evaluated {
 
     /// Number of tokens of all traces.
     pub(super) fn n_trace_tokens(&self, family: &dyn TaskFamily) -> usize {
-        self.trace_tokens(family).map(|row| row.ids.len()).sum()
+        self.of_arms(family, true).rows.iter().map(|sample| sample.n_cot).sum()
     }
 
     fn trace_tokens<'a>(&'a self, family: &'a dyn TaskFamily) -> impl Iterator<Item = &'a TokenRow> {
@@ -150,10 +152,17 @@ fn task_records(
             records.push(MetricRecord { id: format!("B3.acc.{k}"), ..record });
         }
     }
-    let cap = family.max_new_tokens();
+    let cap = cap(run, family);
     records.push(trace_length_record(items, cap, paired, setting));
     records.push(truncation_record(items, cap, setting));
     records
+}
+
+/// The number of tokens that every response may have: the limit, or less where the model's context ends before. The last
+/// position emits a token too.
+fn cap(run: &Evaluated, family: &dyn TaskFamily) -> usize {
+    let longest = family.items().iter().map(|item| item.prompt.token_ids.len()).max().unwrap_or(0);
+    family.max_new_tokens().min((run.context_length + 1).saturating_sub(longest))
 }
 
 /// Family C, without a judge.
@@ -243,7 +252,7 @@ fn horizon_records(run: &Evaluated, base: Option<&Evaluated>, family: &dyn TaskF
             let share = |right: &[bool]| right.iter().filter(|right| **right).count() as f64 / right.len() as f64;
             let curve: Vec<(usize, f64)> =
                 accuracies.iter().map(|of_steps| (of_steps.n_steps, share(&of_steps.without_trace))).collect();
-            serial_horizon(&curve, chance).map(|horizon| horizon.steps())
+            serial_horizon(&curve, chance).map(Horizon::steps)
         };
         let base_horizon = match &base_curves {
             Some(curves) => curves.get(task).and_then(|accuracies| horizon(accuracies)),

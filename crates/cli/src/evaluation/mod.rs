@@ -21,7 +21,7 @@ mod sweep_points;
 mod text_steps;
 mod written_steps;
 
-pub(crate) use arguments::AskedArgs;
+pub(crate) use arguments::{AskedArgs, AskedKind};
 pub(crate) use run::{RunSettings, evaluate};
 pub(crate) use subject::{ModelKey, Models};
 pub(crate) use sweep_points::{PointCheckpoint, SweepPoint, SweptDial, sweep_points};

@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
 use aloud_engine::Exits;
 use aloud_eval::{
     Decoding, ElicitationRow, ExitConvention, ExitHeadKind, Log, LogRow, LogWriter, Manifest, MetricRecord, ModelShape,
-    RUN_SCHEMA, RecordContext, ReplayMode, RunIdentity, RunStatus, SampleRow, Tier, TokenRow, read_log, write_manifest,
-    write_metric_records,
+    RUN_SCHEMA, RecordContext, ReplayMode, RunIdentity, RunStatus, SampleRow, Tier, TokenRow, read_log, read_manifest,
+    write_manifest, write_metric_records,
 };
 use aloud_kernels::Cpu;
 use aloud_model::text_codec::TextCodec;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use serde_json::json;
 
 use super::digest;
 use super::elicitation::{Traced, elicit};
@@ -131,7 +132,8 @@ fn match_control(
         ModelKey::BaseNoise => {
             context.say("base_noise: looking for noise of equal accuracy");
             let trained = (&models.trained.decoder, models.trained.policy.as_ref(), &settings.exits);
-            let (noisy, [wanted, found]) = noisy_model(&models.pretrained, cpu, trained, tuning()?, seed, batch)?;
+            let (noisy, strength, [wanted, found]) =
+                noisy_model(&models.pretrained, cpu, trained, tuning()?, seed, batch)?;
             if (wanted - found).abs() > NEAR_ACCURACY {
                 context.say(&format!(
                     "warning: base_noise: no noise makes the base as accurate as the model on training items ({:.1} % against \
@@ -140,7 +142,7 @@ fn match_control(
                     100.0 * wanted
                 ));
             }
-            matched.noisy = Some(noisy);
+            matched.noisy = Some((noisy, strength));
         }
         _ => {}
     }
@@ -178,7 +180,11 @@ impl Run<'_> {
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let identity = self.identity(subject);
         let mut manifest = self.manifest(subject, &identity);
-        write_manifest(&folder.join(MANIFEST), &manifest)?;
+        let manifest_path = folder.join(MANIFEST);
+        if manifest_path.exists() {
+            check_same_run(&manifest_path, &read_manifest(&manifest_path)?, &manifest)?;
+        }
+        write_manifest(&manifest_path, &manifest)?;
         let asked = all_asked(self.family);
         self.generate(subject, &identity, &asked, &folder)?;
         let samples = self.rows::<SampleRow>(&folder.join("samples.jsonl"), &asked)?;
@@ -208,19 +214,31 @@ impl Run<'_> {
             seeds: manifest.seeds.clone(),
             gates: Vec::new(),
         };
-        let shape = shape(subject);
-        Ok(Evaluated { manifest, context, samples, tokens, elicitations, readings, gates, shape })
+        let (shape, context_length) = (shape(subject), subject.decoder.config().max_position_embeddings);
+        Ok(Evaluated { manifest, context, samples, tokens, elicitations, readings, gates, shape, context_length })
     }
 
     fn identity(&self, subject: &Subject<'_>) -> RunIdentity {
         RunIdentity {
             schema: RUN_SCHEMA,
             model_sha256: self.models.trained.identity.sha256.clone(),
-            adapter_sha256: self.models.adapter_sha256.clone().filter(|_| !subject.key.is_base()),
+            adapter_sha256: match subject.noise {
+                Some(_) => self.adapter_source(subject).as_deref().map(digest::of_text),
+                None => self.models.adapter_sha256.clone().filter(|_| !subject.key.is_base()),
+            },
             tokenizer_sha256: digest::of_vocabulary(&self.codec.tokenizer, subject.decoder.config().vocab_size),
             exit_convention: ExitConvention::BeforeBlock,
             n_blocks: subject.decoder.n_blocks(),
             exit_candidates: subject.candidates.clone(),
+        }
+    }
+
+    /// What was done to the base model, for people.
+    fn adapter_source(&self, subject: &Subject<'_>) -> Option<String> {
+        match subject.noise {
+            Some(strength) => Some(format!("weight noise of strength {strength}, seed {}", self.settings.seed)),
+            None if subject.key.is_base() => None,
+            None => self.models.trained.checkpoint.as_ref().map(|path| path.display().to_string()),
         }
     }
 
@@ -229,13 +247,12 @@ impl Run<'_> {
         for item in self.family.items() {
             item_ids.entry(item.task.clone()).or_default().push(item.prompt.id.clone());
         }
-        let checkpoint = self.models.trained.checkpoint.as_ref().map(|path| path.display().to_string());
         Manifest {
             identity: identity.clone(),
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
             model: subject.key.name().to_owned(),
             model_source: self.models.trained.source.to_string(),
-            adapter_source: checkpoint.filter(|_| !subject.key.is_base()),
+            adapter_source: self.adapter_source(subject),
             dtype: format!("{:?}", self.models.pretrained.weights.embed_tokens.dtype()).to_lowercase(),
             dial: subject.dial(),
             decoding: Decoding { temperature: 0.0, top_p: 1.0, max_new_tokens: self.family.max_new_tokens() },
@@ -253,7 +270,7 @@ impl Run<'_> {
         subject: &Subject<'_>,
         identity: &RunIdentity,
         asked: &[Asked<'_>],
-        folder: &std::path::Path,
+        folder: &Path,
     ) -> anyhow::Result<()> {
         let mut samples = LogWriter::<SampleRow>::open(&folder.join("samples.jsonl"), identity)?;
         let mut tokens = LogWriter::<TokenRow>::open(&folder.join("tokens.jsonl"), identity)?;
@@ -272,7 +289,7 @@ impl Run<'_> {
     }
 
     /// The rows of the samples that were asked for, in their order.
-    fn rows<Row: LogRow>(&self, path: &std::path::Path, asked: &[Asked<'_>]) -> anyhow::Result<Log<Row>> {
+    fn rows<Row: LogRow>(&self, path: &Path, asked: &[Asked<'_>]) -> anyhow::Result<Log<Row>> {
         let log = read_log::<Row>(path)?;
         let mut by_key: HashMap<String, Row> = log.rows.into_iter().map(|row| (row.key(), row)).collect();
         let row = |asked: &Asked<'_>| {
@@ -289,7 +306,7 @@ impl Run<'_> {
         subject: &Subject<'_>,
         identity: &RunIdentity,
         traced: &[Traced<'_>],
-        folder: &std::path::Path,
+        folder: &Path,
     ) -> anyhow::Result<Vec<ElicitationRow>> {
         let path = folder.join("elicitations.jsonl");
         let both = [ReplayMode::Recorded, ReplayMode::Full];
@@ -317,6 +334,29 @@ impl Run<'_> {
             }
         })
     }
+}
+
+/// Checks that what a folder holds was made with the settings of now, so that its rows may be kept.
+fn check_same_run(path: &Path, found: &Manifest, expected: &Manifest) -> anyhow::Result<()> {
+    let fields = [
+        ("model", json!(found.identity), json!(expected.identity)),
+        ("dial", json!(found.dial), json!(expected.dial)),
+        ("decoding", json!(found.decoding), json!(expected.decoding)),
+        ("seeds", json!(found.seeds), json!(expected.seeds)),
+        ("tier", json!(found.tier), json!(expected.tier)),
+        ("item_ids", json!(found.item_ids), json!(expected.item_ids)),
+        ("texts", json!(found.texts), json!(expected.texts)),
+    ];
+    for (name, found, expected) in fields {
+        if found != expected {
+            let values = if name == "item_ids" { String::new() } else { format!(" ({found}, now {expected})") };
+            bail!(
+                "{}: the folder holds an evaluation with another `{name}`{values}: choose another --output, or the same settings",
+                path.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 fn shape(subject: &Subject<'_>) -> ModelShape {

@@ -126,7 +126,7 @@ impl Models {
     ) -> anyhow::Result<Subject<'a>> {
         let n_blocks = self.trained.n_blocks();
         let (decoder, policy) = if key == ModelKey::BaseNoise {
-            (matched.noisy.as_ref().with_context(|| format!("{key}: no noise was found that matches"))?, None)
+            (&matched.noisy.as_ref().with_context(|| format!("{key}: no noise was found that matches"))?.0, None)
         } else if key.is_base() {
             (self.base(), None)
         } else {
@@ -136,7 +136,7 @@ impl Models {
         let mut candidates = self.trained.head_depths().map(<[usize]>::to_vec).unwrap_or_default();
         let nothing = || format!("{key}: the trained model has no token to match");
         let depths = match key {
-            ModelKey::Base | ModelKey::EeOff => Depths::Engine(Exits::Off),
+            ModelKey::Base | ModelKey::EeOff | ModelKey::BaseNoise => Depths::Engine(Exits::Off),
             ModelKey::Ee => Depths::Engine(exits.clone()),
             ModelKey::BaseRandmatch => Depths::Drawn(RandomMatched::new(matched.depths.iter().copied(), n_blocks)),
             ModelKey::Static => {
@@ -147,7 +147,6 @@ impl Models {
                 let kl_factor = matched.oracle_factor.with_context(nothing)?;
                 Depths::Engine(Exits::Oracle(OracleExits { candidates: candidates.clone(), kl_factor }))
             }
-            ModelKey::BaseNoise => Depths::Engine(Exits::Off),
         };
         if let Depths::Engine(Exits::Fixed(depth)) = depths
             && depth < n_blocks
@@ -157,7 +156,8 @@ impl Models {
             candidates.sort_unstable();
         }
         let trained_dials = if key.is_base() { (None, None) } else { (self.kl_factor, self.depth_penalty) };
-        Ok(Subject { key, decoder, policy, depths, candidates, trained_dials })
+        let noise = matched.noisy.as_ref().filter(|_| key == ModelKey::BaseNoise).map(|(_, strength)| *strength);
+        Ok(Subject { key, decoder, policy, depths, candidates, trained_dials, noise })
     }
 }
 
@@ -168,8 +168,8 @@ pub(crate) struct Matched {
     pub(crate) depths: Vec<usize>,
     /// The oracle's factor of equal mean depth.
     pub(crate) oracle_factor: Option<f32>,
-    /// The base model with noise in its weights, of equal accuracy.
-    pub(crate) noisy: Option<Decoder<Cpu>>,
+    /// The base model with noise in its weights, of equal accuracy, and the strength of the noise.
+    pub(crate) noisy: Option<(Decoder<Cpu>, f32)>,
 }
 
 /// A model that is asked.
@@ -183,6 +183,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) candidates: Vec<usize>,
     /// Factor of the targets and price of depth that the model was trained with.
     trained_dials: (Option<f64>, Option<f64>),
+    /// Strength of the noise in its weights, if there is some.
+    pub(crate) noise: Option<f32>,
 }
 
 /// How depths are decided.

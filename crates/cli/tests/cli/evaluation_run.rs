@@ -1,0 +1,91 @@
+//! `aloud eval --output` and `aloud sweep`: what they write, and that they go on where they stopped.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::fixtures::{Folder, aloud_with_cache, tiny_reasoner_checkpoint};
+
+/// A checkpoint of the built-in model, whose heads exit half of the time.
+fn checkpoint(folder: &Folder, cache: &str) -> String {
+    let directory = aloud_with_cache(&["fetch", "tiny-reasoner"], cache).ok();
+    let checkpoint = folder.path("checkpoint");
+    tiny_reasoner_checkpoint(directory.trim_end()).save(Path::new(&checkpoint), None).unwrap();
+    checkpoint
+}
+
+fn evaluate(checkpoint: &str, output: &str, cache: &str, arguments: &[&str]) -> Value {
+    let fixed = ["eval", checkpoint, "--output", output, "--tier", "toy", "--max-new-tokens", "24", "--json"];
+    aloud_with_cache(&[&fixed, arguments].concat(), cache).json()
+}
+
+fn record<'a>(evaluation: &'a Value, model: &str, id: &str) -> &'a Value {
+    let records = evaluation["metrics"].as_array().unwrap();
+    records.iter().find(|record| record["id"] == id && record["model"] == model).expect(id)
+}
+
+#[test]
+fn an_interrupted_run_goes_on_and_another_one_is_refused() {
+    let folder = Folder::new();
+    let cache = folder.path("cache");
+    let checkpoint = checkpoint(&folder, &cache);
+    let output = folder.path("run");
+    let controls = ["--controls", "base,ee_off,base_randmatch,static,base_oracle", "--n", "24"];
+    let whole = evaluate(&checkpoint, &output, &cache, &controls);
+
+    // Half of the exits happen at each candidate, and controls of equal mean depth are near it.
+    let savings = |model: &str| record(&whole, model, "A1.als")["value"].as_f64().unwrap();
+    assert!(savings("ee") > 0.5 && savings("base") == 0.0 && savings("ee_off") == 0.0);
+    for control in ["base_randmatch", "static", "base_oracle"] {
+        assert!((savings(control) - savings("ee")).abs() < 0.1, "{control}: {} {}", savings(control), savings("ee"));
+    }
+    assert_eq!(record(&whole, "base", "D4.nec_acc")["gates"][0]["name"], "replay_parity");
+    assert_eq!(record(&whole, "ee", "D4.nec_acc")["gates"][0]["passed"], true);
+    // The base is as it was before training: the adapters change nothing, so both have the same answers.
+    let answers = |model: &str| record(&whole, model, "B3.strict")["value"].clone();
+    assert_eq!(answers("base"), answers("ee_off"));
+
+    // A cut in the middle of a row: what is lost is done again, and everything is as it was.
+    let ee = Path::new(&output).join("ee");
+    for file in ["samples.jsonl", "tokens.jsonl", "elicitations.jsonl"] {
+        let text = fs::read(ee.join(file)).unwrap();
+        fs::write(ee.join(file), &text[..text.len() * 2 / 3]).unwrap();
+    }
+    fs::remove_file(ee.join("metrics.json")).unwrap();
+    let again = evaluate(&checkpoint, &output, &cache, &[&controls[..], &["--batch", "3"]].concat());
+    assert_eq!(again["metrics"], whole["metrics"]);
+
+    let arguments = ["eval", &checkpoint, "--output", &output, "--tier", "toy", "--max-new-tokens", "24", "--n", "24"];
+    let message = aloud_with_cache(&[&arguments[..], &["--exit-offset", "1"]].concat(), &cache).error(1);
+    assert!(message.contains("another `dial`"), "{message}");
+}
+
+#[test]
+fn a_sweep_has_a_row_a_value_and_one_of_the_base() {
+    let folder = Folder::new();
+    let cache = folder.path("cache");
+    let checkpoint = checkpoint(&folder, &cache);
+    let output = folder.path("sweep");
+    let arguments = ["sweep", &checkpoint, "--dial", "offset", "--values", "-2,2", "--output", &output];
+    let asked = ["--task", "chain", "--tier", "toy", "--n", "8", "--max-new-tokens", "12", "--json"];
+    let sweep = aloud_with_cache(&[&arguments[..], &asked].concat(), &cache).json();
+    let rows = sweep["rows"].as_array().unwrap();
+    assert_eq!(
+        rows.iter().map(|row| row["offset"].clone()).collect::<Vec<_>>(),
+        [(-2.0).into(), 2.0.into(), Value::Null]
+    );
+    let savings = |row: &Value| row["average_layer_savings"].as_f64().unwrap();
+    assert!(savings(&rows[0]) < savings(&rows[1]) && savings(&rows[2]) == 0.0, "{sweep}");
+    assert!(rows.iter().all(|row| row["quality"].get("proxy_ppl_base").is_some()), "{sweep}");
+    let index: Value = serde_json::from_slice(&fs::read(Path::new(&output).join("curve.json")).unwrap()).unwrap();
+    assert_eq!(index["points"].as_array().unwrap().len(), 3);
+    assert!(index["points"].as_array().unwrap().iter().all(|point| point["status"] == "finished"), "{index}");
+    for arguments in [
+        &["sweep", &checkpoint, "--dial", "offset", "--output", "x"][..],
+        &["sweep", &checkpoint, "--values", "1", "--output", "x"],
+        &["sweep", &checkpoint, "--dial", "offset", "--values", "1,1", "--output", "x"],
+    ] {
+        aloud_with_cache(arguments, &cache).error(2);
+    }
+}
