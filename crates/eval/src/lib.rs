@@ -1,8 +1,6 @@
-//! Records of responses and their exits, depth metrics, grades by a judge, the token viewer, and text for the terminal. This
-//! crate reads what was decided; it knows nothing of training loops or of how a token was computed.
-//! Records of responses and their exits, metrics, evaluation runs with their figures, reports, comparisons and exports, the token
-//! viewer, and text for the terminal. This crate reads what was decided; it knows nothing of training loops or of how a token
-//! was computed.
+//! Records of responses and their exits, metrics, evaluation runs with their figures, reports, comparisons and exports, grades by
+//! a judge, the token viewer, and text for the terminal. This crate reads what was decided; it knows nothing of training loops
+//! or of how a token was computed.
 
 mod atomic;
 pub mod chat;
