@@ -322,7 +322,7 @@ fn responses_to_one_prompt_share_its_rows() {
         }
         let (steps, gradients) = batch.gradients(&decoder, Some(&policy), Trained::Full);
         let mut alone = BTreeMap::new();
-        for s in 0..batch.depths.len() {
+        for (s, found) in steps.iter().enumerate() {
             let single = Batch {
                 token_ids: vec![batch.token_ids[s].clone()],
                 prompt_lens: vec![4],
@@ -330,10 +330,10 @@ fn responses_to_one_prompt_share_its_rows() {
                 d_joint: vec![batch.d_joint[s].clone()],
             };
             let (expected, part) = single.gradients(&decoder, Some(&policy), Trained::Full);
-            for (found, expected) in steps[s].iter().zip(&expected[0]) {
+            for (found, expected) in found.iter().zip(&expected[0]) {
                 assert!((found.joint() - expected.joint()).abs() < 1e-5, "{s}: {found:?}, alone {expected:?}");
             }
-            assert_eq!(steps[s].len(), expected[0].len());
+            assert_eq!(found.len(), expected[0].len());
             for (name, values) in part {
                 let sum = alone.entry(name).or_insert_with(|| vec![0.0f32; values.len()]);
                 sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
