@@ -54,7 +54,7 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_enum, required_unless_present = "preset")]
     dial: Option<SweptDial>,
     /// Values of the dial, separated by commas
-    #[arg(long, value_name = "VALUES", value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(long, value_name = "VALUES", value_delimiter = ',', allow_hyphen_values = true)]
     values: Vec<f64>,
     /// A model that is trained already; may be given several times
     #[arg(long, value_name = "VALUE=DIR")]
