@@ -59,7 +59,7 @@ pub(crate) fn lens_pass<B: Backend>(
             .map(|(position, (LensRow { token, mut lenses }, depth))| {
                 for (lens, candidate) in lenses.iter_mut().zip(candidates) {
                     if candidate >= depth {
-                        *lens = LensReading { kl: 0.0, top_token: token.top_token };
+                        *lens = LensReading { kl: 0.0, js: 0.0, top_token: token.top_token };
                     }
                 }
                 let next_log_probability = (position + 1 < token_ids.len()).then_some(token.log_probability);

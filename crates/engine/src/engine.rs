@@ -1,5 +1,5 @@
 //! Continuous batching: requests join when there is room, leave when they end, and never change each other's results.
-//! Equal prompts that run together are run once, and so are equal prefixes.
+//! What prompts and prefixes that run together have in common at their beginnings is run once.
 
 use std::ops::Range;
 
@@ -84,7 +84,25 @@ struct Given {
     depths: Vec<usize>,
 }
 
+/// Fewest positions that a sequence waits for another one to run.
+const MIN_SHARED: usize = 16;
+
 impl Given {
+    /// How many positions a sequence takes over from one that is given `earlier`: all if they are equal, else what both
+    /// begin with. The last one then stays to be run, because it emits a token. 0 if it is not worth waiting.
+    fn shared_with(&self, earlier: &Self) -> usize {
+        let n = self.tokens.len();
+        let common = (self.tokens.iter().zip(&self.depths))
+            .zip(earlier.tokens.iter().zip(&earlier.depths))
+            .take_while(|(own, other)| own == other)
+            .count();
+        match common {
+            all if all == n && all == earlier.tokens.len() => all,
+            part if part.min(n - 1) < MIN_SHARED => 0,
+            part => part.min(n - 1),
+        }
+    }
+
     fn of(request: &Request, n_blocks: usize) -> Self {
         let Prefix { tokens: prefix, depths: recorded } = &request.prefix;
         let mut tokens = [request.prompt.as_slice(), prefix].concat();
@@ -109,10 +127,23 @@ impl<B: Backend> Running<B> {
         Self { request: index, arena, given, tokens, offset, given_end: None }
     }
 
-    /// Takes over what `source` has of equal given tokens.
-    fn copy_given(&mut self, decoder: &Decoder<B>, source: &Self) {
-        self.arena.copy_start(decoder.backend(), &source.arena, self.given.tokens.len());
-        self.given_end.clone_from(&source.given_end);
+    /// Where it takes over the beginning of its given tokens from: an earlier sequence, and how many positions. Only a
+    /// sequence that has consumed nothing does; the longest beginning counts, the first sequence among equals.
+    fn source(&self, earlier: &[Self]) -> Option<(usize, usize)> {
+        if self.arena.len() > 0 {
+            return None;
+        }
+        let shared = |(index, earlier): (usize, &Self)| (index, self.given.shared_with(&earlier.given));
+        let longest = earlier.iter().enumerate().map(shared).max_by_key(|(index, n)| (*n, std::cmp::Reverse(*index)));
+        longest.filter(|(_, n)| *n > 0)
+    }
+
+    /// Takes over the first `n` positions of `source`.
+    fn copy_given(&mut self, decoder: &Decoder<B>, source: &Self, n: usize) {
+        self.arena.copy_start(decoder.backend(), &source.arena, n);
+        if n == self.given.tokens.len() {
+            self.given_end.clone_from(&source.given_end);
+        }
     }
 
     /// Whether exactly the given tokens are consumed, and the next one is emitted from there. It is not if the last token of
@@ -205,16 +236,13 @@ impl<'a, B: Backend> Engine<'a, B> {
     /// One pass: every running sequence consumes its next tokens, given ones as far as the row limit allows. Returns, per
     /// sequence, the token it emitted, if its given tokens are through.
     fn pass(&self, requests: &[Request], running: &mut [Running<B>]) -> Vec<Option<Token>> {
-        // Equal given tokens run once: sequences wait for the first of them, which is never behind, and copy its state.
-        let waits: Vec<bool> = (running.iter().enumerate())
-            .map(|(index, sequence)| {
-                sequence.given_end.is_none() && running[..index].iter().any(|earlier| earlier.given == sequence.given)
-            })
-            .collect();
+        // Equal beginnings run once: sequences wait for an earlier one, which is never behind, and copy its state.
+        let sources: Vec<Option<(usize, usize)>> =
+            (running.iter().enumerate()).map(|(index, sequence)| sequence.source(&running[..index])).collect();
         let mut room = self.limits.max_prompt_rows.max(1);
         let mut work = Vec::with_capacity(running.len());
         let mut members = Vec::with_capacity(running.len());
-        for (index, sequence) in running.iter_mut().enumerate().filter(|(index, _)| !waits[*index]) {
+        for (index, sequence) in running.iter_mut().enumerate().filter(|(index, _)| sources[*index].is_none()) {
             let (request, offset, step) = (&requests[sequence.request], sequence.offset, sequence.tokens.len());
             let (tokens, depths) = if sequence.given_end.is_none() {
                 let start = sequence.arena.len();
@@ -245,12 +273,12 @@ impl<'a, B: Backend> Engine<'a, B> {
                 emitting.push(Emitting { index, row, result });
             }
         }
-        for index in (0..running.len()).filter(|index| waits[*index]) {
+        for (index, source) in sources.iter().enumerate() {
+            let Some((source, n_shared)) = *source else { continue };
             let (earlier, rest) = running.split_at_mut(index);
-            let sequence = &mut rest[0];
-            let is_source = |earlier: &&Running<B>| earlier.given == sequence.given && earlier.given_end.is_some();
-            if let Some(source) = earlier.iter().find(is_source) {
-                sequence.copy_given(self.decoder, source);
+            let (source, sequence) = (&earlier[source], &mut rest[0]);
+            if source.arena.len() >= n_shared {
+                sequence.copy_given(self.decoder, source, n_shared);
                 if sequence.emits_at_given_end(&requests[sequence.request]) {
                     let depth = sequence.given.depths.last().copied().unwrap_or_else(|| self.decoder.n_blocks());
                     emitting.push(Emitting { index, row: 0, result: StepResult { depth, exits: Vec::new() } });

@@ -110,6 +110,8 @@ pub struct Readout<'a, R, M> {
 pub struct LensReading {
     /// `KL(p_final || p_lens)`, nats, not below 0.
     pub kl: f32,
+    /// Divergence of Jensen and Shannon between the two, nats, from 0 to `ln 2`.
+    pub js: f32,
     /// Token with the largest lens logit.
     pub top_token: u32,
 }
@@ -293,8 +295,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
         d_log_probability: &[f32],
         d_weight: Option<&mut Self::Rows>,
     ) -> Self::Rows;
-    /// For every row: what its final distribution says of `tokens[row]` (temperature 1), and for every lens the KL of the
-    /// final distribution against the lens, and the lens's top token. `lenses[c]` has the rows of `readout.hidden`.
+    /// For every row: what its final distribution says of `tokens[row]` (temperature 1), and for every lens its divergences
+    /// from the final distribution, and its top token. `lenses[c]` has the rows of `readout.hidden`.
     fn lens_kl(
         &self,
         readout: Readout<'_, Self::Rows, Self::Matrix>,

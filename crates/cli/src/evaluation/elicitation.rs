@@ -65,13 +65,12 @@ pub(super) fn elicit(
             .flatten()
             .collect();
         if !places.is_empty() {
-            for row in answers(&engine, subject, family, chunk, &places)? {
-                // A trace of which nothing is kept is the beginning of the curve, and the arm without a trace.
-                if row.position == 0 {
-                    log.append(&ElicitationRow { kind: ElicitationKind::NoTrace, ..row.clone() })?;
-                }
-                log.append(&row)?;
-            }
+            let mut rows = answers(&engine, subject, family, chunk, &places)?;
+            // A trace of which nothing is kept is the beginning of the curve, and the arm without a trace.
+            let no_trace = |row: &ElicitationRow| ElicitationRow { kind: ElicitationKind::NoTrace, ..row.clone() };
+            let without: Vec<ElicitationRow> = rows.iter().filter(|row| row.position == 0).map(no_trace).collect();
+            rows.extend(without);
+            log.append_all(&rows)?;
         }
         for _ in chunk {
             on_done();
@@ -87,7 +86,8 @@ fn places(family: &dyn TaskFamily, trace: usize, traced: &Traced<'_>, modes: &[R
     let n_positions = ends.len() - 1;
     let whole = ends.last().copied().unwrap_or(0).max(1) as f64;
     let in_mode = |mode: ReplayMode| {
-        (ends.iter().enumerate()).map(move |(position, &length)| Place {
+        // The longest first: what is shorter begins as it does, and is not run again.
+        (ends.iter().enumerate().rev()).map(move |(position, &length)| Place {
             trace,
             position,
             n_positions,

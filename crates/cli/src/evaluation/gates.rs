@@ -13,6 +13,9 @@ use super::subject::Subject;
 /// Traces of which replay is checked.
 const PARITY_TRACES: usize = 8;
 
+/// Beginnings of each that are replayed, at equal distances.
+const PARITY_PLACES: usize = 16;
+
 /// Smallest share of positions at which replay has the same most likely token.
 const MIN_SAME_TOKEN: f64 = 0.995;
 
@@ -48,7 +51,7 @@ impl Gates {
     }
 }
 
-/// Every beginning of these traces, replayed in one pass, against decoding them token by token: the most likely next token, and
+/// Beginnings of these traces, replayed in one pass, against decoding them token by token: the most likely next token, and
 /// the log-probability of the recorded one. `None` without a token to compare.
 fn replay_parity(
     subject: &Subject<'_>,
@@ -56,40 +59,52 @@ fn replay_parity(
     traces: &[Traced<'_>],
 ) -> anyhow::Result<Option<Gate>> {
     let engine = Engine::new(subject.decoder, subject.policy, Limits { max_sequences: 64, max_prompt_rows: 2048 });
+    let request = |traced: &Traced<'_>, length: usize, forced: Forced, max_new_tokens: usize| Request {
+        prompt: family.items()[traced.asked.item].prompt.token_ids.clone(),
+        prefix: Prefix::of(&traced.tokens.ids, &traced.tokens.depth, length),
+        max_new_tokens,
+        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+        exits: Exits::Recorded(traced.tokens.depth.clone()),
+        stop_tokens: Vec::new(),
+        seed: 0,
+        sequence: 0,
+        forced,
+    };
+    let whole = |traced: &Traced<'_>| {
+        let ids = &traced.tokens.ids;
+        request(traced, 0, Forced::Whole(ids.clone()), ids.len())
+    };
+    let stepwise = run(&engine, &traces.iter().map(whole).collect::<Vec<_>>(), &|| {})?;
+    // The longest first: what is shorter begins as it does, and is not run again.
+    let places: Vec<(usize, usize)> = (traces.iter().enumerate())
+        .flat_map(|(trace, traced)| replayed_lengths(traced.tokens.ids.len()).rev().map(move |length| (trace, length)))
+        .collect();
+    let next = |forced: &dyn Fn(usize, usize) -> Forced| -> anyhow::Result<Vec<Option<Token>>> {
+        let request = |&(trace, length): &(usize, usize)| request(&traces[trace], length, forced(trace, length), 1);
+        let responses = run(&engine, &places.iter().map(request).collect::<Vec<_>>(), &|| {})?;
+        Ok(responses.into_iter().map(|(tokens, _)| tokens.into_iter().next()).collect())
+    };
+    let recorded = next(&|trace, length| Forced::Start(vec![traces[trace].tokens.ids[length]]))?;
+    let likely = next(&|_, _| Forced::None)?;
     let (mut n, mut n_same, mut is_close) = (0_usize, 0_usize, true);
-    for Traced { asked, tokens, .. } in traces {
-        let request = |length: usize, forced: Forced, max_new_tokens: usize| Request {
-            prompt: family.items()[asked.item].prompt.token_ids.clone(),
-            prefix: Prefix::of(&tokens.ids, &tokens.depth, length),
-            max_new_tokens,
-            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            exits: Exits::Recorded(tokens.depth.clone()),
-            stop_tokens: Vec::new(),
-            seed: 0,
-            sequence: 0,
-            forced,
+    for (&(trace, length), (recorded, likely)) in places.iter().zip(recorded.iter().zip(&likely)) {
+        let (Some(stepwise), Some(recorded), Some(likely)) = (stepwise[trace].0.get(length), recorded, likely) else {
+            continue;
         };
-        let n_tokens = tokens.ids.len();
-        let stepwise = run(&engine, &[request(0, Forced::Whole(tokens.ids.clone()), n_tokens)], &|| {})?;
-        let bulk = |forced: &dyn Fn(usize) -> Forced| -> anyhow::Result<Vec<Option<Token>>> {
-            let requests: Vec<Request> = (1..n_tokens).map(|length| request(length, forced(length), 1)).collect();
-            let responses = run(&engine, &requests, &|| {})?;
-            Ok(responses.into_iter().map(|(tokens, _)| tokens.into_iter().next()).collect())
-        };
-        let recorded = bulk(&|length| Forced::Start(vec![tokens.ids[length]]))?;
-        let likely = bulk(&|_| Forced::None)?;
-        for ((stepwise, recorded), likely) in stepwise[0].0.iter().skip(1).zip(recorded).zip(likely) {
-            let (Some(recorded), Some(likely)) = (recorded, likely) else { continue };
-            n += 1;
-            n_same += usize::from(likely.id == stepwise.id);
-            let difference = (recorded.log_probability - stepwise.log_probability).abs();
-            is_close &= difference <= MAX_DIFFERENCE;
-        }
+        n += 1;
+        n_same += usize::from(likely.id == stepwise.id);
+        is_close &= (recorded.log_probability - stepwise.log_probability).abs() <= MAX_DIFFERENCE;
     }
     Ok((n > 0).then(|| {
         let same = n_same as f64 / n as f64;
         Gate { name: "replay_parity".to_owned(), passed: is_close && same >= MIN_SAME_TOKEN, value: Some(same) }
     }))
+}
+
+/// Numbers of tokens, below `n_tokens`, after which a trace is replayed.
+fn replayed_lengths(n_tokens: usize) -> impl DoubleEndedIterator<Item = usize> {
+    let n_places = n_tokens.saturating_sub(1).min(PARITY_PLACES);
+    (1..=n_places).map(move |place| place * (n_tokens - 1) / n_places)
 }
 
 /// How often the answer elicited after the whole trace is the one that the model gave by itself. `None` if no response had an

@@ -10,6 +10,7 @@ use aloud_eval::{
 use super::base_reading::{TokenReading, exit_logits, lens_depths, read_response};
 use super::elicitation::Traced;
 use super::family::TaskFamily;
+use super::samples::Readings;
 use super::subject::{Models, Subject};
 
 /// Threshold of the primary criterion of settling, bits of Jensen and Shannon's divergence; and a stricter one.
@@ -30,8 +31,8 @@ pub(super) struct ExitReadings {
 }
 
 impl ExitReadings {
-    /// Reads traces with the base model, and, if the model has exit heads that decide, with exits off. `kl_factor` is that of
-    /// the targets.
+    /// Reads traces with the base model, where `known` does not say already what it makes of them, and, if the model has exit
+    /// heads that decide, with exits off. `kl_factor` is that of the targets.
     ///
     /// # Errors
     /// If a trace does not fit the model.
@@ -40,21 +41,28 @@ impl ExitReadings {
         subject: &Subject<'_>,
         family: &dyn TaskFamily,
         traces: &[Traced<'_>],
+        known: &Readings,
         kl_factor: f64,
     ) -> anyhow::Result<Self> {
         let candidates = models.trained.head_depths().unwrap_or_default();
-        let depths = lens_depths(models.base(), candidates);
+        let depths = lens_depths(models.base(), &subject.candidates);
         let n_blocks = subject.decoder.n_blocks();
         let with_full: Vec<usize> = depths.iter().copied().chain([n_blocks]).collect();
         let mut hazards = BTreeMap::new();
         let mut settled: [Vec<Vec<SettledToken>>; 3] = Default::default();
         for Traced { asked, sample, tokens } in traces {
             let prompt = &family.items()[asked.item].prompt.token_ids;
-            let readings = read_response(models.base(), prompt, &tokens.ids, &depths)?;
+            let new;
+            let readings = if let Some(readings) = known.get(&sample.key) {
+                readings
+            } else {
+                new = read_response(models.base(), prompt, &tokens.ids, &depths)?;
+                &new
+            };
             let eligible: Vec<usize> =
                 tokens.eligible().enumerate().filter(|(_, eligible)| *eligible).map(|(token, _)| token).collect();
             for (of_items, (distances, threshold)) in settled.iter_mut().zip(CRITERIA) {
-                of_items.push(settle(tokens, &readings, &eligible, &with_full, distances, threshold));
+                of_items.push(settle(tokens, readings, &eligible, &with_full, distances, threshold));
             }
             if let (Some(policy), Some(offset)) = (subject.policy, subject.offset()) {
                 let logits = exit_logits(subject.decoder, policy, prompt, &tokens.ids)?;

@@ -24,7 +24,7 @@ use super::gates::Gates;
 use super::matching::{NEAR_ACCURACY, noisy_model, oracle_factor};
 use super::metrics::{self, Evaluated};
 use super::reading::ExitReadings;
-use super::samples::{Asked, Generation, all_asked, generate};
+use super::samples::{Asked, Generation, Readings, all_asked, generate};
 use super::subject::{Matched, ModelKey, Models, Subject};
 use crate::context::Context;
 
@@ -186,7 +186,7 @@ impl Run<'_> {
         }
         write_manifest(&manifest_path, &manifest)?;
         let asked = all_asked(self.family);
-        self.generate(subject, &identity, &asked, &folder)?;
+        let known = self.generate(subject, &identity, &asked, &folder)?;
         let samples = self.rows::<SampleRow>(&folder.join("samples.jsonl"), &asked)?;
         let tokens = self.rows::<TokenRow>(&folder.join("tokens.jsonl"), &asked)?;
         let traced: Vec<Traced<'_>> = elicited_samples(self.family, &samples.rows)
@@ -198,7 +198,7 @@ impl Run<'_> {
             None
         } else {
             let kl_factor = self.models.kl_factor.unwrap_or(1.0);
-            Some(ExitReadings::read(self.models, subject, self.family, &traced, kl_factor)?)
+            Some(ExitReadings::read(self.models, subject, self.family, &traced, &known, kl_factor)?)
         };
         manifest.wall_seconds = start.elapsed().as_secs_f64();
         let main = self.models.main_key();
@@ -271,7 +271,7 @@ impl Run<'_> {
         identity: &RunIdentity,
         asked: &[Asked<'_>],
         folder: &Path,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Readings> {
         let mut samples = LogWriter::<SampleRow>::open(&folder.join("samples.jsonl"), identity)?;
         let mut tokens = LogWriter::<TokenRow>::open(&folder.join("tokens.jsonl"), identity)?;
         let generation = Generation {

@@ -1,6 +1,6 @@
 //! Responses to items, as rows.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use aloud_engine::{Engine, Event, FinishReason, Flow, Forced, Limits, Prefix, Request, Sampling, Token};
@@ -18,8 +18,8 @@ use super::family::{Arm, TaskFamily};
 use super::reading::SETTLED_BITS;
 use super::subject::Subject;
 
-/// Responses that are generated between two times of writing.
-const CHUNK: usize = 256;
+/// Most tokens of the responses that are generated between two times of writing.
+const CHUNK_TOKENS: usize = 24_576;
 
 /// Sequences of one item: one an arm, at most this many.
 const ARMS_AN_ITEM: u64 = 16;
@@ -64,7 +64,11 @@ pub(super) struct Generation<'a> {
     pub(super) max_sequences: usize,
 }
 
-/// Generates the responses that are missing in the logs, and appends them. `on_done` hears of every one.
+/// Teacher-forced readings of responses by the base model, by the key of the sample.
+pub(super) type Readings = HashMap<String, Vec<TokenReading>>;
+
+/// Generates the responses that are missing in the logs, and appends them. `on_done` hears of every one. Returns what the base
+/// model made of the new ones.
 ///
 /// # Errors
 /// If an item does not fit the model, or a log cannot be written.
@@ -74,12 +78,13 @@ pub(super) fn generate(
     samples: &mut LogWriter<SampleRow>,
     tokens: &mut LogWriter<TokenRow>,
     on_done: &(dyn Fn() + Sync),
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Readings> {
     let Generation { subject, family, seed, max_sequences, .. } = *generation;
     let missing: Vec<Asked<'_>> = asked.iter().copied().filter(|asked| !samples.has(&asked.key(family))).collect();
     let limits = Limits { max_sequences, max_prompt_rows: 2048 };
     let engine = Engine::new(subject.decoder, subject.policy, limits);
-    for chunk in missing.chunks(CHUNK) {
+    let mut readings = Readings::new();
+    for chunk in missing.chunks((CHUNK_TOKENS / family.max_new_tokens().max(1)).max(1)) {
         let request = |asked: &Asked<'_>| Request {
             prompt: family.items()[asked.item].prompt.token_ids.clone(),
             prefix: Prefix::default(),
@@ -95,14 +100,18 @@ pub(super) fn generate(
         let start = Instant::now();
         let responses = run(&engine, &requests, on_done)?;
         let milliseconds = 1e3 * start.elapsed().as_secs_f64() / chunk.len() as f64;
+        let (mut new_samples, mut new_tokens) = (Vec::new(), Vec::new());
         for (asked, (response, reason)) in chunk.iter().zip(&responses) {
-            let (sample, row) = rows(generation, asked, response, *reason, milliseconds)?;
-            // The sample is written last: where it is, its tokens are.
-            tokens.append(&row)?;
-            samples.append(&sample)?;
+            let (sample, row, reading) = rows(generation, asked, response, *reason, milliseconds)?;
+            readings.insert(sample.key.clone(), reading);
+            new_samples.push(sample);
+            new_tokens.push(row);
         }
+        // The samples are written last: where they are, their tokens are.
+        tokens.append_all(&new_tokens)?;
+        samples.append_all(&new_samples)?;
     }
-    Ok(())
+    Ok(readings)
 }
 
 /// Runs requests and collects their tokens.
@@ -131,7 +140,7 @@ fn rows(
     response: &[Token],
     reason: FinishReason,
     milliseconds: f64,
-) -> anyhow::Result<(SampleRow, TokenRow)> {
+) -> anyhow::Result<(SampleRow, TokenRow, Vec<TokenReading>)> {
     let Generation { subject, family, codec, base, seed, .. } = *generation;
     let item = &family.items()[asked.item];
     let key = asked.key(family);
@@ -190,7 +199,7 @@ fn rows(
         y: None,
         ms: milliseconds,
     };
-    Ok((sample, row))
+    Ok((sample, row, readings))
 }
 
 fn classes(codec: &TextCodec, ids: &[u32]) -> Vec<TokenClass> {

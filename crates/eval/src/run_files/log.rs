@@ -145,7 +145,9 @@ impl<Row: LogRow> LogWriter<Row> {
         } else {
             // Nothing, or a header that was cut while it was written.
             writer.cut_to(0)?;
-            writer.append_line(&Header { file: Row::FILE.to_owned(), identity: identity.clone() })?;
+            let mut header = Vec::new();
+            writer.add_line(&mut header, &Header { file: Row::FILE.to_owned(), identity: identity.clone() })?;
+            writer.append_bytes(&header)?;
         }
         Ok(writer)
     }
@@ -166,25 +168,47 @@ impl<Row: LogRow> LogWriter<Row> {
     /// # Errors
     /// If the row contradicts itself, or the file cannot be written.
     pub fn append(&mut self, row: &Row) -> Result<bool, EvalError> {
-        let key = row.key();
-        if self.has(&key) {
-            return Ok(false);
-        }
-        if let Some(reason) = row.fault(&self.identity) {
-            return Err(EvalError::Record { id: key, reason });
-        }
-        self.append_line(row)?;
-        self.keys.insert(key);
-        Ok(true)
+        Ok(self.append_all(std::slice::from_ref(row))? == 1)
     }
 
-    fn append_line<Line: Serialize>(&mut self, line: &Line) -> Result<(), EvalError> {
-        let mut bytes = serde_json::to_vec(line).map_err(|e| self.write_error(e.into()))?;
+    /// Appends rows and waits once until all are on the disk. Rows whose keys are there already are not written again; returns
+    /// how many were written.
+    ///
+    /// # Errors
+    /// If a row contradicts itself, or the file cannot be written; then none of these rows is.
+    pub fn append_all(&mut self, rows: &[Row]) -> Result<usize, EvalError> {
+        let (mut bytes, mut keys) = (Vec::new(), HashSet::new());
+        for row in rows {
+            let key = row.key();
+            if self.has(&key) || keys.contains(&key) {
+                continue;
+            }
+            if let Some(reason) = row.fault(&self.identity) {
+                return Err(EvalError::Record { id: key, reason });
+            }
+            self.add_line(&mut bytes, row)?;
+            keys.insert(key);
+        }
+        self.append_bytes(&bytes)?;
+        let n_written = keys.len();
+        self.keys.extend(keys);
+        Ok(n_written)
+    }
+
+    fn add_line<Line: Serialize>(&self, bytes: &mut Vec<u8>, line: &Line) -> Result<(), EvalError> {
+        serde_json::to_writer(&mut *bytes, line).map_err(|e| self.write_error(e.into()))?;
         bytes.push(b'\n');
+        Ok(())
+    }
+
+    fn append_bytes(&mut self, bytes: &[u8]) -> Result<(), EvalError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let start = self.file.stream_position().map_err(|e| self.write_error(e))?;
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        let written = self.file.write_all(bytes).and_then(|()| self.file.sync_data());
         if let Err(source) = written {
-            // What was written of the line must not run into the next one; the first error is the one to report.
+            // What was written must not run into the next line; the first error is the one to report.
             let _ = self.cut_to(start);
             return Err(self.write_error(source));
         }
@@ -299,6 +323,14 @@ pub(crate) mod tests {
             drop(writer);
             assert_eq!(read_log::<TokenRow>(&path).unwrap().rows, [a.clone(), b.clone(), c.clone()], "{length}");
         }
+        // Several at once: one file as row by row, each key once.
+        std::fs::remove_file(&path).unwrap();
+        let mut writer = LogWriter::<TokenRow>::open(&path, &identity()).unwrap();
+        assert_eq!(writer.append_all(&[a.clone(), a.clone(), b.clone()]).unwrap(), 2);
+        assert_eq!(writer.append_all(&[a.clone(), b.clone()]).unwrap(), 0);
+        assert_eq!(writer.append_all(&[]).unwrap(), 0);
+        drop(writer);
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
         std::fs::write(&path, &whole[..whole.len() - 3]).unwrap();
         let log = read_log::<TokenRow>(&path).unwrap();
         assert_eq!((log.rows, log.cut), (vec![a], true));

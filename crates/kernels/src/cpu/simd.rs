@@ -601,6 +601,16 @@ with_lanes! {
         weighted_sums_body(m: usize, n: usize, k: usize, p: Strided, v: Strided, out: StridedMut)
 }
 
+/// `ln(1 + y)` for `y` from 0 to 1, to about 1e-7. Plain arithmetic, so that loops over it vectorise.
+#[inline(always)]
+pub(crate) fn ln_1p(y: f32) -> f32 {
+    // 2 artanh(z) with z = y / (2 + y) <= 1/3; the first term left out is below 1e-7.
+    let z = y / (2.0 + y);
+    let s = z * z;
+    let series = 1.0 / 3.0 + s * (0.2 + s * (1.0 / 7.0 + s * (1.0 / 9.0 + s * (1.0 / 11.0))));
+    2.0 * z * (1.0 + s * series)
+}
+
 /// `e^x`, accurate to about 2 ulp over the range where the result is a normal number; below it the result is 0 or tiny,
 /// above it is clamped near the largest f32. Plain arithmetic, so that loops over it vectorise.
 #[inline(always)]

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::linear;
-use super::simd::{exp, multiversion};
+use super::simd::{exp, ln_1p, multiversion};
 use super::threads::Threads;
 use crate::{KlDirection, LensReading, LensRow, MAX_LOGIT_ROWS, Matrix, Readout, Rows, TokenReading};
 
@@ -63,6 +63,29 @@ multiversion! {
             *sum += exp(log_p) * (log_p - (q - q_lse));
         }
         sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() as f32
+    }
+}
+
+multiversion! {
+    /// Divergence of Jensen and Shannon, `(KL(p || m) + KL(q || m)) / 2` with `m = (p + q) / 2`, nats, of two rows of logits
+    /// with their log-sum-exps.
+    fn jensen_shannon(p: &[f32], p_lse: f32, q: &[f32], q_lse: f32) -> f32 {
+        let term = |p: f32, q: f32| {
+            let (log_p, log_q) = (p - p_lse, q - q_lse);
+            let log_middle = log_p.max(log_q) + ln_1p(exp(-(log_p - log_q).abs())) - std::f32::consts::LN_2;
+            exp(log_p) * (log_p - log_middle) + exp(log_q) * (log_q - log_middle)
+        };
+        let mut sums = [0.0f32; 32];
+        let ((p, p_rest), (q, q_rest)) = (p.as_chunks::<32>(), q.as_chunks::<32>());
+        for (p, q) in p.iter().zip(q) {
+            for ((sum, p), q) in sums.iter_mut().zip(p).zip(q) {
+                *sum += term(*p, *q);
+            }
+        }
+        for ((sum, p), q) in sums.iter_mut().zip(p_rest).zip(q_rest) {
+            *sum += term(*p, *q);
+        }
+        sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() as f32 / 2.0
     }
 }
 
@@ -304,21 +327,26 @@ pub(super) fn lens_kl(
         let mut all = linear::forward(threads, &Rows::new(width, hidden), &[(readout.weight, None)]).swap_remove(0);
         let sums = map_rows(threads, &mut all, |_, x| (log_sum_exp(x), argmax(x)));
         let (all, tokens) = (&all, &tokens[range.clone()]);
-        let kls = map_indices(threads, range.len() * views, all.width(), |view| {
+        // The entropy of a final distribution; KL and divergence of a lens.
+        let measured = map_indices(threads, range.len() * views, all.width(), |view| {
             let last = view - view % views;
             if view == last {
-                entropy(all.row(last), sums[last].0)
-            } else {
-                kl(all.row(last), sums[last].0, all.row(view), sums[view].0).max(0.0)
+                return [entropy(all.row(last), sums[last].0), 0.0];
             }
+            let (p, p_lse, q, q_lse) = (all.row(last), sums[last].0, all.row(view), sums[view].0);
+            let js = jensen_shannon(p, p_lse, q, q_lse).clamp(0.0, std::f32::consts::LN_2);
+            [kl(p, p_lse, q, q_lse).max(0.0), js]
         });
         for (i, token) in tokens.iter().enumerate() {
             let last = i * views;
             let (lse, top_token) = sums[last];
             let log_probability = all.row(last)[*token as usize] - lse;
-            let lens = |view: usize| LensReading { kl: kls[view], top_token: sums[view].1 };
+            let lens = |view: usize| {
+                let [kl, js] = measured[view];
+                LensReading { kl, js, top_token: sums[view].1 }
+            };
             rows.push(LensRow {
-                token: TokenReading { log_probability, entropy: kls[last], top_token },
+                token: TokenReading { log_probability, entropy: measured[last][0], top_token },
                 lenses: (last + 1..last + views).map(lens).collect(),
             });
         }

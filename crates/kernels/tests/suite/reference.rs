@@ -111,6 +111,20 @@ pub(crate) fn distill_kl(student: &[f64], teacher: &[f64], vocabulary: usize, di
     .collect()
 }
 
+/// Divergence of Jensen and Shannon per row, of two rows of logits, nats.
+pub(crate) fn jensen_shannon(p: &[f64], q: &[f64], vocabulary: usize) -> Vec<f64> {
+    let rows = p.chunks_exact(vocabulary).zip(q.chunks_exact(vocabulary));
+    rows.map(|(p, q)| {
+        let (log_p, log_q) = (log_softmax(p), log_softmax(q));
+        let term = |(log_p, log_q): (&f64, &f64)| {
+            let log_middle = f64::midpoint(log_p.exp(), log_q.exp()).ln();
+            (log_p.exp() * (log_p - log_middle) + log_q.exp() * (log_q - log_middle)) / 2.0
+        };
+        log_p.iter().zip(&log_q).map(term).sum()
+    })
+    .collect()
+}
+
 /// Log-probability of each row's token under `softmax(logits / temperature)`.
 pub(crate) fn token_log_probs(logits: &[f64], vocabulary: usize, tokens: &[u32], temperature: f64) -> Vec<f64> {
     let rows = logits.chunks_exact(vocabulary).zip(tokens);
