@@ -180,6 +180,7 @@ fn full(
         controls,
         seed: asked.seed,
         max_sequences: asked.batch.into(),
+        n_elicited: asked.n_elicited(),
     };
     // Items that are not evaluated, for controls that have to be tuned.
     let tuning = settings.controls.iter().any(|key| key.is_tuned()).then(|| family(Split::Train)).transpose()?;

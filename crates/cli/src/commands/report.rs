@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aloud_eval::plot::{Figure, Medium, to_csv, to_json, to_svg};
-use aloud_eval::report::{ReportOptions, TokenText, render_report};
+use aloud_eval::report::{ReportOptions, TokenText, render_markdown, render_report};
 use aloud_eval::{Bootstrap, EvaluationRun, RunSet, Theme, open_runs, write_atomically};
 use aloud_model::source::ModelSource;
 use aloud_model::text_codec::TextCodec;
@@ -29,6 +29,9 @@ pub(crate) struct ReportArgs {
     /// Also write each figure as SVG, CSV and JSON into this folder
     #[arg(long, value_name = "DIR")]
     figures: Option<PathBuf>,
+    /// Also write the records as tables in Markdown
+    #[arg(long, value_name = "FILE.md")]
+    markdown: Option<PathBuf>,
     /// Title of the page
     #[arg(long, value_name = "TEXT", default_value = "")]
     title: String,
@@ -68,6 +71,9 @@ pub(crate) fn run(arguments: &ReportArgs, context: &Context) -> anyhow::Result<(
     };
     let report = render_report(&set, &options);
     write_atomically(&arguments.output, report.html.as_bytes())?;
+    if let Some(path) = &arguments.markdown {
+        write_atomically(path, render_markdown(&set, &arguments.title).as_bytes())?;
+    }
     if let Some(folder) = &arguments.figures {
         write_figures(folder, &report.figures)?;
     }

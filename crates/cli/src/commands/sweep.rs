@@ -142,6 +142,8 @@ pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<()
     let mut asked = arguments.asked.clone();
     if arguments.preset.is_some() {
         asked.n = asked.n.or(Some(SOURCE_PROBLEMS));
+        // The table has no use for them.
+        asked.elicited = asked.elicited.or(Some(0));
     }
     let sweep = Sweep { arguments, dial, asked, cpu: context.cpu(), context };
     let rows = sweep.run(&points)?;
@@ -239,6 +241,7 @@ impl Sweep<'_> {
             controls: vec![ModelKey::Base],
             seed: self.asked.seed,
             max_sequences: self.asked.batch.into(),
+            n_elicited: self.asked.n_elicited(),
         };
         evaluate(&models, &codec, &self.cpu, family.as_ref(), None, &settings, self.context)
     }

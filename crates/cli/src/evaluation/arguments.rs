@@ -33,6 +33,9 @@ pub(crate) struct AskedArgs {
     /// Most sequences decoded together; changes speed, never results
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) batch: u16,
+    /// Most traces of a task from which answers are elicited, for D1 and D4 [default: 200; with --preset source-table: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) elicited: Option<u32>,
     /// Most tokens of a response [default: 96 for serial tasks, 400 for others]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_new_tokens: Option<u32>,
@@ -81,6 +84,12 @@ impl AskedArgs {
     /// How much is asked.
     pub(crate) fn tier(&self) -> Tier {
         self.tier.map_or(Tier::Standard, Tier::from)
+    }
+
+    /// Most traces of a task from which answers are elicited.
+    pub(crate) fn n_elicited(&self) -> usize {
+        const DEFAULT: usize = 200;
+        self.elicited.map_or(DEFAULT, |n| n as usize)
     }
 
     /// Most tokens of a response.

@@ -25,6 +25,8 @@ pub(super) struct Evaluated {
     pub(super) samples: Log<SampleRow>,
     pub(super) tokens: Log<TokenRow>,
     pub(super) elicitations: Vec<ElicitationRow>,
+    /// Most traces of a task from which answers were elicited.
+    pub(super) n_elicited: usize,
     /// Teacher-forced readings of its traces, if its depths are its own.
     pub(super) readings: Option<ExitReadings>,
     pub(super) gates: Gates,
@@ -239,7 +241,7 @@ fn elicited_records(run: &Evaluated, family: &dyn TaskFamily) -> Vec<MetricRecor
 
 /// Traces among those that answers are elicited from which were not closed.
 fn n_not_closed(run: &Evaluated, family: &dyn TaskFamily, n_elicited: usize) -> usize {
-    super::run::elicited_samples(family, &run.samples.rows).count().saturating_sub(n_elicited)
+    super::run::first_traced(family, &run.samples.rows, run.n_elicited).count().saturating_sub(n_elicited)
 }
 
 /// D7 of every task whose items have a known number of steps and are answered without a trace too.

@@ -45,6 +45,8 @@ pub(crate) struct RunSettings {
     pub(crate) seed: u64,
     /// Most sequences decoded together; changes speed, never results.
     pub(crate) max_sequences: usize,
+    /// Most traces of a task from which answers are elicited.
+    pub(crate) n_elicited: usize,
 }
 
 impl RunSettings {
@@ -57,8 +59,8 @@ impl RunSettings {
     }
 }
 
-/// Most items of a task whose answers are elicited, and whose traces are read by the base model a second time.
-const ELICITED_ITEMS: usize = 200;
+/// Most traces of a task that are read once more, at every candidate.
+const READ_TRACES: usize = 200;
 
 const MANIFEST: &str = "manifest.json";
 
@@ -149,17 +151,18 @@ fn match_control(
     Ok(())
 }
 
-/// The samples that answers are elicited from: those with a trace, of the first items of each task.
-pub(super) fn elicited_samples<'a>(
+/// The samples with a trace of the first `n_items` items of each task.
+pub(super) fn first_traced<'a>(
     family: &'a dyn TaskFamily,
     samples: &'a [SampleRow],
+    n_items: usize,
 ) -> impl Iterator<Item = (usize, &'a SampleRow)> {
     let has_trace = |sample: &SampleRow| family.arms().iter().any(|arm| arm.has_trace && arm.name == sample.arm);
     let mut n_of_task: HashMap<&str, usize> = HashMap::new();
     samples.iter().enumerate().filter(move |(_, sample)| has_trace(sample)).filter(move |(_, sample)| {
         let n = n_of_task.entry(sample.task.as_str()).or_default();
         *n += 1;
-        *n <= ELICITED_ITEMS
+        *n <= n_items
     })
 }
 
@@ -189,16 +192,20 @@ impl Run<'_> {
         let known = self.generate(subject, &identity, &asked, &folder)?;
         let samples = self.rows::<SampleRow>(&folder.join("samples.jsonl"), &asked)?;
         let tokens = self.rows::<TokenRow>(&folder.join("tokens.jsonl"), &asked)?;
-        let traced: Vec<Traced<'_>> = elicited_samples(self.family, &samples.rows)
-            .map(|(place, sample)| Traced { asked: asked[place], sample, tokens: &tokens.rows[place] })
-            .collect();
+        let first = |n_items: usize| -> Vec<Traced<'_>> {
+            first_traced(self.family, &samples.rows, n_items)
+                .map(|(place, sample)| Traced { asked: asked[place], sample, tokens: &tokens.rows[place] })
+                .collect()
+        };
+        let n_elicited = self.settings.n_elicited;
+        let traced = first(n_elicited);
         let elicitations = self.elicit(subject, &identity, &traced, &folder)?;
         let gates = Gates::measure(subject, self.family, &traced, &elicitations)?;
         let readings = if subject.is_full_depth() {
             None
         } else {
             let kl_factor = self.models.kl_factor.unwrap_or(1.0);
-            Some(ExitReadings::read(self.models, subject, self.family, &traced, &known, kl_factor)?)
+            Some(ExitReadings::read(self.models, subject, self.family, &first(READ_TRACES), &known, kl_factor)?)
         };
         manifest.wall_seconds = start.elapsed().as_secs_f64();
         let main = self.models.main_key();
@@ -215,7 +222,18 @@ impl Run<'_> {
             gates: Vec::new(),
         };
         let (shape, context_length) = (shape(subject), subject.decoder.config().max_position_embeddings);
-        Ok(Evaluated { manifest, context, samples, tokens, elicitations, readings, gates, shape, context_length })
+        Ok(Evaluated {
+            manifest,
+            context,
+            samples,
+            tokens,
+            elicitations,
+            n_elicited,
+            readings,
+            gates,
+            shape,
+            context_length,
+        })
     }
 
     fn identity(&self, subject: &Subject<'_>) -> RunIdentity {

@@ -3,6 +3,7 @@
 
 mod figures;
 mod html;
+mod markdown;
 mod measured;
 mod record_tables;
 mod samples;
@@ -18,6 +19,7 @@ use figures::{
 };
 use html::{figure, paragraph};
 use samples::Side;
+pub use markdown::render_markdown;
 pub use samples::TokenText;
 
 const TEMPLATE: &str = include_str!("page.html");

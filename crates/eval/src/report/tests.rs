@@ -25,6 +25,26 @@ fn whole() -> (tempfile::TempDir, RunSet) {
 }
 
 #[test]
+fn markdown_has_every_record_or_its_reason() {
+    let (_folder, set) = whole();
+    let text = render_markdown(&set, "A title");
+    assert!(text.starts_with("# A title\n\nThese are behavioural dependences"), "{text}");
+    for run in &set.runs {
+        for record in &run.records {
+            let id = record.id.replace('_', "\\_");
+            let row = text.lines().find(|line| line.starts_with(&format!("| {id} | "))).unwrap();
+            let expected = match (record.value, &record.ci, &record.null_reason) {
+                (Some(value), Some(_), _) => html::number(value, &record.unit),
+                (Some(_), None, _) => "no interval".to_owned(),
+                (None, _, reason) => reason.clone().unwrap_or_default().replace('_', "\\_"),
+            };
+            assert!(row.contains(&expected), "{row}: {expected}");
+        }
+    }
+    assert!(text.contains("anchor\\_stability"));
+}
+
+#[test]
 fn the_page_has_all_its_parts() {
     let (_folder, set) = whole();
     let text = |id: u32| token_text(id);
