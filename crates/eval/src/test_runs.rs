@@ -126,6 +126,7 @@ fn sample_and_tokens(fixture: &Fixture, item: usize) -> (SampleRow, TokenRow) {
         sample_idx: 0,
         seed: 0,
         prompt_hash: "dd".to_owned(),
+        prompt: "What is 7 + 5?".to_owned(),
         completion: text.clone(),
         cot: text,
         answer_text: String::new(),

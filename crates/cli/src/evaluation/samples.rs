@@ -180,6 +180,7 @@ fn rows(
         sample_idx: 0,
         seed,
         prompt_hash: digest::of_text(&item.prompt.text),
+        prompt: item.prompt.text.clone(),
         completion: read.completion,
         cot: read.trace,
         answer_text: read.answer_text,

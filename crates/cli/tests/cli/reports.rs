@@ -40,6 +40,7 @@ fn write_run(folder: &Path, model: &str, tokenizer: &str, model_source: &str, n_
             sample_idx: 0,
             seed: 0,
             prompt_hash: "dd".to_owned(),
+            prompt: "What is 7 + 5?".to_owned(),
             completion: "<script>alert(1)</script>".to_owned(),
             cot: String::new(),
             answer_text: String::new(),

@@ -94,7 +94,7 @@ fn inspect_log(run: &EvaluationRun, task: &str, samples: &[&SampleRow], created:
             "metadata": metrics(run, task),
         },
         "stats": {"started_at": started, "completed_at": created, "model_usage": {&model: usage}},
-        "samples": samples.iter().map(|sample| sample_json(run, sample, &model)).collect::<Vec<_>>(),
+        "samples": samples.iter().map(|sample| sample_json(sample, &model)).collect::<Vec<_>>(),
         "reductions": Value::Null,
     });
     let timestamp = created.replace(':', "-");
@@ -171,11 +171,13 @@ fn metrics(run: &EvaluationRun, task: &str) -> Value {
     Value::Object(fields)
 }
 
-fn sample_json(run: &EvaluationRun, sample: &SampleRow, model: &str) -> Value {
+fn sample_json(sample: &SampleRow, model: &str) -> Value {
     let id = sample_id(sample);
-    let input = run.manifest.texts.get(&format!("prompt:{}", sample.item_id)).cloned().unwrap_or_else(|| {
+    let input = if sample.prompt.is_empty() {
         format!("[prompt of item {}, SHA-256 {}; it is not stored with the run]", sample.item_id, sample.prompt_hash)
-    });
+    } else {
+        sample.prompt.clone()
+    };
     let answer = sample.extracted.strict.as_ref().or(sample.extracted.flex.as_ref());
     let scores: Map<String, Value> = sample
         .correct

@@ -41,7 +41,12 @@ fn gates(set: &RunSet) -> String {
         for record in &run.records {
             for gate in record.context.gates.iter().filter(|gate| !gate.passed) {
                 let value = gate.value.map_or_else(|| "not measured".to_owned(), |value| number(value, ""));
-                lines.push(format!("- {}, {}: {} ({value})\n", escape(&run.name), escape(&record.id), escape(&gate.name)));
+                lines.push(format!(
+                    "- {}, {}: {} ({value})\n",
+                    escape(&run.name),
+                    escape(&record.id),
+                    escape(&gate.name)
+                ));
             }
         }
     }

@@ -18,8 +18,8 @@ use figures::{
     task_figures,
 };
 use html::{figure, paragraph};
-use samples::Side;
 pub use markdown::render_markdown;
+use samples::Side;
 pub use samples::TokenText;
 
 const TEMPLATE: &str = include_str!("page.html");

@@ -76,11 +76,16 @@ pub(super) fn choose<'a>(sides: &[Side<'a>], most: usize) -> Vec<Sides<'a>> {
 pub(super) fn item_html(sides: &[Side<'_>], of_item: &Sides<'_>) -> String {
     let mut html = String::new();
     let id = of_item.iter().flatten().next().map(|sample| format!("{} · {}", sample.task, sample.item_id));
+    let prompt = of_item.iter().flatten().map(|sample| sample.prompt.trim()).find(|prompt| !prompt.is_empty());
+    let prompt = prompt.map(|prompt| format!("<pre class=\"plain\">{}</pre>", escape(prompt))).unwrap_or_default();
     let gold = of_item.iter().flatten().find_map(|sample| sample.gold.as_deref());
     let gold = gold.map(|gold| format!(" <span class=\"quiet\">gold {}</span>", escape(gold))).unwrap_or_default();
     // Writing to a string cannot fail.
-    let _ =
-        write!(html, "<section class=\"item\"><h3>{}{gold}</h3><div class=\"sides\">", escape(&id.unwrap_or_default()));
+    let _ = write!(
+        html,
+        "<section class=\"item\"><h3>{}{gold}</h3>{prompt}<div class=\"sides\">",
+        escape(&id.unwrap_or_default())
+    );
     for (place, (side, sample)) in sides.iter().zip(of_item).enumerate() {
         if let Some(sample) = sample {
             let _ = write!(html, "<div class=\"side v{place}\">{}</div>", side_html(*side, sample));

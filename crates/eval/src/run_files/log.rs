@@ -246,6 +246,7 @@ pub(crate) mod tests {
             sample_idx: 0,
             seed: 7,
             prompt_hash: "aa".to_owned(),
+            prompt: "What is 7 + 5?".to_owned(),
             completion: "7 + 5 = 2\n#### 2".to_owned(),
             cot: "7 + 5 = 2\n".to_owned(),
             answer_text: "#### 2".to_owned(),

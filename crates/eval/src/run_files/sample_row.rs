@@ -57,6 +57,9 @@ pub struct SampleRow {
     pub seed: u64,
     /// SHA-256 of the prompt as the model saw it.
     pub prompt_hash: String,
+    /// The prompt as the model saw it; empty where the file does not have it.
+    #[serde(default)]
+    pub prompt: String,
     /// The whole response.
     pub completion: String,
     /// The trace: what stands before the answer.

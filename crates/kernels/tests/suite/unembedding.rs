@@ -307,7 +307,11 @@ pub(crate) fn lens_kl<B: Backend>(device: &Device<B>) {
             device.assert_values("lens KL", &kls, &expected);
             assert!(kls.iter().all(|kl| *kl >= 0.0));
             let divergences: Vec<f32> = readings.iter().map(|row| row.lenses[lens].js).collect();
-            device.assert_values("lens JS", &divergences, &reference::jensen_shannon(&final_logits, &logits, vocabulary));
+            device.assert_values(
+                "lens JS",
+                &divergences,
+                &reference::jensen_shannon(&final_logits, &logits, vocabulary),
+            );
             assert!(divergences.iter().all(|js| (0.0..=std::f32::consts::LN_2).contains(js)));
             for (row, logits) in readings.iter().zip(logits.chunks_exact(vocabulary)) {
                 assert_top(device, logits, row.lenses[lens].top_token);
