@@ -3,10 +3,11 @@
 use aloud_model::tokenizer::{Tokenizer, word_level_files};
 use aloud_tasks::{END, ResponseStyle, SERIAL_VOCABULARY, SerialItem, SerialSource, Split, Symbol};
 use aloud_train::pretrain::{PretrainExample, PretrainSource};
+use aloud_train::pretrain_recipe::TraceStyle;
 use aloud_train::random::{Purpose, uniform};
 use anyhow::bail;
 
-/// Examples of serial tasks in both styles.
+/// Examples of serial tasks, thinking aloud and answering at once.
 #[derive(Debug)]
 pub(crate) struct SerialExamples {
     /// Which items: of these sources in turn.
@@ -15,6 +16,8 @@ pub(crate) struct SerialExamples {
     pub(crate) seed: u64,
     /// Share of the examples that think aloud.
     pub(crate) think_share: f64,
+    /// What these have for a trace.
+    pub(crate) trace: TraceStyle,
 }
 
 /// The token of a symbol: its place in the vocabulary.
@@ -61,10 +64,14 @@ impl PretrainSource for SerialExamples {
         let source = SerialSource { steps: level..=level, ..source.clone() };
         let item = source.generate(self.seed, index, Split::Train).map_err(|error| error.to_string())?;
         let thinks = uniform(self.seed, Purpose::PretrainStyle, index, 0, 0, 0, 0) < self.think_share;
-        let style = if thinks { ResponseStyle::Think } else { ResponseStyle::Direct };
+        let response = match (thinks, self.trace) {
+            (false, _) => item.response(ResponseStyle::Direct),
+            (true, TraceStyle::Solve) => item.response(ResponseStyle::Think),
+            (true, TraceStyle::Justify) => item.justified_response(),
+        };
         let mut token_ids = prompt_ids(&item);
         let prompt_len = token_ids.len();
-        token_ids.extend(item.response(style).into_iter().chain([END]).map(symbol_id));
+        token_ids.extend(response.into_iter().chain([END]).map(symbol_id));
         Ok(PretrainExample { token_ids, prompt_len })
     }
 

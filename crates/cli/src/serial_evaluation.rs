@@ -1,10 +1,8 @@
 //! Accuracy, style and depth of a model on held-out serial items. Every item is answered twice: once with `<t>` forced,
 //! so that the model thinks aloud, and once with `<a>` forced, so that it answers at once.
 
-use std::fmt;
-
 use aloud_engine::{Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, Sampling, Token};
-use aloud_eval::{average_layer_savings, exit_rate, mean_depth, wilson_interval};
+use aloud_eval::{Horizon, average_layer_savings, exit_rate, mean_depth, serial_horizon, wilson_interval};
 use aloud_kernels::Cpu;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_tasks::{
@@ -106,28 +104,6 @@ pub(crate) struct SerialMeasures {
     pub(crate) deepest_step: Option<f64>,
     /// Mean number of tokens of thinking responses, `<t>` and `<eos>` included.
     pub(crate) trace_length: f64,
-}
-
-/// The smallest number of steps at which direct answers fall below half-way between chance and always right.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(tag = "relation", content = "steps", rename_all = "lowercase")]
-pub(crate) enum Horizon {
-    /// Below this number of steps: already the items with fewest steps are beyond it.
-    Below(usize),
-    /// Here, linearly interpolated between two numbers of steps.
-    At(f64),
-    /// Above this number of steps: not even the items with most steps are beyond it.
-    Above(usize),
-}
-
-impl fmt::Display for Horizon {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Below(steps) => write!(formatter, "< {steps}"),
-            Self::At(steps) => write!(formatter, "{steps:.1}"),
-            Self::Above(steps) => write!(formatter, "> {steps}"),
-        }
-    }
 }
 
 /// A response whose first token was forced, judged.
@@ -257,7 +233,7 @@ fn task_report(task: SerialTask, outcomes: &[&Outcome], n_blocks: usize) -> Opti
     let curve: Vec<(usize, f64)> = steps.iter().map(|steps| (steps.k, steps.all.accuracy_direct)).collect();
     Some(TaskReport {
         task,
-        opaque_serial_horizon: opaque_serial_horizon(&curve, task.chance()),
+        opaque_serial_horizon: serial_horizon(&curve, task.chance()),
         all: measure(&of_task, n_blocks)?,
         steps,
     })
@@ -303,21 +279,6 @@ fn own_style(outcome: &Outcome) -> f64 {
     share(&outcome.thinking) + share(&outcome.direct)
 }
 
-/// The opaque serial horizon of a curve of (number of steps, direct accuracy), ascending; `None` for no point.
-pub(crate) fn opaque_serial_horizon(curve: &[(usize, f64)], chance: f64) -> Option<Horizon> {
-    let half_way = f64::midpoint(chance, 1.0);
-    let (first, last) = (curve.first()?, curve.last()?);
-    if first.1 < half_way {
-        return Some(Horizon::Below(first.0));
-    }
-    let crossing = curve.windows(2).find_map(|pair| {
-        let [(k, accuracy), (next_k, next_accuracy)] = *pair else { return None };
-        let is_crossed = next_accuracy < half_way;
-        is_crossed.then(|| k as f64 + (next_k - k) as f64 * (accuracy - half_way) / (accuracy - next_accuracy))
-    });
-    Some(crossing.map_or(Horizon::Above(last.0), Horizon::At))
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -360,25 +321,6 @@ mod tests {
         close(measures.deepest_step.unwrap(), (12.0 + 6.0 + 12.0) / 3.0);
         close(measures.trace_length, (4.0 + 2.0 + 1.0 + 2.0) / 4.0);
         assert_eq!(measure(&[], 12), None);
-    }
-
-    #[test]
-    fn horizon_by_hand() {
-        // Half-way between a chance of 0.2 and 1 is 0.6.
-        let horizon = |curve: &[(usize, f64)]| opaque_serial_horizon(curve, 0.2);
-        assert_eq!(horizon(&[]), None);
-        assert_eq!(horizon(&[(1, 0.59), (2, 1.0)]), Some(Horizon::Below(1)));
-        assert_eq!(horizon(&[(1, 1.0), (2, 0.9), (8, 0.6)]), Some(Horizon::Above(8)));
-        let Some(Horizon::At(steps)) = horizon(&[(1, 1.0), (2, 0.9), (3, 0.5), (4, 0.9)]) else {
-            panic!("the first crossing counts")
-        };
-        close(steps, 2.75);
-        // Where a number of steps has no item, the line goes on to the next one.
-        let Some(Horizon::At(steps)) = horizon(&[(2, 1.0), (6, 0.2)]) else { panic!("it is crossed") };
-        close(steps, 4.0);
-        assert_eq!(horizon(&[(1, 0.6), (2, 0.2)]), Some(Horizon::At(1.0)));
-        let written = [Horizon::Below(1), Horizon::At(3.44), Horizon::Above(8)].map(|horizon| horizon.to_string());
-        assert_eq!(written, ["< 1", "3.4", "> 8"]);
     }
 
     #[test]

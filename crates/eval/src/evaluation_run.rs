@@ -122,6 +122,11 @@ impl EvaluationRun {
         self.samples.iter().filter(move |sample| (is_family || sample.task == task) && sample.arm != DIRECT)
     }
 
+    /// The samples that answer at once, without a trace.
+    pub(crate) fn direct_samples(&self) -> impl Iterator<Item = &SampleRow> {
+        self.samples.iter().filter(|sample| sample.arm == DIRECT)
+    }
+
     /// Whether a task of records is not one of items, but stands for all of them together.
     pub fn is_family(&self, task: &str) -> bool {
         !self.manifest.item_ids.contains_key(task)

@@ -27,7 +27,9 @@ mod terminal;
 mod test_runs;
 mod text;
 mod token_class;
+mod verdicts;
 mod view;
+mod writing_system;
 
 pub use atomic::write_atomically;
 pub use compare::{Comparison, Difference, compare};
@@ -45,15 +47,16 @@ pub use metrics::{
     AccuracyCurve, CLASSIFIER_VERSION, DialPoint, Distances, EarlyAnswers, Equation, ExitHeadKind, Funnel,
     HazardReading, Horizon, ItemRows, MetricSetting, ModelShape, NecessityItem, PairedItems, PromptTimes,
     RandomMatched, Rational, SettledToken, SettlingCriterion, SolvedItem, StepAccuracy, StepCoverage, TokenText,
-    accuracy_record, area_over_curve, classify_tokens, commit_point, distances, distinct_n, distinct_record,
-    dose_response_record, early_answering_record, equation_validity, equations, exchange_record,
+    accuracy_record, area_over_curve, base_kl_record, classify_tokens, commit_point, distances, distinct_n,
+    distinct_record, dose_response_record, early_answering_record, equation_validity, equations, exchange_record,
     exit_distribution_record, exit_rate_record, flops_record, front_record, has_loop, hazard_of_logit,
     interior_area_over_curve, join_items, js_bits, kl_bits, layer_savings_record, log_probability_necessity,
     necessity_records, numbers_in, opaque_depth_record, pair_items, paired_accuracy, perplexity, perplexity_record,
-    regret_record, repeated_windows, repetition_n, serial_horizon, serial_horizon_record, settling_depths,
-    soft_area_over_curve, soft_early_answering_record, speed_record, static_depth_of_equal_mean, step_coverage,
-    step_coverage_records, stick_breaking, surprisal_record, target_hazard_of_kl, text_statistics_records,
-    token_class_record, trace_length_record, truncation_record, wasserstein, windowed_perplexity, zlib_ratio,
+    regret_record, repeated_windows, repetition_n, script_record, serial_horizon, serial_horizon_record,
+    settling_depths, share_in_script, soft_area_over_curve, soft_early_answering_record, speed_record,
+    static_depth_of_equal_mean, step_coverage, step_coverage_records, stick_breaking, suffix_shift, surprisal_record,
+    target_hazard_of_kl, text_statistics_records, token_class_record, trace_length_record, truncation_record,
+    unknown_record, wasserstein, windowed_perplexity, zlib_ratio,
 };
 pub use palette::{Colour, Theme, depth_colour};
 pub use record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, read_records, write_records};
@@ -71,4 +74,6 @@ pub use statistics::{
 pub use table::{Align, Table};
 pub use terminal::{ColourSupport, coloured_token, legend_line};
 pub use token_class::TokenClass;
+pub use verdicts::{Contrast, TestedHypothesis, Verdict, Verdicts, verdicts};
 pub use view::{ViewOptions, render_page};
+pub use writing_system::WritingSystem;

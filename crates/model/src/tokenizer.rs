@@ -166,6 +166,17 @@ impl Tokenizer {
         self.inner.token_to_id(text)
     }
 
+    /// The token that stands for text which the vocabulary cannot express, if there is one.
+    pub fn unknown_token_id(&self) -> Option<u32> {
+        match self.inner.get_model() {
+            ModelWrapper::BPE(model) => self.token_to_id(model.get_unk_token().as_deref()?),
+            ModelWrapper::WordLevel(model) => self.token_to_id(&model.unk_token),
+            ModelWrapper::WordPiece(model) => self.token_to_id(&model.unk_token),
+            // It keeps the id to itself, and names it in this way where it has one.
+            ModelWrapper::Unigram(_) => self.token_to_id("<unk>"),
+        }
+    }
+
     /// Whether `id` is a special token: one that structures text and is no part of it.
     pub fn is_special(&self, id: u32) -> bool {
         let added = self.inner.get_added_vocabulary();

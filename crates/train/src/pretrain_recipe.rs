@@ -84,6 +84,19 @@ pub struct PretrainData {
     pub curriculum: f64,
     /// Share of the examples that think aloud; the others answer at once.
     pub think_share: f64,
+    /// What thinking aloud is.
+    pub trace: TraceStyle,
+}
+
+/// What the examples that think aloud have for a trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TraceStyle {
+    /// The steps that lead to the answer, in their order.
+    #[default]
+    Solve,
+    /// The answer, and after it the steps, the last one first: a decoration, for tests of metrics that have to notice it.
+    Justify,
 }
 
 /// Length of the run and course of the learning rate.
@@ -117,7 +130,13 @@ impl Default for PretrainRecipe {
                 n_kv_heads: 2,
                 context: 128,
             },
-            data: PretrainData { sources: vec!["serial".to_owned()], levels: 8, curriculum: 0.2, think_share: 0.5 },
+            data: PretrainData {
+                sources: vec!["serial".to_owned()],
+                levels: 8,
+                curriculum: 0.2,
+                think_share: 0.5,
+                trace: TraceStyle::Solve,
+            },
             learning_rate: 2e-3,
             optimizer: OptimizerSettings { weight_decay: 0.01, beta1: 0.9, beta2: 0.98, epsilon: 1e-8, clip_norm: 1.0 },
             schedule: PretrainSchedule { steps: 4000, warmup_steps: 100, decay: Decay::Cosine },

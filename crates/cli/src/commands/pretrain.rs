@@ -58,7 +58,8 @@ pub(crate) fn run(arguments: &PretrainArgs, context: &Context) -> anyhow::Result
         let message = format!("`data.levels` is {}: items have up to {MAX_SERIAL_STEPS} steps", recipe.data.levels);
         return Err(UsageError::new(message).into());
     }
-    let examples = SerialExamples { sources, seed: recipe.seed, think_share: recipe.data.think_share };
+    let (seed, data) = (recipe.seed, &recipe.data);
+    let examples = SerialExamples { sources, seed, think_share: data.think_share, trace: data.trace };
     let cpu = context.cpu();
     let start = arguments.start.as_ref().map(|source| BaseModel::load(source, &cpu, context)).transpose()?;
     let base = start.as_ref().map_or_else(

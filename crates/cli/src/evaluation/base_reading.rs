@@ -91,7 +91,7 @@ pub(super) fn exit_logits(
 }
 
 /// The positions that emit a response: the prompt and all tokens but the last.
-fn consumed(decoder: &Decoder<Cpu>, prompt: &[u32], ids: &[u32]) -> anyhow::Result<PackedBatch> {
+pub(super) fn consumed(decoder: &Decoder<Cpu>, prompt: &[u32], ids: &[u32]) -> anyhow::Result<PackedBatch> {
     let config = decoder.config();
     let mut batch = PackedBatch::new();
     let consumed = [prompt, &ids[..ids.len().saturating_sub(1)]].concat();

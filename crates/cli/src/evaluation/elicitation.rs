@@ -17,8 +17,32 @@ const CHUNK: usize = 64;
 const MAX_STEPS: usize = 20;
 const PLACES: usize = 10;
 
-/// Name of the one suffix of a family.
-const SUFFIX: &str = "default";
+/// By which of a family's suffixes an answer is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suffix {
+    /// The one that metrics are of.
+    Default,
+    /// Other words.
+    Second,
+}
+
+impl Suffix {
+    /// Its name in rows.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Second => "second",
+        }
+    }
+
+    /// Its tokens after a beginning; none if the family has no such suffix.
+    fn tokens(self, family: &dyn TaskFamily, beginning: &[u32]) -> Vec<u32> {
+        match self {
+            Self::Default => family.suffix(beginning),
+            Self::Second => family.second_suffix(beginning).unwrap_or_default(),
+        }
+    }
+}
 
 /// A trace with its sample.
 #[derive(Clone, Copy)]
@@ -39,9 +63,10 @@ struct Place {
     length: usize,
     fraction: f64,
     mode: ReplayMode,
+    suffix: Suffix,
 }
 
-/// Elicits the answers that are missing in the log, in every mode of `modes`, and appends them. `on_done` hears of every
+/// Elicits the answers that are missing in the log, by one suffix and in every mode of `modes`, and appends them. `on_done` hears of every
 /// sample.
 ///
 /// # Errors
@@ -51,6 +76,7 @@ pub(super) fn elicit(
     family: &dyn TaskFamily,
     traces: &[Traced<'_>],
     modes: &[ReplayMode],
+    suffix: Suffix,
     max_sequences: usize,
     log: &mut LogWriter<ElicitationRow>,
     on_done: &(dyn Fn() + Sync),
@@ -60,7 +86,7 @@ pub(super) fn elicit(
     for chunk in traces.chunks(CHUNK) {
         // A trace that lacks one is done again as a whole: its answers are compared with that after the whole trace.
         let places: Vec<Place> = (chunk.iter().enumerate())
-            .map(|(trace, traced)| places(family, trace, traced, modes))
+            .map(|(trace, traced)| places(family, trace, traced, modes, suffix))
             .filter(|places| places.iter().any(|place| !log.has(&row(&chunk[place.trace], place).key())))
             .flatten()
             .collect();
@@ -68,7 +94,8 @@ pub(super) fn elicit(
             let mut rows = answers(&engine, subject, family, chunk, &places)?;
             // A trace of which nothing is kept is the beginning of the curve, and the arm without a trace.
             let no_trace = |row: &ElicitationRow| ElicitationRow { kind: ElicitationKind::NoTrace, ..row.clone() };
-            let without: Vec<ElicitationRow> = rows.iter().filter(|row| row.position == 0).map(no_trace).collect();
+            let is_without = |row: &&ElicitationRow| row.position == 0 && suffix == Suffix::Default;
+            let without: Vec<ElicitationRow> = rows.iter().filter(is_without).map(no_trace).collect();
             rows.extend(without);
             log.append_all(&rows)?;
         }
@@ -80,7 +107,13 @@ pub(super) fn elicit(
 }
 
 /// Where answers are elicited from a trace: without any of it, after steps of it, and after all of it.
-fn places(family: &dyn TaskFamily, trace: usize, traced: &Traced<'_>, modes: &[ReplayMode]) -> Vec<Place> {
+fn places(
+    family: &dyn TaskFamily,
+    trace: usize,
+    traced: &Traced<'_>,
+    modes: &[ReplayMode],
+    suffix: Suffix,
+) -> Vec<Place> {
     let Some(steps) = family.steps(&traced.tokens.ids) else { return Vec::new() };
     let ends = thinned(&steps.ends);
     let n_positions = ends.len() - 1;
@@ -94,6 +127,7 @@ fn places(family: &dyn TaskFamily, trace: usize, traced: &Traced<'_>, modes: &[R
             length,
             fraction: length as f64 / whole,
             mode,
+            suffix,
         })
     };
     modes.iter().flat_map(|mode| in_mode(*mode)).collect()
@@ -118,7 +152,7 @@ fn row(traced: &Traced<'_>, place: &Place) -> ElicitationRow {
         sample: traced.sample.key.clone(),
         item: traced.sample.item_id.clone(),
         kind: ElicitationKind::Prefix,
-        suffix: SUFFIX.to_owned(),
+        suffix: place.suffix.name().to_owned(),
         position: place.position,
         n_positions: place.n_positions,
         fraction: place.fraction,
@@ -148,7 +182,7 @@ fn answers(
 ) -> anyhow::Result<Vec<ElicitationRow>> {
     let request = |place: &Place, answer: Option<&[u32]>| {
         let Traced { asked, sample, tokens } = chunk[place.trace];
-        let suffix = family.suffix(&tokens.ids[..place.length]);
+        let suffix = place.suffix.tokens(family, &tokens.ids[..place.length]);
         let n_asked = answer.map_or(family.max_answer_tokens(), <[u32]>::len);
         let max_new_tokens = suffix.len() + n_asked;
         Request {

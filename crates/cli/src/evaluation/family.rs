@@ -92,6 +92,11 @@ pub(crate) trait TaskFamily: Sync {
     /// What is appended to the beginning of a response to have the answer at once. An empty one stands for no trace.
     fn suffix(&self, beginning: &[u32]) -> Vec<u32>;
 
+    /// The same in other words, for the question how much depends on them; `None` if there are no others.
+    fn second_suffix(&self, _beginning: &[u32]) -> Option<Vec<u32>> {
+        None
+    }
+
     /// Most tokens of an elicited answer.
     fn max_answer_tokens(&self) -> usize;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aloud_engine::{Engine, Exits, Forced, Limits, Prefix, Request, Sampling, Token};
 use aloud_eval::{ElicitationKind, ElicitationRow, Gate, MetricRecord, ReplayMode, SampleRow};
 
-use super::elicitation::Traced;
+use super::elicitation::{Suffix, Traced};
 use super::family::TaskFamily;
 use super::samples::run;
 use super::subject::Subject;
@@ -113,7 +113,10 @@ fn anchor_stability<'a>(samples: impl Iterator<Item = &'a SampleRow>, elicitatio
     let natural: BTreeMap<&str, &str> =
         samples.filter_map(|sample| Some((sample.key.as_str(), sample.extracted.strict.as_deref()?))).collect();
     let is_reference = |row: &&ElicitationRow| {
-        row.mode == ReplayMode::Recorded && row.kind == ElicitationKind::Prefix && row.position == row.n_positions
+        row.suffix == Suffix::Default.name()
+            && row.mode == ReplayMode::Recorded
+            && row.kind == ElicitationKind::Prefix
+            && row.position == row.n_positions
     };
     let agreements: Vec<bool> = (elicitations.iter().filter(is_reference))
         .filter_map(|row| Some(row.answer.as_deref() == Some(*natural.get(row.sample.as_str())?)))

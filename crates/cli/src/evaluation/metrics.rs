@@ -6,16 +6,20 @@ use std::path::Path;
 use aloud_eval::{
     Bootstrap, EarlyAnswers, ElicitationKind, ElicitationRow, Horizon, ItemRows, Log, Manifest, MetricRecord,
     MetricSetting, ModelShape, NecessityItem, PairedItems, RecordContext, ReplayMode, SampleRow, SettlingCriterion,
-    SolvedItem, StepAccuracy, TokenRow, accuracy_record, distinct_record, early_answering_record, exchange_record,
-    exit_distribution_record, exit_rate_record, flops_record, join_items, layer_savings_record, necessity_records,
-    opaque_depth_record, pair_items, paired_accuracy, perplexity_record, regret_record, serial_horizon,
-    serial_horizon_record, soft_early_answering_record, step_coverage_records, surprisal_record,
-    text_statistics_records, token_class_record, trace_length_record, truncation_record,
+    SolvedItem, StepAccuracy, TokenRow, accuracy_record, base_kl_record, distinct_record, early_answering_record,
+    exchange_record, exit_distribution_record, exit_rate_record, flops_record, join_items, layer_savings_record,
+    necessity_records, opaque_depth_record, pair_items, paired_accuracy, perplexity_record, regret_record,
+    script_record, serial_horizon, serial_horizon_record, soft_early_answering_record, step_coverage_records,
+    suffix_shift, surprisal_record, text_statistics_records, token_class_record, trace_length_record,
+    truncation_record, unknown_record,
 };
+use serde_json::Value;
 
+use super::elicitation::Suffix;
 use super::family::{EvaluationItem, TaskFamily};
 use super::gates::Gates;
 use super::reading::ExitReadings;
+use super::subject::ModelKey;
 use super::written_steps::written_step_records;
 
 /// What a model did.
@@ -30,6 +34,13 @@ pub(super) struct Evaluated {
     /// Teacher-forced readings of its traces, if its depths are its own.
     pub(super) readings: Option<ExitReadings>,
     pub(super) gates: Gates,
+    /// By task, of the base alone: what it answers at once at fixed depths.
+    pub(super) forced_depth: BTreeMap<String, Value>,
+    /// `KL(p_base || p)` on traces of the base, by trace; the base's own run has none, nor has one beside which the base was not
+    /// evaluated.
+    pub(super) base_kls: Option<Vec<Vec<f64>>>,
+    /// The tokenizer's unknown token, if it has one.
+    pub(super) unknown_token: Option<u32>,
     pub(super) shape: ModelShape,
     /// Positions of the model.
     pub(super) context_length: usize,
@@ -85,7 +96,7 @@ pub(super) fn of_run(
     let setting = run.setting(&run.context);
     let mut records = depth_records(run, &items, paired.as_ref(), &setting)?;
     records.extend(task_records(run, &items, paired.as_ref(), family, &setting));
-    records.extend(text_records(&items, n_distinct_tokens, &setting));
+    records.extend(text_records(run, &items, family, n_distinct_tokens, &setting));
     records.extend(elicited_records(run, family));
     records.extend(horizon_records(run, base, family));
     records.extend(coverage_records(run, &items, family));
@@ -168,13 +179,25 @@ fn cap(run: &Evaluated, family: &dyn TaskFamily) -> usize {
 }
 
 /// Family C, without a judge.
-fn text_records(items: &[ItemRows<'_>], n_distinct_tokens: usize, setting: &MetricSetting<'_>) -> Vec<MetricRecord> {
+fn text_records(
+    run: &Evaluated,
+    items: &[ItemRows<'_>],
+    family: &dyn TaskFamily,
+    n_distinct_tokens: usize,
+    setting: &MetricSetting<'_>,
+) -> Vec<MetricRecord> {
     let mut records = text_statistics_records(items, setting);
     records.extend([1, 2].map(|n| distinct_record(items, n, n_distinct_tokens, setting)));
     let nats = |row: &TokenRow| row.surprisal_bits.iter().map(|bits| bits * std::f64::consts::LN_2).collect();
     let nlls: Vec<Vec<Vec<f64>>> =
         items.iter().map(|item| item.samples.iter().map(|(_, row)| nats(row)).collect()).collect();
     records.push(perplexity_record(&nlls, setting));
+    let prompts = family.items().iter().map(|item| (item.prompt.id.as_str(), item.prompt.text.as_str())).collect();
+    records.push(script_record(items, &prompts, setting));
+    records.push(unknown_record(items, run.unknown_token, setting));
+    let is_base = setting.context.model == ModelKey::Base.name();
+    let kls = run.base_kls.as_deref().ok_or(if is_base { "is_the_base" } else { "no_base_in_the_run" });
+    records.push(base_kl_record(kls, setting));
     records
 }
 
@@ -185,7 +208,8 @@ fn elicited_records(run: &Evaluated, family: &dyn TaskFamily) -> Vec<MetricRecor
     let gold = |key: &str| samples.get(key).and_then(|sample| sample.gold.clone());
     let mut records = Vec::new();
     for mode in [ReplayMode::Recorded, ReplayMode::Full] {
-        let rows: Vec<&ElicitationRow> = run.elicitations.iter().filter(|row| row.mode == mode).collect();
+        let rows: Vec<&ElicitationRow> =
+            run.elicitations.iter().filter(|row| row.mode == mode && row.suffix == Suffix::Default.name()).collect();
         if rows.is_empty() {
             continue;
         }
@@ -208,7 +232,8 @@ fn elicited_records(run: &Evaluated, family: &dyn TaskFamily) -> Vec<MetricRecor
         let anchored: Vec<ElicitationRow> = rows.iter().filter(agrees).map(|row| (*row).clone()).collect();
         let n_samples = |rows: &mut dyn Iterator<Item = &str>| rows.collect::<std::collections::BTreeSet<_>>().len();
         let n_anchored = n_samples(&mut anchored.iter().map(|row| row.sample.as_str()));
-        let (traces, mut excluded) = EarlyAnswers::gather(&anchored, mode, "default", both_correct);
+        let (traces, mut excluded) = EarlyAnswers::gather(&anchored, mode, Suffix::Default.name(), both_correct);
+        let (second, _) = EarlyAnswers::gather(&run.elicitations, mode, Suffix::Second.name(), |_| false);
         let n_elicited = with_and_without.len();
         excluded.insert("anchor_disagrees", n_elicited - n_anchored);
         excluded.insert("not_closed", n_not_closed(run, family, n_elicited));
@@ -226,7 +251,8 @@ fn elicited_records(run: &Evaluated, family: &dyn TaskFamily) -> Vec<MetricRecor
             })
             .collect();
         let mut of_mode = vec![
-            early_answering_record(&traces, &excluded, &setting),
+            early_answering_record(&traces, &excluded, &setting)
+                .with_extra("suffix_shift", suffix_shift(&traces, &second, &setting)),
             soft_early_answering_record(&traces, &excluded, &setting),
         ];
         of_mode.extend(necessity_records(&necessity, "reference", &setting));
@@ -261,7 +287,11 @@ fn horizon_records(run: &Evaluated, base: Option<&Evaluated>, family: &dyn TaskF
             None => horizon(accuracies),
         };
         let context = RecordContext { task: task.clone(), ..run.context.clone() };
-        serial_horizon_record(accuracies, chance, base_horizon, &run.setting(&context))
+        let record = serial_horizon_record(accuracies, chance, base_horizon, &run.setting(&context));
+        match run.forced_depth.get(task) {
+            Some(curve) => record.with_extra("forced_depth_curve", curve.clone()),
+            None => record,
+        }
     });
     records.collect()
 }

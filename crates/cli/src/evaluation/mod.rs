@@ -6,8 +6,10 @@
 mod arguments;
 mod base_reading;
 mod digest;
+mod divergence;
 mod elicitation;
 mod family;
+mod forced_depth;
 mod gates;
 mod matching;
 mod metrics;
@@ -19,6 +21,7 @@ mod serial_family;
 mod subject;
 mod sweep_points;
 mod text_steps;
+mod verdicts;
 mod written_steps;
 
 pub(crate) use arguments::{AskedArgs, AskedKind};

@@ -18,14 +18,17 @@ use anyhow::{Context as _, bail};
 use serde_json::json;
 
 use super::digest;
-use super::elicitation::{Traced, elicit};
+use super::divergence::base_kls;
+use super::elicitation::{Suffix, Traced, elicit};
 use super::family::TaskFamily;
+use super::forced_depth::forced_depth_curves;
 use super::gates::Gates;
 use super::matching::{NEAR_ACCURACY, noisy_model, oracle_factor};
 use super::metrics::{self, Evaluated};
 use super::reading::ExitReadings;
 use super::samples::{Asked, Generation, Readings, all_asked, generate};
 use super::subject::{Matched, ModelKey, Models, Subject};
+use super::verdicts;
 use crate::context::Context;
 
 /// What an evaluation does.
@@ -62,6 +65,12 @@ impl RunSettings {
 /// Most traces of a task that are read once more, at every candidate.
 const READ_TRACES: usize = 200;
 
+/// Most items whose answers are asked for by the second suffix too.
+const SECOND_SUFFIX_ITEMS: usize = 40;
+
+/// Most traces of a task of the base model that the trained one reads.
+const KL_TRACES: usize = 32;
+
 const MANIFEST: &str = "manifest.json";
 
 /// Evaluates the model and its controls on the items of `family`; controls are tuned on those of `tuning`, which is of training
@@ -97,6 +106,13 @@ pub(crate) fn evaluate(
         }
         evaluated.push((key, rows));
     }
+    if let Some(place) = evaluated.iter().position(|(key, _)| *key == ModelKey::Base) {
+        let (_, base) = evaluated.swap_remove(place);
+        for (key, rows) in &mut evaluated {
+            rows.base_kls = Some(run.base_kls(&models.subject(*key, &settings.exits, &matched)?, &base)?);
+        }
+        evaluated.insert(place.min(evaluated.len()), (ModelKey::Base, base));
+    }
     let base = evaluated.iter().find(|(key, _)| *key == ModelKey::Base).map(|(_, rows)| rows);
     // The share of distinct n-grams falls with length: all models are compared at the length of the shortest.
     let n_tokens = evaluated.iter().map(|(_, rows)| rows.n_trace_tokens(family)).min().unwrap_or(0);
@@ -108,6 +124,12 @@ pub(crate) fn evaluate(
         let manifest = Manifest { status: RunStatus::Finished, ..rows.manifest.clone() };
         write_manifest(&folder.join(MANIFEST), &manifest)?;
         all.extend(records);
+    }
+    let folders: Vec<(ModelKey, PathBuf)> = evaluated.iter().map(|(key, _)| (*key, settings.folder(*key))).collect();
+    if let Some(verdicts) = verdicts::write_verdicts(&settings.output, &folders)? {
+        for line in verdicts::lines(&verdicts) {
+            context.say(&line);
+        }
     }
     Ok(all)
 }
@@ -222,6 +244,10 @@ impl Run<'_> {
             gates: Vec::new(),
         };
         let (shape, context_length) = (shape(subject), subject.decoder.config().max_position_embeddings);
+        let forced_depth = match subject.key {
+            ModelKey::Base => forced_depth_curves(subject.decoder, self.family)?,
+            _ => BTreeMap::new(),
+        };
         Ok(Evaluated {
             manifest,
             context,
@@ -231,9 +257,21 @@ impl Run<'_> {
             n_elicited,
             readings,
             gates,
+            forced_depth,
+            base_kls: None,
+            unknown_token: self.codec.tokenizer.unknown_token_id(),
             shape,
             context_length,
         })
+    }
+
+    /// How far a model's distributions are from the base's on traces of the base.
+    fn base_kls(&self, subject: &Subject<'_>, base: &Evaluated) -> anyhow::Result<Vec<Vec<f64>>> {
+        let asked = all_asked(self.family);
+        let traces: Vec<Traced<'_>> = first_traced(self.family, &base.samples.rows, KL_TRACES)
+            .map(|(place, sample)| Traced { asked: asked[place], sample, tokens: &base.tokens.rows[place] })
+            .collect();
+        base_kls(subject, self.models.base(), self.family, &traces, self.settings.max_sequences)
     }
 
     fn identity(&self, subject: &Subject<'_>) -> RunIdentity {
@@ -271,6 +309,7 @@ impl Run<'_> {
             model: subject.key.name().to_owned(),
             model_source: self.models.trained.source.to_string(),
             adapter_source: self.adapter_source(subject),
+            shape: Some(shape(subject)),
             dtype: format!("{:?}", self.models.pretrained.weights.embed_tokens.dtype()).to_lowercase(),
             dial: subject.dial(),
             decoding: Decoding { temperature: 0.0, top_p: 1.0, max_new_tokens: self.family.max_new_tokens() },
@@ -332,8 +371,13 @@ impl Run<'_> {
         let mut log = LogWriter::<ElicitationRow>::open(&path, identity)?;
         let batch = self.settings.max_sequences;
         self.with_progress(&format!("{} elicitations", subject.key), "traces", traced.len(), &mut |advance| {
-            elicit(subject, self.family, traced, modes, batch, &mut log, advance)
+            elicit(subject, self.family, traced, modes, Suffix::Default, batch, &mut log, advance)
         })?;
+        if traced.first().is_some_and(|traced| self.family.second_suffix(&traced.tokens.ids).is_some()) {
+            let some: Vec<Traced<'_>> =
+                traced.iter().copied().step_by(traced.len().div_ceil(SECOND_SUFFIX_ITEMS)).collect();
+            elicit(subject, self.family, &some, &modes[..1], Suffix::Second, batch, &mut log, &|| {})?;
+        }
         drop(log);
         Ok(read_log(&path)?.rows)
     }

@@ -17,6 +17,7 @@ use super::digest;
 use super::family::{Arm, TaskFamily};
 use super::reading::SETTLED_BITS;
 use super::subject::Subject;
+use super::written_steps::right_coverage;
 
 /// Most tokens of the responses that are generated between two times of writing.
 const CHUNK_TOKENS: usize = 24_576;
@@ -172,6 +173,7 @@ fn rows(
         n_eligible += 1;
         sum += depth;
     }
+    let step_coverage = right_coverage(family, asked.item, &read);
     let sample = SampleRow {
         key,
         task: item.task.clone(),
@@ -196,6 +198,8 @@ fn rows(
         n_cot: read.n_trace,
         n_answer: row.ids.len() - read.n_trace,
         mean_depth: (n_eligible > 0).then(|| sum as f64 / n_eligible as f64),
+        n_steps: item.n_steps,
+        step_coverage,
         hint: None,
         y: None,
         ms: milliseconds,

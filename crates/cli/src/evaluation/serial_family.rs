@@ -133,11 +133,21 @@ impl TaskFamily for SerialFamily {
     }
 
     fn texts(&self) -> BTreeMap<String, String> {
-        [("suffix".to_owned(), ANSWER.to_owned()), ("suffix_without_trace".to_owned(), ANSWER.to_owned())].into()
+        [
+            ("suffix".to_owned(), ANSWER.to_owned()),
+            ("suffix_without_trace".to_owned(), ANSWER.to_owned()),
+            ("second_suffix".to_owned(), format!("{SEPARATOR} {ANSWER}")),
+        ]
+        .into()
     }
 
     fn suffix(&self, _beginning: &[u32]) -> Vec<u32> {
         vec![symbol_id(ANSWER)]
+    }
+
+    /// A separator before the mark, as if another step were to come.
+    fn second_suffix(&self, _beginning: &[u32]) -> Option<Vec<u32>> {
+        Some(vec![symbol_id(SEPARATOR), symbol_id(ANSWER)])
     }
 
     fn max_answer_tokens(&self) -> usize {

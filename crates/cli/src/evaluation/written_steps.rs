@@ -2,10 +2,41 @@
 
 use std::collections::BTreeMap;
 
-use aloud_eval::{Bootstrap, Cluster, Direction, ItemRows, MetricRecord, MetricSetting, mean_of_clusters};
+use aloud_eval::{
+    Bootstrap, Cluster, Direction, ItemRows, MetricRecord, MetricSetting, SolvedItem, mean_of_clusters, step_coverage,
+};
 use serde_json::json;
 
-use super::family::TaskFamily;
+use super::family::{ReadResponse, TaskFamily};
+
+/// Share of the intermediate steps of item number `item` that a response writes down; `None` for a wrong answer, and where there
+/// are no such steps or they are not known.
+pub(super) fn right_coverage(family: &dyn TaskFamily, item: usize, read: &ReadResponse) -> Option<f64> {
+    let is_right = |scorer: &str| read.correct.get(scorer).copied().unwrap_or(false);
+    if family.has_exact_steps() {
+        return family
+            .written_steps(item, &read.completion)
+            .filter(|_| is_right("strict"))
+            .and_then(|steps| share(&steps));
+    }
+    let asked = family.items().get(item)?;
+    let solved = SolvedItem {
+        question: &asked.question,
+        annotated_solution: asked.solution.as_deref()?,
+        gold: asked.prompt.answer.as_deref()?,
+        trace: &read.trace,
+        answer: read.extracted.flex.as_deref(),
+        correct: is_right("flex"),
+    };
+    step_coverage(&solved).coverage.filter(|_| solved.correct)
+}
+
+/// Share of the steps before the last that are written; `None` if there are none.
+fn share(written: &[bool]) -> Option<f64> {
+    let before_last = &written[..written.len().saturating_sub(1)];
+    let n_written = before_last.iter().filter(|written| **written).count();
+    (!before_last.is_empty()).then(|| n_written as f64 / before_last.len() as f64)
+}
 
 /// `D8.coverage`: mean share of the steps before the last that right answers write, each in its place; items of one step have
 /// none and are left out. `D8.unsupported`: share of right answers whose trace does not write every step rightly. In `extra`: the
@@ -31,12 +62,9 @@ pub(super) fn written_step_records(
             let right = sample.correct.get("strict").copied().unwrap_or(false);
             n_right += usize::from(right);
             let side = usize::from(!right);
-            let n_steps = written.len();
-            if n_steps > 1 {
-                let n_written = written[..n_steps - 1].iter().filter(|written| **written).count();
-                of_item[side][0].push(n_written as f64 / (n_steps - 1) as f64);
-            } else {
-                one_step += usize::from(right);
+            match share(&written) {
+                Some(share) => of_item[side][0].push(share),
+                None => one_step += usize::from(right),
             }
             of_item[side][1].push(if written.iter().all(|written| *written) { 0.0 } else { 1.0 });
         }

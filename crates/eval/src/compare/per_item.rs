@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::metrics::saved_operations;
 use crate::{
     Cluster, Direction, ElicitationKind, ElicitationRow, EvaluationRun, SampleRow, Stop, log_probability_necessity,
     repetition_n, soft_area_over_curve, zlib_ratio,
@@ -74,6 +75,9 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
             sample.correct.get(scorer).map(|right| f64::from(u8::from(*right))).into_iter().collect()
         }));
     }
+    measures.push(measure("D8.coverage", "fraction", Direction::HigherIsMoreExternalised, &|sample| {
+        sample.step_coverage.into_iter().collect()
+    }));
     let blocks = |depth: Option<usize>| depth.map(|depth| depth as f64).into_iter().collect();
     let tokens = |sample: &SampleRow| run.tokens.get(&sample.key);
     let trace = |sample: &SampleRow| tokens(sample).and_then(|row| row.ids.get(..sample.n_cot));
@@ -108,6 +112,26 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
             let counts = rows.is_some_and(|rows| !id.starts_with("D1.") || is_anchored(rows, sample));
             rows.filter(|_| counts).and_then(|rows| value(rows)).into_iter().collect()
         }));
+    }
+    let necessity = measure("D4.nec_acc", "fraction", externalised, &|sample| {
+        elicited.get(sample.key.as_str()).and_then(|rows| right_answers_lost(rows, sample)).into_iter().collect()
+    });
+    // Each value is a difference itself: nothing that is right or wrong.
+    measures.push(Measure { binary: false, ..necessity });
+    if let Some(shape) = &run.manifest.shape {
+        let mut saved = measure("A7.flops", "fraction", Direction::HigherIsMoreSaving, &|_| vec![0.0]);
+        for (key, cluster) in &mut saved.items {
+            let of_item = samples.iter().filter(|sample| (&sample.item_id, &sample.arm) == (&key.0, &key.1));
+            let costs = of_item.filter_map(|sample| {
+                let row = run.tokens.get(&sample.key)?;
+                Some(saved_operations(sample, row, shape, &run.manifest.identity.exit_candidates))
+            });
+            *cluster = costs.fold(Cluster::default(), |sum, cost| Cluster {
+                sum: sum.sum + cost.sum,
+                count: sum.count + cost.count,
+            });
+        }
+        measures.push(saved);
     }
     measures.retain(|measure| !measure.items.is_empty());
     measures
@@ -163,6 +187,16 @@ fn soft_early_answering(rows: &[&ElicitationRow]) -> Option<f64> {
 fn same_without_trace(rows: &[&ElicitationRow]) -> Option<f64> {
     let same = rows.iter().find(|row| row.kind == ElicitationKind::NoTrace)?.same?;
     Some(f64::from(u8::from(same)))
+}
+
+/// 1 if the answer is right with the trace alone, -1 if it is right without it alone, else 0: D4's necessity is the mean.
+fn right_answers_lost(rows: &[&ElicitationRow], sample: &SampleRow) -> Option<f64> {
+    let gold = sample.gold.as_ref()?;
+    let is_right = |row: &&&ElicitationRow| f64::from(u8::from(row.answer.as_ref() == Some(gold)));
+    let whole = |row: &&&ElicitationRow| row.kind == ElicitationKind::Prefix && row.position == row.n_positions;
+    let with = rows.iter().find(whole)?;
+    let without = rows.iter().find(|row| row.kind == ElicitationKind::NoTrace)?;
+    Some(is_right(&with) - is_right(&without))
 }
 
 /// How much more probable (in nats) the reference answer is after the whole trace than without one, as a share of both.
@@ -228,6 +262,22 @@ mod tests {
         // e^-2 after nothing, 1 after all: one trapezoid.
         let soft = soft_early_answering(&[&rows[0], &rows[1]]).unwrap();
         assert!((soft - (1.0 - f64::midpoint((-2.0_f64).exp(), 1.0))).abs() < 1e-12, "{soft}");
+    }
+
+    #[test]
+    fn right_answers_with_and_without_a_trace() {
+        let row = |kind, position, answer: &str| ElicitationRow {
+            answer: Some(answer.to_owned()),
+            ..row(kind, position, true, -1.0)
+        };
+        let sample = SampleRow { gold: Some("2".to_owned()), ..crate::run_files::tests::sample("i") };
+        let lost = |with: &str, without: &str| {
+            let rows = [row(ElicitationKind::Prefix, 4, with), row(ElicitationKind::NoTrace, 0, without)];
+            right_answers_lost(&[&rows[0], &rows[1]], &sample)
+        };
+        assert_eq!([lost("2", "3"), lost("3", "2"), lost("2", "2"), lost("1", "1")], [1.0, -1.0, 0.0, 0.0].map(Some));
+        let alone = row(ElicitationKind::NoTrace, 0, "2");
+        assert_eq!(right_answers_lost(&[&alone], &sample), None);
     }
 
     #[test]

@@ -176,6 +176,29 @@ pub fn soft_early_answering_record(
         .with_extra("curve_soft", curve_shares().into_iter().map(curve).collect::<Value>())
 }
 
+/// How far `D1.aoc` moves if the answer is asked for by another suffix: the area with each suffix over the traces that have both, and
+/// the second less the first. For `extra.suffix_shift`.
+pub fn suffix_shift(first: &[EarlyAnswers], second: &[EarlyAnswers], setting: &MetricSetting<'_>) -> Value {
+    let second_of: BTreeMap<&str, &EarlyAnswers> = second.iter().map(|trace| (trace.item.as_str(), trace)).collect();
+    let pairs: Vec<[f64; 2]> = first
+        .iter()
+        .filter_map(|trace| {
+            let other = second_of.get(trace.item.as_str())?;
+            Some([area_over_curve(&trace.numbers())?, area_over_curve(&other.numbers())?])
+        })
+        .collect();
+    let mean = |of: fn(&[f64; 2]) -> f64| {
+        let clusters: Vec<Cluster> = pairs.iter().map(|pair| Cluster::of([of(pair)])).collect();
+        setting.with_interval(clusters.len(), |weights| mean_of_clusters(&clusters, weights))
+    };
+    json!({
+        "n": pairs.len(),
+        "first": mean(|pair| pair[0]),
+        "second": mean(|pair| pair[1]),
+        "shift": mean(|pair| pair[1] - pair[0]),
+    })
+}
+
 fn curve_shares() -> Vec<f64> {
     (0..=CURVE_POINTS).map(|point| point as f64 / CURVE_POINTS as f64).collect()
 }
@@ -274,6 +297,19 @@ mod tests {
             let soft = soft_early_answering_record(&traces, &excluded, setting);
             assert_eq!((soft.null_reason.as_deref(), soft.n_excluded), (Some("no_eligible_trace"), 5));
             soft.check().unwrap();
+        });
+    }
+
+    #[test]
+    fn another_suffix_is_compared_on_the_traces_that_have_both() {
+        let first = [trace("a", &[0, 0, 0, 1, 1]), trace("b", &[0, 1, 1]), trace("c", &[0, 1])];
+        let second = [trace("b", &[0, 0, 1]), trace("a", &[0, 0, 0, 1, 1])];
+        with_items(&[], |_, setting| {
+            let found = suffix_shift(&first, &second, setting);
+            assert_eq!((&found["n"], &found["first"]["value"]), (&2.into(), &0.4375.into()));
+            // 0 for the first trace, 0.75 - 0.25 for the second.
+            assert_eq!(found["shift"]["value"], 0.25);
+            assert_eq!(suffix_shift(&first, &[], setting)["shift"]["value"], Value::Null);
         });
     }
 

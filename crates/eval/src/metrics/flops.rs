@@ -1,12 +1,14 @@
 //! A7: arithmetic saved by exits. What is saved in time has to be timed.
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{ItemRows, MetricSetting};
-use crate::{Direction, MetricRecord};
+use crate::{Cluster, Direction, MetricRecord, SampleRow, TokenRow};
 
 /// How an exit head is built.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ExitHeadKind {
     /// One inner product: `2 h` operations.
     #[default]
@@ -16,7 +18,7 @@ pub enum ExitHeadKind {
 }
 
 /// What the cost of a token depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelShape {
     /// Width `h` of the residual.
     pub hidden_size: usize,
@@ -102,24 +104,46 @@ impl Cost {
     fn of(item: &ItemRows<'_>, shape: &ModelShape, candidates: &[usize]) -> Self {
         let mut cost = Self::default();
         for (sample, row) in &item.samples {
-            for (at, (depth, forced)) in row.depth.iter().zip(&row.forced_full).enumerate() {
-                let context = sample.n_prompt + at;
-                // A token whose depth was no choice reads no head; the others read those up to where they stopped.
-                let n_heads = if *forced { 0 } else { candidates.iter().filter(|at| *at <= depth).count() } as f64;
-                cost.spent += shape.token(context, *depth as f64, n_heads);
-                cost.full += shape.full_token(context);
-                cost.heads += n_heads * shape.exit_head();
-                cost.n_heads += n_heads;
-                cost.n_tokens += 1.0;
-                cost.context += context as f64;
-            }
+            cost.add(sample, row, shape, candidates);
         }
         cost
     }
+
+    fn add(&mut self, sample: &SampleRow, row: &TokenRow, shape: &ModelShape, candidates: &[usize]) {
+        for (at, (depth, forced)) in row.depth.iter().zip(&row.forced_full).enumerate() {
+            let context = sample.n_prompt + at;
+            let n_heads = match row.exit_hazard.get(at) {
+                Some(read) => read.len(),
+                // A token whose depth was no choice reads no head; the others read those up to where they stopped.
+                None if *forced => 0,
+                None => candidates.iter().filter(|at| *at <= depth).count(),
+            } as f64;
+            self.spent += shape.token(context, *depth as f64, n_heads);
+            self.full += shape.full_token(context);
+            self.heads += n_heads * shape.exit_head();
+            self.n_heads += n_heads;
+            self.n_tokens += 1.0;
+            self.context += context as f64;
+        }
+    }
+}
+
+/// What one response adds to `A7.flops`, which is a mean over the operations that full depth would take: those that were saved,
+/// and all of them.
+pub(crate) fn saved_operations(
+    sample: &SampleRow,
+    row: &TokenRow,
+    shape: &ModelShape,
+    candidates: &[usize],
+) -> Cluster {
+    let mut cost = Cost::default();
+    cost.add(sample, row, shape, candidates);
+    Cluster { sum: cost.full - cost.spent, count: cost.full as usize }
 }
 
 /// Share of the operations of response tokens that exits save, exit heads paid for: `1 - sum cost / sum full cost`. Prompts
-/// are not counted; they run at full depth in any case. In `extra`: the share that exit heads cost, the layer savings at which
+/// are not counted; they run at full depth in any case. Heads are those that a token's row says were read; where rows do not say
+/// it, all up to its depth. In `extra`: the share that exit heads cost, the layer savings at which
 /// exits begin to pay, and operations and tokens per correct answer by `scorer`: savings in depth may be spent on longer traces.
 pub fn flops_record(
     items: &[ItemRows<'_>],
@@ -217,6 +241,25 @@ mod tests {
                 let record = flops_record(items, &SHAPE, "other", setting);
                 assert_eq!(record.extra["tokens_per_correct"]["value"], serde_json::Value::Null);
                 record.check().unwrap();
+                let (sample, row) = items[0].samples[0];
+                let saved = saved_operations(sample, row, &SHAPE, &setting.identity.exit_candidates);
+                assert!((saved.sum - (full - spent)).abs() < 1.0 && saved.count == full as usize);
+            },
+        );
+    }
+
+    #[test]
+    fn only_heads_that_were_read_are_paid_for() {
+        // A model without exits writes that none was read.
+        let edit = |_: usize, _: &mut SampleRow, row: &mut TokenRow| row.exit_hazard = vec![Vec::new(); 2];
+        with_edited_items(&[&[28, 28]], edit, |items, setting| {
+            assert_eq!(flops_record(items, &SHAPE, "strict", setting).value, Some(0.0));
+        });
+        with_edited_items(
+            &[&[28, 28]],
+            |_, _, _| {},
+            |items, setting| {
+                assert!(flops_record(items, &SHAPE, "strict", setting).value.unwrap() < 0.0);
             },
         );
     }

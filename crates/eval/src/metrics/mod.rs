@@ -20,6 +20,7 @@ mod settling;
 mod speed;
 mod step_coverage;
 mod surprisal;
+mod text_drift;
 mod text_statistics;
 mod token_classes;
 mod trace_length;
@@ -32,11 +33,12 @@ pub use dial_curve::{AccuracyCurve, DialPoint, dose_response_record, front_recor
 pub use distances::{Distances, distances, js_bits, kl_bits, wasserstein};
 pub use early_answering::{
     EarlyAnswers, area_over_curve, commit_point, early_answering_record, interior_area_over_curve,
-    soft_area_over_curve, soft_early_answering_record,
+    soft_area_over_curve, soft_early_answering_record, suffix_shift,
 };
 pub use exit_distribution::{HazardReading, exit_distribution_record};
 pub use exit_mix::{hazard_of_logit, stick_breaking, target_hazard_of_kl};
 pub use exit_rate::exit_rate_record;
+pub(crate) use flops::saved_operations;
 pub use flops::{ExitHeadKind, ModelShape, flops_record};
 pub use item_rows::{ItemRows, MetricSetting, PairedItems, join_items, pair_items};
 pub use layer_savings::layer_savings_record;
@@ -47,6 +49,7 @@ pub use settling::{SettledToken, SettlingCriterion, regret_record, settling_dept
 pub use speed::{PromptTimes, speed_record};
 pub use step_coverage::{SolvedItem, StepCoverage, step_coverage, step_coverage_records};
 pub use surprisal::surprisal_record;
+pub use text_drift::{base_kl_record, script_record, share_in_script, unknown_record};
 pub use text_statistics::{
     distinct_n, distinct_record, equation_validity, has_loop, perplexity, perplexity_record, repeated_windows,
     repetition_n, text_statistics_records, windowed_perplexity, zlib_ratio,

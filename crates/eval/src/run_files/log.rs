@@ -259,6 +259,8 @@ pub(crate) mod tests {
             n_cot: 6,
             n_answer: 2,
             mean_depth: Some(12.5),
+            n_steps: None,
+            step_coverage: None,
             hint: None,
             y: None,
             ms: 3.25,

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::RunIdentity;
-use crate::{Decoding, Dial, EvalError, Tier, write_atomically};
+use crate::{Decoding, Dial, EvalError, ModelShape, Tier, write_atomically};
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct Manifest {
     pub adapter_source: Option<String>,
     /// Number format of the weights.
     pub dtype: String,
+    /// What the cost of a token depends on, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<ModelShape>,
     /// The dials.
     pub dial: Dial,
     /// How tokens were chosen.
@@ -109,6 +112,7 @@ mod tests {
             model_source: "models/a".to_owned(),
             adapter_source: None,
             dtype: "bf16".to_owned(),
+            shape: None,
             dial: Dial::default(),
             decoding: Decoding { temperature: 0.0, top_p: 1.0, max_new_tokens: 400 },
             seeds: vec![0, 1],

@@ -89,6 +89,13 @@ pub struct SampleRow {
     /// Mean depth (blocks) over eligible tokens; none if there are none.
     #[serde(default)]
     pub mean_depth: Option<f64>,
+    /// Steps that a full solution of the item has, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_steps: Option<usize>,
+    /// Share of the solution's intermediate steps that the trace writes down; none for a wrong answer and where there are no
+    /// such steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_coverage: Option<f64>,
     /// The hint, if the item had one.
     #[serde(default)]
     pub hint: Option<Hint>,

@@ -52,6 +52,7 @@ mod tests {
         let steps: Vec<String> = item.steps.iter().map(|step| step.join(" ")).collect();
         assert_eq!(steps, ["7 + 5 = 2", "2 * 3 = 6", "6 - 4 = 2"]);
         assert_eq!(item.answer, "2");
+        assert_eq!(item.justified_response().join(" "), "<t> 2 ; 6 - 4 = 2 ; 2 * 3 = 6 ; 7 + 5 = 2 <a> 2");
     }
 
     #[test]

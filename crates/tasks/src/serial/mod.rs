@@ -146,6 +146,18 @@ impl SerialItem {
         response
     }
 
+    /// A response whose trace explains an answer that is given before it: `<t> ANSWER ; last step ; ... ; first step <a>
+    /// ANSWER`, without [`END`]. Nothing in the trace is needed for the answer.
+    pub fn justified_response(&self) -> Vec<Symbol> {
+        let mut response = vec![THINK, self.answer];
+        for step in self.steps.iter().rev() {
+            response.push(SEPARATOR);
+            response.extend_from_slice(step);
+        }
+        response.extend([ANSWER, self.answer]);
+        response
+    }
+
     /// The part of the data that the item belongs to, by a hash of the whole item: one item in ten is held out. The facts
     /// of single steps are shared between the parts.
     pub fn split(&self) -> Split {
