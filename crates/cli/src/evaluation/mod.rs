@@ -9,6 +9,7 @@ mod digest;
 mod elicitation;
 mod family;
 mod gates;
+mod judging;
 mod matching;
 mod metrics;
 mod number_family;
@@ -22,6 +23,7 @@ mod text_steps;
 mod written_steps;
 
 pub(crate) use arguments::{AskedArgs, AskedKind};
+pub(crate) use judging::{JudgedFolder, judge_folders, judged_tasks};
 pub(crate) use run::{RunSettings, evaluate};
 pub(crate) use subject::{ModelKey, Models};
 pub(crate) use sweep_points::{PointCheckpoint, SweepPoint, SweptDial, sweep_points};

@@ -23,6 +23,7 @@ mod surprisal;
 mod text_statistics;
 mod token_classes;
 mod trace_length;
+mod trace_statistics;
 mod truncation;
 
 pub use accuracy::{accuracy_record, paired_accuracy};
@@ -53,4 +54,5 @@ pub use text_statistics::{
 };
 pub use token_classes::{CLASSIFIER_VERSION, TokenText, classify_tokens, token_class_record};
 pub use trace_length::trace_length_record;
+pub use trace_statistics::{TRACE_STATISTICS, trace_statistic};
 pub use truncation::{Funnel, truncation_record};

@@ -120,7 +120,7 @@ pub fn text_statistics_records(items: &[ItemRows<'_>], setting: &MetricSetting<'
 }
 
 /// The ids of a trace; of the whole response where its parts are not known.
-fn trace_ids(row: &TokenRow) -> &[u32] {
+pub(super) fn trace_ids(row: &TokenRow) -> &[u32] {
     let end = row.region.iter().position(|region| *region == crate::Region::Answer).unwrap_or(row.ids.len());
     &row.ids[..end.min(row.ids.len())]
 }
