@@ -66,9 +66,13 @@ fn failure_rates(rows: &[JudgeRow]) -> Vec<f64> {
 }
 
 /// Whether the judge agrees with itself where it judged twice: Krippendorff's alpha (interval) of the sums at least 0.6.
+/// Alpha is not defined where all of these sums are equal. That is agreement; whether the judge sees any difference at all is
+/// the sanity ladder's question.
 pub fn reliability_gate(rows: &[JudgeRow]) -> GateResult {
     let twice: Vec<Vec<f64>> = judged_twice(rows).into_values().collect();
-    GateResult::at_least("judge_reliability", krippendorff_alpha(&twice), MIN_ALPHA, twice.len())
+    let alpha = krippendorff_alpha(&twice);
+    let gate = GateResult::at_least("judge_reliability", alpha, MIN_ALPHA, twice.len());
+    GateResult { passed: gate.passed || (alpha.is_none() && !twice.is_empty()), ..gate }
 }
 
 /// Mean distance between the two sums of responses that were judged twice.

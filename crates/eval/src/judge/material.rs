@@ -175,7 +175,8 @@ fn stripped(quality: &[JudgeItem], seed: u64) -> Vec<JudgeItem> {
         .iter()
         .map(|item| JudgeItem { response: strip_markup(&item.response), ..item.clone() })
         .zip(quality)
-        .filter(|(stripped, item)| stripped.response != item.response)
+        // White space is no markup.
+        .filter(|(stripped, item)| !stripped.response.split_whitespace().eq(item.response.split_whitespace()))
         .map(|(stripped, _)| stripped)
         .collect();
     KeyedRandom::new(seed, "judge stripped").shuffle(&mut with_markup);

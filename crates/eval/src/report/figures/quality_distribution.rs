@@ -76,10 +76,11 @@ fn of_grades(
 ) -> Option<Figure> {
     let (mut rows, mut left_out, mut names, mut judge) = (Vec::new(), Vec::new(), Vec::new(), None);
     for (label, run) in points {
-        let record = run.record(subject.task, id)?;
-        let Some((of_bins, counts)) = histogram(record).filter(|_| record.value.is_some()) else {
-            let reason = record.null_reason.as_deref().unwrap_or("no grades").replace('_', " ");
-            left_out.push(format!("{label} ({reason})"));
+        let record = run.record(subject.task, id);
+        let graded = record.filter(|record| record.value.is_some());
+        let Some((record, (of_bins, counts))) = graded.and_then(|record| Some((record, histogram(record)?))) else {
+            let reason = record.and_then(|record| record.null_reason.as_deref()).unwrap_or("not judged");
+            left_out.push(format!("{label} ({})", reason.replace("gate:", "gate not met: ").replace('_', " ")));
             continue;
         };
         names = of_bins;
@@ -210,4 +211,75 @@ fn figure(
         panels,
         layout: Layout::Ridge,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::metric_record::tests::context;
+    use crate::report::quality_distribution_figures;
+    use crate::test_runs::write_sweep;
+    use crate::{Direction, RunSet, open_runs};
+
+    /// A sweep of two points, 24 items each.
+    fn sweep() -> (tempfile::TempDir, RunSet) {
+        let folder = tempfile::tempdir().unwrap();
+        write_sweep(folder.path(), &[-2.0, 1.0]);
+        let set = open_runs(&[folder.path().to_path_buf()]).unwrap();
+        (folder, set)
+    }
+
+    fn graded(id: &str, lowest: u32, counts: &[usize]) -> MetricRecord {
+        let context = crate::RecordContext { task: "gsm8k".to_owned(), ..context() };
+        MetricRecord::new(id, "points", Direction::HigherIsBetter, &context)
+            .with_value(7.0)
+            .with_extra("judge_model", "a judge")
+            .with_extra("lowest", lowest)
+            .with_extra("histogram", counts)
+    }
+
+    fn shares(panel: &Panel) -> Vec<f64> {
+        panel.series()[0].points.iter().filter_map(|point| point.y).collect()
+    }
+
+    #[test]
+    fn stand_ins_are_shown_without_a_judge() {
+        let (_folder, set) = sweep();
+        let figures = quality_distribution_figures(&set);
+        let names: Vec<&str> = figures.iter().map(|figure| figure.name.as_str()).collect();
+        assert!(names.contains(&"gsm8k-C4.ppl_base.by-offset"), "{names:?}");
+        for figure in &figures {
+            assert_eq!(figure.panels.iter().map(|panel| panel.title.as_str()).collect::<Vec<_>>(), ["−2", "1"]);
+            assert!(figure.caption.starts_with("A stand-in for quality, not a judgement"), "{}", figure.caption);
+            assert!(figure.panels.iter().all(|panel| (shares(panel).iter().sum::<f64>() - 1.0).abs() < 1e-9));
+        }
+    }
+
+    #[test]
+    fn judged_grades_take_their_place_and_what_may_not_be_used_is_named() {
+        let (_folder, mut set) = sweep();
+        set.runs[0].records.push(graded("C1.coherence", 1, &[0, 0, 0, 0, 0, 0, 3, 1, 0, 0]));
+        set.runs[1].records.push(graded("C1.coherence", 1, &[0; 10]).with_null("gate:judge_failures"));
+        let figures = quality_distribution_figures(&set);
+        let [figure] = &figures[..] else { panic!("{figures:?}") };
+        assert_eq!(figure.name, "gsm8k-C1.coherence.by-offset");
+        assert_eq!((figure.panels.len(), shares(&figure.panels[0])[6]), (1, 0.75));
+        assert!(
+            figure.caption.contains("Judge: a judge. Left out: 1 (gate not met: judge failures)."),
+            "{}",
+            figure.caption
+        );
+    }
+
+    #[test]
+    fn long_scales_are_counted_in_steps() {
+        let mut counts = vec![1; 37];
+        counts[36] = 5;
+        let (names, bins) = histogram(&graded("C1.overall", 4, &counts)).unwrap();
+        assert_eq!((names.len(), names[0].as_str(), names[8].as_str()), (9, "4–7", "36–40"));
+        assert_eq!((bins[0], bins[8], bins.iter().sum::<usize>()), (4, 9, 41));
+        let (names, bins) = histogram(&graded("C5.coverage", 0, &[1, 2, 3, 4, 5])).unwrap();
+        assert_eq!((names.join(" "), bins), ("0 1 2 3 4".to_owned(), vec![1, 2, 3, 4, 5]));
+    }
 }
