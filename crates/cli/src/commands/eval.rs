@@ -14,8 +14,11 @@ use serde_json::{Value, json};
 
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::evaluation::{AskedArgs, AskedKind, ModelKey, Models, RunSettings, evaluate};
+use crate::evaluation::{
+    AskedArgs, AskedKind, JudgedFolder, ModelKey, Models, RunSettings, evaluate, judge_folders, judged_tasks,
+};
 use crate::generation::ExitArgs;
+use crate::judge_options::JudgeArgs;
 use crate::loaded_model::ModelArgs;
 use crate::serial_data::check_symbols;
 use crate::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
@@ -54,6 +57,8 @@ pub(crate) struct EvalArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    judge: JudgeArgs,
 }
 
 /// A control, or all of them.
@@ -95,6 +100,9 @@ struct Output<'a> {
 pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
     let kind = arguments.asked.kind()?;
+    if arguments.judge.is_named() && arguments.output.is_none() {
+        return Err(UsageError::new("--judge-url: name a folder for the evaluation with --output").into());
+    }
     let (model, base) = ModelArgs::of(&arguments.model, arguments.base.as_ref()).load_with_base(&cpu, context)?;
     let codec = model.text_codec()?;
     if matches!(kind, AskedKind::Serial(_)) {
@@ -162,6 +170,7 @@ fn full(
     context: &Context,
 ) -> anyhow::Result<()> {
     let asked = &arguments.asked;
+    let judge = arguments.judge.open(output, asked.seed)?;
     let family = |split: Split| asked.family(split, codec, &models.trained.decoder);
     let controls = match arguments.controls.as_slice() {
         [] if models.main_key() == ModelKey::Base => Vec::new(),
@@ -185,7 +194,13 @@ fn full(
     // Items that are not evaluated, for controls that have to be tuned.
     let tuning = settings.controls.iter().any(|key| key.is_tuned()).then(|| family(Split::Train)).transpose()?;
     let family = family(Split::Test)?;
-    let records = evaluate(models, codec, cpu, family.as_ref(), tuning.as_deref(), &settings, context)?;
+    let mut records = evaluate(models, codec, cpu, family.as_ref(), tuning.as_deref(), &settings, context)?;
+    if let Some(judge) = judge {
+        let folder = |key: ModelKey| JudgedFolder { name: key.name().to_owned(), path: settings.folder(key) };
+        let folders: Vec<JudgedFolder> = settings.models(models.main_key()).into_iter().map(folder).collect();
+        let tasks = judged_tasks(family.as_ref());
+        records = judge_folders(&judge, output, &folders, family.name(), &tasks, context)?.concat();
+    }
     if arguments.json {
         let model = &models.trained;
         let object = json!({

@@ -1,20 +1,18 @@
 //! `aloud report`: evaluation runs as one HTML page.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use aloud_eval::plot::{Figure, Medium, to_csv, to_json, to_svg};
 use aloud_eval::report::{ReportOptions, TokenText, render_markdown, render_report};
-use aloud_eval::{Bootstrap, EvaluationRun, RunSet, Theme, open_runs, write_atomically};
+use aloud_eval::{Bootstrap, EvaluationRun, RunSet, open_runs, write_atomically};
 use aloud_model::source::ModelSource;
 use aloud_model::text_codec::TextCodec;
 use aloud_model::tokenizer::Tokenizer;
-use anyhow::Context as _;
 use clap::Args;
 
 use crate::context::{Context, print};
 use crate::error::UsageError;
+use crate::figures::write_figures;
 use crate::loaded_model::resolve;
 
 /// Arguments of `aloud report`.
@@ -117,15 +115,4 @@ fn tokenizers(set: &RunSet, side_by_side: Option<[usize; 2]>, context: &Context)
 fn tokenizer(source: &str, context: &Context) -> anyhow::Result<Tokenizer> {
     let source: ModelSource = source.parse()?;
     Ok(TextCodec::load(&resolve(&source, context)?)?.tokenizer)
-}
-
-fn write_figures(folder: &Path, figures: &[Figure]) -> anyhow::Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    for figure in figures {
-        let file = |extension: &str| folder.join(format!("{}.{extension}", figure.name));
-        write_atomically(&file("svg"), to_svg(figure, Medium::File(Theme::Light)).as_bytes())?;
-        write_atomically(&file("csv"), to_csv(figure).as_bytes())?;
-        write_atomically(&file("json"), format!("{}\n", to_json(figure)).as_bytes())?;
-    }
-    Ok(())
 }

@@ -1,11 +1,15 @@
 //! `aloud sweep`: an evaluation at every value of a dial, with the models trained where they are not given.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use aloud_engine::{Exits, Sampling};
+use aloud_eval::judge::JudgedTask;
+use aloud_eval::report::quality_distribution_figures;
 use aloud_eval::{
-    Align, CurveIndex, CurvePoint, Dial, MetricRecord, RUN_SCHEMA, RunStatus, Table, read_manifest, write_curve_index,
+    Align, CurveIndex, CurvePoint, Dial, MetricRecord, RUN_SCHEMA, RunStatus, Table, open_runs, read_manifest,
+    write_curve_index,
 };
 use aloud_kernels::Cpu;
 use aloud_model::source::ModelSource;
@@ -24,8 +28,11 @@ use serde_json::{Map, Value, json};
 use crate::context::{Context, print};
 use crate::error::UsageError;
 use crate::evaluation::{
-    AskedArgs, AskedKind, ModelKey, Models, PointCheckpoint, RunSettings, SweepPoint, SweptDial, evaluate, sweep_points,
+    AskedArgs, AskedKind, JudgedFolder, ModelKey, Models, PointCheckpoint, RunSettings, SweepPoint, SweptDial,
+    evaluate, judge_folders, judged_tasks, sweep_points,
 };
+use crate::figures::write_figures;
+use crate::judge_options::{Judge, JudgeArgs};
 use crate::loaded_model::{BaseModel, LoadedModel, ModelArgs};
 use crate::prompts::{default_instruction, stop_tokens};
 use crate::rollout_task::{DataTask, Verifier};
@@ -79,6 +86,8 @@ pub(crate) struct SweepArgs {
     /// Print one JSON object, in the last line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    judge: JudgeArgs,
 }
 
 /// A whole sweep by name.
@@ -126,6 +135,9 @@ struct Row {
     accuracy: Option<f64>,
     /// Operations (of multiply and add) per right answer.
     cost_per_correct: Option<f64>,
+    /// Who judged, and why there is no judged coherence if there is none.
+    #[serde(skip)]
+    judged: Option<(String, Option<String>)>,
 }
 
 /// Runs the command.
@@ -155,6 +167,14 @@ pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<()
     Ok(print(&format!("{}written to {}\n", text(&rows, dial, with_source), arguments.output.display()))?)
 }
 
+/// What all points are asked.
+struct Asked {
+    /// Name of the family of tasks.
+    family: &'static str,
+    /// The items, for a judge.
+    tasks: BTreeMap<String, JudgedTask>,
+}
+
 /// A sweep at work.
 struct Sweep<'a> {
     arguments: &'a SweepArgs,
@@ -180,8 +200,10 @@ impl Sweep<'_> {
             });
         }
         write_curve_index(&output.join("curve.json"), &index)?;
-        let mut rows = Vec::new();
-        let mut base_row = None;
+        let judge = self.arguments.judge.open(output, self.asked.seed)?;
+        let mut models: Vec<(Option<f64>, Vec<MetricRecord>)> = Vec::new();
+        let mut base_records = None;
+        let mut asked = None;
         for (number, point) in points.iter().enumerate() {
             let left = match number {
                 0 => String::new(),
@@ -191,18 +213,19 @@ impl Sweep<'_> {
                 }
             };
             self.context.say(&format!("point {} of {}: {} {}{left}", number + 1, points.len(), self.dial, point.value));
-            let records = self.point(point)?;
-            let of = |key: ModelKey| -> Vec<&MetricRecord> {
-                records.iter().filter(|record| record.context.model == key.name()).collect()
+            let (records, judged) = self.point(point)?;
+            asked.get_or_insert(judged);
+            let of = |key: ModelKey| -> Vec<MetricRecord> {
+                records.iter().filter(|record| record.context.model == key.name()).cloned().collect()
             };
-            rows.push(Row::new(Some(point.value), &of(ModelKey::Ee)));
-            base_row = base_row.or_else(|| Some(Row::new(None, &of(ModelKey::Base))));
+            models.push((Some(point.value), of(ModelKey::Ee)));
+            base_records = base_records.or_else(|| Some(of(ModelKey::Base)));
             let folder = output.join(&index.points[number].folder);
             index.points[number].dial = read_manifest(&folder.join("manifest.json"))?.dial;
             index.points[number].status = RunStatus::Finished;
             write_curve_index(&output.join("curve.json"), &index)?;
         }
-        if let Some(row) = base_row {
+        if let Some(records) = base_records {
             let manifest = read_manifest(&output.join(BASE_FOLDER).join("manifest.json"))?;
             index.points.push(CurvePoint {
                 label: "base".to_owned(),
@@ -212,13 +235,28 @@ impl Sweep<'_> {
                 status: RunStatus::Finished,
             });
             write_curve_index(&output.join("curve.json"), &index)?;
-            rows.push(row);
+            models.push((None, records));
         }
-        Ok(rows)
+        if let Some((judge, asked)) = judge.zip(asked) {
+            let judged = self.judged(&judge, &index, &asked)?;
+            models = models.into_iter().zip(judged).map(|((value, _), records)| (value, records)).collect();
+        }
+        let figures = quality_distribution_figures(&open_runs(std::slice::from_ref(output))?);
+        write_figures(&output.join("plots"), &figures)?;
+        Ok(models.iter().map(|(value, records)| Row::new(*value, records)).collect())
     }
 
-    /// The records of a point and of the base.
-    fn point(&self, point: &SweepPoint) -> anyhow::Result<Vec<MetricRecord>> {
+    /// The records of all points with those of a judge, who is asked about all of them together: so it sees the base once, and
+    /// the points in no order.
+    fn judged(&self, judge: &Judge, index: &CurveIndex, asked: &Asked) -> anyhow::Result<Vec<Vec<MetricRecord>>> {
+        let output = &self.arguments.output;
+        let folder = |point: &CurvePoint| JudgedFolder { name: point.folder.clone(), path: output.join(&point.folder) };
+        let folders: Vec<JudgedFolder> = index.points.iter().map(folder).collect();
+        judge_folders(judge, output, &folders, asked.family, &asked.tasks, self.context)
+    }
+
+    /// The records of a point and of the base, and what was asked.
+    fn point(&self, point: &SweepPoint) -> anyhow::Result<(Vec<MetricRecord>, Asked)> {
         let (model, base) = self.model(point)?;
         let codec = model.text_codec()?;
         if matches!(self.asked.kind()?, AskedKind::Serial(_)) {
@@ -243,7 +281,8 @@ impl Sweep<'_> {
             max_sequences: self.asked.batch.into(),
             n_elicited: self.asked.n_elicited(),
         };
-        evaluate(&models, &codec, &self.cpu, family.as_ref(), None, &settings, self.context)
+        let records = evaluate(&models, &codec, &self.cpu, family.as_ref(), None, &settings, self.context)?;
+        Ok((records, Asked { family: family.name(), tasks: judged_tasks(family.as_ref()) }))
     }
 
     /// The model of a point, trained if need be.
@@ -330,12 +369,16 @@ const BASE_FOLDER: &str = "base";
 
 impl Row {
     /// From the records of a model.
-    fn new(value: Option<f64>, records: &[&MetricRecord]) -> Self {
+    fn new(value: Option<f64>, records: &[MetricRecord]) -> Self {
         let record = |id: &str| records.iter().find(|record| record.id == id);
         let number = |id: &str| record(id).and_then(|record| record.value);
+        let judged = record("C1.coherence").and_then(|record| {
+            let judge = record.extra.get("judge_model")?.as_str()?.to_owned();
+            Some((judge, record.null_reason.clone()))
+        });
         let mut quality = Map::new();
         for record in records {
-            if let Some(name) = record.id.strip_prefix("C1.") {
+            if let Some(name) = ["C1.", "C5."].iter().find_map(|family| record.id.strip_prefix(family)) {
                 quality.insert(name.to_owned(), json!(record.value));
             } else if let Some(name) = record.id.strip_prefix("C4.") {
                 quality.insert(format!("proxy_{name}"), json!(record.value));
@@ -350,6 +393,7 @@ impl Row {
             accuracy: number("B3.strict").or_else(|| number("B1.flex")),
             cost_per_correct: record("A7.flops")
                 .and_then(|record| record.extra.get("flops_per_correct")?.get("value")?.as_f64()),
+            judged,
         }
     }
 
@@ -375,7 +419,7 @@ fn target_savings(record: &MetricRecord) -> Option<f64> {
 
 /// The table for people.
 fn text(rows: &[Row], dial: SweptDial, with_source: bool) -> String {
-    let has_judge = rows.iter().any(|row| row.quality.keys().any(|name| !name.starts_with("proxy_")));
+    let has_judge = rows.iter().any(|row| row.quality.get("coherence").is_some_and(Value::is_number));
     let mut columns = vec![
         (dial.name(), Align::Right),
         ("exit rate", Align::Right),
@@ -412,15 +456,29 @@ fn text(rows: &[Row], dial: SweptDial, with_source: bool) -> String {
         }
         table.row(cells);
     }
-    let mut notes = String::new();
+    let mut notes = judge_notes(rows);
     if !has_judge {
-        notes +=
-            "No judge was run. The stand-ins are surface statistics; they do not measure coherence or correctness.\n";
+        notes += "The stand-ins are surface statistics; they do not measure coherence or correctness.\n";
     }
     if with_source {
         notes += "The authors' figures are of another model: DeepSeek-R1-Distill-Qwen-1.5B on GSM8K, with GPT-5 as the judge.\n";
     }
     format!("{table}\n{notes}")
+}
+
+/// Who judged, and what could not be used.
+fn judge_notes(rows: &[Row]) -> String {
+    let Some(judge) = rows.iter().find_map(|row| row.judged.as_ref()).map(|(judge, _)| judge) else {
+        return "No judge was run. ".to_owned();
+    };
+    let mut notes = format!("Judge: {judge}; coherence is out of 10, overall out of 40.\n");
+    for row in rows {
+        if let Some((_, Some(reason))) = &row.judged {
+            let value = row.value.map_or_else(|| "base".to_owned(), |value| value.to_string());
+            notes += &format!("{value}: no judged quality ({reason}).\n");
+        }
+    }
+    notes
 }
 
 #[cfg(test)]

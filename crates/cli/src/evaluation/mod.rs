@@ -11,6 +11,7 @@ mod elicitation;
 mod family;
 mod forced_depth;
 mod gates;
+mod judging;
 mod matching;
 mod metrics;
 mod number_family;
@@ -25,6 +26,7 @@ mod verdicts;
 mod written_steps;
 
 pub(crate) use arguments::{AskedArgs, AskedKind};
+pub(crate) use judging::{JudgedFolder, judge_folders, judged_tasks};
 pub(crate) use run::{RunSettings, evaluate};
 pub(crate) use subject::{ModelKey, Models};
 pub(crate) use sweep_points::{PointCheckpoint, SweepPoint, SweptDial, sweep_points};

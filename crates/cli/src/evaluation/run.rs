@@ -53,8 +53,13 @@ pub(crate) struct RunSettings {
 }
 
 impl RunSettings {
+    /// The model that is evaluated, `main`, then its controls.
+    pub(crate) fn models(&self, main: ModelKey) -> Vec<ModelKey> {
+        [main].into_iter().chain(self.controls.iter().copied().filter(|key| *key != main)).collect()
+    }
+
     /// The folder of one model.
-    fn folder(&self, key: ModelKey) -> PathBuf {
+    pub(crate) fn folder(&self, key: ModelKey) -> PathBuf {
         match &self.base_folder {
             Some(folder) if key == ModelKey::Base => folder.clone(),
             _ => self.output.join(key.name()),
@@ -89,12 +94,10 @@ pub(crate) fn evaluate(
     context: &Context,
 ) -> anyhow::Result<Vec<MetricRecord>> {
     let main = models.main_key();
-    let mut keys = vec![main];
-    keys.extend(settings.controls.iter().copied().filter(|key| *key != main));
     let run = Run { models, codec, family, settings, context };
     let mut matched = Matched::default();
     let mut evaluated: Vec<(ModelKey, Evaluated)> = Vec::new();
-    for key in keys {
+    for key in settings.models(main) {
         if key != main {
             match_control(&mut matched, key, models, cpu, tuning, settings, context)?;
         }

@@ -7,6 +7,7 @@ mod evaluation;
 mod evaluation_run;
 mod fixtures;
 mod generation;
+mod judge;
 mod lens;
 mod program;
 mod records;

@@ -1,4 +1,4 @@
-//! A server on loopback that answers requests from a script, for tests.
+//! A server on loopback that answers requests from a script, for tests and for the example `scripted_judge`.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -38,7 +38,12 @@ pub(crate) struct ScriptedServer {
 impl ScriptedServer {
     /// Answers by a function of the request's body.
     pub(crate) fn answering(script: impl FnMut(&Value) -> Answer + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        Self::answering_at(0, script)
+    }
+
+    /// The same at a port of loopback; 0 is any that is free.
+    pub(crate) fn answering_at(port: u16, script: impl FnMut(&Value) -> Answer + Send + 'static) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port of loopback");
         let address = format!("http://{}/v1", listener.local_addr().expect("bound"));
         let seen = Arc::new(Mutex::new(Vec::new()));
         let script: Arc<Mutex<Box<Script>>> = Arc::new(Mutex::new(Box::new(script)));

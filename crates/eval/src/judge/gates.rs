@@ -66,45 +66,55 @@ fn failure_rates(rows: &[JudgeRow]) -> Vec<f64> {
 }
 
 /// Whether the judge agrees with itself where it judged twice: Krippendorff's alpha (interval) of the sums at least 0.6.
+/// Alpha is not defined where all of these sums are equal. That is agreement; whether the judge sees any difference at all is
+/// the sanity ladder's question.
 pub fn reliability_gate(rows: &[JudgeRow]) -> GateResult {
-    let twice = judged_twice(rows);
-    GateResult::at_least("judge_reliability", krippendorff_alpha(&twice), MIN_ALPHA, twice.len())
+    let twice: Vec<Vec<f64>> = judged_twice(rows).into_values().collect();
+    let alpha = krippendorff_alpha(&twice);
+    let gate = GateResult::at_least("judge_reliability", alpha, MIN_ALPHA, twice.len());
+    GateResult { passed: gate.passed || (alpha.is_none() && !twice.is_empty()), ..gate }
 }
 
 /// Mean distance between the two sums of responses that were judged twice.
 pub fn mean_absolute_difference(rows: &[JudgeRow]) -> Option<f64> {
-    let distances: Vec<f64> = judged_twice(rows).iter().map(|sums| (sums[0] - sums[1]).abs()).collect();
+    let distances: Vec<f64> = judged_twice(rows).values().map(|sums| (sums[0] - sums[1]).abs()).collect();
     mean(&distances)
 }
 
-/// The two sums of every response that was graded twice.
-fn judged_twice(rows: &[JudgeRow]) -> Vec<Vec<f64>> {
+/// The two sums of every response that was judged twice, by model and item.
+pub(super) fn judged_twice(rows: &[JudgeRow]) -> BTreeMap<(&str, &str), Vec<f64>> {
     let mut sums: BTreeMap<(&str, &str), Vec<f64>> = BTreeMap::new();
     for row in rows {
         if let Some(scores) = &row.scores {
             sums.entry((&row.model, &row.item)).or_default().push(scores.sum);
         }
     }
-    sums.into_values().filter(|sums| sums.len() == 2).collect()
+    sums.retain(|_, sums| sums.len() == 2);
+    sums
 }
 
 /// Whether corrupting a response lowers the grade that the corruption concerns, in at least 80 % of the pairs. Takes the
 /// rows of the responses made by [`super::ladder_items`]. Pairs without both grades are not counted; `n` tells how many are.
 pub fn ladder_gate(rows: &[JudgeRow]) -> GateResult {
+    let drops = ladder_drops(rows);
+    let n_drops = drops.iter().filter(|(_, drops)| *drops).count();
+    let share = (!drops.is_empty()).then(|| n_drops as f64 / drops.len() as f64);
+    GateResult::at_least("judge_sanity_ladder", share, MIN_LADDER_DROPS, drops.len())
+}
+
+/// For every pair of a clean response and a corruption of it that has both grades: which corruption, and whether it lowers
+/// the grade that it concerns.
+pub fn ladder_drops(rows: &[JudgeRow]) -> Vec<(Corruption, bool)> {
     let scores = |model: &str, item: &str| -> Option<&Scores> {
         rows.iter().find(|row| row.model == model && row.item == item && row.repeat == 0)?.scores.as_ref()
     };
-    let drops: Vec<bool> = rows
-        .iter()
+    rows.iter()
         .filter(|row| row.model == LADDER_CLEAN && row.repeat == 0)
         .flat_map(|clean| Corruption::ALL.map(|corruption| (clean, corruption)))
         .filter_map(|(clean, corruption)| {
             let grade = |scores: &Scores| scores.criteria.get(corruption.criterion()).copied();
             let corrupted = grade(scores(corruption.name(), &clean.item)?)?;
-            Some(corrupted < grade(clean.scores.as_ref()?)?)
+            Some((corruption, corrupted < grade(clean.scores.as_ref()?)?))
         })
-        .collect();
-    let n_drops = drops.iter().filter(|drops| **drops).count();
-    let share = (!drops.is_empty()).then(|| n_drops as f64 / drops.len() as f64);
-    GateResult::at_least("judge_sanity_ladder", share, MIN_LADDER_DROPS, drops.len())
+        .collect()
 }

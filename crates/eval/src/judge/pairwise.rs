@@ -35,6 +35,8 @@ const ASK_AGAIN: &str = "Reply with the one verdict line only.";
 /// Two responses to one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PairwiseItem {
+    /// Who wrote the responses, the first and the second; not told to the judge.
+    pub models: [String; 2],
     /// The item.
     pub item: String,
     /// The task as text.
@@ -60,6 +62,8 @@ pub enum Verdict {
 pub struct PairwiseRow {
     /// Version of this format: 1.
     pub schema: u32,
+    /// The two models, the first and the second.
+    pub models: [String; 2],
     /// The item.
     pub item: String,
     /// Version of the prompt.
@@ -128,6 +132,7 @@ pub fn judge_pairs(
 fn judge_pair(client: &ChatClient, settings: &JudgeSettings, item: &PairwiseItem) -> Result<PairwiseRow, ChatError> {
     let mut row = PairwiseRow {
         schema: SCHEMA,
+        models: item.models.clone(),
         item: item.item.clone(),
         prompt: VERSION.to_owned(),
         prompt_hash: prompt_hash(),

@@ -379,6 +379,7 @@ fn legibility_and_coverage_are_graded_in_the_same_way() {
 fn only_verdicts_that_outlive_a_swap_count() {
     let pairs: Vec<PairwiseItem> = (0..10)
         .map(|number| PairwiseItem {
+            models: MODELS.map(str::to_owned),
             item: format!("item-{number}"),
             task: "Add.".to_owned(),
             responses: [format!("{number}, short"), format!("{number}, in more words")],

@@ -24,6 +24,7 @@ mod text_drift;
 mod text_statistics;
 mod token_classes;
 mod trace_length;
+mod trace_statistics;
 mod truncation;
 
 pub use accuracy::{accuracy_record, paired_accuracy};
@@ -56,4 +57,5 @@ pub use text_statistics::{
 };
 pub use token_classes::{CLASSIFIER_VERSION, TokenText, classify_tokens, token_class_record};
 pub use trace_length::trace_length_record;
+pub use trace_statistics::{TRACE_STATISTICS, trace_statistic};
 pub use truncation::{Funnel, truncation_record};

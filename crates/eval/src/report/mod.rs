@@ -14,8 +14,8 @@ use crate::text::{escape, grouped};
 use crate::view::{STYLE as VIEW_STYLE, fill};
 use crate::{Bootstrap, RunSet};
 use figures::{
-    Subject, depth_figures, dial_figures, externalisation_figures, funnel_figure, part_figures, quality_figures,
-    task_figures,
+    Subject, depth_figures, dial_figures, externalisation_figures, funnel_figure, part_figures, quality_distributions,
+    quality_figures, task_figures,
 };
 use html::{figure, paragraph};
 pub use markdown::render_markdown;
@@ -90,6 +90,24 @@ pub fn render_report(set: &RunSet, options: &ReportOptions<'_>) -> Report {
     Report { html, figures: page.figures }
 }
 
+/// The distributions of every quality score over the points of sweeps, of tasks that have them: judged scores where there are
+/// some, else stand-ins.
+pub fn quality_distribution_figures(set: &RunSet) -> Vec<Figure> {
+    let bootstrap = &Bootstrap::default();
+    let runs: Vec<usize> = (0..set.runs.len()).collect();
+    let mut tasks: Vec<&str> = set.runs.iter().flat_map(crate::EvaluationRun::tasks).collect();
+    tasks.sort_unstable();
+    tasks.dedup();
+    let of_task = |task| quality_distributions(&Subject { set, runs: &runs, task, bootstrap });
+    tasks.into_iter().filter(|task| !is_told_of_its_family(set, task)).flat_map(of_task).collect()
+}
+
+/// Whether a task is a part of a family, and has no records of its own of how deep its tokens went.
+fn is_told_of_its_family(set: &RunSet, task: &str) -> bool {
+    let has_own_records = set.runs.iter().any(|run| run.record(task, "A1.als").is_some());
+    !has_own_records && tasks_of_families(set, task)
+}
+
 /// Whether a run has a family of tasks that this one is a part of.
 fn tasks_of_families(set: &RunSet, task: &str) -> bool {
     set.runs.iter().any(|run| !run.is_family(task) && run.tasks().iter().any(|other| run.is_family(other)))
@@ -149,6 +167,7 @@ impl<'a> Page<'a> {
         html += "<h3 class=\"part\">Text quality</h3>";
         html += &tables::quality(&subject);
         html += &self.figures(quality_figures(&subject));
+        html += &self.figures(quality_distributions(&subject));
         html += "<h3 class=\"part\">Externalisation</h3>";
         html += &tables::externalisation(&subject);
         html += &self.figures(externalisation_figures(&subject));

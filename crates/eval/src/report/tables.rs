@@ -7,8 +7,8 @@ use super::html::{Estimate, difference, estimate_cell, none_cell, number, paragr
 use super::measured::{depth_quantile, funnel};
 use crate::compare::{Comparison, compare, shared_clusters};
 use crate::evaluation_run::AT_FULL_DEPTH;
-use crate::text::grouped;
-use crate::{ConfidenceInterval, DialPoint, EvaluationRun, MetricSetting, RunSet, Sweep, front_record};
+use crate::text::{escape, grouped};
+use crate::{ConfidenceInterval, DialPoint, EvaluationRun, MetricRecord, MetricSetting, RunSet, Sweep, front_record};
 
 /// Models that the trained one is set against, with what the contrast separates.
 const CONTRASTS: [&str; 3] = ["base", "base_noise", "ee_off"];
@@ -123,31 +123,77 @@ fn ids<'a>(subject: &Subject<'a>, families: &[&str]) -> Vec<&'a str> {
 /// Quality by a judge, and the stand-in, apart from each other.
 pub(super) fn quality(subject: &Subject<'_>) -> String {
     let judged = ids(subject, &["C1.", "C2.", "C3.", "C5."]);
-    let has_value =
-        |id: &&str| subject.runs().any(|(_, run)| run.record(subject.task, id).is_some_and(|r| r.value.is_some()));
-    let mut html = String::new();
-    if judged.iter().any(has_value) {
-        let mut judges: Vec<&str> = subject
-            .runs()
-            .flat_map(|(_, run)| &run.records)
-            .filter_map(|record| record.extra.get("judge_model")?.as_str())
-            .collect();
-        judges.sort_unstable();
-        judges.dedup();
-        html += &paragraph(&format!(
-            "Judge: {}.",
-            if judges.is_empty() { "not named".to_owned() } else { judges.join(", ") }
-        ));
-    } else {
-        html += "<p><strong>No judge was run. These are surface statistics; they do not measure coherence or correctness.</strong></p>";
-    }
+    let mut html = judges(subject, &judged);
     html += &by_run(subject, &judged);
     let stand_in = ids(subject, &["C4."]);
     if !stand_in.is_empty() {
         html += "<h4>Stand-in (proxy_quality)</h4>";
         html += &by_run(subject, &stand_in);
+        html += &agreement(subject, &stand_in);
     }
     html
+}
+
+/// Who judged, and what a reader of the grades has to know; or that nobody did.
+fn judges(subject: &Subject<'_>, judged: &[&str]) -> String {
+    let of_run = |run| judged.iter().filter_map(move |id| Some((run, EvaluationRun::record(run, subject.task, id)?)));
+    let records: Vec<(&EvaluationRun, &MetricRecord)> = subject.runs().flat_map(|(_, run)| of_run(run)).collect();
+    let mut judges: Vec<&str> =
+        records.iter().filter_map(|(_, record)| record.extra.get("judge_model")?.as_str()).collect();
+    judges.sort_unstable();
+    judges.dedup();
+    let was_judged = !judges.is_empty() || records.iter().any(|(_, record)| record.value.is_some());
+    if !was_judged {
+        return "<p><strong>No judge was run. These are surface statistics; they do not measure coherence or \
+                correctness.</strong></p>"
+            .to_owned();
+    }
+    let names = if judges.is_empty() { "not named".to_owned() } else { judges.join(", ") };
+    let mut html = paragraph(&format!("Judge: {names}."));
+    let is_set = |record: &MetricRecord, key: &str| record.extra.get(key) == Some(&serde_json::Value::Bool(true));
+    for (key, words) in [
+        ("self_judged", "Self-judged: the judge is of the family of the judged model, and may favour it"),
+        ("partial", "Partial: the judge did not reply to all questions"),
+    ] {
+        let marked = records.iter().filter(|(_, record)| is_set(record, key));
+        let mut runs: Vec<&str> = marked.map(|(run, _)| run.name.as_str()).collect();
+        runs.dedup();
+        if !runs.is_empty() {
+            html += &format!("<p><strong>{}.</strong></p>", escape(&format!("{words} ({})", runs.join("; "))));
+        }
+    }
+    let has_grades = records.iter().any(|(_, record)| !record.id.starts_with("C3.") && record.value.is_some());
+    if !has_grades {
+        html += "<p><strong>No grade may be used: the table says why. What stands below it are surface statistics; they do not \
+                 measure coherence or correctness.</strong></p>";
+    }
+    html
+}
+
+/// How the stand-ins rank responses against the judge, where there were enough.
+fn agreement(subject: &Subject<'_>, stand_in: &[&str]) -> String {
+    let of_id = |id: &&str| {
+        let found = |(_, run): (usize, &EvaluationRun)| {
+            run.record(subject.task, id)?.extra.get("judge_spearman")?.as_object().cloned()
+        };
+        let field = subject.runs().find_map(found)?;
+        let of_key = |key: &str| field.get(key).and_then(serde_json::Value::as_f64);
+        let verdict = field.get("verdict").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let value = match (of_key("value"), of_key("lo"), of_key("hi")) {
+            (Some(value), Some(lo), Some(hi)) => {
+                format!("{} ({} to {})", number(value, ""), number(lo, ""), number(hi, ""))
+            }
+            _ => "–".to_owned(),
+        };
+        let n = of_key("n").map_or_else(String::new, |n| grouped(n as usize));
+        Some(((*id).to_owned(), vec![text_cell(&value), text_cell(&n), text_cell(&verdict)]))
+    };
+    let rows: Vec<(String, Vec<String>)> = stand_in.iter().filter_map(of_id).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let columns = ["stand-in", "Spearman's correlation with the judge's overall grade", "responses", "so"];
+    format!("<h4>Stand-ins against the judge</h4>{}", table(&columns.map(str::to_owned), &rows))
 }
 
 /// A row for each metric, a column for each run.

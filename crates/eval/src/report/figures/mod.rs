@@ -4,6 +4,7 @@ mod depth;
 mod dial;
 mod externalisation;
 mod quality;
+mod quality_distribution;
 mod task;
 
 use serde_json::Value;
@@ -16,6 +17,7 @@ pub(super) use depth::depth_figures;
 pub(super) use dial::dial_figures;
 pub(super) use externalisation::externalisation_figures;
 pub(super) use quality::quality_figures;
+pub(super) use quality_distribution::quality_distributions;
 /// The figures of a part of a family of tasks.
 pub(super) fn part_figures(subject: &Subject<'_>) -> Vec<Figure> {
     [task::by_steps(subject), externalisation::horizon(subject)].into_iter().flatten().collect()

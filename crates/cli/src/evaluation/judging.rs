@@ -1,0 +1,182 @@
+//! A judge's grades of responses that evaluations have written: asked for, written beside them, and added to their records.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use aloud_eval::judge::{
+    JudgeMaterial, JudgePart, JudgedRecords, JudgedRun, JudgedTask, Judgement, Kinship, calibrate, judged_item, kinship,
+};
+use aloud_eval::{Bootstrap, EvaluationRun, MetricRecord, RecordContext, write_atomically, write_metric_records};
+use aloud_tasks::strip_annotations;
+use anyhow::Context as _;
+use serde_json::json;
+
+use super::family::TaskFamily;
+use crate::context::Context;
+use crate::judge_options::Judge;
+use crate::progress::Progress;
+
+/// Key of the base model.
+const BASE: &str = "base";
+
+/// Format of `report.json`.
+const SCHEMA: u32 = 1;
+
+/// A finished run of an evaluation or a sweep.
+#[derive(Clone, Debug)]
+pub(crate) struct JudgedFolder {
+    /// Its name in the rows: its folder, below that of the evaluation or sweep.
+    pub(crate) name: String,
+    /// Its folder.
+    pub(crate) path: PathBuf,
+}
+
+/// What a judge has to know of the items of a family, by their names in its rows.
+pub(crate) fn judged_tasks(family: &dyn TaskFamily) -> BTreeMap<String, JudgedTask> {
+    let of_item = |item: &super::family::EvaluationItem| {
+        let solution = item.solution.as_deref().map(strip_annotations);
+        (judged_item(&item.task, &item.prompt.id), JudgedTask { question: item.question.clone(), solution })
+    };
+    family.items().iter().map(of_item).collect()
+}
+
+/// Has the responses of all runs judged together, writes what the judge said to `judge` below `output`, and adds the records
+/// to each run's `metrics.json`. Returns the records of each run, in the order of the runs. A judge that fails costs its
+/// grades and nothing else.
+///
+/// # Errors
+/// If a run cannot be read, a file cannot be written, or the client cannot be used at all: without sending, because a reply
+/// is not in the cache.
+pub(crate) fn judge_folders(
+    judge: &Judge,
+    output: &Path,
+    folders: &[JudgedFolder],
+    family: &str,
+    tasks: &BTreeMap<String, JudgedTask>,
+    context: &Context,
+) -> anyhow::Result<Vec<Vec<MetricRecord>>> {
+    let runs = folders.iter().map(|folder| EvaluationRun::open(&folder.path)).collect::<Result<Vec<_>, _>>()?;
+    let judged: Vec<JudgedRun<'_>> =
+        folders.iter().zip(&runs).map(|(folder, run)| JudgedRun { name: &folder.name, run }).collect();
+    let folder = output.join("judge");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let judgement = ask(judge, &JudgeMaterial::choose(&judged, family, tasks, judge.settings.seed), context)?;
+    judgement.write(&folder)?;
+    write_report(judge, &judgement, &judged, &folder.join("report.json"))?;
+
+    let bootstrap = Bootstrap::default();
+    let base = judged.iter().find(|judged| judged.run.manifest.model == BASE).map(|judged| judged.name);
+    let records = JudgedRecords { judgement: &judgement, settings: &judge.settings, base, bootstrap };
+    let agreement = calibrate(&judged, family, &judgement.quality, &bootstrap);
+    let mut all = Vec::new();
+    for JudgedRun { name, run } in &judged {
+        let of_judge = records.of_run(name, &run.manifest.model_source, &record_context(run, family));
+        let may_be_used = of_judge.iter().any(|record| record.id == "C1.overall" && record.value.is_some());
+        let mut of_run: Vec<MetricRecord> = run
+            .records
+            .iter()
+            .filter(|record| !is_judged(&record.id))
+            .map(|record| match agreement.get(record.id.as_str()) {
+                Some(value) if may_be_used && record.context.task == family => {
+                    record.clone().with_extra("judge_spearman", value.clone())
+                }
+                _ => record.clone(),
+            })
+            .collect();
+        of_run.extend(of_judge);
+        write_metric_records(&run.folder.join("metrics.json"), &of_run)?;
+        all.push(of_run);
+    }
+    say_what_is_missing(judge, &judgement, &judged, &all, context);
+    Ok(all)
+}
+
+/// Whether a metric is a judge's.
+fn is_judged(id: &str) -> bool {
+    ["C1.", "C3.", "C5."].iter().any(|family| id.starts_with(family))
+}
+
+fn ask(judge: &Judge, material: &JudgeMaterial, context: &Context) -> anyhow::Result<Judgement> {
+    let shown: Mutex<Option<(JudgePart, Progress)>> = Mutex::new(None);
+    let advance = |part: JudgePart, done: usize, all: usize| {
+        let Ok(mut shown) = shown.lock() else { return };
+        let is_new = shown.as_ref().is_none_or(|(shown, _)| *shown != part);
+        if is_new {
+            *shown = Some((part, context.progress(&format!("judge, {part}"), "responses", Some(all as u64))));
+        }
+        if let Some((_, progress)) = shown.as_mut() {
+            progress.set(done as u64);
+        }
+    };
+    Ok(Judgement::ask(&judge.client, &judge.settings, material, &advance)?)
+}
+
+/// The circumstances of a run, for records of all its items.
+fn record_context(run: &EvaluationRun, family: &str) -> RecordContext {
+    let manifest = &run.manifest;
+    RecordContext {
+        model: manifest.model.clone(),
+        control_of: run.records.first().and_then(|record| record.context.control_of.clone()),
+        task: family.to_owned(),
+        split: "test".to_owned(),
+        tier: manifest.tier,
+        dial: manifest.dial.clone(),
+        decoding: manifest.decoding.clone(),
+        mode: None,
+        seeds: manifest.seeds.clone(),
+        gates: Vec::new(),
+    }
+}
+
+/// What the client did in this call, and how the judge is related to whom it judged.
+fn write_report(judge: &Judge, judgement: &Judgement, judged: &[JudgedRun<'_>], path: &Path) -> anyhow::Result<()> {
+    let kinships: BTreeMap<&str, Kinship> = judged
+        .iter()
+        .map(|judged| (judged.name, kinship(&judge.settings.judge_model, &judged.run.manifest.model_source)))
+        .collect();
+    let report = json!({
+        "schema": SCHEMA,
+        "endpoint": judge.address,
+        "judge_model": judge.settings.judge_model,
+        "kinship": kinships,
+        "partial": judgement.n_no_reply() > 0,
+        "n_no_reply": judgement.n_no_reply(),
+        "client": judge.client.report(),
+    });
+    Ok(write_atomically(path, format!("{report:#}\n").as_bytes())?)
+}
+
+/// Says what a reader of the grades has to know.
+fn say_what_is_missing(
+    judge: &Judge,
+    judgement: &Judgement,
+    judged: &[JudgedRun<'_>],
+    records: &[Vec<MetricRecord>],
+    context: &Context,
+) {
+    let report = judge.client.report();
+    for note in &report.notes {
+        context.say(&format!("judge: {note}"));
+    }
+    let name = &judge.settings.judge_model;
+    if judged.iter().any(|judged| kinship(name, &judged.run.manifest.model_source) == Kinship::SameFamily) {
+        context.say(&format!(
+            "warning: the judge {name} is of the family of the judged model: its grades are marked `self_judged`"
+        ));
+    }
+    let n_missing = judgement.n_no_reply();
+    if n_missing > 0 {
+        let reason = report.stopped.map_or_else(String::new, |reason| format!(": {reason}"));
+        context.say(&format!(
+            "warning: the judge did not reply to {n_missing} questions{reason}; what it did say is kept, the same command goes on"
+        ));
+    }
+    for (judged, records) in judged.iter().zip(records) {
+        let overall = records.iter().find(|record| record.id == "C1.overall");
+        if let Some(reason) = overall.and_then(|record| record.null_reason.as_ref()) {
+            context.say(&format!("warning: {}: no judged quality ({reason})", judged.name));
+        }
+    }
+}
