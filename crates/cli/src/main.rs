@@ -6,6 +6,7 @@ mod candidates;
 mod commands;
 mod context;
 mod dial;
+mod endpoint_options;
 mod error;
 mod evaluation;
 mod exit_offset;

@@ -94,6 +94,14 @@ pub enum TasksError {
         /// Stories or searches tried.
         attempts: usize,
     },
+    /// A language model that stories are made with could not be asked.
+    #[error("the model `{name}`: {source}")]
+    Model {
+        /// Its name.
+        name: String,
+        /// What went wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A source without an end was asked for all of its items.
     #[error("`{name}` has no end: say how many items to take")]
     Endless {

@@ -2,7 +2,7 @@
 //!
 //! Fields of a line (or columns of the header): one of `prompt`, `question` (a user message) or, in JSON Lines, `messages`
 //! (a conversation, as chat templates take it). Optional: `id`, `story_text` (what the question is about, written above it as
-//! [`crate::stories::story_question`] does), `system`, `raw` (true: the prompt is taken as it is, without
+//! [`crate::stories::story_question`] does; `infilled_text` in its place, if there is one), `system`, `raw` (true: the prompt is taken as it is, without
 //! chat template), `response` or `solution` (a reference response), `answer` (the gold answer, or a worked solution whose last line is
 //! `#### ` and the gold answer). Other fields are ignored. A byte order mark, CRLF and blank lines are fine.
 
@@ -170,7 +170,8 @@ fn item_of(fields: &Map<String, Value>, line: u64) -> Result<Item, String> {
         Some(messages) => Some(messages_of(messages)?),
     };
     let system = text_of(fields, "system")?;
-    let story = text_of(fields, "story_text")?;
+    // A story that is there in prose too was meant to be read so.
+    let story = text_of(fields, "infilled_text")?.or(text_of(fields, "story_text")?);
     let (context, question) = match (given.as_slice(), messages) {
         ([(_, question)], None) => {
             (Vec::new(), story.map_or_else(|| question.clone(), |story| story_question(&story, question)))

@@ -1,6 +1,7 @@
 //! `aloud data`: problems as JSON Lines, from the built-in generators or from GSM8K.
 
 mod stories;
+mod story_models;
 
 use std::path::{Path, PathBuf};
 

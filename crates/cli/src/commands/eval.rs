@@ -1,6 +1,7 @@
 //! `aloud eval`: accuracy, style and depth on held-out items; with `--output`, an evaluation run with its controls.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use aloud_engine::Exits;
 use aloud_eval::{Align, MetricRecord, Table};
@@ -15,7 +16,8 @@ use serde_json::{Value, json};
 use crate::context::{Context, print};
 use crate::error::UsageError;
 use crate::evaluation::{
-    AskedArgs, AskedKind, JudgedFolder, ModelKey, Models, RunSettings, evaluate, judge_folders, judged_tasks,
+    AskedArgs, AskedKind, JudgedFolder, Matched, ModelKey, Models, RunSettings, evaluate, evaluate_stories,
+    judge_folders, judged_tasks, kinds_text,
 };
 use crate::generation::ExitArgs;
 use crate::judge_options::JudgeArgs;
@@ -86,14 +88,29 @@ impl std::str::FromStr for ControlArg {
 /// Number of items without `--tier` and `--output`.
 const DEFAULT_ITEMS: usize = 2000;
 
+/// Questions about stories without `--tier`, `--n` and `--output`.
+const DEFAULT_STORIES: u32 = 400;
+
 /// What `--json` prints of a quick evaluation.
 #[derive(Serialize)]
-struct Output<'a> {
+struct Output<'a, Report> {
     model: String,
     model_sha256: &'a str,
     checkpoint: Option<String>,
     #[serde(flatten)]
-    report: &'a SerialReport,
+    report: &'a Report,
+}
+
+/// Prints a quick evaluation as one JSON object.
+fn print_json<Report: Serialize>(models: &Models, report: &Report) -> anyhow::Result<()> {
+    let model = &models.trained;
+    let output = Output {
+        model: model.source.to_string(),
+        model_sha256: &model.identity.sha256,
+        checkpoint: model.checkpoint.as_ref().map(|path| path.display().to_string()),
+        report,
+    };
+    Ok(print(&format!("{}\n", serde_json::to_string(&output)?))?)
 }
 
 /// Runs the command.
@@ -113,6 +130,7 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()>
     match (&arguments.output, kind) {
         (Some(output), _) => full(arguments, output, exits, &codec, &models, &cpu, context),
         (None, AskedKind::Serial(task)) => quick(arguments, task, &exits, &codec, &models, context),
+        (None, AskedKind::Stories) => quick_stories(arguments, &exits, &codec, &models, context),
         (None, AskedKind::Numbers) => Err(UsageError::new(format!(
             "--task {}: name a folder for the evaluation with --output",
             arguments.asked.task
@@ -148,15 +166,35 @@ fn quick(
     let report = evaluate_serial(&model.decoder, model.policy.as_ref(), exits, &settings, &mut || progress.advance(1))?;
     drop(progress);
     if arguments.json {
-        let output = Output {
-            model: model.source.to_string(),
-            model_sha256: &model.identity.sha256,
-            checkpoint: model.checkpoint.as_ref().map(|path| path.display().to_string()),
-            report: &report,
-        };
-        return Ok(print(&format!("{}\n", serde_json::to_string(&output)?))?);
+        return print_json(models, &report);
     }
     Ok(print(&text(&report))?)
+}
+
+/// Accuracy and depth on stories; nothing is written.
+fn quick_stories(
+    arguments: &EvalArgs,
+    exits: &Exits,
+    codec: &TextCodec,
+    models: &Models,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let mut asked = arguments.asked.clone();
+    if asked.tier.is_none() {
+        asked.n = asked.n.or(Some(DEFAULT_STORIES));
+    }
+    let family = asked.family(Split::Test, codec, &models.trained.decoder)?;
+    let matched = Matched::default();
+    let subject = models.subject(models.main_key(), exits, &matched)?;
+    let progress = Mutex::new(context.progress("evaluating", "responses", Some(family.items().len() as u64)));
+    let on_done = || {
+        if let Ok(mut progress) = progress.lock() {
+            progress.advance(1);
+        }
+    };
+    let report = evaluate_stories(family.as_ref(), &subject, asked.seed, asked.batch.into(), &on_done)?;
+    drop(progress);
+    if arguments.json { print_json(models, &report) } else { Ok(print(&report.text())?) }
 }
 
 /// An evaluation run.
@@ -212,7 +250,7 @@ fn full(
         });
         return Ok(print(&format!("{}\n", serde_json::to_string::<Value>(&object)?))?);
     }
-    Ok(print(&records_text(&records, output))?)
+    Ok(print(&format!("{}{}", records_text(&records, output), kinds_text(&records)))?)
 }
 
 /// One row a metric, one column a model.

@@ -14,6 +14,7 @@ use aloud_eval::{
 use aloud_kernels::Cpu;
 use aloud_model::source::ModelSource;
 use aloud_model::text_codec::TextCodec;
+use aloud_tasks::stories::StoryScoring;
 use aloud_tasks::{DataSource, Scoring, Split};
 use aloud_train::recipe::DistillRecipe;
 use aloud_train::reinforce_recipe::ReinforceRecipe;
@@ -352,6 +353,7 @@ impl Sweep<'_> {
         let source = &self.asked.task;
         let verifier = match source {
             DataSource::Serial(_) => Verifier::Serial,
+            DataSource::Stories => Verifier::Story(StoryScoring::Lenient),
             _ => Verifier::GoldAnswer(Scoring::Flexible),
         };
         let stops = stop_tokens(&codec, &base.pretrained.config.eos_token_ids);
@@ -390,7 +392,7 @@ impl Row {
             average_layer_savings: number("A1.als"),
             target_als: record("A3.hist").and_then(|record| target_savings(record)),
             quality,
-            accuracy: number("B3.strict").or_else(|| number("B1.flex")),
+            accuracy: number("B3.strict").or_else(|| number("B1.flex")).or_else(|| number("B2.lenient")),
             cost_per_correct: record("A7.flops")
                 .and_then(|record| record.extra.get("flops_per_correct")?.get("value")?.as_f64()),
             judged,

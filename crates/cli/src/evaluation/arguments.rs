@@ -10,13 +10,14 @@ use clap::{Args, ValueEnum};
 use super::family::TaskFamily;
 use super::number_family::NumberFamily;
 use super::serial_family::SerialFamily;
+use super::story_family::StoryFamily;
 use crate::error::UsageError;
 use crate::prompts::{TemplateArgs, stop_tokens};
 
 /// What is asked.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AskedArgs {
-    /// What is asked: serial (all three of chain, perm and vars), one of them, word-problems, gsm8k:PATH or hf:openai/gsm8k
+    /// What is asked: serial (all three of chain, perm and vars), one of them, word-problems, tom, gsm8k:PATH or hf:openai/gsm8k
     #[arg(long, value_name = "TASK", default_value = "serial")]
     pub(crate) task: DataSource,
     /// How much is asked
@@ -48,6 +49,8 @@ pub(crate) enum AskedKind {
     Serial(Option<SerialTask>),
     /// Problems with a number for an answer.
     Numbers,
+    /// Questions about theory-of-mind stories.
+    Stories,
 }
 
 /// How much is asked.
@@ -110,8 +113,9 @@ impl AskedArgs {
             DataSource::WordProblems { steps: None } | DataSource::Gsm8k(_) | DataSource::Gsm8kCache => {
                 Ok(AskedKind::Numbers)
             }
+            DataSource::Stories => Ok(AskedKind::Stories),
             other => Err(UsageError::new(format!(
-                "--task {other}: expected serial, chain, perm, vars, word-problems, gsm8k:PATH or hf:openai/gsm8k"
+                "--task {other}: expected serial, chain, perm, vars, word-problems, tom, gsm8k:PATH or hf:openai/gsm8k"
             ))),
         }
     }
@@ -127,16 +131,29 @@ impl AskedArgs {
         decoder: &Decoder<Cpu>,
     ) -> anyhow::Result<Box<dyn TaskFamily + 'a>> {
         let (n, tier, max_new_tokens) = (self.n.map(|n| n as usize), self.tier(), self.max_new_tokens());
-        let AskedKind::Serial(task) = self.kind()? else {
-            let stops = stop_tokens(codec, &decoder.config().eos_token_ids);
-            let n = n.or(items_of_a_task(tier));
-            let family =
-                NumberFamily::new(&self.task, n, split, self.seed, codec, &self.template, stops, max_new_tokens)?;
-            return Ok(Box::new(family));
-        };
-        let n_kinds = MAX_SERIAL_STEPS * if task.is_some() { 1 } else { SerialTask::ALL.len() };
-        let n_of_each = n.map_or(items_of_each_step(tier), |n| n.div_ceil(n_kinds));
-        Ok(Box::new(SerialFamily::new(task, n_of_each, split, self.seed, max_new_tokens)?))
+        let n_of_task = n.or(items_of_a_task(tier));
+        let stops = || stop_tokens(codec, &decoder.config().eos_token_ids);
+        let (seed, template) = (self.seed, &self.template);
+        Ok(match self.kind()? {
+            AskedKind::Numbers => Box::new(NumberFamily::new(
+                &self.task,
+                n_of_task,
+                split,
+                seed,
+                codec,
+                template,
+                stops(),
+                max_new_tokens,
+            )?),
+            AskedKind::Stories => {
+                Box::new(StoryFamily::new(n_of_task, split, seed, codec, template, stops(), max_new_tokens)?)
+            }
+            AskedKind::Serial(task) => {
+                let n_kinds = MAX_SERIAL_STEPS * if task.is_some() { 1 } else { SerialTask::ALL.len() };
+                let n_of_each = n.map_or(items_of_each_step(tier), |n| n.div_ceil(n_kinds));
+                Box::new(SerialFamily::new(task, n_of_each, split, seed, max_new_tokens)?)
+            }
+        })
     }
 }
 

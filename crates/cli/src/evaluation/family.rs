@@ -114,6 +114,12 @@ pub(crate) trait TaskFamily: Sync {
         vec!["strict", "flex"]
     }
 
+    /// Of item number `item` the kind of its question, and whether that kind has only two answers; `None` where all questions
+    /// are alike.
+    fn question_kind(&self, _item: usize) -> Option<(&'static str, bool)> {
+        None
+    }
+
     /// Accuracy of a blind guess at a task's answers; 0 where there is no telling.
     fn chance(&self, _task: &str) -> f64 {
         0.0

@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::elicitation::Suffix;
 use super::family::{EvaluationItem, TaskFamily};
 use super::gates::Gates;
+use super::question_kinds::{balanced_record, of_kinds};
 use super::reading::ExitReadings;
 use super::subject::ModelKey;
 use super::written_steps::written_step_records;
@@ -146,8 +147,10 @@ fn task_records(
     let mut records = Vec::new();
     let prefix = family.accuracy_id();
     for scorer in family.scorers() {
-        records.push(accuracy_record(&format!("{prefix}.{scorer}"), scorer, items, setting));
+        let record = accuracy_record(&format!("{prefix}.{scorer}"), scorer, items, setting);
+        records.push(of_kinds(record, scorer, items, family));
     }
+    records.extend(balanced_record(items, family, setting));
     records.extend(
         paired.map(|paired| paired_accuracy(&format!("{prefix}.strict_minus_base"), "strict", paired, setting)),
     );

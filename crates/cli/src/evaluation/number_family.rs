@@ -7,7 +7,7 @@ use aloud_model::text_codec::TextCodec;
 use aloud_tasks::{Annotations, DataSource, Extraction, Gsm8kScorer, Item, Number, Split, extract_answer};
 
 use super::family::{Arm, EvaluationItem, ReadResponse, TaskFamily, TraceSteps};
-use super::text_steps::{piece_ends, step_ends};
+use super::text_steps::{piece_ends, step_ends, tokens_of};
 use crate::prompts::{TemplateArgs, default_instruction};
 
 /// Marks of a trace that some models write.
@@ -116,17 +116,6 @@ impl<'a> NumberFamily<'a> {
     fn text(&self, ids: &[u32]) -> anyhow::Result<String> {
         Ok(self.codec.tokenizer.decode(ids, true)?)
     }
-
-    /// The smallest number of tokens whose text has at least `length` bytes.
-    fn tokens_of(&self, ids: &[u32], length: usize) -> usize {
-        let (mut low, mut high) = (0, ids.len());
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            let reaches = self.text(&ids[..middle]).is_ok_and(|text| text.len() >= length);
-            (low, high) = if reaches { (low, middle) } else { (middle + 1, high) };
-        }
-        low
-    }
 }
 
 /// Where a completion's trace ends, and where what follows it begins (bytes); `None`: it is not closed.
@@ -171,7 +160,7 @@ impl TaskFamily for NumberFamily<'_> {
             trace: completion[..trace_end].to_owned(),
             answer_text: completion[answer_start..].to_owned(),
             closed: end.is_some(),
-            n_trace: if end.is_some() { self.tokens_of(ids, answer_start) } else { ids.len() },
+            n_trace: if end.is_some() { tokens_of(self.codec, ids, answer_start) } else { ids.len() },
             extracted,
             correct,
             completion,
@@ -182,7 +171,7 @@ impl TaskFamily for NumberFamily<'_> {
         let completion = self.text(ids).ok()?;
         let (end, _) = trace_end(&completion)?;
         let ends: Vec<usize> =
-            piece_ends(completion[..end].trim_end()).into_iter().map(|end| self.tokens_of(ids, end)).collect();
+            piece_ends(completion[..end].trim_end()).into_iter().map(|end| tokens_of(self.codec, ids, end)).collect();
         Some(TraceSteps { ends: step_ends(&ends) }).filter(|steps| steps.ends.len() > 1)
     }
 

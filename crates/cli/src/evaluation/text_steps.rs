@@ -1,5 +1,7 @@
 //! The steps of a written trace: lines, and sentences within a line.
 
+use aloud_model::text_codec::TextCodec;
+
 /// Pieces shorter than this many tokens are no steps of their own.
 pub(super) const MIN_STEP_TOKENS: usize = 3;
 
@@ -39,6 +41,17 @@ pub(super) fn step_ends(ends: &[usize]) -> Vec<usize> {
         steps.push(whole);
     }
     steps
+}
+
+/// The smallest number of tokens whose text has at least `length` bytes.
+pub(super) fn tokens_of(codec: &TextCodec, ids: &[u32], length: usize) -> usize {
+    let (mut low, mut high) = (0, ids.len());
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        let reaches = codec.tokenizer.decode(&ids[..middle], true).is_ok_and(|text| text.len() >= length);
+        (low, high) = if reaches { (low, middle) } else { (middle + 1, high) };
+    }
+    low
 }
 
 #[cfg(test)]

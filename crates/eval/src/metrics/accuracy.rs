@@ -9,7 +9,7 @@ use crate::{Bootstrap, Cluster, Direction, MetricRecord, mean_of_clusters};
 
 /// Share of samples that a scorer calls right. A sample without an answer is wrong. With one sample an item the interval is
 /// Wilson's, with several a cluster bootstrap. In `extra`: how many are right, the share without an answer of any form, and
-/// `format_gap`, flexible less strict, where both scorers ran. Samples that the scorer did not judge are left out and counted.
+/// `format_gap`, flexible (or lenient) less strict, where both scorers ran. Samples that the scorer did not judge are left out and counted.
 pub fn accuracy_record(id: &str, scorer: &str, items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -> MetricRecord {
     let clusters = scored(items, scorer);
     let judged = |cluster: &&Cluster| cluster.count > 0;
@@ -28,7 +28,7 @@ pub fn accuracy_record(id: &str, scorer: &str, items: &[ItemRows<'_>], setting: 
         let clusters = scored(items, scorer);
         Bootstrap::value(clusters.len(), |weights| mean_of_clusters(&clusters, weights))
     };
-    let gap = value("flex").zip(value("strict")).map(|(flex, strict)| flex - strict);
+    let gap = value("flex").or_else(|| value("lenient")).zip(value("strict")).map(|(flex, strict)| flex - strict);
     let n_all = samples().count();
     let record = MetricRecord::new(id, "fraction", Direction::HigherIsBetter, setting.context)
         .with_value(value(scorer))

@@ -2,6 +2,7 @@
 //! from a seed.
 
 mod accuracy;
+mod answer_kinds;
 mod arithmetic;
 mod controls;
 mod dial_curve;
@@ -28,6 +29,10 @@ mod trace_statistics;
 mod truncation;
 
 pub use accuracy::{accuracy_record, paired_accuracy};
+pub use answer_kinds::{
+    KindAccuracy, KindAnswer, accuracy_by_kind, balanced_accuracy, balanced_accuracy_record, majority_baseline,
+    with_kinds,
+};
 pub use arithmetic::{Equation, Rational, equations, numbers_in};
 pub use controls::{RandomMatched, static_depth_of_equal_mean};
 pub use dial_curve::{AccuracyCurve, DialPoint, dose_response_record, front_record};

@@ -10,6 +10,7 @@ mod mcnemar;
 mod pareto;
 mod quantile;
 mod rank_correlation;
+mod stratified;
 mod subset;
 mod wilson;
 

@@ -50,6 +50,30 @@ impl Deed {
         }
     }
 
+    /// Whether both are of the same kind and have all parts in common but one.
+    pub(crate) fn differs_in_one_part(self, other: Self) -> bool {
+        let n_different = |same: &[bool]| same.iter().filter(|same| !**same).count();
+        let n = match (self, other) {
+            (Self::Enter(who, room), Self::Enter(who2, room2)) | (Self::Leave(who, room), Self::Leave(who2, room2)) => {
+                n_different(&[who == who2, room == room2])
+            }
+            (Self::Put(who, what, holder), Self::Put(who2, what2, holder2)) => {
+                n_different(&[who == who2, what == what2, holder == holder2])
+            }
+            (Self::SetState(who, key, value), Self::SetState(who2, key2, value2)) => {
+                n_different(&[who == who2, (key, value) == (key2, value2)])
+            }
+            (Self::Tell(who, whom, message), Self::Tell(who2, whom2, message2)) => {
+                n_different(&[who == who2, whom == whom2, message == message2])
+            }
+            (Self::Announce(who, message), Self::Announce(who2, message2)) => {
+                n_different(&[who == who2, message == message2])
+            }
+            _ => return false,
+        };
+        n == 1
+    }
+
     /// Whether it is noticed by listening, not by looking.
     pub(crate) fn is_speech(self) -> bool {
         matches!(self, Self::Tell(..) | Self::Announce(..))

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::dataset::WrittenRow;
 use super::question::QuestionKind;
+use super::search::PanelTarget;
 use super::{Family, Part};
 
 /// Counts over the rows of a file. Its size depends on the words of the stories, not on their number.
@@ -14,7 +15,11 @@ pub struct DataCard {
     n_candidates: u64,
     n_rejected: u64,
     /// Sum over stories.
-    readers_accuracy: f64,
+    accuracy: f64,
+    /// Whose accuracy it is.
+    reader: String,
+    /// Who told the stories in prose, with the numbers of rejected rewrites and stories.
+    infill: Option<(String, u64, u64)>,
     parts: BTreeMap<Part, (u64, u64)>,
     families: BTreeMap<(Family, bool), u64>,
     kinds: BTreeMap<QuestionKind, KindCounts>,
@@ -63,7 +68,13 @@ impl DataCard {
         let Some(first) = story.first() else { return };
         self.n_stories += 1;
         self.n_rejected += first.rejected as u64;
-        self.readers_accuracy += first.g;
+        self.accuracy += first.g;
+        self.reader.clone_from(&first.target_name);
+        if let Some(model) = &first.infill_model {
+            let (_, rewrites, stories) = self.infill.get_or_insert_with(|| (model.clone(), 0, 0));
+            *rewrites += first.infill_rejected_rewrites.unwrap_or_default();
+            *stories += first.infill_rejected_stories.unwrap_or_default();
+        }
         let part = self.parts.entry(first.split).or_default();
         part.0 += 1;
         part.1 += story.len() as u64;
@@ -91,19 +102,31 @@ impl fmt::Display for DataCard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
         let tried = self.n_candidates + self.n_rejected;
+        let rejected_stories = self.infill.as_ref().map_or(0, |(_, _, stories)| *stories);
         writeln!(f, "# Theory-of-mind stories\n")?;
         writeln!(f, "Made by `aloud data tom`. Labels come from belief tracking, not from a model.\n")?;
         writeln!(f, "- stories: {}, questions: {}", self.n_stories, self.n_questions())?;
         writeln!(
             f,
             "- left out because their structure was there already: {}",
-            self.n_candidates - self.n_stories.min(self.n_candidates)
+            self.n_candidates.saturating_sub(self.n_stories + rejected_stories)
         )?;
         writeln!(f, "- candidates tried: {tried}; share accepted: {}", percent(share(self.n_candidates, tried)))?;
         writeln!(f, "- questions of orders 1 and above on which minds differ: {}", percent(self.interesting_share()))?;
         writeln!(f, "- questions about places whose answer is `unknown`: {}", percent(self.unknown_share()))?;
-        let accuracy = self.readers_accuracy / self.n_stories.max(1) as f64;
-        writeln!(f, "- mean accuracy of the flawed readers (`g`): {}\n", percent(accuracy))?;
+        let accuracy = percent(self.accuracy / self.n_stories.max(1) as f64);
+        if self.reader.is_empty() || self.reader == PanelTarget::NAME {
+            writeln!(f, "- mean accuracy of the flawed readers (`g`): {accuracy}")?;
+        } else {
+            writeln!(f, "- searched for with the model `{}`; its mean accuracy (`g`): {accuracy}", self.reader)?;
+        }
+        if let Some((model, rewrites, stories)) = &self.infill {
+            writeln!(
+                f,
+                "- told in prose by the model `{model}`; rejected rewrites of passages: {rewrites}, rejected stories: {stories}"
+            )?;
+        }
+        writeln!(f)?;
         writeln!(f, "| part | stories | questions |\n|---|---|---|")?;
         for (part, (stories, questions)) in &self.parts {
             writeln!(f, "| {part} | {stories} | {questions} |")?;

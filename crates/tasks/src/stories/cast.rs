@@ -30,6 +30,16 @@ pub(crate) struct Size {
     pub(crate) containers: usize,
 }
 
+/// What a name is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NameKind {
+    Person,
+    Room,
+    Container,
+    Object,
+    Topic,
+}
+
 impl Cast {
     /// People and things of a setting, chosen at random: one object with its properties, all news, and what the setting
     /// places.
@@ -137,6 +147,18 @@ impl Cast {
     /// Whose property it is.
     pub(crate) fn object_of(&self, key: StateKey) -> Object {
         self.states.get(key.index()).map_or(Object(0), |(object, _)| *object)
+    }
+
+    /// All names, with what they are names of.
+    pub(crate) fn names(&self) -> Vec<(NameKind, &str)> {
+        let all = [
+            (NameKind::Person, &self.people),
+            (NameKind::Room, &self.rooms),
+            (NameKind::Container, &self.containers),
+            (NameKind::Object, &self.objects),
+            (NameKind::Topic, &self.topics),
+        ];
+        all.into_iter().flat_map(|(kind, names)| names.iter().map(move |name| (kind, name.as_str()))).collect()
     }
 
     /// With its article, if it takes one.

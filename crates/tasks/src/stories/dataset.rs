@@ -97,6 +97,13 @@ pub(super) struct WrittenRow {
     pub(super) g: f64,
     pub(super) structure: String,
     pub(super) rejected: usize,
+    pub(super) target_name: String,
+    #[serde(default)]
+    pub(super) infill_model: Option<String>,
+    #[serde(default)]
+    pub(super) infill_rejected_rewrites: Option<u64>,
+    #[serde(default)]
+    pub(super) infill_rejected_stories: Option<u64>,
 }
 
 impl From<&StoryRow> for WrittenRow {
@@ -113,6 +120,10 @@ impl From<&StoryRow> for WrittenRow {
             g: row.g,
             structure: row.structure.clone(),
             rejected: row.rejected,
+            target_name: row.target_name.clone(),
+            infill_model: row.infill_model.clone(),
+            infill_rejected_rewrites: row.infill_rejected_rewrites,
+            infill_rejected_stories: row.infill_rejected_stories,
         }
     }
 }
@@ -121,6 +132,10 @@ impl From<&StoryRow> for WrittenRow {
 struct Remembered(Vec<u64>);
 
 impl Remembered {
+    fn has(&self, structure: u64) -> bool {
+        self.0[structure as usize % N_REMEMBERED] == structure
+    }
+
     /// Whether the structure is a new one; it is remembered.
     fn is_new(&mut self, structure: u64) -> bool {
         let place = &mut self.0[structure as usize % N_REMEMBERED];
@@ -175,6 +190,16 @@ impl StoryFile {
     /// Number of stories in the file.
     pub fn n_stories(&self) -> u64 {
         self.card.n_stories()
+    }
+
+    /// Whether a story of the same structure is there already.
+    pub fn has(&self, story: &Story) -> bool {
+        self.remembered.has(story.structure())
+    }
+
+    /// Goes on without the story of this number.
+    pub fn leave_out(&mut self, index: u64) {
+        self.next_index = index + 1;
     }
 
     /// Adds a story unless one of the same structure is there already. Whether it was added.

@@ -2,9 +2,12 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::cast::{Cast, Size};
 use super::family::{Family, Plan};
+use super::infill::Prose;
+use super::model_target::ModelTarget;
 use super::part::Part;
 use super::question::{Catalogue, Question, needs_theory_of_mind, questions};
 use super::readers::ReaderPanel;
@@ -13,6 +16,7 @@ use super::search::{PanelTarget, search};
 use super::selection::select;
 use super::structure::structure_hash;
 use super::telling::Telling;
+use super::text_model::TextModel;
 use super::words::Setting;
 use super::world::World;
 use crate::draw::Draw;
@@ -29,6 +33,11 @@ const MAX_ATTEMPTS: usize = 5000;
 /// Searches that are tried for one that is hard enough; then the hardest found is taken. In families of news without
 /// peeking and distraction most readers are right by necessity.
 const MAX_SEARCHES: usize = 30;
+
+/// The same, where a language model is asked.
+const MAX_MODEL_SEARCHES: usize = 10;
+/// Draws of the words that a language model is asked in are of this seed, mixed with that of the stories.
+const TEXT_SEED: u64 = 0x7465_6c6c_696e_6721;
 
 /// Whether somebody peeks or is distracted in a story.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,6 +142,15 @@ pub struct StoryGenerator {
     settings: StorySettings,
     own: Option<Setting>,
     seed: u64,
+    reader: Option<ModelReader>,
+}
+
+/// A language model that stories are to be hard for.
+#[derive(Clone, Debug)]
+struct ModelReader {
+    model: Arc<dyn TextModel>,
+    /// Number of people in the chains of the questions that it is asked.
+    order: usize,
 }
 
 /// One story with its questions.
@@ -149,10 +167,14 @@ pub struct Story {
     pub(super) questions: Vec<Question>,
     pub(super) needs_tom_at_order_1: bool,
     pub(super) structure: u64,
-    /// Accuracy of the flawed readers on all questions of orders 1 and 2.
-    pub(super) readers_accuracy: f64,
+    /// Accuracy of the flawed readers on all questions of orders 1 and 2, or of the language model on those it was asked.
+    pub(super) accuracy: f64,
+    /// Whose accuracy it is.
+    pub(super) reader: String,
     /// Random stories, or searches, that were tried before this one.
     pub(super) n_rejected: usize,
+    /// The story as a language model tells it, if one was asked.
+    pub(super) prose: Option<Prose>,
 }
 
 /// A complete story without text.
@@ -161,6 +183,8 @@ struct Attempt {
     world: World,
     /// Whether the search, if there was one, met its goal.
     is_hard_enough: bool,
+    /// What a language model was asked about the story, and how well it did.
+    read: Option<(Telling, f64)>,
 }
 
 impl StoryGenerator {
@@ -171,7 +195,7 @@ impl StoryGenerator {
     pub fn new(settings: StorySettings, seed: u64) -> Result<Self, TasksError> {
         settings.check()?;
         let own = settings.words.as_deref().map(Setting::read).transpose()?;
-        let generator = Self { settings, own, seed };
+        let generator = Self { settings, own, seed, reader: None };
         if let (Some(setting), Some(path)) = (&generator.own, &generator.settings.words) {
             let needed = generator.needed();
             for (kind, found, needed) in [
@@ -190,6 +214,20 @@ impl StoryGenerator {
         Ok(generator)
     }
 
+    /// Searches for stories that a language model gets wrong, when asked about chains of `order` people, in place of those that
+    /// the flawed readers get wrong. A story and its search depend on the model's replies then.
+    ///
+    /// # Errors
+    /// If there are no such questions.
+    pub fn with_reader(self, model: Arc<dyn TextModel>, order: usize) -> Result<Self, TasksError> {
+        if !(1..=2).contains(&order) {
+            let reason = format!("the model is asked questions of order 1 or 2, found {order}");
+            return Err(TasksError::StorySetting { key: "search order", reason });
+        }
+        let settings = StorySettings { search: true, ..self.settings };
+        Ok(Self { settings, reader: Some(ModelReader { model, order }), ..self })
+    }
+
     /// The largest numbers that any story has.
     fn needed(&self) -> Size {
         let rooms = self.settings.families.iter().map(|family| family.n_rooms()).max().unwrap_or(1);
@@ -203,21 +241,25 @@ impl StoryGenerator {
     /// Story `index` of a part; of all parts mixed if `None`.
     ///
     /// # Errors
-    /// If no such story is found.
+    /// If no such story is found, or the language model of the search cannot be asked.
     pub fn story(&self, index: u64, part: Option<Part>) -> Result<Story, TasksError> {
         let part = part.unwrap_or_else(|| Part::of_index(index / self.n_cells()));
         let mut draw = Draw::new(self.seed, 4 * index + part as u64);
         let plan = self.plan(index, &mut draw);
         let mut hardest: Option<Story> = None;
-        let max_attempts = if self.settings.search { MAX_SEARCHES } else { MAX_ATTEMPTS };
+        let max_attempts = match (&self.reader, self.settings.search) {
+            (Some(_), _) => MAX_MODEL_SEARCHES,
+            (None, true) => MAX_SEARCHES,
+            (None, false) => MAX_ATTEMPTS,
+        };
         for n_rejected in 0..max_attempts {
-            let Some(attempt) = self.attempt(&plan, part, &mut draw) else { continue };
+            let Some(attempt) = self.attempt(index, &plan, part, &mut draw)? else { continue };
             let is_hard_enough = attempt.is_hard_enough;
             let Some(story) = self.ask(index, part, plan, attempt, n_rejected, &mut draw) else { continue };
             if is_hard_enough {
                 return Ok(story);
             }
-            if hardest.as_ref().is_none_or(|other| story.readers_accuracy < other.readers_accuracy) {
+            if hardest.as_ref().is_none_or(|other| story.accuracy < other.accuracy) {
                 hardest = Some(story);
             }
         }
@@ -257,10 +299,13 @@ impl StoryGenerator {
     }
 
     /// One complete story of the part; `None` if it came out otherwise.
-    fn attempt(&self, plan: &Plan, part: Part, draw: &mut Draw) -> Option<Attempt> {
+    fn attempt(&self, index: u64, plan: &Plan, part: Part, draw: &mut Draw) -> Result<Option<Attempt>, TasksError> {
         let setting = match &self.own {
             Some(own) => own,
-            None => draw.pick(Setting::of_part(part))?,
+            None => match draw.pick(Setting::of_part(part)) {
+                Some(setting) => setting,
+                None => return Ok(None),
+            },
         };
         let size = Size {
             people: plan.n_people,
@@ -268,14 +313,26 @@ impl StoryGenerator {
             containers: plan.n_moves.max(2),
         };
         let cast = Cast::draw(setting, size, draw);
-        let mut world = World::replay(cast.scope(), &cast.placements).ok()?;
+        let Ok(mut world) = World::replay(cast.scope(), &cast.placements) else { return Ok(None) };
         let is_of_part = |world: &World| Part::of_structure(structure_hash(world)) == part;
+        if let Some(ModelReader { model, order }) = &self.reader {
+            let text = [self.seed ^ TEXT_SEED, 4 * index + part as u64];
+            let mut target = ModelTarget { model: model.as_ref(), cast: &cast, text, order: *order };
+            let Some(found) = search(&world, plan, &mut target, &is_of_part, draw)? else { return Ok(None) };
+            let read = Some((target.telling(&found.world), found.accuracy));
+            return Ok(Some(Attempt { cast, world: found.world, is_hard_enough: found.meets_goal, read }));
+        }
         if self.settings.search {
             let found = search(&world, plan, &mut PanelTarget, &is_of_part, draw)?;
-            return Some(Attempt { cast, world: found.world, is_hard_enough: found.meets_goal });
+            return Ok(found.map(|found| Attempt {
+                cast,
+                world: found.world,
+                is_hard_enough: found.meets_goal,
+                read: None,
+            }));
         }
         let is_found = complete_at_random(&mut world, plan, draw) && is_of_part(&world);
-        is_found.then_some(Attempt { cast, world, is_hard_enough: true })
+        Ok(is_found.then_some(Attempt { cast, world, is_hard_enough: true, read: None }))
     }
 
     /// The story with its text and questions; `None` if it does not need theory of mind.
@@ -284,7 +341,7 @@ impl StoryGenerator {
         index: u64,
         part: Part,
         plan: Plan,
-        Attempt { cast, world, .. }: Attempt,
+        Attempt { cast, world, read, .. }: Attempt,
         n_rejected: usize,
         draw: &mut Draw,
     ) -> Option<Story> {
@@ -297,20 +354,28 @@ impl StoryGenerator {
         if selected.is_empty() {
             return None;
         }
-        let readers_accuracy = ReaderPanel::new(&world).accuracy(&all)?;
+        let (telling, accuracy, reader) = match (read, &self.reader) {
+            (Some((telling, accuracy)), Some(reader)) => (telling, accuracy, reader.model.name().to_owned()),
+            _ => {
+                let accuracy = ReaderPanel::new(&world).accuracy(&all)?;
+                (Telling::draw(&world, &cast, draw), accuracy, PanelTarget::NAME.to_owned())
+            }
+        };
         Some(Story {
             seed: self.seed,
             index,
             part,
             plan,
-            telling: Telling::draw(&world, &cast, draw),
+            telling,
             structure: structure_hash(&world),
             needs_tom_at_order_1: needs_theory_of_mind(&all, 1),
             cast,
             world,
             questions: selected,
-            readers_accuracy,
+            accuracy,
+            reader,
             n_rejected,
+            prose: None,
         })
     }
 }

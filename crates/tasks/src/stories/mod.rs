@@ -11,13 +11,17 @@ mod card;
 mod cast;
 mod dataset;
 mod entity;
+mod examination;
 mod family;
 mod generator;
 mod grading;
+mod infill;
 mod lint;
 mod log;
+mod model_target;
 mod names;
 mod part;
+mod passage_check;
 mod question;
 mod readers;
 mod refusal;
@@ -31,6 +35,7 @@ mod telling;
 mod template;
 #[cfg(test)]
 mod tests;
+mod text_model;
 mod trace;
 mod view;
 mod words;
@@ -38,13 +43,16 @@ mod world;
 
 pub use card::DataCard;
 pub use dataset::{StoryFile, StoryFormat};
+pub use examination::{ExaminationItem, QuestionGroup, examination};
 pub use family::Family;
 pub use generator::{Asymmetry, Story, StoryGenerator, StorySettings};
 pub use grading::Grader;
+pub use infill::Rejection;
 pub use part::Part;
 pub use question::QuestionKind;
 pub use row::StoryRow;
-pub use scoring::{StoryScoring, balanced_accuracy, story_answer, story_reward};
+pub use scoring::{StoryScoring, story_answer, story_reward};
+pub use text_model::{Asking, TextModel};
 
 /// How stories are asked for. Written below a story and its question.
 pub const STORY_INSTRUCTION: &str = "\

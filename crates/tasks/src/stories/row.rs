@@ -9,7 +9,6 @@ use super::entity::{Entity, People};
 use super::generator::Story;
 use super::part::Part;
 use super::question::{Property, Question, QuestionKind};
-use super::search::PanelTarget;
 use super::telling::{answer_space, answer_text};
 use super::trace::explanation;
 use super::world::Event;
@@ -80,7 +79,7 @@ pub struct StoryRow {
     /// Accuracy of the target on the story.
     pub g: f64,
     /// Whose accuracy that is.
-    pub target_name: &'static str,
+    pub target_name: String,
     /// Hash of the story's structure, the same for stories that differ in names only.
     pub structure: String,
     /// Candidates that were tried and rejected before the story.
@@ -89,6 +88,18 @@ pub struct StoryRow {
     pub actions: Vec<Value>,
     /// Why the answer is right, step by step.
     pub trace: Vec<String>,
+    /// The story in prose, as a language model tells it, if one was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub infilled_text: Option<String>,
+    /// Who wrote the prose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub infill_model: Option<String>,
+    /// Rewrites of passages of this story that were rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub infill_rejected_rewrites: Option<u64>,
+    /// Stories before this one that were rejected because of a passage without a good rewrite.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub infill_rejected_stories: Option<u64>,
 }
 
 impl Story {
@@ -145,19 +156,27 @@ impl Story {
                 acquainted: question.is_acquainted,
                 story_needs_tom: true,
                 story_needs_tom_order1: self.needs_tom_at_order_1,
-                g: self.readers_accuracy,
-                target_name: PanelTarget::NAME,
+                g: self.accuracy,
+                target_name: self.reader.clone(),
                 structure: format!("{:016x}", self.structure),
                 rejected: self.n_rejected,
                 actions: actions.clone(),
                 trace: self.explanation(question),
+                infilled_text: self.prose.as_ref().map(|prose| prose.text.clone()),
+                infill_model: self.prose.as_ref().map(|prose| prose.model.clone()),
+                infill_rejected_rewrites: self.prose.as_ref().map(|prose| prose.n_rejected_rewrites),
+                infill_rejected_stories: self.prose.as_ref().map(|prose| prose.n_rejected_stories),
             })
             .collect()
     }
 
-    /// One of its questions, chosen by a hash of the story's name, as an item. Its worked solution explains the answer.
+    /// One of its questions, chosen by a hash of the story's name, as an item.
     pub(crate) fn to_item(&self) -> Option<Item> {
-        let number = crate::source::hash(self.seed, &self.id(0)) as usize % self.questions.len().max(1);
+        self.item_of(crate::source::hash(self.seed, &self.id(0)) as usize % self.questions.len().max(1))
+    }
+
+    /// Question `number` as an item. Its worked solution explains the answer.
+    pub(super) fn item_of(&self, number: usize) -> Option<Item> {
         let question = self.questions.get(number)?;
         let thoughts = self.explanation(question).join("\n");
         let answer = self.answer(question);
@@ -172,6 +191,7 @@ impl Story {
     pub fn explained(&self) -> String {
         let title = format!("{} | {}, {}", self.id(0), self.plan.family, self.cast.setting);
         let mut lines = vec![title, String::new(), self.telling.text()];
+        lines.extend(self.prose.iter().flat_map(|prose| [String::new(), format!("In prose: {}", prose.text)]));
         for question in &self.questions {
             lines.extend([String::new(), self.question_text(question)]);
             let reasons = self.explanation(question).into_iter().enumerate();

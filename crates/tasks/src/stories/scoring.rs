@@ -1,8 +1,6 @@
 //! Scoring of answers to questions about stories: the rest of the last line that says `ANSWER:`, compared with the true
 //! answer as a whole. Nothing is searched for inside an answer: `does not know about it` contains `know about it`.
 
-use std::collections::BTreeMap;
-
 use crate::answer_region;
 use crate::{Completion, RewardError};
 
@@ -15,6 +13,32 @@ pub enum StoryScoring {
     Strict,
     /// Also without article and quotation marks, with knowledge said in other words, and with yes or no as first word.
     Lenient,
+}
+
+impl StoryScoring {
+    /// Both, the strict one first.
+    pub const ALL: [Self; 2] = [Self::Strict, Self::Lenient];
+
+    /// The name: `strict` or `lenient`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Lenient => "lenient",
+        }
+    }
+
+    /// An answer as it is compared: answers of the same form are the same.
+    pub fn form(self, answer: &str) -> String {
+        match self {
+            Self::Strict => strict(answer),
+            Self::Lenient => lenient(answer),
+        }
+    }
+
+    /// Whether an answer is the true one.
+    pub fn is_right(self, answer: &str, gold: &str) -> bool {
+        self.form(answer) == self.form(gold)
+    }
 }
 
 /// Other words for the two answers about knowledge.
@@ -53,25 +77,8 @@ pub fn story_reward(completion: &Completion<'_>, scoring: StoryScoring) -> Resul
     let gold = completion.answer.map(str::trim).filter(|gold| !gold.is_empty());
     let gold = gold.ok_or_else(|| RewardError::NoAnswer { id: completion.id.to_owned() })?;
     let answer = story_answer(completion.response).filter(|_| !completion.truncated);
-    let is_right = answer.is_some_and(|answer| match scoring {
-        StoryScoring::Strict => strict(answer) == strict(gold),
-        StoryScoring::Lenient => lenient(answer) == lenient(gold),
-    });
+    let is_right = answer.is_some_and(|answer| scoring.is_right(answer, gold));
     Ok(f64::from(u8::from(is_right)))
-}
-
-/// Balanced accuracy of questions of one kind with few possible answers: of each true answer the share that was answered
-/// rightly, averaged over the true answers, so that a constant answer is worth no more than chance. `None` without
-/// questions. An outcome is the true answer and whether the response was right.
-pub fn balanced_accuracy<'a>(outcomes: impl IntoIterator<Item = (&'a str, bool)>) -> Option<f64> {
-    let mut counts: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
-    for (gold, is_right) in outcomes {
-        let (n, n_right) = counts.entry(gold).or_default();
-        *n += 1;
-        *n_right += u32::from(is_right);
-    }
-    let sum: f64 = counts.values().map(|(n, n_right)| f64::from(*n_right) / f64::from(*n)).sum();
-    (!counts.is_empty()).then(|| sum / counts.len() as f64)
 }
 
 /// Small letters, single spaces, no final full stop or exclamation mark.

@@ -11,14 +11,17 @@ use super::question::{Catalogue, Question, questions};
 use super::readers::ReaderPanel;
 use super::sampler::{complete_at_random, random_step};
 use super::world::World;
+use crate::TasksError;
 use crate::draw::Draw;
 
 /// Actions that a child adds at most.
 const STEPS: usize = 3;
 /// Weight of the share of failed completions.
 const LAMBDA: f64 = 0.1;
-/// Random completions of a node.
-const N_COMPLETIONS: usize = 16;
+/// Random completions of a node, for the panel of flawed readers.
+const PANEL_COMPLETIONS: usize = 16;
+/// Accuracy of the panel at which a story is hard.
+const PANEL_GOAL: f64 = 0.6;
 /// Stories that are shown to the target in one search.
 const BUDGET: usize = 50;
 /// Random extensions of a node for each child that is wanted.
@@ -33,10 +36,24 @@ const TRIVIAL_SENTENCES: usize = 3;
 /// Whom a story should be hard for.
 pub(crate) trait TargetModel {
     /// Share of the questions that it answers rightly; `None` if there are none for it.
-    fn accuracy(&mut self, world: &World, questions: &[Question]) -> Option<f64>;
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    fn accuracy(&mut self, world: &World, questions: &[Question]) -> Result<Option<f64>, TasksError>;
 
-    /// A complete story of at most this accuracy is hard enough.
-    fn goal(&self) -> f64;
+    /// The accuracy on a story that was found hard, measured once more where answers may be chance.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    fn confirmed(&mut self, _world: &World, _questions: &[Question], accuracy: f64) -> Result<f64, TasksError> {
+        Ok(accuracy)
+    }
+
+    /// Whether a complete story of this accuracy is hard enough.
+    fn is_hard(&self, accuracy: f64) -> bool;
+
+    /// Random completions of a node.
+    fn n_completions(&self) -> usize;
 }
 
 /// The flawed readers of [`ReaderPanel`].
@@ -48,12 +65,16 @@ impl PanelTarget {
 }
 
 impl TargetModel for PanelTarget {
-    fn accuracy(&mut self, world: &World, questions: &[Question]) -> Option<f64> {
-        ReaderPanel::new(world).accuracy(questions)
+    fn accuracy(&mut self, world: &World, questions: &[Question]) -> Result<Option<f64>, TasksError> {
+        Ok(ReaderPanel::new(world).accuracy(questions))
     }
 
-    fn goal(&self) -> f64 {
-        0.6
+    fn is_hard(&self, accuracy: f64) -> bool {
+        accuracy <= PANEL_GOAL
+    }
+
+    fn n_completions(&self) -> usize {
+        PANEL_COMPLETIONS
     }
 }
 
@@ -77,23 +98,33 @@ struct Node {
 
 /// Searches from `start` for a story that is complete, `accepted`, and hard enough. Where there is none, the hardest that
 /// was seen; `None` if none was complete and accepted.
+///
+/// # Errors
+/// If the target cannot be asked.
 pub(crate) fn search(
     start: &World,
     plan: &Plan,
     target: &mut dyn TargetModel,
     accepted: &dyn Fn(&World) -> bool,
     draw: &mut Draw,
-) -> Option<Found> {
+) -> Result<Option<Found>, TasksError> {
     let mut search = Search { plan, target, scores: BTreeMap::new(), n_scored: 0 };
     let mut open = vec![search.node(start.clone(), 1.0, draw)];
     let mut hardest: Option<Found> = None;
     for _ in 0..MAX_VISITS {
         let Some(node) = take_best(&mut open) else { break };
         if plan.is_complete(&node.world) {
-            let meets_goal = node.accuracy <= search.target.goal();
             let is_harder = hardest.as_ref().is_none_or(|found| node.accuracy < found.accuracy);
             if is_harder && accepted(&node.world) {
-                hardest = Some(Found { accuracy: node.accuracy, world: node.world, meets_goal });
+                let mut accuracy = node.accuracy;
+                if search.target.is_hard(accuracy) {
+                    let asked = questions(&node.world, Catalogue::default());
+                    accuracy = search.target.confirmed(&node.world, &asked, accuracy)?;
+                }
+                let meets_goal = search.target.is_hard(accuracy);
+                if hardest.as_ref().is_none_or(|found| accuracy < found.accuracy) {
+                    hardest = Some(Found { accuracy, world: node.world, meets_goal });
+                }
             }
             if hardest.as_ref().is_some_and(|found| found.meets_goal) {
                 break;
@@ -101,11 +132,11 @@ pub(crate) fn search(
             continue;
         }
         if search.n_scored < BUDGET && !plan.is_dead(&node.world) && node.world.n_sentences() < MAX_SENTENCES {
-            let children = search.expand(&node, draw);
+            let children = search.expand(&node, draw)?;
             open.extend(children);
         }
     }
-    hardest
+    Ok(hardest)
 }
 
 /// The node of lowest cost; of equal ones the harder, then the shorter, then the older.
@@ -140,19 +171,20 @@ impl Search<'_> {
             let mean_length = world.n_sentences() as f64;
             return Node { world, accuracy, cost: accuracy, mean_length };
         }
-        for _ in 0..N_COMPLETIONS {
+        let n_completions = self.target.n_completions();
+        for _ in 0..n_completions {
             let mut completion = world.clone();
             complete_at_random(&mut completion, self.plan, draw);
             n_complete += usize::from(self.plan.is_complete_but_for_rooms(&completion));
             length += completion.n_sentences();
         }
-        let failed = 1.0 - n_complete as f64 / N_COMPLETIONS as f64;
-        let mean_length = length as f64 / N_COMPLETIONS as f64;
+        let failed = 1.0 - n_complete as f64 / n_completions as f64;
+        let mean_length = length as f64 / n_completions as f64;
         Node { world, accuracy, cost: accuracy + LAMBDA * failed, mean_length }
     }
 
     /// Children of a node, more of them where the target already fails.
-    fn expand(&mut self, node: &Node, draw: &mut Draw) -> Vec<Node> {
+    fn expand(&mut self, node: &Node, draw: &mut Draw) -> Result<Vec<Node>, TasksError> {
         let cap = match node.accuracy {
             accuracy if accuracy <= 0.5 => 5,
             accuracy if accuracy <= 0.75 => 3,
@@ -167,11 +199,11 @@ impl Search<'_> {
             }
             let Some(world) = draw_weighted(&mut candidates, draw) else { break };
             let before = self.n_scored;
-            let accuracy = self.score(&world);
+            let accuracy = self.score(&world)?;
             n_real += usize::from(self.n_scored > before);
             children.push(self.node(world, accuracy, draw));
         }
-        children
+        Ok(children)
     }
 
     /// Random extensions that bring the story forward, each with its weight.
@@ -213,20 +245,20 @@ impl Search<'_> {
     }
 
     /// The target's accuracy on a story. Very short stories and those without questions cost nothing.
-    fn score(&mut self, world: &World) -> f64 {
+    fn score(&mut self, world: &World) -> Result<f64, TasksError> {
         if world.n_sentences() <= TRIVIAL_SENTENCES {
-            return 1.0;
+            return Ok(1.0);
         }
         let key = actions(world);
         if let Some(score) = self.scores.get(&key) {
-            return *score;
+            return Ok(*score);
         }
-        let Some(accuracy) = self.target.accuracy(world, &questions(world, Catalogue::default())) else {
-            return NO_QUESTIONS;
+        let Some(accuracy) = self.target.accuracy(world, &questions(world, Catalogue::default()))? else {
+            return Ok(NO_QUESTIONS);
         };
         self.n_scored += 1;
         self.scores.insert(key, accuracy);
-        accuracy
+        Ok(accuracy)
     }
 }
 

@@ -2,17 +2,25 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aloud_eval::write_atomically;
 use aloud_tasks::TasksError;
-use aloud_tasks::stories::{Asymmetry, Family, Part, StoryFile, StoryFormat, StoryGenerator, StorySettings};
+use aloud_tasks::stories::{
+    Asymmetry, Family, Part, Story, StoryFile, StoryFormat, StoryGenerator, StorySettings, TextModel as _,
+};
 use clap::{Args, ValueEnum};
 
+use super::story_models::StoryModelArgs;
 use crate::context::{Context, print};
+use crate::endpoint_options::ChatTextModel;
 use crate::error::UsageError;
 
 /// Stories with an own structure fail to appear: so many duplicates in a row end the work.
 const MAX_DUPLICATES: u64 = 10_000;
+
+/// A model whose prose is rejected for so many stories in a row will not do.
+const MAX_REJECTED: u64 = 20;
 
 /// Part of the stories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -86,6 +94,8 @@ pub(super) struct StoryArgs {
     /// A setting of your own (TOML): rooms, containers, objects, news
     #[arg(long, value_name = "FILE")]
     words: Option<PathBuf>,
+    #[command(flatten)]
+    models: StoryModelArgs,
 }
 
 impl StoryArgs {
@@ -122,11 +132,12 @@ impl StoryArgs {
         let words = self.words.as_deref().map(std::fs::read_to_string).transpose()?;
         let version = env!("CARGO_PKG_VERSION");
         Ok(format!(
-            "aloud {version}: n {}, seed {}, {:?}, {:?}\n{}",
+            "aloud {version}: n {}, seed {}, {:?}, {:?}, {}\n{}",
             self.n,
             self.seed,
             self.split,
             self.settings(),
+            self.models.description(),
             words.unwrap_or_default()
         ))
     }
@@ -143,36 +154,101 @@ fn range(text: &str) -> Result<RangeInclusive<usize>, String> {
 
 /// Runs the command.
 pub(super) fn run(arguments: &StoryArgs, context: &Context) -> anyhow::Result<()> {
-    let generator = match StoryGenerator::new(arguments.settings(), arguments.seed) {
-        Err(error @ TasksError::StorySetting { .. }) => return Err(UsageError::new(error.to_string()).into()),
-        other => other?,
+    let usage = |error| match error {
+        error @ TasksError::StorySetting { .. } => UsageError::new(error.to_string()).into(),
+        error => anyhow::Error::from(error),
     };
-    if arguments.explain {
-        return explain(arguments, &generator);
+    let mut generator = StoryGenerator::new(arguments.settings(), arguments.seed).map_err(usage)?;
+    let models = arguments.models.open(&arguments.out)?;
+    if let Some(reader) = &models.reader {
+        generator = generator.with_reader(reader.clone(), arguments.models.search_order()).map_err(usage)?;
     }
-    if arguments.out == Path::new("-") {
-        for index in 0..arguments.n {
-            for row in generator.story(index, arguments.part())?.rows() {
+    let part = arguments.part();
+    let mut maker = StoryMaker { generator, part, writer: models.writer.clone(), n_rejected: 0 };
+    if arguments.explain {
+        explain(arguments, &mut maker)?;
+    } else if arguments.out == Path::new("-") {
+        maker.each(arguments.n, &mut |story| {
+            for row in story.rows() {
                 print(&String::from_utf8_lossy(&StoryFormat::Jsonl.row(&row)?))?;
             }
-        }
-        return Ok(());
+            Ok(())
+        })?;
+    } else {
+        write(arguments, &mut maker, context)?;
     }
-    write(arguments, &generator, context)
+    for model in [&models.reader, &models.writer].into_iter().flatten() {
+        context.say(&model.summary());
+    }
+    Ok(())
+}
+
+/// Makes stories, and has them told in prose if that is asked for.
+struct StoryMaker {
+    generator: StoryGenerator,
+    part: Option<Part>,
+    writer: Option<Arc<ChatTextModel>>,
+    /// Stories in a row whose prose was rejected.
+    n_rejected: u64,
+}
+
+impl StoryMaker {
+    fn story(&self, index: u64) -> Result<Story, TasksError> {
+        self.generator.story(index, self.part)
+    }
+
+    /// The story with its prose; `None` if no prose for it passes.
+    fn told(&mut self, story: Story) -> anyhow::Result<Option<Story>> {
+        let Some(writer) = &self.writer else { return Ok(Some(story)) };
+        match story.infilled(writer.as_ref(), self.n_rejected)? {
+            Ok(story) => {
+                self.n_rejected = 0;
+                Ok(Some(story))
+            }
+            Err(rejection) => {
+                self.n_rejected += 1;
+                if self.n_rejected >= MAX_REJECTED {
+                    anyhow::bail!(
+                        "no prose of `{}` for {} stories in a row passed; the last passage was `{}`, its last rewrite {}: \
+                         choose another model",
+                        writer.name(),
+                        self.n_rejected,
+                        rejection.passage,
+                        rejection.reason
+                    );
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Gives `n` stories to `take`, in their order.
+    fn each(&mut self, n: u64, take: &mut dyn FnMut(Story) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let (mut index, mut n_taken) = (0, 0);
+        while n_taken < n {
+            if let Some(story) = self.told(self.story(index)?)? {
+                take(story)?;
+                n_taken += 1;
+            }
+            index += 1;
+        }
+        Ok(())
+    }
 }
 
 /// Tells the stories, to stdout or into a file.
-fn explain(arguments: &StoryArgs, generator: &StoryGenerator) -> anyhow::Result<()> {
+fn explain(arguments: &StoryArgs, maker: &mut StoryMaker) -> anyhow::Result<()> {
     let is_file = arguments.out != Path::new("-");
     let mut told = Vec::new();
-    for index in 0..arguments.n {
-        let story = generator.story(index, arguments.part())?.explained();
+    maker.each(arguments.n, &mut |story| {
+        let story = story.explained();
         if is_file {
             told.push(story);
         } else {
             print(&format!("{story}\n"))?;
         }
-    }
+        Ok(())
+    })?;
     if is_file {
         write_atomically(&arguments.out, told.join("\n").as_bytes())?;
     }
@@ -180,23 +256,21 @@ fn explain(arguments: &StoryArgs, generator: &StoryGenerator) -> anyhow::Result<
 }
 
 /// Writes the file and its card.
-fn write(arguments: &StoryArgs, generator: &StoryGenerator, context: &Context) -> anyhow::Result<()> {
+fn write(arguments: &StoryArgs, maker: &mut StoryMaker, context: &Context) -> anyhow::Result<()> {
     let mut file = StoryFile::open(&arguments.out, &arguments.description()?)?;
     if file.n_stories() > 0 {
         context.say(&format!("going on after {} stories", file.n_stories()));
     }
-    let mut progress = context.progress("making", "stories", Some(arguments.n));
-    let mut n_duplicates = 0;
-    while file.n_stories() < arguments.n {
-        let story = generator.story(file.next_index(), arguments.part())?;
-        n_duplicates = if file.write(&story)? { 0 } else { n_duplicates + 1 };
-        if n_duplicates > MAX_DUPLICATES {
-            let advice = "allow more families, people or moves, or ask for fewer stories";
-            anyhow::bail!("there are no more stories of another structure after {}: {advice}", file.n_stories());
-        }
-        progress.set(file.n_stories());
+    if let Err(error) = fill(&mut file, arguments, maker, context) {
+        let n_kept = file.n_stories();
+        // What is finished is written out as the file is closed.
+        drop(file);
+        let kept = format!(
+            "{n_kept} finished stories are kept in {}.partial, and the same command goes on from there",
+            arguments.out.display()
+        );
+        return Err(if n_kept > 0 { error.context(kept) } else { error });
     }
-    drop(progress);
     let card = file.finish()?;
     let card_path = arguments.out.with_extension("card.md");
     write_atomically(&card_path, card.to_string().as_bytes())?;
@@ -206,5 +280,33 @@ fn write(arguments: &StoryArgs, generator: &StoryGenerator, context: &Context) -
         arguments.out.display(),
         card_path.display()
     ));
+    Ok(())
+}
+
+/// Writes stories until there are as many as asked for.
+fn fill(file: &mut StoryFile, arguments: &StoryArgs, maker: &mut StoryMaker, context: &Context) -> anyhow::Result<()> {
+    let mut progress = context.progress("making", "stories", Some(arguments.n));
+    let mut n_duplicates = 0;
+    while file.n_stories() < arguments.n {
+        let story = maker.story(file.next_index())?;
+        let index = story.index();
+        if file.has(&story) {
+            file.leave_out(index);
+            n_duplicates += 1;
+            if n_duplicates > MAX_DUPLICATES {
+                let advice = "allow more families, people or moves, or ask for fewer stories";
+                anyhow::bail!("there are no more stories of another structure after {}: {advice}", file.n_stories());
+            }
+            continue;
+        }
+        n_duplicates = 0;
+        match maker.told(story)? {
+            Some(story) => {
+                file.write(&story)?;
+            }
+            None => file.leave_out(index),
+        }
+        progress.set(file.n_stories());
+    }
     Ok(())
 }

@@ -12,8 +12,8 @@ use crate::stories::question::Time;
 use crate::stories::template::Pattern;
 use crate::stories::trace::{Role, trace};
 use crate::stories::{
-    Grader, Part, Story, StoryFile, StoryFormat, StoryGenerator, StoryRow, StoryScoring, StorySettings,
-    balanced_accuracy, story_answer, story_reward,
+    Grader, Part, QuestionGroup, Story, StoryFile, StoryFormat, StoryGenerator, StoryRow, StoryScoring, StorySettings,
+    examination, story_answer, story_reward,
 };
 use crate::{Completion, DataSource, Split};
 
@@ -276,15 +276,6 @@ fn scored_table() {
     assert!(error.contains("item `a7` has no gold answer"), "{error}");
 }
 
-#[test]
-fn a_constant_answer_is_worth_half_by_balanced_accuracy() {
-    // Always `yes`, where four of five are.
-    let outcomes = [("yes", true), ("yes", true), ("yes", true), ("yes", true), ("no", false)];
-    assert_eq!(balanced_accuracy(outcomes), Some(0.5));
-    assert_eq!(balanced_accuracy([("yes", true), ("no", true), ("no", false)]), Some(0.75));
-    assert_eq!(balanced_accuracy([]), None);
-}
-
 /// Property 30.
 #[test]
 fn graders_tell_answers_apart() {
@@ -378,4 +369,24 @@ fn structures_are_written_once() {
     assert!(file.write(&story).unwrap());
     assert!(!file.write(&story).unwrap());
     assert_eq!(file.n_stories(), 1);
+}
+
+#[test]
+fn an_examination_is_balanced_and_grows_at_its_end() {
+    let items = examination(48, 5, Part::Test).unwrap();
+    assert_eq!(items.len(), 48);
+    assert_eq!(items[..20], examination(20, 5, Part::Test).unwrap());
+    for group in QuestionGroup::ALL {
+        let answers: Vec<&str> =
+            items.iter().filter(|item| item.group == group).filter_map(|item| item.item.answer.as_deref()).collect();
+        assert_eq!(answers.len(), 12, "{group:?}");
+        let positive = answers.iter().filter(|answer| matches!(**answer, "yes" | "knows about it")).count();
+        let negative = answers.iter().filter(|answer| matches!(**answer, "no" | "does not know about it")).count();
+        assert_eq!([positive, negative], if group.is_binary() { [6, 6] } else { [0, 0] }, "{group:?}");
+    }
+    let is_second = |text: &str| text.contains(" think that ");
+    assert!(items.iter().all(|item| (item.group == QuestionGroup::SecondOrderPlace) == is_second(&item.item.question)));
+    let ids: BTreeSet<&str> = items.iter().map(|item| item.item.id.as_str()).collect();
+    assert_eq!(ids.len(), 48);
+    assert!(ids.iter().all(|id| id.starts_with("tom-test-5-")));
 }
