@@ -166,7 +166,7 @@ pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<()
 }
 
 /// What all points are asked.
-struct Asked {
+struct AskedItems {
     /// Name of the family of tasks.
     family: &'static str,
     /// The items, for a judge.
@@ -246,7 +246,7 @@ impl Sweep<'_> {
 
     /// The records of all points with those of a judge, who is asked about all of them together: so it sees the base once, and
     /// the points in no order.
-    fn judged(&self, judge: &Judge, index: &CurveIndex, asked: &Asked) -> anyhow::Result<Vec<Vec<MetricRecord>>> {
+    fn judged(&self, judge: &Judge, index: &CurveIndex, asked: &AskedItems) -> anyhow::Result<Vec<Vec<MetricRecord>>> {
         let output = &self.arguments.output;
         let folder = |point: &CurvePoint| JudgedFolder { name: point.folder.clone(), path: output.join(&point.folder) };
         let folders: Vec<JudgedFolder> = index.points.iter().map(folder).collect();
@@ -254,7 +254,7 @@ impl Sweep<'_> {
     }
 
     /// The records of a point and of the base, and what was asked.
-    fn point(&self, point: &SweepPoint) -> anyhow::Result<(Vec<MetricRecord>, Asked)> {
+    fn point(&self, point: &SweepPoint) -> anyhow::Result<(Vec<MetricRecord>, AskedItems)> {
         let (model, base) = self.model(point)?;
         let codec = model.text_codec()?;
         if matches!(self.asked.kind()?, AskedKind::Serial(_)) {
@@ -279,7 +279,7 @@ impl Sweep<'_> {
             max_sequences: self.asked.batch.into(),
         };
         let records = evaluate(&models, &codec, &self.cpu, family.as_ref(), None, &settings, self.context)?;
-        Ok((records, Asked { family: family.name(), tasks: judged_tasks(family.as_ref()) }))
+        Ok((records, AskedItems { family: family.name(), tasks: judged_tasks(family.as_ref()) }))
     }
 
     /// The model of a point, trained if need be.
