@@ -192,7 +192,7 @@ fn agreement(subject: &Subject<'_>, stand_in: &[&str]) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let columns = ["stand-in", "Spearman's correlation with the judge's overall grade", "responses", "so"];
+    let columns = ["stand-in", "Spearman's correlation with the judge's overall grade", "responses", "verdict"];
     format!("<h4>Stand-ins against the judge</h4>{}", table(&columns.map(str::to_owned), &rows))
 }
 

@@ -201,8 +201,12 @@ fn figure(
     if rows.iter().all(|row| n(row) == 0) {
         return None;
     }
-    let counts: Vec<(&str, String)> =
-        rows.iter().map(|row| (row.label.as_str(), format!("{} responses", grouped(n(row))))).collect();
+    let labels: Vec<String> = rows.iter().map(|row| format!("{}:", row.label)).collect();
+    let counts: Vec<(&str, String)> = labels
+        .iter()
+        .zip(rows)
+        .map(|(label, row)| (label.as_str(), format!("{} responses", grouped(n(row)))))
+        .collect();
     Some(Figure {
         name: subject.name(&format!("{id}.by-{}", dial.replace(' ', "-"))),
         title: subject.title(&format!("{what}, over {dial}")),
@@ -217,6 +221,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::metric_record::tests::context;
+    use crate::plot::Content;
     use crate::report::quality_distribution_figures;
     use crate::test_runs::write_sweep;
     use crate::{Direction, RunSet, open_runs};
@@ -239,7 +244,8 @@ mod tests {
     }
 
     fn shares(panel: &Panel) -> Vec<f64> {
-        panel.series()[0].points.iter().filter_map(|point| point.y).collect()
+        let Content::Series(series) = &panel.content else { panic!("bars") };
+        series[0].points.iter().filter_map(|point| point.y).collect()
     }
 
     #[test]
