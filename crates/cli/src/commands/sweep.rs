@@ -385,7 +385,7 @@ impl Row {
             value,
             early_exit_rate: number("A2.eer"),
             average_layer_savings: number("A1.als"),
-            target_als: record("A3.hist").and_then(|record| target_savings(record)),
+            target_als: record("A3.hist").and_then(target_savings),
             quality,
             accuracy: number("B3.strict").or_else(|| number("B1.flex")),
             cost_per_correct: record("A7.flops")
@@ -468,14 +468,13 @@ fn judge_notes(rows: &[Row]) -> String {
     let Some(judge) = rows.iter().find_map(|row| row.judged.as_ref()).map(|(judge, _)| judge) else {
         return "No judge was run. ".to_owned();
     };
-    let mut notes = format!("Judge: {judge}; coherence is out of 10, overall out of 40.\n");
-    for row in rows {
-        if let Some((_, Some(reason))) = &row.judged {
-            let value = row.value.map_or_else(|| "base".to_owned(), |value| value.to_string());
-            notes += &format!("{value}: no judged quality ({reason}).\n");
-        }
-    }
-    notes
+    let of_row = |row: &Row| {
+        let (_, reason) = row.judged.as_ref()?;
+        let value = row.value.map_or_else(|| "base".to_owned(), |value| value.to_string());
+        Some(format!("{value}: no judged quality ({}).\n", reason.as_ref()?))
+    };
+    let missing: String = rows.iter().filter_map(of_row).collect();
+    format!("Judge: {judge}; coherence is out of 10, overall out of 40.\n{missing}")
 }
 
 #[cfg(test)]

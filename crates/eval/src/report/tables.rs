@@ -159,7 +159,8 @@ fn judges(subject: &Subject<'_>, judged: &[&str]) -> String {
         let mut runs: Vec<&str> = marked.map(|(run, _)| run.name.as_str()).collect();
         runs.dedup();
         if !runs.is_empty() {
-            html += &format!("<p><strong>{}.</strong></p>", escape(&format!("{words} ({})", runs.join("; "))));
+            let words = escape(&format!("{words} ({}).", runs.join("; ")));
+            html = format!("{html}<p><strong>{words}</strong></p>");
         }
     }
     let has_grades = records.iter().any(|(_, record)| !record.id.starts_with("C3.") && record.value.is_some());
