@@ -11,6 +11,7 @@ use crate::error::UsageError;
 /// A language model that grades responses. Without it everything else still runs.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Judge")]
+#[expect(clippy::struct_field_names, reason = "the names of the options")]
 pub(crate) struct JudgeArgs {
     /// Base address of an OpenAI-compatible endpoint, for instance http://localhost:8080/v1
     #[arg(long, value_name = "URL", requires = "judge_model")]

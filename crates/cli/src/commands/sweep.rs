@@ -169,7 +169,7 @@ pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<()
 }
 
 /// What all points are asked.
-struct Asked {
+struct AskedItems {
     /// Name of the family of tasks.
     family: &'static str,
     /// The items, for a judge.
@@ -249,7 +249,7 @@ impl Sweep<'_> {
 
     /// The records of all points with those of a judge, who is asked about all of them together: so it sees the base once, and
     /// the points in no order.
-    fn judged(&self, judge: &Judge, index: &CurveIndex, asked: &Asked) -> anyhow::Result<Vec<Vec<MetricRecord>>> {
+    fn judged(&self, judge: &Judge, index: &CurveIndex, asked: &AskedItems) -> anyhow::Result<Vec<Vec<MetricRecord>>> {
         let output = &self.arguments.output;
         let folder = |point: &CurvePoint| JudgedFolder { name: point.folder.clone(), path: output.join(&point.folder) };
         let folders: Vec<JudgedFolder> = index.points.iter().map(folder).collect();
@@ -257,7 +257,7 @@ impl Sweep<'_> {
     }
 
     /// The records of a point and of the base, and what was asked.
-    fn point(&self, point: &SweepPoint) -> anyhow::Result<(Vec<MetricRecord>, Asked)> {
+    fn point(&self, point: &SweepPoint) -> anyhow::Result<(Vec<MetricRecord>, AskedItems)> {
         let (model, base) = self.model(point)?;
         let codec = model.text_codec()?;
         if matches!(self.asked.kind()?, AskedKind::Serial(_)) {
@@ -283,7 +283,7 @@ impl Sweep<'_> {
             n_elicited: self.asked.n_elicited(),
         };
         let records = evaluate(&models, &codec, &self.cpu, family.as_ref(), None, &settings, self.context)?;
-        Ok((records, Asked { family: family.name(), tasks: judged_tasks(family.as_ref()) }))
+        Ok((records, AskedItems { family: family.name(), tasks: judged_tasks(family.as_ref()) }))
     }
 
     /// The model of a point, trained if need be.
@@ -390,7 +390,7 @@ impl Row {
             value,
             early_exit_rate: number("A2.eer"),
             average_layer_savings: number("A1.als"),
-            target_als: record("A3.hist").and_then(|record| target_savings(record)),
+            target_als: record("A3.hist").and_then(target_savings),
             quality,
             accuracy: number("B3.strict").or_else(|| number("B1.flex")).or_else(|| number("B2.lenient")),
             cost_per_correct: record("A7.flops")
@@ -473,14 +473,13 @@ fn judge_notes(rows: &[Row]) -> String {
     let Some(judge) = rows.iter().find_map(|row| row.judged.as_ref()).map(|(judge, _)| judge) else {
         return "No judge was run. ".to_owned();
     };
-    let mut notes = format!("Judge: {judge}; coherence is out of 10, overall out of 40.\n");
-    for row in rows {
-        if let Some((_, Some(reason))) = &row.judged {
-            let value = row.value.map_or_else(|| "base".to_owned(), |value| value.to_string());
-            notes += &format!("{value}: no judged quality ({reason}).\n");
-        }
-    }
-    notes
+    let of_row = |row: &Row| {
+        let (_, reason) = row.judged.as_ref()?;
+        let value = row.value.map_or_else(|| "base".to_owned(), |value| value.to_string());
+        Some(format!("{value}: no judged quality ({}).\n", reason.as_ref()?))
+    };
+    let missing: String = rows.iter().filter_map(of_row).collect();
+    format!("Judge: {judge}; coherence is out of 10, overall out of 40.\n{missing}")
 }
 
 #[cfg(test)]

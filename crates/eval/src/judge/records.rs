@@ -14,7 +14,7 @@ use super::{
 use crate::statistics::wilson_confidence;
 use crate::{Bootstrap, Cluster, ConfidenceInterval, Direction, Gate, MetricRecord, RecordContext, mean_of_clusters};
 
-/// Unit of grades.
+/// Unit of differences of grades.
 const POINTS: &str = "points";
 
 /// The key of the sum of all grades in tables of grades.
@@ -93,7 +93,10 @@ impl One<'_> {
         let mine: Vec<JudgeRow> = rows.iter().filter(|row| row.model == self.name).cloned().collect();
         let Some(summary) = summarise_models(rubric, &mine).pop() else {
             let names = rubric.criteria.iter().copied().chain(rubric.has_overall.then_some(OVERALL));
-            let none = |name| self.record(&format!("{family}.{name}"), POINTS, Direction::HigherIsBetter);
+            let none = |name| {
+                let highest = if name == OVERALL { highest_sum(rubric) } else { rubric.highest };
+                self.record(&format!("{family}.{name}"), &points_of(highest), Direction::HigherIsBetter)
+            };
             return names.map(|name| none(name).with_null("nothing_to_judge")).collect();
         };
         let gates = self.gates(rows);
@@ -109,7 +112,8 @@ impl One<'_> {
         };
         let mut records: Vec<MetricRecord> = Vec::new();
         for criterion in &summary.criteria {
-            let record = self.mean_record(&format!("{family}.{}", criterion.name), &criterion.name, &grades);
+            let record =
+                self.mean_record(&format!("{family}.{}", criterion.name), &criterion.name, rubric.highest, &grades);
             let record = record
                 .with_extra("standard_deviation", json!(criterion.standard_deviation))
                 .with_extra("lowest", rubric.lowest)
@@ -140,11 +144,11 @@ impl One<'_> {
         records
     }
 
-    fn mean_record(&self, id: &str, criterion: &str, grades: &Grades) -> MetricRecord {
+    fn mean_record(&self, id: &str, criterion: &str, highest: u32, grades: &Grades) -> MetricRecord {
         let clusters: Vec<Cluster> =
             grades.values().map(|of_item| Cluster::of(of_item.get(criterion).copied())).collect();
         let mean = |weights: &[u32]| mean_of_clusters(&clusters, weights);
-        self.record(id, POINTS, Direction::HigherIsBetter)
+        self.record(id, &points_of(highest), Direction::HigherIsBetter)
             .with_value(Bootstrap::value(clusters.len(), mean))
             .with_interval(self.all.bootstrap.interval(clusters.len(), mean))
             .with_items(clusters.len())
@@ -159,15 +163,14 @@ impl One<'_> {
         all: &[JudgeRow],
         mine: &[JudgeRow],
     ) -> MetricRecord {
-        let n_criteria = rubric.criteria.len() as u32;
-        let (lowest, highest) = (rubric.lowest * n_criteria, rubric.highest * n_criteria);
+        let (lowest, highest) = (rubric.lowest * rubric.criteria.len() as u32, highest_sum(rubric));
         let mut histogram = vec![0_usize; (highest - lowest + 1) as usize];
         for sum in grades.values().filter_map(|of_item| of_item.get(OVERALL)) {
             if let Some(bin) = histogram.get_mut((sum.round() - f64::from(lowest)) as usize) {
                 *bin += 1;
             }
         }
-        self.mean_record(&format!("{family}.{OVERALL}"), OVERALL, grades)
+        self.mean_record(&format!("{family}.{OVERALL}"), OVERALL, highest, grades)
             .with_extra("standard_deviation", json!(summary.overall_standard_deviation))
             .with_extra("lowest", lowest)
             .with_extra("highest", highest)
@@ -324,6 +327,16 @@ impl Difference {
     }
 }
 
+/// The unit of grades on a scale.
+fn points_of(highest: u32) -> String {
+    format!("{POINTS} of {highest}")
+}
+
+/// The highest sum of all grades.
+fn highest_sum(rubric: &Rubric) -> u32 {
+    rubric.highest * rubric.criteria.len() as u32
+}
+
 /// Grades of first judgings.
 fn grades(rows: &[JudgeRow], rubric: &Rubric) -> Grades {
     let of = |scores: &Scores| {
@@ -459,6 +472,7 @@ mod tests {
         assert_eq!(coherence.extra["minus_base"], json!({"value": -2.0, "lo": -2.0, "hi": -2.0, "n": ITEMS}));
         let overall = &records["C1.overall"];
         assert_eq!((overall.value, &overall.extra["source_compat"]), (Some(28.5), &json!(28.5 / 40.0)));
+        assert_eq!((coherence.unit.as_str(), overall.unit.as_str()), ("points of 10", "points of 40"));
         assert_eq!((&overall.extra["lowest"], &overall.extra["histogram"][23]), (&json!(4), &json!(3)));
         assert_eq!(records["C1.overall_minus_base"].value, Some(-2.0));
         assert_eq!(records["C1.overall_minus_base"].ci.as_ref().map(|ci| [ci.lo, ci.hi]), Some([-2.0, -2.0]));

@@ -159,7 +159,8 @@ fn judges(subject: &Subject<'_>, judged: &[&str]) -> String {
         let mut runs: Vec<&str> = marked.map(|(run, _)| run.name.as_str()).collect();
         runs.dedup();
         if !runs.is_empty() {
-            html += &format!("<p><strong>{}.</strong></p>", escape(&format!("{words} ({})", runs.join("; "))));
+            let words = escape(&format!("{words} ({}).", runs.join("; ")));
+            html = format!("{html}<p><strong>{words}</strong></p>");
         }
     }
     let has_grades = records.iter().any(|(_, record)| !record.id.starts_with("C3.") && record.value.is_some());
@@ -192,7 +193,7 @@ fn agreement(subject: &Subject<'_>, stand_in: &[&str]) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let columns = ["stand-in", "Spearman's correlation with the judge's overall grade", "responses", "so"];
+    let columns = ["stand-in", "Spearman's correlation with the judge's overall grade", "responses", "verdict"];
     format!("<h4>Stand-ins against the judge</h4>{}", table(&columns.map(str::to_owned), &rows))
 }
 

@@ -3,7 +3,7 @@
 use super::{Subject, n_of};
 use crate::plot::{Axis, Figure, Layout, Mark, Panel, Point, Scale, Series};
 use crate::text::grouped;
-use crate::{EvaluationRun, MetricRecord, Sweep, TRACE_STATISTICS, trace_statistic, wilson_interval};
+use crate::{EvaluationRun, MetricRecord, Sweep, trace_statistic, wilson_interval};
 
 /// Grades of the judge that are shown, with their words.
 const JUDGED: [(&str, &str); 7] = [
@@ -121,7 +121,6 @@ fn of_stand_in(
     words: &str,
     is_ratio: bool,
 ) -> Option<Figure> {
-    debug_assert!(TRACE_STATISTICS.contains(&id));
     let scale = |value: f64| if is_ratio { value.ln() } else { value };
     let values: Vec<(&str, Vec<f64>)> = points
         .iter()
@@ -140,7 +139,7 @@ fn of_stand_in(
         let edge = low + (high - low) * bin as f64 / BINS as f64;
         if is_ratio { edge.exp() } else { edge }
     };
-    let names: Vec<String> = (0..BINS).map(|bin| format!("{}–{}", short(edge(bin)), short(edge(bin + 1)))).collect();
+    let names: Vec<String> = (0..BINS).map(|bin| short(edge(bin))).collect();
     let rows: Vec<Row> = values
         .iter()
         .map(|(label, values)| {
@@ -153,7 +152,7 @@ fn of_stand_in(
         })
         .collect();
     let caption = "A stand-in for quality, not a judgement of it: share of the responses in each range.";
-    figure(subject, dial, id, &format!("{words}, stand-in"), "value", &names, &rows, caption)
+    figure(subject, dial, id, &format!("{words}, stand-in"), "lower end of the range", &names, &rows, caption)
 }
 
 /// Two or three digits that matter.
@@ -202,8 +201,12 @@ fn figure(
     if rows.iter().all(|row| n(row) == 0) {
         return None;
     }
-    let counts: Vec<(&str, String)> =
-        rows.iter().map(|row| (row.label.as_str(), format!("{} responses", grouped(n(row))))).collect();
+    let labels: Vec<String> = rows.iter().map(|row| format!("{}:", row.label)).collect();
+    let counts: Vec<(&str, String)> = labels
+        .iter()
+        .zip(rows)
+        .map(|(label, row)| (label.as_str(), format!("{} responses", grouped(n(row)))))
+        .collect();
     Some(Figure {
         name: subject.name(&format!("{id}.by-{}", dial.replace(' ', "-"))),
         title: subject.title(&format!("{what}, over {dial}")),
@@ -218,6 +221,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::metric_record::tests::context;
+    use crate::plot::Content;
     use crate::report::quality_distribution_figures;
     use crate::test_runs::write_sweep;
     use crate::{Direction, RunSet, open_runs};
@@ -240,7 +244,8 @@ mod tests {
     }
 
     fn shares(panel: &Panel) -> Vec<f64> {
-        panel.series()[0].points.iter().filter_map(|point| point.y).collect()
+        let Content::Series(series) = &panel.content else { panic!("bars") };
+        series[0].points.iter().filter_map(|point| point.y).collect()
     }
 
     #[test]
