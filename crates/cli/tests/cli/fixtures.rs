@@ -47,17 +47,23 @@ impl Run {
 
 /// Runs `aloud` with these arguments and this input, away from the user's caches.
 pub(crate) fn aloud_with_input(arguments: &[&str], input: &str) -> Run {
-    run(arguments, input, "/nonexistent/cache")
+    run(arguments, input, "/nonexistent/cache", &[])
 }
 
 /// Runs `aloud` with these arguments and this cache directory.
 pub(crate) fn aloud_with_cache(arguments: &[&str], cache: &str) -> Run {
-    run(arguments, "", cache)
+    run(arguments, "", cache, &[])
 }
 
-fn run(arguments: &[&str], input: &str, cache: &str) -> Run {
+/// The same with these variables in the environment.
+pub(crate) fn aloud_with_environment(arguments: &[&str], cache: &str, variables: &[(&str, &str)]) -> Run {
+    run(arguments, "", cache, variables)
+}
+
+fn run(arguments: &[&str], input: &str, cache: &str, variables: &[(&str, &str)]) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aloud"));
     command.args(arguments).write_stdin(input).env("ALOUD_CACHE", cache).env_remove("NO_COLOR");
+    command.envs(variables.iter().copied());
     let output = command.output().unwrap();
     Run {
         code: output.status.code().expect("no signal"),
