@@ -40,7 +40,7 @@ fn tom(arguments: &[&str]) -> Run {
     aloud_with_environment(&[&fixed, arguments].concat(), "/nonexistent/cache", &[("STORY_KEY", KEY)])
 }
 
-fn endpoint<'a>(kind: &str, url: &'a str) -> Vec<String> {
+fn endpoint(kind: &str, url: &str) -> Vec<String> {
     [format!("--{kind}-url"), url.to_owned(), format!("--{kind}-model"), "m-1".to_owned(), format!("--{kind}-key-env")]
         .into_iter()
         .chain(["STORY_KEY".to_owned()])
@@ -220,7 +220,7 @@ fn an_evaluation_of_stories() {
     values["max_position_embeddings"] = 4096.into();
     fs::write(&config, values.to_string()).unwrap();
     let checkpoint = folder.checkpoint(&model);
-    let fixed = ["--task", "tom", "--n", "8", "--max-new-tokens", "12", "--instruction", "", "--raw"];
+    let fixed = ["--task", "tom", "--n", "8", "--max-new-tokens", "6", "--instruction", "", "--raw"];
     let quick = aloud(&[&["eval", &checkpoint, "--json"], &fixed[..]].concat()).json();
     assert_eq!((&quick["n"], &quick["majority"].as_f64().map(|share| share >= 0.5)), (&8.into(), &Some(true)));
     let kinds: Vec<&str> =
@@ -246,9 +246,6 @@ fn an_evaluation_of_stories() {
             );
         }
         assert_eq!(record(model, "B2.balanced")["n"], 4);
-        assert!(
-            !record(model, "D4.nec_acc")["null_reason"].is_null() || record(model, "D4.nec_acc")["value"].is_number()
-        );
     }
     assert!(record("ee", "A4.class")["extra"].to_string().contains("punctuation"), "{}", record("ee", "A4.class"));
     // Nothing is known of steps, and no equation is in a story.

@@ -170,7 +170,9 @@ fn noticed(world: &World, cast: &Cast, step: &Step) -> Vec<String> {
 /// `Ines thinks that Omar believes the lens is in the tin`
 fn said(cast: &Cast, question: &Question, answer: Option<Answer>) -> String {
     let thinks = |outer: &[Person]| -> String {
-        outer.iter().map(|person| format!("{} thinks that ", cast.person(*person))).collect()
+        let thinkers: Vec<String> =
+            outer.iter().map(|person| format!("{} thinks that ", cast.person(*person))).collect();
+        thinkers.concat()
     };
     // One who cannot tell what another believes need not take the other to be without a belief.
     if let ([outer @ .., one, other], Some((object, place)), Some(Answer::Unknown)) =
