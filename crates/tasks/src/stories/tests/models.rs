@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex};
 use crate::TasksError;
 use crate::stories::{Asking, Family, Part, Story, StoryGenerator, StorySettings, TextModel};
 
+type Reply = dyn Fn(&Asking) -> Result<String, String> + Send + Sync;
+
 /// A model that is a function of what it is asked.
 struct Script {
-    reply: Box<dyn Fn(&Asking) -> Result<String, String> + Send + Sync>,
+    reply: Box<Reply>,
     seen: Mutex<Vec<Asking>>,
 }
 
