@@ -36,7 +36,7 @@ enum Source {
         output: OutputArgs,
     },
     /// Theory-of-mind stories with questions and true answers: who believes what, and what they believe of others
-    Tom(StoryArgs),
+    Tom(Box<StoryArgs>),
     /// GSM8K from a JSON Lines file, or a folder with train.jsonl and test.jsonl
     Gsm8k {
         /// The file or folder

@@ -354,12 +354,11 @@ impl StoryGenerator {
         if selected.is_empty() {
             return None;
         }
-        let (telling, accuracy, reader) = match (read, &self.reader) {
-            (Some((telling, accuracy)), Some(reader)) => (telling, accuracy, reader.model.name().to_owned()),
-            _ => {
-                let accuracy = ReaderPanel::new(&world).accuracy(&all)?;
-                (Telling::draw(&world, &cast, draw), accuracy, PanelTarget::NAME.to_owned())
-            }
+        let (telling, accuracy, reader) = if let (Some((telling, accuracy)), Some(reader)) = (read, &self.reader) {
+            (telling, accuracy, reader.model.name())
+        } else {
+            let accuracy = ReaderPanel::new(&world).accuracy(&all)?;
+            (Telling::draw(&world, &cast, draw), accuracy, PanelTarget::NAME)
         };
         Some(Story {
             seed: self.seed,
@@ -373,7 +372,7 @@ impl StoryGenerator {
             world,
             questions: selected,
             accuracy,
-            reader,
+            reader: reader.to_owned(),
             n_rejected,
             prose: None,
         })

@@ -353,7 +353,7 @@ mod tests {
         let private = Claims { is_private: true, ..Claims::default() };
         assert_eq!(checked("Ines whispered to Omar about the bus strike.", script, "", &private), Ok(()));
         for (bad, expected) in [
-            ("Omar whispered to Ines about the bus strike.", "`Ines` is not in the order of the script"),
+            ("Omar whispered to Ines about the bus strike.", "`Omar` is not in the order of the script"),
             ("Ines told Omar about the bus strike.", "does not say that something is said in private"),
             ("Ines whispered to Omar about the strike.", "it does not say `the bus strike`"),
             ("Ines whispered to Omar about the bus strike and the new well.", "it names `the new well`"),

@@ -16,7 +16,7 @@ use super::{Family, story_question};
 use crate::Item;
 
 /// Version of the stories: it changes when the same seed gives other stories.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// One question about one story.
 #[expect(clippy::struct_excessive_bools, reason = "independent tags")]

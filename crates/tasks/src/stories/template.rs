@@ -74,9 +74,10 @@ impl Pattern {
                 "{actor} picked up the {object} and carried it[ from the {origin}] to the {room}.",
                 "{actor} took the {object} along[ from the {origin}] to the {room}.",
             ],
+            // Where the object was is what may be asked for.
             Self::CarryFrom => &[
-                "{actor} took the {object} out of the {container} and carried it[ from the {origin}] to the {room}.",
-                "{actor} removed the {object} from the {container} and went[ from the {origin}] to the {room} with it.",
+                "{actor} took the {object}[ out of the {container}] and carried it[ from the {origin}] to the {room}.",
+                "{actor} removed the {object}[ from the {container}] and went[ from the {origin}] to the {room} with it.",
             ],
             Self::SetState => &["{actor} {does}[ in the {room}].", "[In the {room}, ]{actor} {does}."],
             Self::TellTopic => &[

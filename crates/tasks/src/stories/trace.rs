@@ -2,7 +2,7 @@
 
 use super::action::{Deed, Message};
 use super::cast::Cast;
-use super::entity::{Entity, Person};
+use super::entity::{Entity, Object, Person};
 use super::question::{Answer, Property, Question, Time, answer_in};
 use super::telling::{Telling, answer_text};
 use super::world::{Event, World};
@@ -100,7 +100,7 @@ pub(crate) fn explanation(world: &World, cast: &Cast, telling: &Telling, questio
             let mut parts = vec![told];
             parts.extend(noticed(world, cast, step));
             if step.is_changed {
-                parts.push(changed(cast, question, step.answer));
+                parts.push(format!("Now {}.", said(cast, question, step.answer)));
             }
             parts.join(" ")
         })
@@ -167,20 +167,31 @@ fn noticed(world: &World, cast: &Cast, step: &Step) -> Vec<String> {
     sentences
 }
 
-/// `Now Ines thinks that Omar ...`
-fn changed(cast: &Cast, question: &Question, answer: Option<Answer>) -> String {
-    let belief = belief(cast, question, answer);
-    match question.chain.as_slice() {
-        [] => format!("Now {belief}."),
-        [.., _] => format!("Now {}{belief}.", thinkers(cast, question)),
+/// `Ines thinks that Omar believes the lens is in the tin`
+fn said(cast: &Cast, question: &Question, answer: Option<Answer>) -> String {
+    let thinks = |outer: &[Person]| -> String {
+        let thinkers: Vec<String> =
+            outer.iter().map(|person| format!("{} thinks that ", cast.person(*person))).collect();
+        thinkers.concat()
+    };
+    // One who cannot tell what another believes need not take the other to be without a belief.
+    if let ([outer @ .., one, other], Some((object, place)), Some(Answer::Unknown)) =
+        (question.chain.as_slice(), place_of(question.property), answer)
+    {
+        let (one, other, object) = (cast.person(*one), cast.person(*other), cast.object(object));
+        return format!("{}{one} cannot tell in which {place} {other} would search for the {object}", thinks(outer));
     }
+    let outer = question.chain.split_last().map_or(&[][..], |(_, outer)| outer);
+    format!("{}{}", thinks(outer), belief(cast, question, answer))
 }
 
-/// `Ines thinks that Omar thinks that `, all but the last of the chain.
-fn thinkers(cast: &Cast, question: &Question) -> String {
-    let Some((_, outer)) = question.chain.split_last() else { return String::new() };
-    let thinkers: Vec<String> = outer.iter().map(|person| format!("{} thinks that ", cast.person(*person))).collect();
-    thinkers.concat()
+/// The object whose place the property is, and what kind of place.
+fn place_of(property: Property) -> Option<(Object, &'static str)> {
+    match property {
+        Property::Container(object) => Some((object, "container")),
+        Property::Room(object) => Some((object, "room")),
+        Property::Knowledge(_) | Property::State(..) => None,
+    }
 }
 
 /// What the last of the chain believes; without a chain, what is so.
@@ -196,10 +207,13 @@ fn belief(cast: &Cast, question: &Question, answer: Option<Answer>) -> String {
         }
         (Property::Room(object), Some(Answer::Room(room))) => place(object, format!("in the {}", cast.room(room))),
         (Property::Container(object), None) => place(object, "in no container".to_owned()),
-        (Property::Container(object) | Property::Room(object), _) => match who {
-            Some(who) => format!("{who} does not know where the {} is", cast.object(object)),
-            None => format!("the {} is nowhere", cast.object(object)),
-        },
+        (property @ (Property::Container(object) | Property::Room(object)), _) => {
+            let what = place_of(property).map_or("place", |(_, what)| what);
+            match who {
+                Some(who) => format!("{who} does not know in which {what} the {} is", cast.object(object)),
+                None => format!("the {} is in no {what}", cast.object(object)),
+            }
+        }
         (Property::Knowledge(topic), answer) => {
             let who = who.unwrap_or_default();
             match answer {
@@ -218,7 +232,7 @@ fn belief(cast: &Cast, question: &Question, answer: Option<Answer>) -> String {
 }
 
 fn conclusion(cast: &Cast, question: &Question) -> String {
-    let so = format!("{}{}", thinkers(cast, question), belief(cast, question, Some(question.answer)));
+    let so = said(cast, question, Some(question.answer));
     match question.time {
         Time::End => format!("At the end, {so}."),
         Time::Beginning => {

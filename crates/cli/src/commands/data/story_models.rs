@@ -48,7 +48,7 @@ pub(super) struct StoryModelArgs {
 }
 
 /// Models that are ready to be asked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct StoryModels {
     /// Whom stories are to be hard for.
     pub(super) reader: Option<Arc<ChatTextModel>>,

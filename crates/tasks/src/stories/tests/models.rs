@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex};
 use crate::TasksError;
 use crate::stories::{Asking, Family, Part, Story, StoryGenerator, StorySettings, TextModel};
 
+type Reply = dyn Fn(&Asking) -> Result<String, String> + Send + Sync;
+
 /// A model that is a function of what it is asked.
 struct Script {
-    reply: Box<dyn Fn(&Asking) -> Result<String, String> + Send + Sync>,
+    reply: Box<Reply>,
     seen: Mutex<Vec<Asking>>,
 }
 
@@ -47,7 +49,7 @@ fn generator() -> StoryGenerator {
 
 #[test]
 fn a_model_that_is_always_wrong_gets_its_stories_and_their_text() {
-    let model = Script::new(|_| Ok("I cannot say.".to_owned()));
+    let model = Script::new(|_| Ok("?".to_owned()));
     let searching = generator().with_reader(model.clone(), 1).unwrap();
     for index in 0..4 {
         let story = searching.story(index, Some(Part::Train)).unwrap();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::draw::Draw;
 use crate::stories::action::{Action, Deed, Message};
 use crate::stories::entity::{Container, Entity, Object, Person, Room, Scope, StateKey, StateScope, StateValue, Topic};
+use crate::stories::view::BoxView;
 use crate::stories::world::World;
 
 /// Actions of a story.
@@ -51,6 +52,20 @@ pub(super) fn any_action(draw: &mut Draw, is_asymmetric: bool) -> Action {
     action
 }
 
+/// The deed; where news is told, what is told is where the object really is, if it is in a container. Left to chance, such
+/// news is almost always false, and refused.
+fn told_truly(world: &World, deed: Deed) -> Deed {
+    let object = Object((world.events().len() % 2) as u8);
+    let BoxView::In(container) = world.truth().container(object) else { return deed };
+    match deed {
+        Deed::Tell(speaker, listener, Message::Topic(_)) => {
+            Deed::Tell(speaker, listener, Message::BoxOf(object, container))
+        }
+        Deed::Announce(speaker, Message::Topic(_)) => Deed::Announce(speaker, Message::BoxOf(object, container)),
+        other => other,
+    }
+}
+
 /// Plays a random story; `observe` sees the world before and after each accepted action.
 pub(super) fn play(seed: u64, is_asymmetric: bool, observe: &mut dyn FnMut(&World, &Action, &World)) -> World {
     let mut draw = Draw::new(seed, u64::from(is_asymmetric));
@@ -65,6 +80,9 @@ pub(super) fn play(seed: u64, is_asymmetric: bool, observe: &mut dyn FnMut(&Worl
         let mut action = any_action(&mut draw, is_asymmetric);
         if matches!(action.deed, Deed::Enter(..) | Deed::Leave(..)) {
             action = Action::open(action.deed);
+        }
+        if draw.between(0, 1) == 1 {
+            action.deed = told_truly(&world, action.deed);
         }
         let before = world.clone();
         match world.act(action) {

@@ -359,6 +359,20 @@ fn s15_coherence() {
 }
 
 #[test]
+fn told_of_a_container_of_an_unknown_room_one_does_not_know_the_room() {
+    let world = play(&[
+        Enter(INES, STUDIO),
+        Enter(OMAR, STUDIO),
+        Put(INES, LENS, TIN),
+        Leave(OMAR, STUDIO),
+        Carry(INES, LENS, HALL),
+        Put(INES, LENS, CRATE),
+        Tell(INES, OMAR, Message::BoxOf(LENS, CRATE)),
+    ]);
+    assert_eq!((room(&world, &[OMAR], LENS), holder(&world, &[OMAR], LENS)), (RoomView::Unknown, BoxView::In(CRATE)));
+}
+
+#[test]
 fn s16_rejections_change_nothing() {
     let world = play(&[Enter(INES, STUDIO), Enter(OMAR, STUDIO), Put(INES, LENS, TIN), Carry(OMAR, LENS, HALL)]);
     let somebody = |person| People::NOBODY.with(person);

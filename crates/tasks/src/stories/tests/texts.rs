@@ -210,7 +210,7 @@ fn stories_are_repeatable_and_parts_share_nothing() {
 fn the_first_story_of_seed_zero_stays_what_it_is() {
     // Recorded from this program: files named by a seed must not change silently. If it changes, so must the version.
     let row = &StoryGenerator::new(StorySettings::default(), 0).unwrap().story(0, None).unwrap().rows()[0];
-    assert_eq!((row.version, row.story_text.as_str()), (1, FIRST_STORY));
+    assert_eq!((row.version, row.story_text.as_str()), (2, FIRST_STORY));
 }
 
 const FIRST_STORY: &str = "Niloufar came into the surgery. Niloufar moved the hot-water bottle into the linen hamper, which stands in the surgery. Niloufar left the surgery. Beatriz came into the surgery. Beatriz walked out of the surgery. Karima walked into the surgery. Jakub walked into the surgery. Karima left the surgery. Jakub put the hot-water bottle into the first-aid box in the surgery. Karima stepped into the surgery. Jakub walked out of the surgery. Karima placed the hot-water bottle in the linen hamper, which stands in the surgery.";
@@ -389,4 +389,33 @@ fn an_examination_is_balanced_and_grows_at_its_end() {
     let ids: BTreeSet<&str> = items.iter().map(|item| item.item.id.as_str()).collect();
     assert_eq!(ids.len(), 48);
     assert!(ids.iter().all(|id| id.starts_with("tom-test-5-")));
+}
+
+#[test]
+fn what_happened_before_is_not_given_away() {
+    let generator = StoryGenerator::new(StorySettings::default(), 7).unwrap();
+    let mut n_asked = 0;
+    for index in 0..400 {
+        for row in generator.story(index, None).unwrap().rows() {
+            if let Some(question) = row.question.strip_prefix("Right before ") {
+                n_asked += 1;
+                let clause = question.split(", in which ").next().unwrap();
+                assert!(!clause.contains(&row.answer), "{} {}", row.question, row.answer);
+            }
+        }
+    }
+    assert!(n_asked > 50, "{n_asked}");
+}
+
+#[test]
+fn one_who_saw_another_go_with_a_thing_does_not_take_the_other_for_ignorant() {
+    let generator = StoryGenerator::new(StorySettings::default(), 7).unwrap();
+    let rows = (0..400).flat_map(|index| generator.story(index, None).unwrap().rows());
+    let unknown: Vec<StoryRow> = rows.filter(|row| row.answer == "unknown").collect();
+    assert!(unknown.iter().any(|row| row.order == 2) && unknown.iter().any(|row| row.order == 1));
+    for row in unknown {
+        let end = row.trace.last().unwrap();
+        let expected = if row.order == 2 { " cannot tell in which " } else { " does not know in which " };
+        assert!(end.contains(expected), "{end}");
+    }
 }
