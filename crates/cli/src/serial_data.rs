@@ -90,9 +90,26 @@ impl PretrainSource for SerialExamples {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
     use aloud_tasks::{ANSWER, THINK};
 
     use super::*;
+
+    #[test]
+    fn a_trace_is_what_its_style_says() {
+        let text = |trace: TraceStyle, think_share: f64| {
+            let examples = SerialExamples { sources: vec![SerialSource::ALL], seed: 1, think_share, trace };
+            let example = examples.example(0, 2).unwrap();
+            response_text(example.token_ids[example.prompt_len..].iter().copied())
+        };
+        let direct = text(TraceStyle::Justify, 0.0);
+        assert_eq!(direct, text(TraceStyle::Solve, 0.0));
+        let answer = direct.strip_prefix("<a> ").unwrap();
+        let (solved, justified) = (text(TraceStyle::Solve, 1.0), text(TraceStyle::Justify, 1.0));
+        assert!(justified.starts_with(&format!("<t> {answer} ; ")) && justified.ends_with(&direct), "{justified}");
+        let steps: Vec<&str> = solved.trim_start_matches("<t> ").split(" <a> ").next().unwrap().split(" ; ").collect();
+        assert_eq!(justified, format!("<t> {answer} ; {} ; {} {direct}", steps[1], steps[0]));
+    }
 
     #[test]
     fn tokens_become_symbols_without_the_end() {

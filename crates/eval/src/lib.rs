@@ -47,15 +47,16 @@ pub use metrics::{
     AccuracyCurve, CLASSIFIER_VERSION, DialPoint, Distances, EarlyAnswers, Equation, ExitHeadKind, Funnel,
     HazardReading, Horizon, ItemRows, MetricSetting, ModelShape, NecessityItem, PairedItems, PromptTimes,
     RandomMatched, Rational, SettledToken, SettlingCriterion, SolvedItem, StepAccuracy, StepCoverage, TokenText,
-    accuracy_record, area_over_curve, base_kl_record, classify_tokens, commit_point, distances, distinct_n, distinct_record,
-    dose_response_record, early_answering_record, equation_validity, equations, exchange_record,
+    accuracy_record, area_over_curve, base_kl_record, classify_tokens, commit_point, distances, distinct_n,
+    distinct_record, dose_response_record, early_answering_record, equation_validity, equations, exchange_record,
     exit_distribution_record, exit_rate_record, flops_record, front_record, has_loop, hazard_of_logit,
     interior_area_over_curve, join_items, js_bits, kl_bits, layer_savings_record, log_probability_necessity,
     necessity_records, numbers_in, opaque_depth_record, pair_items, paired_accuracy, perplexity, perplexity_record,
-    regret_record, repeated_windows, repetition_n, script_record, serial_horizon, serial_horizon_record, settling_depths, share_in_script,
-    soft_area_over_curve, soft_early_answering_record, speed_record, static_depth_of_equal_mean, step_coverage,
-    step_coverage_records, stick_breaking, suffix_shift, surprisal_record, target_hazard_of_kl, text_statistics_records,
-    token_class_record, trace_length_record, truncation_record, unknown_record, wasserstein, windowed_perplexity, zlib_ratio,
+    regret_record, repeated_windows, repetition_n, script_record, serial_horizon, serial_horizon_record,
+    settling_depths, share_in_script, soft_area_over_curve, soft_early_answering_record, speed_record,
+    static_depth_of_equal_mean, step_coverage, step_coverage_records, stick_breaking, suffix_shift, surprisal_record,
+    target_hazard_of_kl, text_statistics_records, token_class_record, trace_length_record, truncation_record,
+    unknown_record, wasserstein, windowed_perplexity, zlib_ratio,
 };
 pub use palette::{Colour, Theme, depth_colour};
 pub use record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, read_records, write_records};

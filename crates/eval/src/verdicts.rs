@@ -124,12 +124,11 @@ const CONTROLS: [&str; 3] = ["base", "base_noise", "ee_off"];
 /// are not measured yet.
 pub fn verdicts(model: &EvaluationRun, controls: &[&EvaluationRun], bootstrap: &Bootstrap) -> Verdicts {
     let obstacle = missing_control(controls).or_else(|| accuracy_loss(model, controls));
-    let evidence = vec![early_answering(model, controls, obstacle.clone(), bootstrap), horizon(model, controls, obstacle, bootstrap)];
-    Verdicts {
-        model: model.manifest.model.clone(),
-        hypotheses: decide(evidence),
-        not_measured: vec!["H2", "H3", "H5"],
-    }
+    let evidence = vec![
+        early_answering(model, controls, obstacle.clone(), bootstrap),
+        horizon(model, controls, obstacle, bootstrap),
+    ];
+    Verdicts { model: model.manifest.model.clone(), hypotheses: decide(evidence), not_measured: vec!["H2", "H3", "H5"] }
 }
 
 fn control<'a>(controls: &[&'a EvaluationRun], key: &str) -> Option<&'a EvaluationRun> {
@@ -150,7 +149,11 @@ fn accuracy_loss(model: &EvaluationRun, controls: &[&EvaluationRun]) -> Option<S
     let (found, off) = (accuracy(model), control(controls, "ee_off").and_then(accuracy));
     let Some((found, off)) = found.zip(off) else { return Some("accuracies are not known".to_owned()) };
     (off - found > MAX_ACCURACY_LOSS).then(|| {
-        format!("exits cost {:.1} points of accuracy, more than {:.0}", 100.0 * (off - found), 100.0 * MAX_ACCURACY_LOSS)
+        format!(
+            "exits cost {:.1} points of accuracy, more than {:.0}",
+            100.0 * (off - found),
+            100.0 * MAX_ACCURACY_LOSS
+        )
     })
 }
 
@@ -207,9 +210,10 @@ fn horizon(
         .or_else(|| no_value(contrasts.len(), HORIZON))
         .or_else(|| base.and_then(|base| depth_does_not_matter(base, &tasks)));
     let (obstacle, unmet) = match base.and_then(|base| retained_loss(model, base, &tasks)) {
-        Some(loss) if loss > MAX_RETAINED_LOSS => {
-            (obstacle, Some(format!("{:.1} points of accuracy with a trace are lost at twice the base's horizon", 100.0 * loss)))
-        }
+        Some(loss) if loss > MAX_RETAINED_LOSS => (
+            obstacle,
+            Some(format!("{:.1} points of accuracy with a trace are lost at twice the base's horizon", 100.0 * loss)),
+        ),
         Some(_) => (obstacle, None),
         None => (obstacle.or_else(|| Some("accuracy at twice the base's horizon was not measured".to_owned())), None),
     };
@@ -276,7 +280,8 @@ mod tests {
     use crate::test_runs::{Fixture, write_run};
 
     fn evidence(ps: [f64; 3]) -> Evidence {
-        let contrast = |(control, p): (&str, f64)| Contrast { control: control.to_owned(), difference: 0.1, ci: None, p };
+        let contrast =
+            |(control, p): (&str, f64)| Contrast { control: control.to_owned(), difference: 0.1, ci: None, p };
         let contrasts = CONTROLS.into_iter().zip(ps).map(contrast).collect();
         Evidence { name: "H1", claim: "", metric: "D1.aoc", contrasts, obstacle: None, unmet: None }
     }
@@ -294,7 +299,10 @@ mod tests {
         let missing = Evidence { obstacle: Some("no control".to_owned()), ..clear.clone() };
         let decided = decide(vec![evidence([0.03; 3]), missing]);
         assert_eq!((decided[0].verdict, decided[1].verdict), (Verdict::Supported, Verdict::NotTestable));
-        assert_eq!((decided[0].p_holm, decided[1].p, decided[1].reason.as_deref()), (Some(0.03), None, Some("no control")));
+        assert_eq!(
+            (decided[0].p_holm, decided[1].p, decided[1].reason.as_deref()),
+            (Some(0.03), None, Some("no control"))
+        );
         let unmet = Evidence { unmet: Some("accuracy is lost".to_owned()), ..clear };
         assert_eq!(of(vec![unmet]), [Verdict::Mixed]);
     }

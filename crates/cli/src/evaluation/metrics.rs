@@ -6,11 +6,12 @@ use std::path::Path;
 use aloud_eval::{
     Bootstrap, EarlyAnswers, ElicitationKind, ElicitationRow, Horizon, ItemRows, Log, Manifest, MetricRecord,
     MetricSetting, ModelShape, NecessityItem, PairedItems, RecordContext, ReplayMode, SampleRow, SettlingCriterion,
-    SolvedItem, StepAccuracy, TokenRow, accuracy_record, base_kl_record, distinct_record, early_answering_record, exchange_record,
-    exit_distribution_record, exit_rate_record, flops_record, join_items, layer_savings_record, necessity_records,
-    opaque_depth_record, pair_items, paired_accuracy, perplexity_record, regret_record, script_record, serial_horizon,
-    serial_horizon_record, soft_early_answering_record, step_coverage_records, suffix_shift, surprisal_record,
-    text_statistics_records, token_class_record, trace_length_record, truncation_record, unknown_record,
+    SolvedItem, StepAccuracy, TokenRow, accuracy_record, base_kl_record, distinct_record, early_answering_record,
+    exchange_record, exit_distribution_record, exit_rate_record, flops_record, join_items, layer_savings_record,
+    necessity_records, opaque_depth_record, pair_items, paired_accuracy, perplexity_record, regret_record,
+    script_record, serial_horizon, serial_horizon_record, soft_early_answering_record, step_coverage_records,
+    suffix_shift, surprisal_record, text_statistics_records, token_class_record, trace_length_record,
+    truncation_record, unknown_record,
 };
 use serde_json::Value;
 
@@ -189,8 +190,7 @@ fn text_records(
     let nlls: Vec<Vec<Vec<f64>>> =
         items.iter().map(|item| item.samples.iter().map(|(_, row)| nats(row)).collect()).collect();
     records.push(perplexity_record(&nlls, setting));
-    let prompts =
-        family.items().iter().map(|item| (item.prompt.id.as_str(), item.prompt.text.as_str())).collect();
+    let prompts = family.items().iter().map(|item| (item.prompt.id.as_str(), item.prompt.text.as_str())).collect();
     records.push(script_record(items, &prompts, setting));
     records.push(unknown_record(items, run.unknown_token, setting));
     let is_base = setting.context.model == ModelKey::Base.name();
@@ -206,7 +206,8 @@ fn elicited_records(run: &Evaluated, family: &dyn TaskFamily) -> Vec<MetricRecor
     let gold = |key: &str| samples.get(key).and_then(|sample| sample.gold.clone());
     let mut records = Vec::new();
     for mode in [ReplayMode::Recorded, ReplayMode::Full] {
-        let rows: Vec<&ElicitationRow> = run.elicitations.iter().filter(|row| row.mode == mode && row.suffix == Suffix::Default.name()).collect();
+        let rows: Vec<&ElicitationRow> =
+            run.elicitations.iter().filter(|row| row.mode == mode && row.suffix == Suffix::Default.name()).collect();
         if rows.is_empty() {
             continue;
         }

@@ -133,7 +133,9 @@ impl TaskFamily for SerialFamily {
     }
 
     fn texts(&self) -> BTreeMap<String, String> {
-        [("suffix".to_owned(), ANSWER.to_owned()), ("suffix_without_trace".to_owned(), ANSWER.to_owned()),
+        [
+            ("suffix".to_owned(), ANSWER.to_owned()),
+            ("suffix_without_trace".to_owned(), ANSWER.to_owned()),
             ("second_suffix".to_owned(), format!("{SEPARATOR} {ANSWER}")),
         ]
         .into()

@@ -14,7 +14,10 @@ use super::family::{ReadResponse, TaskFamily};
 pub(super) fn right_coverage(family: &dyn TaskFamily, item: usize, read: &ReadResponse) -> Option<f64> {
     let is_right = |scorer: &str| read.correct.get(scorer).copied().unwrap_or(false);
     if family.has_exact_steps() {
-        return family.written_steps(item, &read.completion).filter(|_| is_right("strict")).and_then(|steps| share(&steps));
+        return family
+            .written_steps(item, &read.completion)
+            .filter(|_| is_right("strict"))
+            .and_then(|steps| share(&steps));
     }
     let asked = family.items().get(item)?;
     let solved = SolvedItem {

@@ -12,3 +12,4 @@ mod program;
 mod records;
 mod reports;
 mod stage2;
+mod toy_models;

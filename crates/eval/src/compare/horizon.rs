@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::statistics::Draws;
-use crate::{
-    Bootstrap, ConfidenceInterval, Direction, EvaluationRun, Horizon, IntervalMethod, serial_horizon,
-};
+use crate::{Bootstrap, ConfidenceInterval, Direction, EvaluationRun, Horizon, IntervalMethod, serial_horizon};
 
 use super::Difference;
 

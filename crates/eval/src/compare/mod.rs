@@ -192,13 +192,15 @@ impl PairedMeans {
         if [a, b].into_iter().any(|run| withheld(run, task, id).is_some()) {
             return None;
         }
-        let [of_a, of_b] =
-            [a, b].map(|run| measures(run).into_iter().find(|measure| (measure.task.as_str(), measure.id.as_str()) == (task, id)));
+        let [of_a, of_b] = [a, b].map(|run| {
+            measures(run).into_iter().find(|measure| (measure.task.as_str(), measure.id.as_str()) == (task, id))
+        });
         let [a, b] = shared_items(&of_a?, &of_b?);
         if a.len() < 2 {
             return None;
         }
-        let once = |clusters: &[Cluster]| Bootstrap::value(clusters.len(), |weights| mean_of_clusters(clusters, weights));
+        let once =
+            |clusters: &[Cluster]| Bootstrap::value(clusters.len(), |weights| mean_of_clusters(clusters, weights));
         let values = [once(&a)?, once(&b)?];
         let difference = |weights: &[u32]| Some(mean_of_clusters(&b, weights)? - mean_of_clusters(&a, weights)?);
         Some(Self { values, differences: bootstrap.distribution(a.len(), difference) })

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::metrics::saved_operations;
 use crate::{
     Cluster, Direction, ElicitationKind, ElicitationRow, EvaluationRun, SampleRow, Stop, log_probability_necessity,
     repetition_n, soft_area_over_curve, zlib_ratio,
 };
-use crate::metrics::saved_operations;
 
 /// An item under one arm of a task.
 pub(super) type ItemKey = (String, String);

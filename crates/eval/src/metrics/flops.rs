@@ -255,8 +255,12 @@ mod tests {
         with_edited_items(&[&[28, 28]], edit, |items, setting| {
             assert_eq!(flops_record(items, &SHAPE, "strict", setting).value, Some(0.0));
         });
-        with_edited_items(&[&[28, 28]], |_, _, _| {}, |items, setting| {
-            assert!(flops_record(items, &SHAPE, "strict", setting).value.unwrap() < 0.0);
-        });
+        with_edited_items(
+            &[&[28, 28]],
+            |_, _, _| {},
+            |items, setting| {
+                assert!(flops_record(items, &SHAPE, "strict", setting).value.unwrap() < 0.0);
+            },
+        );
     }
 }
