@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use aloud_engine::{
-    Engine, Event, ExitOffset, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, Sampling, Token,
+    Engine, Event, ExitOffset, ExitRule, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, Sampling, Token,
 };
 use aloud_eval::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, summarise};
 use aloud_model::text_codec::TextCodec;
@@ -48,7 +48,7 @@ pub(crate) struct GenerationArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ExitArgs {
     /// Early exits [default: on with a checkpoint]
-    #[arg(long, value_enum, value_name = "on|off")]
+    #[arg(long, value_enum, value_name = "on|off|threshold|compat")]
     exits: Option<Switch>,
     /// Added to every exit logit: positive exits earlier; X, or think=X,answer=Y [default: the checkpoint's, else 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
@@ -66,13 +66,17 @@ pub(crate) struct ExitArgs {
     depth: Option<usize>,
 }
 
-/// On or off.
+/// Whether and how exit heads decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Switch {
-    /// Yes
+    /// Drawn from the heads' probabilities
     On,
-    /// No
+    /// None: full depth
     Off,
+    /// Where the probability is at least one half
+    Threshold,
+    /// Drawn, but never where the probability is below 0.1, as earlier code did
+    Compat,
 }
 
 /// Everything but the prompts, resolved against a model.
@@ -165,8 +169,9 @@ impl ExitArgs {
         match (self.depth, self.exits) {
             (Some(depth), _) if (1..=n_blocks).contains(&depth) => Ok(Exits::Fixed(depth)),
             (Some(depth), _) => Err(UsageError::new(format!("--depth {depth}: the model has depths 1 to {n_blocks}"))),
-            (None, Some(Switch::On)) if !has_heads => {
-                Err(UsageError::new("--exits on needs exit heads: give a checkpoint, or a fixed --depth"))
+            (None, Some(switch @ (Switch::On | Switch::Threshold | Switch::Compat))) if !has_heads => {
+                let name = switch.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+                Err(UsageError::new(format!("--exits {name} needs exit heads: give a checkpoint, or a fixed --depth")))
             }
             (None, Some(Switch::Off)) if self.exit_offset.is_some() => {
                 Err(UsageError::new("--exit-offset has no effect with --exits off"))
@@ -176,12 +181,17 @@ impl ExitArgs {
             }
             (None, Some(Switch::Off)) => Ok(Exits::Off),
             (None, None) if !has_heads => Ok(Exits::Off),
-            (None, None | Some(Switch::On)) => Ok(Exits::Sampled {
-                offset: match self.exit_offset {
+            (None, switch) => {
+                let offset = match self.exit_offset {
                     Some(offset) => self.offset(offset, codec)?,
                     None => model.recommended_offset.unwrap_or(0.0).into(),
-                },
-            }),
+                };
+                Ok(match switch {
+                    Some(Switch::Threshold) => Exits::Ruled { offset, rule: ExitRule::Threshold },
+                    Some(Switch::Compat) => Exits::Ruled { offset, rule: ExitRule::Compat },
+                    _ => Exits::Sampled { offset },
+                })
+            }
         }
     }
 }
@@ -395,6 +405,13 @@ pub(crate) fn exit_settings(exits: &Exits) -> Map<String, Value> {
     let (exits, detail) = match exits {
         Exits::Off => ("off", None),
         Exits::Sampled { offset } => ("sampled", Some(("exit_offset", exit_offset::to_record(offset)))),
+        Exits::Ruled { offset, rule } => {
+            let name = match rule {
+                ExitRule::Threshold => "threshold",
+                ExitRule::Compat => "compat",
+            };
+            (name, Some(("exit_offset", exit_offset::to_record(offset))))
+        }
         Exits::Fixed(depth) => ("fixed", Some(("depth", json!(depth)))),
         Exits::Recorded(_) => ("recorded", None),
         Exits::Oracle(oracle) => ("oracle", Some(("kl_factor", decimal(oracle.kl_factor)))),

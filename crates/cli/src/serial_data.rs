@@ -67,7 +67,11 @@ impl PretrainSource for SerialExamples {
         let response = match (thinks, self.trace) {
             (false, _) => item.response(ResponseStyle::Direct),
             (true, TraceStyle::Solve) => item.response(ResponseStyle::Think),
-            (true, TraceStyle::Justify) => item.justified_response(),
+            (true, TraceStyle::Justify) => {
+                // Any number of steps, so that the answer stands after each of them.
+                let share = uniform(self.seed, Purpose::PretrainStyle, index, 1, 0, 0, 0);
+                item.justified_response((share * (level + 1) as f64) as usize)
+            }
         };
         let mut token_ids = prompt_ids(&item);
         let prompt_len = token_ids.len();
@@ -90,9 +94,35 @@ impl PretrainSource for SerialExamples {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
     use aloud_tasks::{ANSWER, THINK};
 
     use super::*;
+
+    #[test]
+    fn a_trace_is_what_its_style_says() {
+        let text = |trace: TraceStyle, think_share: f64, index: u64| {
+            let examples = SerialExamples { sources: vec![SerialSource::ALL], seed: 1, think_share, trace };
+            let example = examples.example(index, 2).unwrap();
+            response_text(example.token_ids[example.prompt_len..].iter().copied())
+        };
+        let mut n_steps = std::collections::BTreeSet::new();
+        for index in 0..40 {
+            let direct = text(TraceStyle::Justify, 0.0, index);
+            assert_eq!(direct, text(TraceStyle::Solve, 0.0, index));
+            let answer = direct.strip_prefix("<a> ").unwrap();
+            let solved = text(TraceStyle::Solve, 1.0, index);
+            let mut steps: Vec<&str> =
+                solved.trim_start_matches("<t> ").split(" <a> ").next().unwrap().split(" ; ").collect();
+            steps.push(answer);
+            steps.reverse();
+            let justified = text(TraceStyle::Justify, 1.0, index);
+            let written = justified.split(" ; ").count() - 1;
+            assert_eq!(justified, format!("<t> {} {direct}", steps[..=written].join(" ; ")));
+            n_steps.insert(written);
+        }
+        assert_eq!(n_steps, [0, 1, 2].into());
+    }
 
     #[test]
     fn tokens_become_symbols_without_the_end() {

@@ -14,6 +14,13 @@ pub enum Exits {
         /// Added to every exit logit: positive exits earlier.
         offset: ExitOffset,
     },
+    /// By the heads' hazards, but not drawn from them as they are.
+    Ruled {
+        /// Added to every exit logit: positive exits earlier.
+        offset: ExitOffset,
+        /// What a hazard leads to.
+        rule: ExitRule,
+    },
     /// Every token stops at this depth (blocks).
     Fixed(usize),
     /// Token `t` stops at depth `[t]` (blocks); tokens beyond the list run at full depth. For replaying records.
@@ -21,6 +28,29 @@ pub enum Exits {
     /// Drawn from the teacher's targets at each step: all blocks are run, then the step goes back to the depth that was drawn.
     /// Saves nothing; shows what exits are worth that are placed without learning.
     Oracle(OracleExits),
+}
+
+/// What a hazard `q` leads to, other than a stop with probability `q`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitRule {
+    /// A stop wherever `q` is at least one half: nothing is drawn.
+    Threshold,
+    /// A stop with probability `q`, but never where `q` is below 0.1: as the published code of arXiv 2603.21376 does.
+    Compat,
+}
+
+impl ExitRule {
+    /// Hazards below this never stop under [`ExitRule::Compat`].
+    pub const COMPAT_TAU: f32 = 0.1;
+
+    /// Probability of a stop where the heads' hazard is `q`.
+    pub fn probability(self, q: f32) -> f32 {
+        match self {
+            Self::Threshold => f32::from(u8::from(q >= 0.5)),
+            Self::Compat if q < Self::COMPAT_TAU => 0.0,
+            Self::Compat => q,
+        }
+    }
 }
 
 /// Exits by the teacher's targets: at a candidate with lens KL `K` (nats, of the step's own full-depth distribution against the
@@ -100,7 +130,7 @@ pub struct ExitReading {
     pub depth: usize,
     /// Exit logit, without offset.
     pub logit: f32,
-    /// Probability to stop here, offset included.
+    /// Probability to stop here, offset and rule included.
     pub hazard: f32,
     /// Whether the token stopped here.
     pub exited: bool,
@@ -109,14 +139,27 @@ pub struct ExitReading {
 impl Exits {
     /// What is added to exit logits, if they decide.
     pub(crate) fn offset(&self) -> Option<&ExitOffset> {
-        if let Self::Sampled { offset } = self { Some(offset) } else { None }
+        match self {
+            Self::Sampled { offset } | Self::Ruled { offset, .. } => Some(offset),
+            _ => None,
+        }
+    }
+
+    /// Probability of a stop where the heads' hazard is `q`.
+    pub(crate) fn probability(&self, q: f32) -> f32 {
+        match self {
+            Self::Ruled { rule, .. } => rule.probability(q),
+            _ => q,
+        }
     }
 
     /// Whether response token `step` (not 0), having reached candidate number `head` at `depth`, stops there.
     pub(crate) fn stops(&self, hazard: f32, depth: usize, seed: u64, sequence: u64, step: usize, head: usize) -> bool {
         match self {
             Self::Off | Self::Oracle(_) => false,
-            Self::Sampled { .. } => uniform(seed, sequence, step as u64, head as u32) < f64::from(hazard),
+            Self::Sampled { .. } | Self::Ruled { .. } => {
+                uniform(seed, sequence, step as u64, head as u32) < f64::from(hazard)
+            }
             Self::Fixed(fixed) => *fixed == depth,
             Self::Recorded(depths) => depths.get(step) == Some(&depth),
         }
@@ -125,7 +168,7 @@ impl Exits {
     /// Depths at which tokens may stop without a head there.
     pub(crate) fn extra_depths(&self) -> Vec<usize> {
         match self {
-            Self::Off | Self::Sampled { .. } => Vec::new(),
+            Self::Off | Self::Sampled { .. } | Self::Ruled { .. } => Vec::new(),
             Self::Fixed(depth) => vec![*depth],
             Self::Recorded(depths) => depths.clone(),
             Self::Oracle(oracle) => oracle.candidates.clone(),
@@ -136,6 +179,40 @@ impl Exits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn golden_depths_of_rules() {
+        // Candidates at depths 5 to 25 of 28 blocks, with these exit logits.
+        let mean_depth = |rule: ExitRule, offset: f32| {
+            let logits: [f32; 5] = [-3.0, -2.0, -1.0, -1.0, 0.0];
+            let (mut left, mut mean) = (1.0, 0.0);
+            for (logit, depth) in logits.into_iter().zip([5.0, 10.0, 15.0, 20.0, 25.0]) {
+                let stop = f64::from(rule.probability(sigmoid(logit + offset)));
+                mean += left * stop * depth;
+                left *= 1.0 - stop;
+            }
+            mean + left * 28.0
+        };
+        for (offset, expected) in [(-2.0, 27.64), (0.0, 20.68), (1.0, 15.17), (2.0, 11.12)] {
+            let found = mean_depth(ExitRule::Compat, offset);
+            assert!((found - expected).abs() < 5e-3, "{offset}: {found} is not {expected}");
+        }
+        let threshold = [-0.5, 0.0, 1.0, 2.0, 3.0].map(|offset| mean_depth(ExitRule::Threshold, offset));
+        assert_eq!(threshold, [28.0, 25.0, 15.0, 10.0, 5.0]);
+    }
+
+    #[test]
+    fn rules_stop_as_they_say() {
+        let stops = |rule, q: f32| {
+            let exits = Exits::Ruled { offset: 0.0.into(), rule };
+            let stop = |step| exits.stops(exits.probability(q), 5, 1, 2, step, 0);
+            (1..=1000).filter(|step| stop(*step)).count()
+        };
+        assert_eq!([0.49, 0.5].map(|q| stops(ExitRule::Threshold, q)), [0, 1000]);
+        assert_eq!(stops(ExitRule::Compat, 0.099), 0);
+        let drawn = stops(ExitRule::Compat, 0.3);
+        assert!((250..350).contains(&drawn), "{drawn}");
+    }
 
     #[test]
     fn the_answer_begins_after_its_marker() {

@@ -14,7 +14,7 @@ mod stepper;
 mod verify;
 
 pub use engine::{Engine, Event, Flow, Limits};
-pub use exits::{AnswerOffset, ExitOffset, ExitReading, Exits, OracleExits};
+pub use exits::{AnswerOffset, ExitOffset, ExitReading, ExitRule, Exits, OracleExits};
 pub use logistic::{sigmoid, softplus};
 pub use random::uniform;
 pub use replay::{ReplayedToken, log_joint, replay};

@@ -197,7 +197,7 @@ impl Request {
                 return Err(RequestError::OracleCandidates { candidates: candidates.clone() });
             }
         }
-        if matches!(self.exits, Exits::Sampled { .. }) && !has_heads {
+        if matches!(self.exits, Exits::Sampled { .. } | Exits::Ruled { .. }) && !has_heads {
             return Err(RequestError::NoHeads);
         }
         let n_blocks = decoder.n_blocks();

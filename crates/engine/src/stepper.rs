@@ -166,7 +166,7 @@ fn decide<B: Backend>(
         let request = work.request;
         let reading = logits.as_ref().filter(|_| request.exits != crate::Exits::Off).map(|logits| {
             let logit = logits[row];
-            (logit, sigmoid(logit + work.offset))
+            (logit, request.exits.probability(sigmoid(logit + work.offset)))
         });
         let hazard = reading.map_or(0.0, |(_, hazard)| hazard);
         let exited = request.exits.stops(hazard, depth, request.seed, request.sequence, work.step, head.unwrap_or(0));

@@ -321,7 +321,7 @@ mod tests {
 
     fn open(model: &'static str, commitment: f64, accuracy: f64) -> EvaluationRun {
         let folder = tempfile::tempdir().unwrap();
-        write_run(folder.path(), &Fixture { model, commitment, accuracy, ..Fixture::default() });
+        write_run(folder.path(), &Fixture { model, accuracy, commitment, ..Fixture::default() });
         EvaluationRun::open(folder.path()).unwrap()
     }
 

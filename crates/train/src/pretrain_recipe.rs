@@ -95,7 +95,8 @@ pub enum TraceStyle {
     /// The steps that lead to the answer, in their order.
     #[default]
     Solve,
-    /// The answer, and after it the steps, the last one first: a decoration, for tests of metrics that have to notice it.
+    /// The answer, and after it any number of the steps, the last one first: a decoration, for tests of metrics that have to
+    /// notice it.
     Justify,
 }
 

@@ -88,3 +88,59 @@ fn answers(decoder: &Decoder<Cpu>, items: &[EvaluationItem], start: &[u32]) -> a
         answers
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use std::path::Path;
+
+    use aloud_engine::{Engine, Exits, Forced, Limits, Prefix, Request, Sampling};
+    use aloud_model::load::load;
+    use aloud_model::source::ResolvedSource;
+    use aloud_tasks::{SerialTask, Split};
+
+    use super::*;
+    use crate::evaluation::samples::run;
+    use crate::evaluation::serial_family::SerialFamily;
+
+    #[test]
+    fn one_pass_answers_as_stopping_does() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/toy/written-steps");
+        let model = load(&ResolvedSource::Directory(folder)).unwrap();
+        let decoder = Decoder::new(&Cpu::new(1), &model.config, &model.weights);
+        let family = SerialFamily::new(Some(SerialTask::Chain), 3, Split::Test, 0, 8).unwrap();
+        let start = &family.arms()[1].start;
+        let at_once = answers(&decoder, family.items(), start).unwrap();
+        let engine = Engine::new(&decoder, None, Limits::default());
+        for depth in 1..=decoder.n_blocks() {
+            let request = |item: &EvaluationItem| Request {
+                prompt: item.prompt.token_ids.clone(),
+                prefix: Prefix::default(),
+                max_new_tokens: 2,
+                sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+                exits: if depth < decoder.n_blocks() { Exits::Fixed(depth) } else { Exits::Off },
+                stop_tokens: Vec::new(),
+                seed: 0,
+                sequence: 0,
+                forced: Forced::Start(start.clone()),
+            };
+            let requests: Vec<Request> = family.items().iter().map(request).collect();
+            let stopped: Vec<u32> =
+                run(&engine, &requests, &|| {}).unwrap().iter().map(|(tokens, _)| tokens[1].id).collect();
+            let expected: Vec<u32> = at_once.iter().map(|answers| answers[depth - 1]).collect();
+            assert_eq!(stopped, expected, "depth {depth}");
+        }
+        // At some depth the answers are others, or nothing was tested.
+        assert!(at_once.iter().any(|answers| answers[0] != answers[5]));
+    }
+
+    #[test]
+    fn a_point_by_hand() {
+        let counts = Counts::from([(1, [4, 4]), (2, [1, 4])]);
+        let point = point(3, &counts, 0.0);
+        assert_eq!((&point["accuracy"], &point["acc"][1]["accuracy"]), (&0.625.into(), &0.25.into()));
+        // From 1 to 0.25 the half is passed after two thirds of the way.
+        assert!((point["horizon"].as_f64().unwrap() - 5.0 / 3.0).abs() < 1e-12);
+        assert_eq!((&point["relation"], &point["depth"]), (&"at".into(), &3.into()));
+    }
+}

@@ -3,9 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use aloud_eval::{
-    HazardReading, SettledToken, SettlingCriterion, TokenRow, hazard_of_logit, settling_depths, target_hazard_of_kl,
-};
+use aloud_eval::{HazardReading, SettledToken, SettlingCriterion, TokenRow, settling_depths, target_hazard_of_kl};
 
 use super::base_reading::{TokenReading, exit_logits, lens_depths, read_response};
 use super::elicitation::Traced;
@@ -68,8 +66,7 @@ impl ExitReadings {
                 let logits = exit_logits(subject.decoder, policy, prompt, &tokens.ids)?;
                 let offsets = offset.of_steps(&tokens.ids);
                 let student = |token: &usize| -> Vec<f64> {
-                    let offset = f64::from(offsets[*token]);
-                    logits[*token].iter().map(|logit| hazard_of_logit(f64::from(*logit), offset, 0.0)).collect()
+                    logits[*token].iter().map(|logit| subject.hazard(*logit, offsets[*token])).collect()
                 };
                 let at_candidates: Vec<usize> = depths
                     .iter()

@@ -110,11 +110,11 @@ pub(crate) fn evaluate(
         evaluated.push((key, rows));
     }
     if let Some(place) = evaluated.iter().position(|(key, _)| *key == ModelKey::Base) {
-        let (_, base) = evaluated.swap_remove(place);
+        let (_, base) = evaluated.remove(place);
         for (key, rows) in &mut evaluated {
             rows.base_kls = Some(run.base_kls(&models.subject(*key, &settings.exits, &matched)?, &base)?);
         }
-        evaluated.insert(place.min(evaluated.len()), (ModelKey::Base, base));
+        evaluated.insert(place, (ModelKey::Base, base));
     }
     let base = evaluated.iter().find(|(key, _)| *key == ModelKey::Base).map(|(_, rows)| rows);
     // The share of distinct n-grams falls with length: all models are compared at the length of the shortest.

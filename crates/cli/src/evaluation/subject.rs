@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use aloud_engine::{ExitOffset, Exits, OracleExits};
-use aloud_eval::{DepthPolicy, Dial, RandomMatched, static_depth_of_equal_mean};
+use aloud_engine::{ExitOffset, ExitRule, Exits, OracleExits};
+use aloud_eval::{DepthPolicy, Dial, RandomMatched, hazard_of_logit, static_depth_of_equal_mean};
 use aloud_kernels::Cpu;
 use aloud_model::checkpoint::Checkpoint;
 use aloud_model::decoder::{Decoder, Policy};
@@ -207,8 +207,17 @@ impl Subject<'_> {
     /// What is added to exit logits, if exit heads decide.
     pub(crate) fn offset(&self) -> Option<&ExitOffset> {
         match &self.depths {
-            Depths::Engine(Exits::Sampled { offset }) => Some(offset),
+            Depths::Engine(Exits::Sampled { offset } | Exits::Ruled { offset, .. }) => Some(offset),
             _ => None,
+        }
+    }
+
+    /// Probability of a stop where a head's logit is `logit`, if exit heads decide.
+    pub(crate) fn hazard(&self, logit: f32, offset: f32) -> f64 {
+        let hazard = hazard_of_logit(f64::from(logit), f64::from(offset), 0.0);
+        match &self.depths {
+            Depths::Engine(Exits::Ruled { rule, .. }) => f64::from(rule.probability(hazard as f32)),
+            _ => hazard,
         }
     }
 
@@ -222,6 +231,13 @@ impl Subject<'_> {
         let (policy, offset, static_depth) = match &self.depths {
             Depths::Engine(Exits::Off | Exits::Recorded(_)) => (DepthPolicy::Off, None, None),
             Depths::Engine(Exits::Sampled { offset }) => (DepthPolicy::Sampled, Some(f64::from(offset.think)), None),
+            Depths::Engine(Exits::Ruled { offset, rule }) => {
+                let policy = match rule {
+                    ExitRule::Threshold => DepthPolicy::Threshold,
+                    ExitRule::Compat => DepthPolicy::Compat,
+                };
+                (policy, Some(f64::from(offset.think)), None)
+            }
             Depths::Engine(Exits::Fixed(depth)) => (DepthPolicy::Static, None, Some(*depth)),
             Depths::Engine(Exits::Oracle(_)) => (DepthPolicy::Oracle, None, None),
             Depths::Drawn(_) => (DepthPolicy::RandomMatched, None, None),
@@ -230,6 +246,7 @@ impl Subject<'_> {
             Depths::Engine(Exits::Oracle(oracle)) => Some(f64::from(oracle.kl_factor)),
             _ => self.trained_dials.0,
         };
-        Dial { offset, kl_factor, depth_penalty: self.trained_dials.1, policy, static_depth, ..Dial::default() }
+        let tau = if policy == DepthPolicy::Compat { f64::from(ExitRule::COMPAT_TAU) } else { 0.0 };
+        Dial { offset, kl_factor, depth_penalty: self.trained_dials.1, policy, static_depth, tau }
     }
 }

@@ -17,3 +17,4 @@ mod reports;
 mod scripted_server;
 mod stage2;
 mod stories;
+mod toy_models;

@@ -105,3 +105,49 @@ fn shares<'a>(answers: impl Iterator<Item = &'a [bool; 2]>) -> [f64; 2] {
     }
     right.map(|right| right as f64 / n.max(1) as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::compare::compare;
+    use crate::test_runs::{Fixture, write_run};
+    use crate::{MetricRecord, SampleRow};
+
+    /// A run whose items of `k` steps (1 to 3) are answered at once rightly where `right` says so.
+    fn run(right: impl Fn(usize, usize) -> bool) -> EvaluationRun {
+        let folder = tempfile::tempdir().unwrap();
+        write_run(folder.path(), &Fixture::default());
+        let mut run = EvaluationRun::open(folder.path()).unwrap();
+        let direct = run.samples.iter().enumerate().map(|(index, sample)| {
+            let k = 1 + index % 3;
+            let correct = [("strict".to_owned(), right(k, index / 3))].into();
+            SampleRow { arm: "direct".to_owned(), n_steps: Some(k), correct, ..sample.clone() }
+        });
+        let direct: Vec<SampleRow> = direct.collect();
+        run.samples.extend(direct);
+        let record = MetricRecord::new(HORIZON, "steps", Direction::Descriptive, &run.records[0].context.clone());
+        run.records.push(record.with_value(1.0).with_extra("chance", 0.0));
+        run
+    }
+
+    #[test]
+    fn horizons_differ_on_the_same_items() {
+        // One step always; of two, half of the items or all; of three, none.
+        let (short, long) = (run(|k, item| k == 1 || (k == 2 && item % 2 == 0)), run(|k, _| k < 3));
+        let bootstrap = Bootstrap { n_draws: 500, ..Bootstrap::default() };
+        let horizons = PairedHorizons::of(&short, &long, "gsm8k", &bootstrap).unwrap();
+        assert_eq!(horizons.values, [2.0, 2.5]);
+        let comparison = compare(&short, &long, &bootstrap).unwrap();
+        let difference = comparison.metrics.iter().find(|metric| metric.id == HORIZON).unwrap();
+        assert_eq!((difference.difference, difference.n_items, difference.n_unpaired), (Some(0.5), 24, 0));
+        let ci = difference.ci.as_ref().unwrap();
+        assert!(ci.lo > 0.0 && ci.lo < 0.5 && ci.hi > 0.5 && ci.hi < 1.5, "{ci:?}");
+        // Drawn together, a run never differs from itself.
+        let same = PairedHorizons::of(&short, &short, "gsm8k", &bootstrap).unwrap();
+        assert!(same.differences.iter().all(|difference| *difference == 0.0));
+        let mut without = long;
+        without.records.retain(|record| record.id != HORIZON);
+        assert!(PairedHorizons::of(&short, &without, "gsm8k", &bootstrap).is_none());
+    }
+}

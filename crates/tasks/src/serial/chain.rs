@@ -52,7 +52,9 @@ mod tests {
         let steps: Vec<String> = item.steps.iter().map(|step| step.join(" ")).collect();
         assert_eq!(steps, ["7 + 5 = 2", "2 * 3 = 6", "6 - 4 = 2"]);
         assert_eq!(item.answer, "2");
-        assert_eq!(item.justified_response().join(" "), "<t> 2 ; 6 - 4 = 2 ; 2 * 3 = 6 ; 7 + 5 = 2 <a> 2");
+        let justified = |n_steps| item.justified_response(n_steps).join(" ");
+        assert_eq!(justified(9), "<t> 2 ; 6 - 4 = 2 ; 2 * 3 = 6 ; 7 + 5 = 2 <a> 2");
+        assert_eq!((justified(1).as_str(), justified(0).as_str()), ("<t> 2 ; 6 - 4 = 2 <a> 2", "<t> 2 <a> 2"));
     }
 
     #[test]

@@ -146,11 +146,12 @@ impl SerialItem {
         response
     }
 
-    /// A response whose trace explains an answer that is given before it: `<t> ANSWER ; last step ; ... ; first step <a>
-    /// ANSWER`, without [`END`]. Nothing in the trace is needed for the answer.
-    pub fn justified_response(&self) -> Vec<Symbol> {
+    /// A response whose trace explains an answer that is given before it, with the last `n_steps` steps (all, if there are fewer),
+    /// the last one first: `<t> ANSWER ; last step ; ... <a> ANSWER`, without [`END`]. Nothing in the trace is needed for the
+    /// answer.
+    pub fn justified_response(&self, n_steps: usize) -> Vec<Symbol> {
         let mut response = vec![THINK, self.answer];
-        for step in self.steps.iter().rev() {
+        for step in self.steps.iter().rev().take(n_steps) {
             response.push(SEPARATOR);
             response.extend_from_slice(step);
         }
