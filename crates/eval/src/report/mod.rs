@@ -3,6 +3,7 @@
 
 mod figures;
 mod html;
+mod hypotheses;
 mod markdown;
 mod measured;
 mod record_tables;
@@ -79,6 +80,7 @@ pub fn render_report(set: &RunSet, options: &ReportOptions<'_>) -> Report {
         ("about", page.about(&tasks)),
         ("claim", escape(CLAIM)),
         ("gates", tables::gates(set)),
+        ("hypotheses", hypotheses::table_of(set, &options.bootstrap)),
         ("tasks", tasks.iter().map(|task| page.task(task)).collect()),
         ("samples", page.samples(&sides)),
         ("exclusions", record_tables::exclusions(set)),

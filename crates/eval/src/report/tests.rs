@@ -53,6 +53,7 @@ fn the_page_has_all_its_parts() {
     for expected in [
         "they do not observe what the model &quot;really&quot; reasoned.",
         "anchor_stability",
+        "the answer depends on more of the trace than in every control",
         "ee − base_noise",
         "Judge: a judge.",
         "static (control of ee)",
