@@ -57,7 +57,7 @@ pub use text_model::{Asking, TextModel};
 /// How stories are asked for. Written below a story and its question.
 pub const STORY_INSTRUCTION: &str = "\
 Answer from the story alone. Think about where things are, what each person has seen or been told, and what each person \
-believes about the others. Reason step by step between <think> and </think>. End with one line: ANSWER: and a short answer.";
+believes about the others. Reason step by step between <think> and </think>. End with one line: ANSWER: <short answer>";
 
 /// A story and a question about it, as one message.
 pub fn story_question(story: &str, question: &str) -> String {
