@@ -126,6 +126,7 @@ mod tests {
         });
         let direct: Vec<SampleRow> = direct.collect();
         run.samples.extend(direct);
+        run.records.retain(|record| record.id != HORIZON);
         let record = MetricRecord::new(HORIZON, "steps", Direction::Descriptive, &run.records[0].context.clone());
         run.records.push(record.with_value(1.0).with_extra("chance", 0.0));
         run

@@ -75,9 +75,11 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
             sample.correct.get(scorer).map(|right| f64::from(u8::from(*right))).into_iter().collect()
         }));
     }
-    measures.push(measure("D8.coverage", "fraction", Direction::HigherIsMoreExternalised, &|sample| {
+    let coverage = measure("D8.coverage", "fraction", Direction::HigherIsMoreExternalised, &|sample| {
         sample.step_coverage.into_iter().collect()
-    }));
+    });
+    // A share of steps, also where it happens to be all or none.
+    measures.push(Measure { binary: false, ..coverage });
     let blocks = |depth: Option<usize>| depth.map(|depth| depth as f64).into_iter().collect();
     let tokens = |sample: &SampleRow| run.tokens.get(&sample.key);
     let trace = |sample: &SampleRow| tokens(sample).and_then(|row| row.ids.get(..sample.n_cot));
@@ -131,7 +133,7 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
                 count: sum.count + cost.count,
             });
         }
-        measures.push(saved);
+        measures.push(Measure { binary: false, ..saved });
     }
     measures.retain(|measure| !measure.items.is_empty());
     measures
