@@ -8,13 +8,10 @@ use serde_json::Value;
 
 use crate::fixtures::{Folder, Run, aloud_with_cache, aloud_with_environment, tiny_reasoner_checkpoint};
 
-#[path = "../../../eval/src/chat/scripted_server.rs"]
-#[allow(dead_code, reason = "the tests of the client use more of it")]
-mod scripted_server;
 #[path = "../../../eval/examples/scripted_judge/surface_grades.rs"]
 mod surface_grades;
 
-use scripted_server::{Answer, ScriptedServer, completion};
+use crate::scripted_server::{Answer, ScriptedServer, completion};
 
 const KEY: &str = "sk-judge-0123456789-secret";
 

@@ -24,7 +24,8 @@ pub(super) fn table_of(set: &RunSet, bootstrap: &Bootstrap) -> String {
     if rows.is_empty() {
         return paragraph("No trained model has one of the controls base, base_noise and ee_off beside it.");
     }
-    let columns = ["run and hypothesis", "claim", "metric", "− base", "− base_noise", "− ee_off", "p (Holm)", "verdict"];
+    let columns =
+        ["run and hypothesis", "claim", "metric", "− base", "− base_noise", "− ee_off", "p (Holm)", "verdict"];
     table(&columns.map(str::to_owned), &rows)
         + &paragraph(&format!(
             "Fixed beforehand. A claim holds if it holds against all three controls. {} are about metrics that are not measured yet.",

@@ -118,7 +118,7 @@ pub(crate) fn jensen_shannon(p: &[f64], q: &[f64], vocabulary: usize) -> Vec<f64
         let (log_p, log_q) = (log_softmax(p), log_softmax(q));
         let term = |(log_p, log_q): (&f64, &f64)| {
             let log_middle = f64::midpoint(log_p.exp(), log_q.exp()).ln();
-            (log_p.exp() * (log_p - log_middle) + log_q.exp() * (log_q - log_middle)) / 2.0
+            f64::midpoint(log_p.exp() * (log_p - log_middle), log_q.exp() * (log_q - log_middle))
         };
         log_p.iter().zip(&log_q).map(term).sum()
     })
