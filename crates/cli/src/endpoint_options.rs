@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use aloud_eval::chat::{ApiKey, BudgetLimits, ChatClient, ChatMessage, ChatRequest, ChatSettings, Endpoint};
+use aloud_eval::chat::{
+    ApiKey, BudgetLimits, ChatClient, ChatMessage, ChatRequest, ChatSettings, Endpoint, RetryPolicy,
+};
 use aloud_tasks::stories::{Asking, TextModel};
 
 use crate::error::UsageError;
@@ -23,8 +25,12 @@ pub(crate) struct EndpointOptions<'a> {
     pub(crate) offline: bool,
     /// Requests at a time.
     pub(crate) concurrency: usize,
-    /// Most requests to send.
-    pub(crate) max_calls: Option<u64>,
+    /// What all requests together may be.
+    pub(crate) limits: BudgetLimits,
+    /// How often a request is tried.
+    pub(crate) retry: RetryPolicy,
+    /// Seed of the pauses between tries.
+    pub(crate) seed: u64,
 }
 
 impl EndpointOptions<'_> {
@@ -48,7 +54,9 @@ impl EndpointOptions<'_> {
             key,
             offline: self.offline,
             concurrency: self.concurrency,
-            limits: BudgetLimits { max_calls: self.max_calls, ..BudgetLimits::default() },
+            limits: self.limits,
+            retry: self.retry,
+            seed: self.seed,
             ..ChatSettings::new(endpoint, self.cache.clone())
         };
         ChatClient::new(settings).map_err(|error| UsageError::new(error.to_string()))

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_eval::chat::{ApiKey, BudgetLimits, ChatClient, ChatSettings, Endpoint, Prices, RetryPolicy};
+use aloud_eval::chat::{BudgetLimits, ChatClient, Prices, RetryPolicy};
 use aloud_eval::judge::JudgeSettings;
 use clap::Args;
 
-use crate::error::UsageError;
+use crate::endpoint_options::EndpointOptions;
 
 /// A language model that grades responses. Without it everything else still runs.
 #[derive(Args, Clone, Debug)]
@@ -69,17 +69,11 @@ impl JudgeArgs {
     pub(crate) fn open(&self, run: &Path, seed: u64) -> anyhow::Result<Option<Judge>> {
         let (Some(url), Some(model)) = (&self.judge_url, &self.judge_model) else { return Ok(None) };
         let cache = self.judge_cache.clone().unwrap_or_else(|| run.join("judge").join("cache"));
-        let key = match &self.judge_key_env {
-            // Nothing is sent, so that a report can be made again where the key is not.
-            Some(variable) if !self.judge_offline => {
-                let key = ApiKey::from_environment(variable);
-                Some(key.map_err(|error| UsageError::new(format!("--judge-key-env: {error}")))?)
-            }
-            _ => None,
-        };
-        let endpoint = Endpoint::new(url).map_err(|error| UsageError::new(format!("--judge-url: {error}")))?;
-        let client = ChatClient::new(ChatSettings {
-            key,
+        let options = EndpointOptions {
+            flag: "judge",
+            url,
+            key_variable: self.judge_key_env.as_deref(),
+            cache,
             offline: self.judge_offline,
             concurrency: self.judge_concurrency,
             limits: BudgetLimits {
@@ -89,9 +83,8 @@ impl JudgeArgs {
             },
             retry: RetryPolicy { max_tries: self.judge_tries, ..RetryPolicy::default() },
             seed,
-            ..ChatSettings::new(endpoint, cache)
-        });
-        let client = client.map_err(|error| UsageError::new(error.to_string()))?;
+        };
+        let client = options.open()?;
         let address = url.clone();
         let settings = JudgeSettings { max_tokens: self.judge_max_tokens, seed, ..JudgeSettings::new(model) };
         Ok(Some(Judge { client, settings, address }))

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aloud_eval::chat::{BudgetLimits, RetryPolicy};
 use clap::Args;
 
 use crate::endpoint_options::{ChatTextModel, EndpointOptions};
@@ -68,7 +69,9 @@ impl StoryModelArgs {
                     cache: self.cache(out)?,
                     offline: self.offline,
                     concurrency: self.concurrency,
-                    max_calls: self.max_calls,
+                    limits: BudgetLimits { max_calls: self.max_calls, ..BudgetLimits::default() },
+                    retry: RetryPolicy::default(),
+                    seed: 0,
                 };
                 ChatTextModel::open(&options, model).map(|model| Some(Arc::new(model)))
             }
