@@ -91,12 +91,15 @@ pub(super) fn elicit(
             .flatten()
             .collect();
         if !places.is_empty() {
-            let mut rows = answers(&engine, subject, family, chunk, &places)?;
-            // A trace of which nothing is kept is the beginning of the curve, and the arm without a trace.
-            let no_trace = |row: &ElicitationRow| ElicitationRow { kind: ElicitationKind::NoTrace, ..row.clone() };
-            let is_without = |row: &&ElicitationRow| row.position == 0 && suffix == Suffix::Default;
-            let without: Vec<ElicitationRow> = rows.iter().filter(is_without).map(no_trace).collect();
-            rows.extend(without);
+            // A trace of which nothing is kept is the beginning of the curve, and the arm without a trace. The arm's row stands
+            // first: a log that was cut between the two lacks the other one, by which the trace is known to be unfinished.
+            let with_arm = |row: ElicitationRow| {
+                let is_without = row.position == 0 && suffix == Suffix::Default;
+                let arm = is_without.then(|| ElicitationRow { kind: ElicitationKind::NoTrace, ..row.clone() });
+                arm.into_iter().chain([row])
+            };
+            let rows = answers(&engine, subject, family, chunk, &places)?;
+            let rows: Vec<ElicitationRow> = rows.into_iter().flat_map(with_arm).collect();
             log.append_all(&rows)?;
         }
         for _ in chunk {
