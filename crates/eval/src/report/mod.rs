@@ -80,7 +80,7 @@ pub fn render_report(set: &RunSet, options: &ReportOptions<'_>) -> Report {
         ("about", page.about(&tasks)),
         ("claim", escape(CLAIM)),
         ("gates", tables::gates(set)),
-        ("hypotheses", hypotheses::table_of(set, &options.bootstrap)),
+        ("hypotheses", hypotheses::table_of(set)),
         ("tasks", tasks.iter().map(|task| page.task(task)).collect()),
         ("samples", page.samples(&sides)),
         ("exclusions", record_tables::exclusions(set)),
