@@ -118,7 +118,7 @@ struct Evidence {
 }
 
 /// The controls that a claim has to hold against.
-const CONTROLS: [&str; 3] = ["base", "base_noise", "ee_off"];
+pub(crate) const CONTROLS: [&str; 3] = ["base", "base_noise", "ee_off"];
 
 /// The verdicts on a model, from its run and those of its controls on the same items. `H2`, `H3` and `H5` are about metrics that
 /// are not measured yet.

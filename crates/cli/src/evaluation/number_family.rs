@@ -7,7 +7,7 @@ use aloud_model::text_codec::TextCodec;
 use aloud_tasks::{Annotations, DataSource, Extraction, Gsm8kScorer, Item, Number, Split, extract_answer};
 
 use super::family::{Arm, EvaluationItem, ReadResponse, TaskFamily, TraceSteps};
-use super::text_steps::{piece_ends, step_ends, tokens_of};
+use super::text_steps::{split_response, trace_steps};
 use crate::prompts::{TemplateArgs, default_instruction};
 
 /// Marks of a trace that some models write.
@@ -148,7 +148,6 @@ impl TaskFamily for NumberFamily<'_> {
     fn read(&self, item: usize, ids: &[u32], _truncated: bool) -> anyhow::Result<ReadResponse> {
         let completion = self.text(ids)?;
         let end = trace_end(&completion);
-        let (trace_end, answer_start) = end.unwrap_or((completion.len(), completion.len()));
         let is_right =
             |scorer: Gsm8kScorer| self.gold[item].as_ref().is_some_and(|gold| scorer.is_correct(&completion, gold));
         let correct = Gsm8kScorer::ALL.into_iter().map(|scorer| (scorer.name().to_owned(), is_right(scorer))).collect();
@@ -156,23 +155,13 @@ impl TaskFamily for NumberFamily<'_> {
             strict: Gsm8kScorer::Strict.extract(&completion),
             flex: Gsm8kScorer::Flexible.extract(&completion),
         };
-        Ok(ReadResponse {
-            trace: completion[..trace_end].to_owned(),
-            answer_text: completion[answer_start..].to_owned(),
-            closed: end.is_some(),
-            n_trace: if end.is_some() { tokens_of(self.codec, ids, answer_start) } else { ids.len() },
-            extracted,
-            correct,
-            completion,
-        })
+        Ok(split_response(self.codec, ids, completion, end, extracted, correct))
     }
 
     fn steps(&self, ids: &[u32]) -> Option<TraceSteps> {
         let completion = self.text(ids).ok()?;
         let (end, _) = trace_end(&completion)?;
-        let ends: Vec<usize> =
-            piece_ends(completion[..end].trim_end()).into_iter().map(|end| tokens_of(self.codec, ids, end)).collect();
-        Some(TraceSteps { ends: step_ends(&ends) }).filter(|steps| steps.ends.len() > 1)
+        trace_steps(self.codec, ids, &completion[..end])
     }
 
     fn texts(&self) -> BTreeMap<String, String> {

@@ -1,6 +1,6 @@
 //! Accuracy and depth on stories, without an evaluation run: nothing is written.
 
-use aloud_engine::{Engine, FinishReason, Forced, Limits, Prefix, Request, Sampling, Token};
+use aloud_engine::{Engine, FinishReason, Limits, Request, Token};
 use aloud_eval::{
     Align, Bootstrap, KindAccuracy, KindAnswer, Table, accuracy_by_kind, balanced_accuracy, majority_baseline,
     wilson_interval,
@@ -8,7 +8,7 @@ use aloud_eval::{
 use serde::Serialize;
 
 use super::family::TaskFamily;
-use super::samples::{Asked, all_asked, run};
+use super::samples::{all_asked, run};
 use super::subject::Subject;
 
 /// A share with its 95 % interval.
@@ -63,18 +63,7 @@ pub(crate) fn evaluate_stories(
     on_done: &(dyn Fn() + Sync),
 ) -> anyhow::Result<StoryReport> {
     let asked = all_asked(family);
-    let request = |asked: &Asked<'_>| Request {
-        prompt: family.items()[asked.item].prompt.token_ids.clone(),
-        prefix: Prefix::default(),
-        max_new_tokens: family.max_new_tokens(),
-        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        exits: subject.exits(seed, asked.sequence, family.max_new_tokens()),
-        stop_tokens: family.stop_tokens().to_vec(),
-        seed,
-        sequence: asked.sequence,
-        forced: Forced::None,
-    };
-    let requests: Vec<Request> = asked.iter().map(request).collect();
+    let requests: Vec<Request> = asked.iter().map(|asked| asked.request(family, subject, seed)).collect();
     let engine = Engine::new(subject.decoder, subject.policy, Limits { max_sequences, max_prompt_rows: 2048 });
     let responses = run(&engine, &requests, on_done)?;
     report(family, &responses, subject.decoder.n_blocks())

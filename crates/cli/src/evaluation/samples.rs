@@ -37,6 +37,22 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// What is asked of a model: greedy tokens, with its own exits.
+    pub(super) fn request(&self, family: &dyn TaskFamily, subject: &Subject<'_>, seed: u64) -> Request {
+        let start = &self.arm.start;
+        Request {
+            prompt: family.items()[self.item].prompt.token_ids.clone(),
+            prefix: Prefix::default(),
+            max_new_tokens: family.max_new_tokens(),
+            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+            exits: subject.exits(seed, self.sequence, family.max_new_tokens()),
+            stop_tokens: family.stop_tokens().to_vec(),
+            seed,
+            sequence: self.sequence,
+            forced: if start.is_empty() { Forced::None } else { Forced::Start(start.clone()) },
+        }
+    }
+
     /// Key of the sample.
     pub(super) fn key(&self, family: &dyn TaskFamily) -> String {
         let item = &family.items()[self.item];
@@ -86,18 +102,7 @@ pub(super) fn generate(
     let engine = Engine::new(subject.decoder, subject.policy, limits);
     let mut readings = Readings::new();
     for chunk in missing.chunks((CHUNK_TOKENS / family.max_new_tokens().max(1)).max(1)) {
-        let request = |asked: &Asked<'_>| Request {
-            prompt: family.items()[asked.item].prompt.token_ids.clone(),
-            prefix: Prefix::default(),
-            max_new_tokens: family.max_new_tokens(),
-            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            exits: subject.exits(seed, asked.sequence, family.max_new_tokens()),
-            stop_tokens: family.stop_tokens().to_vec(),
-            seed,
-            sequence: asked.sequence,
-            forced: if asked.arm.start.is_empty() { Forced::None } else { Forced::Start(asked.arm.start.clone()) },
-        };
-        let requests: Vec<Request> = chunk.iter().map(request).collect();
+        let requests: Vec<Request> = chunk.iter().map(|asked| asked.request(family, subject, seed)).collect();
         let start = Instant::now();
         let responses = run(&engine, &requests, on_done)?;
         let milliseconds = 1e3 * start.elapsed().as_secs_f64() / chunk.len() as f64;

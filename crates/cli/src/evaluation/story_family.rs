@@ -8,7 +8,7 @@ use aloud_tasks::stories::{QuestionGroup, STORY_INSTRUCTION, StoryScoring, exami
 use aloud_tasks::{Split, answer_region};
 
 use super::family::{Arm, EvaluationItem, ReadResponse, TaskFamily, TraceSteps};
-use super::text_steps::{piece_ends, step_ends, tokens_of};
+use super::text_steps::{split_response, trace_steps};
 use crate::prompts::TemplateArgs;
 
 /// Marks of a trace, as the instruction asks for them.
@@ -125,7 +125,6 @@ impl TaskFamily for StoryFamily<'_> {
     fn read(&self, item: usize, ids: &[u32], _truncated: bool) -> anyhow::Result<ReadResponse> {
         let completion = self.text(ids)?;
         let end = trace_end(&completion);
-        let (trace_end, answer_start) = end.unwrap_or((completion.len(), completion.len()));
         let answer = story_answer(&completion).filter(|answer| !answer.is_empty());
         let gold = self.items[item].prompt.answer.as_deref();
         let is_right = |scoring: StoryScoring| match (answer, gold) {
@@ -135,23 +134,13 @@ impl TaskFamily for StoryFamily<'_> {
         let correct = StoryScoring::ALL.map(|scoring| (scoring.name().to_owned(), is_right(scoring))).into();
         let form = |scoring: StoryScoring| answer.map(|answer| scoring.form(answer));
         let extracted = Extracted { strict: form(StoryScoring::Strict), flex: form(StoryScoring::Lenient) };
-        Ok(ReadResponse {
-            trace: completion[..trace_end].to_owned(),
-            answer_text: completion[answer_start..].to_owned(),
-            closed: end.is_some(),
-            n_trace: if end.is_some() { tokens_of(self.codec, ids, answer_start) } else { ids.len() },
-            extracted,
-            correct,
-            completion,
-        })
+        Ok(split_response(self.codec, ids, completion, end, extracted, correct))
     }
 
     fn steps(&self, ids: &[u32]) -> Option<TraceSteps> {
         let completion = self.text(ids).ok()?;
         let (end, _) = trace_end(&completion)?;
-        let pieces = piece_ends(completion[..end].trim_end());
-        let ends: Vec<usize> = pieces.into_iter().map(|end| tokens_of(self.codec, ids, end)).collect();
-        Some(TraceSteps { ends: step_ends(&ends) }).filter(|steps| steps.ends.len() > 1)
+        trace_steps(self.codec, ids, &completion[..end])
     }
 
     fn texts(&self) -> BTreeMap<String, String> {

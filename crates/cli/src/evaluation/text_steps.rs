@@ -1,6 +1,11 @@
-//! The steps of a written trace: lines, and sentences within a line.
+//! A written trace within its response, and its steps: lines, and sentences within a line.
 
+use std::collections::BTreeMap;
+
+use aloud_eval::Extracted;
 use aloud_model::text_codec::TextCodec;
+
+use super::family::{ReadResponse, TraceSteps};
 
 /// Pieces shorter than this many tokens are no steps of their own.
 pub(super) const MIN_STEP_TOKENS: usize = 3;
@@ -41,6 +46,34 @@ pub(super) fn step_ends(ends: &[usize]) -> Vec<usize> {
         steps.push(whole);
     }
     steps
+}
+
+/// The steps of a trace, the text at the beginning of a response of tokens `ids`; `None` if there is no step.
+pub(super) fn trace_steps(codec: &TextCodec, ids: &[u32], trace: &str) -> Option<TraceSteps> {
+    let pieces = piece_ends(trace.trim_end());
+    let ends: Vec<usize> = pieces.into_iter().map(|end| tokens_of(codec, ids, end)).collect();
+    Some(TraceSteps { ends: step_ends(&ends) }).filter(|steps| steps.ends.len() > 1)
+}
+
+/// A response cut in two at `end`: where its trace ends, and where what follows begins (bytes); `None`: it is not closed.
+pub(super) fn split_response(
+    codec: &TextCodec,
+    ids: &[u32],
+    completion: String,
+    end: Option<(usize, usize)>,
+    extracted: Extracted,
+    correct: BTreeMap<String, bool>,
+) -> ReadResponse {
+    let (trace_end, answer_start) = end.unwrap_or((completion.len(), completion.len()));
+    ReadResponse {
+        trace: completion[..trace_end].to_owned(),
+        answer_text: completion[answer_start..].to_owned(),
+        closed: end.is_some(),
+        n_trace: if end.is_some() { tokens_of(codec, ids, answer_start) } else { ids.len() },
+        extracted,
+        correct,
+        completion,
+    }
 }
 
 /// The smallest number of tokens whose text has at least `length` bytes.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::fixtures::{Folder, Run, aloud_with_cache, aloud_with_environment, tiny_reasoner_checkpoint};
+use crate::fixtures::{Folder, Run, aloud_with_cache, aloud_with_environment, is_written, tiny_reasoner_checkpoint};
 
 #[path = "../../../eval/examples/scripted_judge/surface_grades.rs"]
 mod surface_grades;
@@ -68,17 +68,6 @@ fn counting_judge() -> ScriptedServer {
 fn record<'a>(evaluation: &'a Value, model: &str, id: &str) -> &'a Value {
     let records = evaluation["metrics"].as_array().unwrap();
     records.iter().find(|record| record["id"] == id && record["model"] == model).expect(id)
-}
-
-/// Whether some file of the folder holds these bytes.
-fn is_written(folder: &Path, bytes: &[u8]) -> bool {
-    fs::read_dir(folder).unwrap().any(|entry| {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            return is_written(&path, bytes);
-        }
-        fs::read(&path).unwrap().windows(bytes.len()).any(|window| window == bytes)
-    })
 }
 
 #[test]

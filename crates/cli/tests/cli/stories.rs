@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::fixtures::{Folder, Run, aloud, aloud_with_environment, json_lines};
+use crate::fixtures::{Folder, Run, aloud, aloud_with_environment, is_written, json_lines};
 use crate::scripted_server::{Answer, ScriptedServer, completion};
 
 const KEY: &str = "sk-stories-0123456789-secret";
@@ -49,17 +49,6 @@ fn endpoint(kind: &str, url: &str) -> Vec<String> {
 
 fn borrowed(arguments: &[String]) -> Vec<&str> {
     arguments.iter().map(String::as_str).collect()
-}
-
-/// Whether a file below the folder holds these bytes.
-fn is_written(folder: &Path, bytes: &[u8]) -> bool {
-    fs::read_dir(folder).unwrap().any(|entry| {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            return is_written(&path, bytes);
-        }
-        fs::read(&path).unwrap().windows(bytes.len()).any(|window| window == bytes)
-    })
 }
 
 /// The file of an uninterrupted run, and of one whose endpoint fails in the middle and then comes back.

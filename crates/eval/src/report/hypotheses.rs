@@ -1,12 +1,9 @@
 //! The table of the pre-registered hypotheses, for every trained model that has its controls beside it.
 
 use super::html::{Estimate, difference, estimate_cell, none_cell, paragraph, table, text_cell};
+use super::tables::TRAINED;
+use crate::verdicts::CONTROLS;
 use crate::{Bootstrap, EvaluationRun, RunSet, TestedHypothesis, verdicts};
-
-/// Key of the trained model with its own exits.
-const TRAINED: &str = "ee";
-/// The controls of a contrast each.
-const CONTROLS: [&str; 3] = ["base", "base_noise", "ee_off"];
 
 /// A row a model and hypothesis: the three contrasts, and the verdict. The draws are those of `verdicts.json`, whatever those of the
 /// page: a verdict does not depend on where it is read.

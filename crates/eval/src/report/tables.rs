@@ -8,12 +8,11 @@ use super::measured::{depth_quantile, funnel};
 use crate::compare::{Comparison, compare, shared_clusters};
 use crate::evaluation_run::AT_FULL_DEPTH;
 use crate::text::{escape, grouped};
+use crate::verdicts::CONTROLS;
 use crate::{ConfidenceInterval, DialPoint, EvaluationRun, MetricRecord, MetricSetting, RunSet, Sweep, front_record};
 
-/// Models that the trained one is set against, with what the contrast separates.
-const CONTRASTS: [&str; 3] = ["base", "base_noise", "ee_off"];
 /// Key of the trained model with its own exits.
-const TRAINED: &str = "ee";
+pub(super) const TRAINED: &str = "ee";
 
 /// What a gate that is not met measured, and the metrics that depend on it.
 type FailedGate<'a> = (Option<f64>, Vec<&'a str>);
@@ -237,7 +236,7 @@ pub(super) fn externalisation(subject: &Subject<'_>) -> String {
     };
     let mut columns = vec!["metric".to_owned()];
     let mut differences: Vec<Result<Comparison, String>> = Vec::new();
-    for control in CONTRASTS {
+    for control in CONTROLS {
         columns.push(format!("{} − {control}", trained.name));
         differences.push(match of_model(control) {
             None => Err(format!("no run `{control}`")),
