@@ -3,15 +3,17 @@
 //! ```text
 //! adapter_config.json  adapter_model.safetensors   or model.safetensors after full-parameter tuning
 //! exit_heads.safetensors                           weight [n_candidates, hidden_size], bias [n_candidates]
-//! aloud.json                                       format version, base model, candidates, policies, settings, metrics
+//! aloud.json                                       format version, base model, candidates, policies, settings, lineage, metrics
+//! trained_items.txt                                keys of the items trained on, where known
 //! training_state/state.json, optimizer.safetensors optional
 //! ```
 
 mod adapter;
 pub mod files;
+pub mod lineage;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -25,6 +27,7 @@ use crate::{
     lora::{Lora, Projection},
 };
 use files::{FileError, Tensor, TensorFile};
+use lineage::{ItemKey, Lineage};
 
 /// Version of the checkpoint format that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -81,8 +84,12 @@ pub struct Checkpoint {
     pub key_value: KeyValuePolicy,
     /// Exit offset that the training run recommends, in logits.
     pub exit_offset: Option<f32>,
-    /// Settings of the training run, as it wrote them.
+    /// Settings of the last training run, as it wrote them; those of all runs are in the lineage.
     pub training: serde_json::Value,
+    /// Every training run so far; `None` of a checkpoint that was trained before lineage was recorded.
+    pub lineage: Option<Lineage>,
+    /// Keys of all items that any stage of the lineage is known to have been trained on; `None` if no stage knows.
+    pub trained_items: Option<BTreeSet<ItemKey>>,
     /// Metrics at the time of saving.
     pub metrics: serde_json::Value,
 }
@@ -214,6 +221,9 @@ struct Description {
     key_value: KeyValuePolicy,
     exit_offset: Option<f32>,
     training: serde_json::Value,
+    /// Absent in files that were written before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lineage: Option<Lineage>,
     metrics: serde_json::Value,
 }
 
@@ -272,6 +282,7 @@ impl Checkpoint {
         };
         let exit_heads =
             read_exit_heads(&path.join(EXIT_HEADS), description.candidates, description.head_input, hidden_size)?;
+        let trained_items = lineage::read_items(path, description.lineage.as_ref())?;
         Ok(Self {
             base: description.base_model,
             n_blocks,
@@ -281,6 +292,8 @@ impl Checkpoint {
             key_value: description.key_value,
             exit_offset: description.exit_offset,
             training: description.training,
+            lineage: description.lineage,
+            trained_items,
             metrics: description.metrics,
         })
     }
@@ -344,6 +357,9 @@ impl Checkpoint {
             .filter_map(|(name, tensor)| Some((name.to_owned(), tensor?)))
             .collect::<BTreeMap<_, _>>();
         write_tensors(&folder.join(EXIT_HEADS), &tensors)?;
+        if let Some(keys) = &self.trained_items {
+            lineage::write_items(folder, keys)?;
+        }
         if let Some(state) = training_state {
             state.write(folder)?;
         }
@@ -358,6 +374,7 @@ impl Checkpoint {
             key_value: self.key_value,
             exit_offset: self.exit_offset,
             training: self.training.clone(),
+            lineage: self.lineage.clone(),
             metrics: self.metrics.clone(),
         };
         let path = folder.join(DESCRIPTION);
@@ -380,6 +397,7 @@ impl Checkpoint {
         }
         require_finite("exit_heads.biases", &heads.biases)?;
         require_finite("exit_offset", self.exit_offset.as_slice())?;
+        lineage::check(self)?;
         match &self.trained {
             Trained::Lora(lora) => adapter::check(lora, self.n_blocks, self.hidden_size),
             Trained::Full(tensors) => {

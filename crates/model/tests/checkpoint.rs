@@ -71,6 +71,8 @@ fn checkpoint(trained: Trained) -> Checkpoint {
         key_value: KeyValuePolicy::FrozenResidual,
         exit_offset: Some(0.1),
         training: json!({"kl_factor": 0.5, "seed": 3}),
+        lineage: None,
+        trained_items: None,
         metrics: json!({"step": 12, "token_kl": 0.031}),
     }
 }
