@@ -6,7 +6,11 @@ use aloud_eval::ColourSupport;
 use aloud_kernels::Cpu;
 use aloud_model::source::FetchSettings;
 use clap::{ArgAction, Args};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::progress::{Progress, ProgressStyle};
 
@@ -27,6 +31,17 @@ pub(crate) struct GlobalArgs {
     verbose: u8,
 }
 
+/// Warnings of the libraries as lines like the program's own.
+struct PlainWarning;
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'static> FormatEvent<S, N> for PlainWarning {
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
+        out.write_str("warning: ")?;
+        context.format_fields(out.by_ref(), event)?;
+        out.write_str("\n")
+    }
+}
+
 /// The surroundings of a command.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -43,12 +58,17 @@ impl Context {
         let stderr_is_terminal = io::stderr().is_terminal();
         let colours = ColourSupport::detect(io::stdout().is_terminal(), environment);
         let stderr_colours = ColourSupport::detect(stderr_is_terminal, environment) != ColourSupport::None;
-        if arguments.verbose > 0 {
-            let level = if arguments.verbose > 1 { "debug" } else { "info" };
+        let log = |level: &str| {
             let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_writer(io::stderr);
-            // Logging is set up once, here: it cannot be set already.
-            let _ = log.with_ansi(stderr_colours).try_init();
-        }
+            log.with_ansi(stderr_colours)
+        };
+        // Logging is set up once, here: it cannot be set already.
+        let _ = match arguments.verbose {
+            0 if arguments.quiet => Ok(()),
+            0 => log("warn").event_format(PlainWarning).try_init(),
+            1 => log("info").try_init(),
+            _ => log("debug").try_init(),
+        };
         let progress = if arguments.quiet {
             ProgressStyle::Hidden
         } else if arguments.no_progress || !stderr_is_terminal {

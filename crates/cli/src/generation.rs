@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use aloud_engine::{
-    Engine, Event, ExitOffset, ExitRule, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, Sampling, Token,
+    Engine, Event, ExitOffset, ExitRule, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, RequestError,
+    Sampling, Token,
 };
 use aloud_eval::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, summarise};
 use aloud_model::text_codec::TextCodec;
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
@@ -316,7 +318,7 @@ pub(crate) fn generate(
         }
     };
     let limits = Limits { max_sequences, ..Limits::default() };
-    Engine::new(&model.decoder, model.policy.as_ref(), limits).run(&requests, &mut |event| {
+    let run = Engine::new(&model.decoder, model.policy.as_ref(), limits).run(&requests, &mut |event| {
         if failure.is_some() {
             return Flow::Finish;
         }
@@ -324,7 +326,12 @@ pub(crate) fn generate(
             failure = Some(error);
             Flow::Finish
         })
-    })?;
+    });
+    if let Err(RequestError::NotFinite { request, .. }) = run {
+        run.with_context(|| format!("prompt `{}`", prompts[request].id))?;
+    } else {
+        run?;
+    }
     timing.total = start.elapsed();
     timing.after_first_token = first_token.map_or(Duration::ZERO, |first| first.elapsed());
     failure.map_or(Ok(timing), Err)

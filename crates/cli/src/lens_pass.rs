@@ -1,7 +1,8 @@
 //! One teacher-forced pass that reads the model at every exit candidate.
 
-use aloud_kernels::{Backend, LensReading, LensRow, MAX_LOGIT_ROWS, Readout};
-use aloud_model::decoder::{BatchError, Decoder, PackedBatch, Policy};
+use aloud_kernels::{Backend, LensReading, LensRow, Readout};
+use aloud_model::decoder::{Decoder, PackedBatch, Policy};
+use anyhow::ensure;
 
 /// What was read at one position.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,14 +22,14 @@ pub(crate) struct PositionReading {
 /// own depth through final norm and unembedding.
 ///
 /// # Errors
-/// If the sequence does not fit the model.
+/// If the sequence does not fit the model, or the model's logits somewhere are not finite.
 pub(crate) fn lens_pass<B: Backend>(
     decoder: &Decoder<B>,
     policy: Option<&Policy<B>>,
     token_ids: &[u32],
     depths: &[usize],
     candidates: &[usize],
-) -> Result<Vec<PositionReading>, BatchError> {
+) -> anyhow::Result<Vec<PositionReading>> {
     let config = decoder.config();
     let mut batch = PackedBatch::new();
     batch.push(token_ids, config.vocab_size, config.max_position_embeddings)?;
@@ -36,7 +37,7 @@ pub(crate) fn lens_pass<B: Backend>(
     backend.run(|| {
         let forward = decoder.forward(policy, &batch, depths, candidates, false);
         let hidden = decoder.final_norm(&forward.residual);
-        let readout = || Readout { hidden: &hidden, weight: decoder.unembedding() };
+        let readout = Readout { hidden: &hidden, weight: decoder.unembedding() };
         let mut next: Vec<u32> = token_ids.iter().skip(1).copied().collect();
         next.push(0);
         // Rows that did not reach a candidate keep their frozen residual.
@@ -47,14 +48,8 @@ pub(crate) fn lens_pass<B: Backend>(
                 decoder.final_norm(&lens)
             })
             .collect();
-        // A row's own distribution and its lenses are compared within one chunk of logits.
-        let mut rows = Vec::new();
-        for lenses in lenses.chunks(MAX_LOGIT_ROWS - 1) {
-            append(&mut rows, backend.lens_kl(readout(), &lenses.iter().collect::<Vec<_>>(), &next));
-        }
-        if lenses.is_empty() {
-            rows = backend.lens_kl(readout(), &[], &next);
-        }
+        let rows = backend.lens_kl(readout, &lenses.iter().collect::<Vec<_>>(), &next);
+        check_finite(&rows, candidates, token_ids)?;
         let mut positions: Vec<PositionReading> = (rows.into_iter().zip(depths).enumerate())
             .map(|(position, (LensRow { token, mut lenses }, depth))| {
                 for (lens, candidate) in lenses.iter_mut().zip(candidates) {
@@ -78,13 +73,21 @@ pub(crate) fn lens_pass<B: Backend>(
     })
 }
 
-/// Appends the lenses of `more` to those of the same rows.
-fn append(rows: &mut Vec<LensRow>, more: Vec<LensRow>) {
-    if rows.is_empty() {
-        *rows = more;
-        return;
+/// Checks what was read at a sequence's rows with lenses at `depths` (blocks): what is not finite is no answer.
+///
+/// # Errors
+/// Names the first token of `token_ids`, one a row, where something is not finite.
+pub(crate) fn check_finite(rows: &[LensRow], depths: &[usize], token_ids: &[u32]) -> anyhow::Result<()> {
+    for (number, (LensRow { token, lenses }, id)) in rows.iter().zip(token_ids).enumerate() {
+        let of_row = ("the full depth of the token".to_owned(), token.log_probability + token.entropy);
+        let of_lenses = lenses.iter().zip(depths).map(|(lens, depth)| (format!("depth {depth}"), lens.kl + lens.js));
+        for (place, value) in std::iter::once(of_row).chain(of_lenses) {
+            ensure!(
+                value.is_finite(),
+                "the logits at token {number} (id {id}), at {place}, are not finite. Weights of the model or its adapters are \
+                 damaged, or too large for 32-bit floats"
+            );
+        }
     }
-    for (row, more) in rows.iter_mut().zip(more) {
-        row.lenses.extend(more.lenses);
-    }
+    Ok(())
 }

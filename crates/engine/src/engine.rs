@@ -173,7 +173,7 @@ impl<'a, B: Backend> Engine<'a, B> {
     /// sequence.
     ///
     /// # Errors
-    /// If a request is not valid; none is run then.
+    /// If a request is not valid; none is run then. If the logits for a token are not finite: all end there.
     pub fn run(
         &self,
         requests: &[Request],
@@ -182,11 +182,14 @@ impl<'a, B: Backend> Engine<'a, B> {
         for request in requests {
             request.validate(self.decoder, self.policy.is_some())?;
         }
-        self.decoder.backend().run(|| self.run_all(requests, on_event));
-        Ok(())
+        self.decoder.backend().run(|| self.run_all(requests, on_event))
     }
 
-    fn run_all(&self, requests: &[Request], on_event: &mut (dyn FnMut(Event) -> Flow + Send)) {
+    fn run_all(
+        &self,
+        requests: &[Request],
+        on_event: &mut (dyn FnMut(Event) -> Flow + Send),
+    ) -> Result<(), RequestError> {
         let config = self.decoder.config();
         let mut waiting = 0..requests.len();
         let mut running: Vec<Running<B>> = Vec::new();
@@ -201,9 +204,9 @@ impl<'a, B: Backend> Engine<'a, B> {
                 running.push(Running::new(self.decoder, requests, request));
             }
             if running.is_empty() {
-                return;
+                return Ok(());
             }
-            let tokens = self.pass(requests, &mut running);
+            let tokens = self.pass(requests, &mut running)?;
             let mut tokens = tokens.into_iter();
             running.retain_mut(|sequence| {
                 let Some(Some(token)) = tokens.next() else { return true };
@@ -235,7 +238,11 @@ impl<'a, B: Backend> Engine<'a, B> {
 
     /// One pass: every running sequence consumes its next tokens, given ones as far as the row limit allows. Returns, per
     /// sequence, the token it emitted, if its given tokens are through.
-    fn pass(&self, requests: &[Request], running: &mut [Running<B>]) -> Vec<Option<Token>> {
+    fn pass(
+        &self,
+        requests: &[Request],
+        running: &mut [Running<B>],
+    ) -> Result<Vec<Option<Token>>, RequestError> {
         // Equal beginnings run once: sequences wait for an earlier one, which is never behind, and copy its state.
         let sources: Vec<Option<(usize, usize)>> =
             (running.iter().enumerate()).map(|(index, sequence)| sequence.source(&running[..index])).collect();
@@ -290,13 +297,23 @@ impl<'a, B: Backend> Engine<'a, B> {
         loop {
             let chunk: Vec<Emitting> = emitting.by_ref().take(MAX_LOGIT_ROWS).collect();
             if chunk.is_empty() {
-                return tokens;
+                return Ok(tokens);
             }
             let logits = self.logits(running, &hidden, &chunk);
             for (i, Emitting { index, result, .. }) in chunk.into_iter().enumerate() {
                 let sequence = &running[index];
-                let request = &requests[sequence.request];
-                tokens[index] = Some(emit(request, sequence.tokens.len(), logits.row(i), result));
+                let (request, token, logits) = (&requests[sequence.request], sequence.tokens.len(), logits.row(i));
+                if let Some(id) = logits.iter().position(|logit| !logit.is_finite()) {
+                    return Err(RequestError::NotFinite {
+                        request: sequence.request,
+                        sequence: request.sequence,
+                        token,
+                        position: request.prompt.len() + token - 1,
+                        id,
+                        value: logits[id],
+                    });
+                }
+                tokens[index] = Some(emit(request, token, logits, result));
             }
         }
     }
@@ -316,7 +333,7 @@ impl<'a, B: Backend> Engine<'a, B> {
     }
 }
 
-/// The token of a step, drawn or forced.
+/// The token of a step, drawn or forced, from finite logits.
 fn emit(request: &Request, index: usize, logits: &[f32], result: StepResult) -> Token {
     let (id, log_probability) = match request.forced.tokens().get(index - request.prefix.tokens.len()) {
         Some(&id) => (id, log_probability_of(logits, id, request.sampling.temperature)),

@@ -57,7 +57,7 @@ impl ExitRule {
 /// lens) a step stops with probability `2 (1 - sigmoid(kl_factor K))` (arXiv 2603.21376).
 #[derive(Clone, Debug, PartialEq)]
 pub struct OracleExits {
-    /// Depths (blocks) at which a step may stop: strictly increasing, below full depth, fewer than 64.
+    /// Depths (blocks) at which a step may stop: strictly increasing, below full depth.
     pub candidates: Vec<usize>,
     /// How fast hazards fall with the KL, per nat.
     pub kl_factor: f32,
@@ -66,7 +66,8 @@ pub struct OracleExits {
 impl OracleExits {
     /// The candidate (its number) at which a step stops, from its lens KLs; `uniform` gives the number in `[0, 1)` of each.
     pub(crate) fn stop(&self, lens_kl: impl Iterator<Item = f32>, uniform: impl Fn(usize) -> f64) -> Option<usize> {
-        let hazard = |kl: f32| 2.0 * f64::from(sigmoid(-self.kl_factor * kl.max(0.0)));
+        // Of a KL that is not a number no stop follows: the step's logits will show why.
+        let hazard = |kl: f32| 2.0 * f64::from(sigmoid(-self.kl_factor * kl));
         lens_kl.enumerate().find(|(head, kl)| uniform(*head) < hazard(*kl)).map(|(head, _)| head)
     }
 }

@@ -1,6 +1,6 @@
 //! What is asked of the engine, checked once, and what it answers.
 
-use aloud_kernels::{Backend, MAX_LOGIT_ROWS};
+use aloud_kernels::Backend;
 use aloud_model::decoder::Decoder;
 
 use crate::{ExitReading, Exits, OracleExits, Sampling};
@@ -83,7 +83,7 @@ impl Forced {
     }
 }
 
-/// Why a request cannot be run.
+/// Why a request cannot be run, or not to its end.
 #[derive(Debug, thiserror::Error, Clone, PartialEq)]
 pub enum RequestError {
     /// The prompt has no token.
@@ -145,10 +145,29 @@ pub enum RequestError {
         n_blocks: usize,
     },
     /// The candidates of the oracle are not depths in order.
-    #[error("the oracle's candidates are {candidates:?}, expected fewer than 64 increasing depths below full depth")]
+    #[error("the oracle's candidates are {candidates:?}, expected increasing depths below full depth")]
     OracleCandidates {
         /// What was given.
         candidates: Vec<usize>,
+    },
+    /// The model's logits for a token are not finite: they say nothing about what comes next.
+    #[error(
+        "the logits of response token {token} of sequence {sequence} (position {position}) are not finite: that of token \
+         id {id} is {value}. Weights of the model or its adapters are damaged, or too large for 32-bit floats"
+    )]
+    NotFinite {
+        /// Index of the request among those that ran together.
+        request: usize,
+        /// Number of its sequence.
+        sequence: u64,
+        /// Number of the token in the response, from 0.
+        token: usize,
+        /// Position that emits it, from 0.
+        position: usize,
+        /// The first token id with such a logit.
+        id: usize,
+        /// The logit.
+        value: f32,
     },
     /// Exits were asked of a model without exit heads.
     #[error("sampled exits need a checkpoint with exit heads: distil one first, or turn exits off")]
@@ -193,7 +212,7 @@ impl Request {
         if let Exits::Oracle(OracleExits { candidates, kl_factor }) = &self.exits {
             setting(*kl_factor > 0.0 && kl_factor.is_finite(), "kl factor of the oracle", *kl_factor, "more than 0")?;
             let is_ascending = candidates.windows(2).all(|pair| pair[0] < pair[1]);
-            if !is_ascending || candidates.len() >= MAX_LOGIT_ROWS || candidates.contains(&decoder.n_blocks()) {
+            if !is_ascending || candidates.contains(&decoder.n_blocks()) {
                 return Err(RequestError::OracleCandidates { candidates: candidates.clone() });
             }
         }

@@ -18,7 +18,7 @@ impl Default for Sampling {
 }
 
 /// A drawn token and its log-probability (nats) under the distribution it was drawn from; for greedy choice, under the
-/// softmax of the logits as they are.
+/// softmax of the logits as they are. The logits must be finite.
 pub(crate) fn draw(logits: &[f32], sampling: Sampling, uniform: f64) -> (u32, f32) {
     let greedy = sampling.temperature <= 0.0;
     let scale = if greedy { 1.0 } else { 1.0 / sampling.temperature };

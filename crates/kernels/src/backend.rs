@@ -3,7 +3,7 @@
 //! Conventions: `R` rows in all, `A` active rows, `H` hidden size, `V` vocabulary. Every `_backward` *adds* to the
 //! gradients it is given (named with a leading `d_`). Shapes are the caller's contract and are asserted.
 
-use crate::{Matrix, Rows};
+use crate::{Matrix, RopeTable, Rows};
 
 /// Where one sequence's keys and values lie: a run of rows of a `[.., n_kv_heads * head_dim]` block.
 #[derive(Debug)]
@@ -44,40 +44,6 @@ pub struct Heads {
     pub head_dim: usize,
 }
 
-/// Cosines and sines of the rotary embedding (arXiv 2104.09864), rotate-half form.
-#[derive(Clone, Debug)]
-pub struct RopeTable {
-    /// Width of one head.
-    pub head_dim: usize,
-    /// `[positions, head_dim / 2]`, attention scaling included.
-    pub cos: Vec<f32>,
-    /// As `cos`.
-    pub sin: Vec<f32>,
-}
-
-impl RopeTable {
-    /// The table of positions `0..n_positions` for the given inverse frequencies (radians per position).
-    pub fn new(inverse_frequencies: &[f32], attention_scaling: f32, n_positions: usize) -> Self {
-        let half = inverse_frequencies.len();
-        let mut table = Self { head_dim: 2 * half, cos: Vec::new(), sin: Vec::new() };
-        table.cos.reserve(n_positions * half);
-        table.sin.reserve(n_positions * half);
-        for position in 0..n_positions {
-            for frequency in inverse_frequencies {
-                let (sin, cos) = (position as f32 * frequency).sin_cos();
-                table.cos.push(cos * attention_scaling);
-                table.sin.push(sin * attention_scaling);
-            }
-        }
-        table
-    }
-
-    /// Number of positions covered.
-    pub fn n_positions(&self) -> usize {
-        self.cos.len() / (self.head_dim / 2).max(1)
-    }
-}
-
 /// Forward rotation, or its inverse for gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
@@ -108,7 +74,7 @@ pub struct Readout<'a, R, M> {
 /// What [`Backend::lens_kl`] says of one row at one candidate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LensReading {
-    /// `KL(p_final || p_lens)`, nats, not below 0.
+    /// `KL(p_final || p_lens)`, nats, not below 0; not a number if a logit of either is not finite.
     pub kl: f32,
     /// Divergence of Jensen and Shannon between the two, nats, from 0 to `ln 2`.
     pub js: f32,
@@ -189,7 +155,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn embedding_backward(&self, token_ids: &[u32], d_out: &Self::Rows, d_table: &mut Self::Rows);
 
     /// `x / sqrt(mean(x^2) + eps) * gain` (arXiv 1910.07467, eq. 4). `x` `[R, H]` or any multiple of the gain's width
-    /// (per-head norms).
+    /// (per-head norms). Where the sum of squares exceeds f32 the result is not a number, and not the 0 that dividing by
+    /// infinity would give.
     fn rms_norm_forward(&self, x: &Self::Rows, gain: &Self::Rows, eps: f32) -> Self::Rows;
     /// Gradients of the input and, if asked for, of the gain.
     fn rms_norm_backward(
@@ -296,7 +263,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
         d_weight: Option<&mut Self::Rows>,
     ) -> Self::Rows;
     /// For every row: what its final distribution says of `tokens[row]` (temperature 1), and for every lens its divergences
-    /// from the final distribution, and its top token. `lenses[c]` has the rows of `readout.hidden`.
+    /// from the final distribution, and its top token. `lenses[c]` has the rows of `readout.hidden`; there may be any number.
     fn lens_kl(
         &self,
         readout: Readout<'_, Self::Rows, Self::Matrix>,

@@ -180,6 +180,30 @@ impl Matrix {
         }
     }
 
+    /// The first value that is not finite: its row, its column, and what it is. One pass over the stored bytes; of
+    /// quantised values only the scales (and minima) of the blocks are read, for these alone can be anything but finite.
+    pub fn first_not_finite(&self) -> Option<(usize, usize, f32)> {
+        // All bits of the exponent are set.
+        let half = |bytes: &[u8]| bytes[1] & 0x7c == 0x7c;
+        let block = match &self.values {
+            Values::F32(values) => first_that(values, |value| !value.is_finite()),
+            Values::Packed(bytes) => {
+                let mut blocks = bytes.chunks_exact(self.dtype.block_bytes());
+                match self.dtype {
+                    DType::F16 => first_that(bytes.as_chunks::<2>().0, |b| half(b)),
+                    DType::Bf16 => first_that(bytes.as_chunks::<2>().0, |b| u16::from_le_bytes(*b) & 0x7f80 == 0x7f80),
+                    DType::F32 | DType::Q8_0 | DType::Q4_0 => blocks.position(half),
+                    DType::Q4_1 => blocks.position(|block| half(block) || half(&block[2..])),
+                }
+            }
+        }?;
+        let first = block * self.dtype.block_len();
+        let (row, column) = (first / self.columns, first % self.columns);
+        let mut values = vec![0.0; self.dtype.block_len()];
+        self.widen_row(row, column, &mut values);
+        Some((row, column, values[0]))
+    }
+
     /// A matrix whose row `i` is this one's row `order[i]`.
     ///
     /// # Panics
@@ -275,6 +299,14 @@ impl Matrix {
     fn row_bytes(&self) -> usize {
         self.columns / self.dtype.block_len() * self.dtype.block_bytes()
     }
+}
+
+/// Index of the first element that `is` true of. Without branches within a chunk, so that the loop vectorises.
+fn first_that<T>(elements: &[T], is: impl Fn(&T) -> bool) -> Option<usize> {
+    const CHUNK: usize = 1024;
+    let chunk = elements.chunks(CHUNK).position(|chunk| chunk.iter().fold(false, |any, element| any | is(element)))?;
+    let within = elements[chunk * CHUNK..].iter().position(is)?;
+    Some(chunk * CHUNK + within)
 }
 
 /// A 16-bit float widened exactly, without branches, so that loops around it vectorise.

@@ -111,7 +111,8 @@ mod limit {
     pub(super) const LAYERS: usize = 1 << 12;
     pub(super) const HEADS: usize = 1 << 12;
     pub(super) const HEAD_DIM: usize = 1 << 12;
-    pub(super) const POSITIONS: usize = 1 << 31;
+    /// Beyond this not every position is an f32, and rotations are computed in f32.
+    pub(super) const POSITIONS: usize = 1 << 24;
     pub(super) const ROPE_THETA: f64 = 1e15;
     pub(super) const ROPE_NUMBER: f64 = 1e9;
 }

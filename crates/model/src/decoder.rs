@@ -78,7 +78,6 @@ impl<B: Backend> Decoder<B> {
             k_norm: layer.k_norm.as_deref().map(vector),
             linears: Projection::ALL.map(|projection| linear(layer.projection(projection))),
         };
-        let (frequencies, scaling) = config.rope.inverse_frequencies(config.head_dim);
         Self {
             backend: backend.clone(),
             config: config.clone(),
@@ -86,7 +85,7 @@ impl<B: Backend> Decoder<B> {
             layers: weights.layers.iter().map(layer).collect(),
             norm: vector(&weights.norm),
             lm_head: weights.lm_head.as_ref().map(|lm_head| backend.matrix(lm_head)),
-            rope: RopeTable::new(&frequencies, scaling, config.max_position_embeddings),
+            rope: config.rope.table(config.head_dim, config.max_position_embeddings),
         }
     }
 

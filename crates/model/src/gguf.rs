@@ -5,6 +5,7 @@
 
 mod model;
 mod parse;
+mod split;
 mod types;
 mod value;
 
@@ -13,6 +14,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+pub(crate) use split::PartName;
 pub use types::GgmlType;
 pub use value::{GgufArray, GgufValue};
 
@@ -21,6 +23,8 @@ use crate::error::ModelError;
 /// One row of the table of tensors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GgufTensor {
+    /// Index into [`GgufFile::files`].
+    pub file: usize,
     /// Lengths in row-major order, slowest first: `[rows, columns]`. (The file lists them the other way round.)
     pub shape: Vec<usize>,
     /// The number format.
@@ -31,25 +35,33 @@ pub struct GgufTensor {
     pub size_bytes: Option<u64>,
 }
 
-/// The headers of a GGUF file.
+/// The headers of a GGUF file, or of all parts of one that is split.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GgufFile {
     /// Where it was read from.
     pub path: PathBuf,
+    /// The files that hold the tensors: `path`, or all parts in order.
+    pub files: Vec<PathBuf>,
     /// Format version, 2 or 3.
     pub version: u32,
-    /// Metadata by key.
+    /// Metadata by key, of the first part.
     pub metadata: BTreeMap<String, GgufValue>,
     /// Tensors by name.
     pub tensors: BTreeMap<String, GgufTensor>,
 }
 
 impl GgufFile {
-    /// Reads the headers of the file at `path`.
+    /// Reads the headers of the file at `path`; of all parts, which lie beside each other, if it is one of several.
     ///
     /// # Errors
-    /// If the file cannot be read, is not GGUF version 2 or 3, or is truncated or damaged: the message says where.
+    /// If a file cannot be read, is not GGUF version 2 or 3, or is truncated or damaged: the message says where. If a part
+    /// is missing: the message names it.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
+        Self::open_part(path)?.with_all_parts()
+    }
+
+    /// Reads the headers of one file, whether or not it is a part.
+    fn open_part(path: &Path) -> Result<Self, ModelError> {
         let file = File::open(path).map_err(ModelError::io("open", path))?;
         let length = file.metadata().map_err(ModelError::io("read", path))?.len();
         Self::read(BufReader::new(file), length, path)
@@ -58,7 +70,7 @@ impl GgufFile {
     /// Reads the headers from the start of `input`, which holds `length` bytes; `path` is for messages.
     ///
     /// # Errors
-    /// As [`GgufFile::open`].
+    /// If they are not those of GGUF version 2 or 3, or are truncated or damaged: the message says where.
     pub fn read(input: impl Read, length: u64, path: &Path) -> Result<Self, ModelError> {
         parse::parse(input, length, path)
     }

@@ -1,7 +1,9 @@
 //! Rotary position embeddings (RoFormer, arXiv 2104.09864): frequencies of the rotations, with the scalings in use.
 
 use std::f64::consts::PI;
+use std::sync::{Arc, OnceLock};
 
+use aloud_kernels::RopeTable;
 use serde::{Deserialize, Serialize};
 
 /// Frequencies of a model's rotary position embedding.
@@ -11,6 +13,19 @@ pub struct RopeConfig {
     pub theta: f64,
     /// How the frequencies were stretched for longer contexts.
     pub scaling: RopeScaling,
+    /// Made by the first decoder; those whose configurations are clones of each other share it.
+    #[serde(skip)]
+    table: SharedTable,
+}
+
+/// A table that is made when it is first asked for. No part of a configuration's value.
+#[derive(Clone, Debug, Default)]
+struct SharedTable(Arc<OnceLock<RopeTable>>);
+
+impl PartialEq for SharedTable {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// How the frequencies `theta^(-2i / head_dim)` are stretched for longer contexts.
@@ -70,6 +85,21 @@ pub fn yarn_attention_factor(factor: f64, m: f64) -> f64 {
 }
 
 impl RopeConfig {
+    /// Frequencies of this base and scaling.
+    pub fn new(theta: f64, scaling: RopeScaling) -> Self {
+        Self { theta, scaling, table: SharedTable::default() }
+    }
+
+    /// The rotations of positions `0..n_positions`, computed as far as they are used, and once for all clones of this
+    /// configuration.
+    pub fn table(&self, head_dim: usize, n_positions: usize) -> RopeTable {
+        let (frequencies, scaling) = self.inverse_frequencies(head_dim);
+        let new = || RopeTable::new(&frequencies, scaling, n_positions);
+        let shared = self.table.0.get_or_init(new);
+        // The fields are public: a clone may have been changed since.
+        if shared.is_of(&frequencies, scaling, n_positions) { shared.clone() } else { new() }
+    }
+
     /// Angle per position of each rotation, in radians, `[head_dim / 2]`, and the scale of the rotated queries and keys
     /// (1 except for YaRN).
     ///
@@ -160,5 +190,22 @@ impl Llama3Stretch {
             let smooth = (self.context / wavelength - self.low) / self.band;
             (1.0 - smooth) * frequency / self.factor + smooth * frequency
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_share_a_table_until_they_are_changed() {
+        let config = RopeConfig::new(10_000.0, RopeScaling::Default);
+        let mut clone = config.clone();
+        let (table, same) = (config.table(8, 100), clone.table(8, 100));
+        assert!(std::ptr::eq(table.row(7).0, same.row(7).0));
+        clone.theta = 500.0;
+        let other = clone.table(8, 100);
+        assert_eq!(other.row(7), RopeConfig::new(500.0, RopeScaling::Default).table(8, 100).row(7));
+        assert_ne!(other.row(7), table.row(7));
     }
 }

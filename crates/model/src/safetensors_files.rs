@@ -21,24 +21,33 @@ const INDEX_FILE: &str = "model.safetensors.index.json";
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 impl StoredTensors {
-    /// The tensors of a directory: those of `model.safetensors`, or of the shards in `model.safetensors.index.json`.
+    /// The tensors of a directory: those of `model.safetensors`, or of the shards in `model.safetensors.index.json`. If
+    /// there are both, the single file is read, as transformers does, with a warning.
     pub(crate) fn from_directory(directory: &Path) -> Result<Self, ModelError> {
-        let single = directory.join(SINGLE_FILE);
-        if single.exists() {
-            let mut stored = Self { path: single.clone(), files: vec![single.clone()], tensors: BTreeMap::new() };
-            stored.tensors.extend(read_header(&single, 0)?);
-            return Ok(stored);
+        let (single, index) = (directory.join(SINGLE_FILE), directory.join(INDEX_FILE));
+        let mut stored = match (single.exists(), index.exists()) {
+            (true, has_index) => {
+                if has_index {
+                    tracing::warn!(
+                        "{}: it has both `{SINGLE_FILE}` and `{INDEX_FILE}`; `{SINGLE_FILE}` is read, as transformers does",
+                        directory.display()
+                    );
+                }
+                let tensors = read_header(&single, 0)?;
+                Self { path: single.clone(), files: vec![single], tensors }
+            }
+            (false, true) => Self::from_index(directory, &index)?,
+            (false, false) => {
+                let problem = format!(
+                    "it has neither `{SINGLE_FILE}` nor `{INDEX_FILE}`; weights in other formats have to be converted first"
+                );
+                return Err(ModelError::damaged(directory, problem));
+            }
+        };
+        if let Some(prefix) = stored.settle_prefix()? {
+            tracing::info!("{}: names of tensors begin with `{prefix}` and not with `model.`", stored.path.display());
         }
-        let index = directory.join(INDEX_FILE);
-        if index.exists() {
-            return Self::from_index(directory, &index);
-        }
-        Err(ModelError::damaged(
-            directory,
-            format!(
-                "it has neither `{SINGLE_FILE}` nor `{INDEX_FILE}`; weights in other formats have to be converted first"
-            ),
-        ))
+        Ok(stored)
     }
 
     fn from_index(directory: &Path, index: &Path) -> Result<Self, ModelError> {

@@ -14,6 +14,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::ModelError;
+use crate::gguf::PartName;
 pub use built_in::TINY_REASONER;
 
 /// A model that lies on this machine's disk.
@@ -231,10 +232,14 @@ fn resolve_path(path: &Path) -> Result<ResolvedSource, ModelError> {
                 .to_owned(),
         ));
     }
-    if path.join("config.json").exists() && hub::has_safetensors(path) {
+    // Whether all shards of an index are there is said, by name, when the weights are read.
+    let has_weights = ["model.safetensors", "model.safetensors.index.json"].iter().any(|name| path.join(name).exists());
+    if path.join("config.json").exists() && has_weights {
         return Ok(ResolvedSource::Directory(path.to_owned()));
     }
-    let ggufs = files_ending_in_gguf(path)?;
+    // The parts of a split file are one model.
+    let mut ggufs = files_ending_in_gguf(path)?;
+    ggufs.retain(|gguf| PartName::of(gguf).is_none_or(|part| part.number == 1 || !part.path(1).exists()));
     match ggufs.as_slice() {
         [gguf] => Ok(ResolvedSource::Gguf(gguf.clone())),
         [] => Err(error(

@@ -177,6 +177,7 @@ fn impossible_values_are_named_with_their_limits() {
         ("hidden_size", json!(64.5), "expected a whole number from 1 to 262144, found 64.5"),
         ("hidden_size", json!("64"), "expected a whole number from 1 to 262144, found \"64\""),
         ("num_hidden_layers", json!(1_u64 << 40), "expected a number from 1 to 4096, found 1099511627776"),
+        ("max_position_embeddings", json!(1_u64 << 31), "expected a number from 1 to 16777216, found 2147483648"),
         ("num_attention_heads", json!([4]), "found an array of 1"),
         ("num_key_value_heads", json!(3), "3 key/value heads do not divide `num_attention_heads`, which is 4"),
         ("hidden_size", json!(66), "its value 66 is not a multiple of `num_attention_heads`, which is 4"),

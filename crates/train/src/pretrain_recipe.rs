@@ -61,7 +61,7 @@ impl ModelShape {
             n_kv_heads: self.n_kv_heads,
             head_dim: self.hidden_size / self.n_heads.max(1),
             rms_norm_eps: 1e-5,
-            rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::Default },
+            rope: RopeConfig::new(10_000.0, RopeScaling::Default),
             tie_word_embeddings: false,
             qkv_bias: false,
             o_bias: false,

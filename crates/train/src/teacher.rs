@@ -58,6 +58,21 @@ pub enum TeacherError {
         /// What is wrong.
         source: BatchError,
     },
+    /// What the model reads in a response is not finite.
+    #[error(
+        "response of `{id}`, token {token}: {what} is {value}, expected a finite number. Weights of the model are damaged, or \
+         too large for 32-bit floats"
+    )]
+    NotFinite {
+        /// The prompt.
+        id: String,
+        /// Number of the token in the response, from 0.
+        token: usize,
+        /// What was read.
+        what: &'static str,
+        /// The first value that is not finite.
+        value: f32,
+    },
     /// A given response has no token.
     #[error("response of `{id}` is empty: leave it out to have the teacher write one")]
     EmptyResponse {
@@ -114,6 +129,7 @@ pub fn record_traces<B: Backend>(
             for (&i, reading) in members.iter().zip(readings) {
                 let (number, prompt) = group[i];
                 let response = &responses[i];
+                check_finite(&prompt.id, &reading, response.token_ids.len())?;
                 let mut token_ids = prompt.prompt_ids.clone();
                 token_ids.extend_from_slice(&response.token_ids);
                 progress.tokens += response.token_ids.len();
@@ -135,6 +151,22 @@ pub fn record_traces<B: Backend>(
         }
     }
     writer.flush()?;
+    Ok(())
+}
+
+/// Checks that everything that was read of a response is finite.
+fn check_finite(id: &str, reading: &TeacherReading, n_tokens: usize) -> Result<(), TeacherError> {
+    let read = [
+        ("its log-probability", &reading.token_log_probabilities),
+        ("the lens KL", &reading.lens_kl),
+        ("the final hidden state", &reading.final_hidden),
+    ];
+    for (what, values) in read {
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            let token = at / (values.len() / n_tokens).max(1);
+            return Err(TeacherError::NotFinite { id: id.to_owned(), token, what, value: values[at] });
+        }
+    }
     Ok(())
 }
 
@@ -202,7 +234,13 @@ fn write_responses<B: Backend>(
             }
             Flow::Continue
         })
-        .map_err(|source| TeacherError::Request { id: group[0].1.id.clone(), source })?;
+        .map_err(|source| {
+            let member = match source {
+                RequestError::NotFinite { request, .. } => open[request],
+                _ => 0,
+            };
+            TeacherError::Request { id: group[member].1.id.clone(), source }
+        })?;
     let mut written = written.into_iter();
     Ok(group
         .iter()

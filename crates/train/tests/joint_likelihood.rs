@@ -85,7 +85,7 @@ impl Case {
             n_kv_heads: 2,
             head_dim: 4,
             rms_norm_eps: 1e-5,
-            rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::Default },
+            rope: RopeConfig::new(10_000.0, RopeScaling::Default),
             tie_word_embeddings: false,
             qkv_bias: true,
             o_bias: true,

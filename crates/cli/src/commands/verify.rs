@@ -247,15 +247,17 @@ fn generate(model: &LoadedModel) -> anyhow::Result<Vec<Recorded>> {
     Ok(recorded)
 }
 
-/// Questions of the built-in generator; for a model without a tokenizer, runs of ids.
+/// Questions of the built-in generator; runs of ids for a model without a tokenizer, or with one that cannot express them, as
+/// that of a closed vocabulary.
 fn prompts(model: &LoadedModel) -> anyhow::Result<Vec<Vec<u32>>> {
     const IDS: u32 = 24;
-    let Ok(codec) = model.text_codec() else {
-        let vocab_size = model.decoder.config().vocab_size as u32;
-        return Ok((0..N_RESPONSES as u32)
-            .map(|i| (0..IDS + i).map(|j| (7 * j + 13 * i) % vocab_size).collect())
-            .collect());
-    };
     let items = DataSource::WordProblems { steps: None }.load(Some(N_RESPONSES as usize), SEED, Split::Test)?;
-    items.iter().map(|item| Ok(codec.tokenizer.encode(&item.question, true)?)).collect()
+    if let Ok(codec) = model.text_codec()
+        && let Ok(prompts) = items.iter().map(|item| codec.tokenizer.encode(&item.question, true)).collect()
+    {
+        return Ok(prompts);
+    }
+    let vocab_size = model.decoder.config().vocab_size as u32;
+    let ids = |i: u32| (0..IDS + i).map(|j| (7 * j + 13 * i) % vocab_size).collect();
+    Ok((0..N_RESPONSES as u32).map(ids).collect())
 }

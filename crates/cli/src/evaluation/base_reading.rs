@@ -4,6 +4,8 @@
 use aloud_kernels::{Backend as _, Cpu, LensRow, Readout};
 use aloud_model::decoder::{Decoder, PackedBatch, Policy};
 
+use crate::lens_pass::check_finite;
+
 /// The reading of one response token: of the step that emits it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct TokenReading {
@@ -32,7 +34,7 @@ pub(super) fn lens_depths(decoder: &Decoder<Cpu>, candidates: &[usize]) -> Vec<u
 /// Reads a response to a prompt at `depths` (blocks, ascending, below full depth) and at full depth.
 ///
 /// # Errors
-/// If they do not fit the model.
+/// If they do not fit the model, or the model's logits somewhere are not finite.
 pub(super) fn read_response(
     decoder: &Decoder<Cpu>,
     prompt: &[u32],
@@ -41,7 +43,7 @@ pub(super) fn read_response(
 ) -> anyhow::Result<Vec<TokenReading>> {
     let batch = consumed(decoder, prompt, ids)?;
     let backend = decoder.backend();
-    Ok(backend.run(|| {
+    backend.run(|| {
         let full = vec![decoder.n_blocks(); batch.n_rows()];
         let forward = decoder.forward(None, &batch, &full, depths, false);
         let first = prompt.len() as u32 - 1;
@@ -58,8 +60,10 @@ pub(super) fn read_response(
             lens_js_bits: row.lenses.iter().map(|lens| bits(lens.js).min(1.0)).collect(),
             lens_kl: row.lenses.iter().map(|lens| f64::from(lens.kl)).collect(),
         };
-        backend.lens_kl(readout, &lenses.iter().collect::<Vec<_>>(), ids).into_iter().map(reading).collect()
-    }))
+        let rows = backend.lens_kl(readout, &lenses.iter().collect::<Vec<_>>(), ids);
+        check_finite(&rows, depths, ids)?;
+        Ok(rows.into_iter().map(reading).collect())
+    })
 }
 
 /// Exit logits of every response token at every candidate, without offset, with all exits off.

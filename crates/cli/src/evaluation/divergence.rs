@@ -3,6 +3,7 @@
 use aloud_engine::{Engine, Forced, Limits, Prefix, Request, Sampling};
 use aloud_kernels::{Backend as _, Cpu, KlDirection, MAX_LOGIT_ROWS, Readout};
 use aloud_model::decoder::Decoder;
+use anyhow::bail;
 
 use super::base_reading::consumed;
 use super::elicitation::Traced;
@@ -17,7 +18,7 @@ use super::subject::Subject;
 /// `[traces][tokens]`.
 ///
 /// # Errors
-/// If a trace does not fit the model.
+/// If a trace does not fit the model, or a KL is not finite.
 pub(super) fn base_kls(
     subject: &Subject<'_>,
     base: &Decoder<Cpu>,
@@ -61,7 +62,7 @@ fn kls_at(
     let backend = base.backend();
     let full = vec![base.n_blocks(); batch.n_rows()];
     let of_steps = [&full[..prompt.len() - 1], depths].concat();
-    Ok(backend.run(|| {
+    let kls: Vec<f64> = backend.run(|| {
         let of_base = base.forward(None, &batch, &full, &[], false);
         let of_model = subject.decoder.forward(subject.policy, &batch, &of_steps, &[], false);
         let rows: Vec<u32> = (prompt.len() as u32 - 1..batch.n_rows() as u32).collect();
@@ -72,7 +73,11 @@ fn kls_at(
             let student = Readout { hidden: &student, weight: subject.decoder.unembedding() };
             backend.distill_kl(student, teacher, KlDirection::Forward, None, None).0
         });
-        // Rounding may take a KL of equal distributions a little below 0.
-        kls.map(|kl| f64::from(kl).max(0.0)).collect()
-    }))
+        kls.map(f64::from).collect()
+    });
+    if let Some(token) = kls.iter().position(|kl| !kl.is_finite()) {
+        bail!("the KL from the base model at response token {token} is {}, expected a finite number", kls[token]);
+    }
+    // Rounding may take a KL of equal distributions a little below 0.
+    Ok(kls.into_iter().map(|kl| kl.max(0.0)).collect())
 }

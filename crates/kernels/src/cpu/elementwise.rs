@@ -77,9 +77,11 @@ multiversion! {
     }
 }
 
-/// `1 / sqrt(mean(x^2) + eps)`.
+/// `1 / sqrt(mean(x^2) + eps)`; not a number where the sum exceeds f32. A division by infinity would make zeros of such a
+/// row, and of zeros a finite answer.
 fn inverse_rms(x: &[f32], eps: f32) -> f32 {
-    1.0 / (sum_of_squares(x) / x.len() as f32 + eps).sqrt()
+    let sum = sum_of_squares(x);
+    if sum == f32::INFINITY { f32::NAN } else { 1.0 / (sum / x.len() as f32 + eps).sqrt() }
 }
 
 multiversion! {
@@ -173,13 +175,12 @@ multiversion! {
 }
 
 pub(super) fn rope(threads: &Threads, x: &mut Rows, table: &RopeTable, positions: &[u32], rotation: Rotation) {
-    let half = table.head_dim / 2;
+    let half = table.head_dim() / 2;
     assert_eq!(x.n_rows(), positions.len(), "rope: one position a row");
     assert!(x.width().is_multiple_of(2 * half), "rope: rows of {} with heads of {}", x.width(), 2 * half);
     let direction = if rotation == Rotation::Forward { 1.0 } else { -1.0 };
     for_rows(threads, x, 3, |row, x| {
-        let at = positions[row] as usize * half;
-        let (cos, sin) = (&table.cos[at..][..half], &table.sin[at..][..half]);
+        let (cos, sin) = table.row(positions[row] as usize);
         for head in x.chunks_exact_mut(2 * half) {
             rotate(head, cos, sin, direction);
         }

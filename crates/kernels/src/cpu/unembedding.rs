@@ -307,9 +307,26 @@ pub(super) fn lens_kl(
     lenses: &[&Rows],
     tokens: &[u32],
 ) -> Vec<LensRow> {
+    // A row's final distribution and its lenses are compared within one chunk of logits.
+    let (first, more) = lenses.split_at(lenses.len().min(MAX_LOGIT_ROWS - 1));
+    let mut rows = few_lenses_kl(threads, readout, first, tokens);
+    for lenses in more.chunks(MAX_LOGIT_ROWS - 1) {
+        for (row, more) in rows.iter_mut().zip(few_lenses_kl(threads, readout, lenses, tokens)) {
+            row.lenses.extend(more.lenses);
+        }
+    }
+    rows
+}
+
+/// [`lens_kl`] of fewer than [`MAX_LOGIT_ROWS`] lenses.
+fn few_lenses_kl(
+    threads: &Threads,
+    readout: &Readout<'_, Rows, Matrix>,
+    lenses: &[&Rows],
+    tokens: &[u32],
+) -> Vec<LensRow> {
     let n = readout.hidden.n_rows();
     let views = lenses.len() + 1;
-    assert!(views <= MAX_LOGIT_ROWS, "lens_kl: {views} views of a row exceed {MAX_LOGIT_ROWS} rows of logits");
     let shape = (n, readout.hidden.width());
     assert!(lenses.iter().all(|lens| (lens.n_rows(), lens.width()) == shape), "lens_kl: shapes of lenses");
     assert_eq!(n, tokens.len(), "lens_kl: one token a row");
@@ -334,8 +351,10 @@ pub(super) fn lens_kl(
                 return [entropy(all.row(last), sums[last].0), 0.0];
             }
             let (p, p_lse, q, q_lse) = (all.row(last), sums[last].0, all.row(view), sums[view].0);
+            // Rounding may take either a little below 0. What is not a number stays so.
+            let kl = kl(p, p_lse, q, q_lse);
             let js = jensen_shannon(p, p_lse, q, q_lse).clamp(0.0, std::f32::consts::LN_2);
-            [kl(p, p_lse, q, q_lse).max(0.0), js]
+            [if kl <= 0.0 { 0.0 } else { kl }, js]
         });
         for (i, token) in tokens.iter().enumerate() {
             let last = i * views;

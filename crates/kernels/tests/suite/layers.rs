@@ -128,6 +128,17 @@ pub(crate) fn rms_norm<B: Backend>(device: &Device<B>) {
     });
 }
 
+/// A sum of squares beyond f32 is no root mean square: the row becomes NaN, and not zeros.
+pub(crate) fn a_norm_that_overflows_is_not_a_number<B: Backend>(device: &Device<B>) {
+    let backend = &device.backend;
+    let x = device.rows(4, &[1e30, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+    let gain = device.rows(4, &[1.0; 4]);
+    let out = values(backend, &backend.rms_norm_forward(&x, &gain, 1e-5));
+    assert!(out[..4].iter().all(|x| x.is_nan()) && out[4..].iter().all(|x| x.is_finite()), "{out:?}");
+    let logits = backend.exit_head_forward(&x, &[1.0; 4], 0.0, Some(1e-5));
+    assert!(logits[0].is_nan() && logits[1].is_finite(), "{logits:?}");
+}
+
 /// Rotating back is the gradient of rotating, scaled tables included.
 pub(crate) fn rope<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
@@ -158,7 +169,7 @@ pub(crate) fn rope_table_turns_by_the_angle<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     let frequencies = [1.0f32, 0.25, 0.01];
     let table = RopeTable::new(&frequencies, 1.0, 64);
-    assert_eq!((table.head_dim, table.n_positions()), (6, 64));
+    assert_eq!((table.head_dim(), table.n_positions()), (6, 64));
     let positions: Vec<u32> = (0..64).collect();
     let mut out = device.rows(6, &[1.0, 1.0, 1.0, 0.0, 0.0, 0.0].repeat(64));
     backend.rope(&mut out, &table, &positions, Rotation::Forward);

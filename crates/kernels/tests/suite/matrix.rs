@@ -104,3 +104,33 @@ fn changing_a_clone_leaves_the_original() {
     selected.f32_mut().expect("f32")[0] = 9.0;
     assert_eq!(original.as_f32(), Some([1.0, 2.0, 3.0, 4.0].as_slice()), "selected rows are a copy");
 }
+
+/// In every format, wherever it stands, and in the scale and the minimum of a quantised block.
+#[test]
+fn the_first_value_that_is_not_finite_is_found() {
+    let shapes = (prop::sample::select(DTYPES.to_vec()), 1usize..=9, 1usize..=3000, any::<u64>());
+    for_cases(64, shapes, |(dtype, rows, columns, seed)| {
+        let mut random = Random::new(seed);
+        let columns = columns.next_multiple_of(dtype.block_len());
+        assert_eq!(random.matrix(dtype, rows, columns).0.first_not_finite(), None);
+        let mut bytes = vec![0; rows * columns / dtype.block_len() * dtype.block_bytes()];
+        let block = random.below(rows * columns / dtype.block_len());
+        let place = block * dtype.block_bytes();
+        // An infinity, and a NaN of which only the lowest bit tells.
+        let special: &[u8] = match (dtype, random.below(2)) {
+            (DType::F32, 0) => &[0, 0, 0x80, 0xff],
+            (DType::F32, _) => &[1, 0, 0x80, 0x7f],
+            (DType::Bf16, 0) => &[0x80, 0x7f],
+            (DType::Bf16, _) => &[0x81, 0xff],
+            (_, 0) => &[0, 0xfc],
+            (_, _) => &[1, 0x7c],
+        };
+        let within = if dtype == DType::Q4_1 { 2 * random.below(2) } else { 0 };
+        bytes[place + within..][..special.len()].copy_from_slice(special);
+        let damaged = Matrix::new(dtype, rows, columns, &bytes).expect("shape");
+        let at = block * dtype.block_len();
+        let (row, column, value) = damaged.first_not_finite().expect("a value that is not finite");
+        assert_eq!((row, column), (at / columns, at % columns), "{dtype:?}");
+        assert!(!value.is_finite());
+    });
+}

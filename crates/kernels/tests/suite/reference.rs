@@ -26,13 +26,13 @@ pub(crate) fn rms_norm(x: &[f64], gain: &[f64], eps: f64) -> Vec<f64> {
 
 /// Rotate-half form: `x cos + (-x_second, x_first) sin`.
 pub(crate) fn rope(x: &[f64], width: usize, table: &RopeTable, positions: &[u32]) -> Vec<f64> {
-    let half = table.head_dim / 2;
+    let half = table.head_dim() / 2;
     let mut out = Vec::with_capacity(x.len());
     for (x, position) in x.chunks_exact(width).zip(positions) {
         for head in x.chunks_exact(2 * half) {
             for i in 0..2 * half {
-                let at = *position as usize * half + i % half;
-                let (cos, sin) = (f64::from(table.cos[at]), f64::from(table.sin[at]));
+                let (cos, sin) = table.row(*position as usize);
+                let (cos, sin) = (f64::from(cos[i % half]), f64::from(sin[i % half]));
                 out.push(head[i] * cos + if i < half { -head[i + half] } else { head[i - half] } * sin);
             }
         }

@@ -277,10 +277,11 @@ pub(crate) fn token_log_probs_of_large_logits<B: Backend>(device: &Device<B>) {
     });
 }
 
-/// What the final distribution says of the tokens, and KL and top token of the lenses: from no lens to as many as fit beside the final distribution; more rows than fit at a time.
+/// What the final distribution says of the tokens, and KL and top token of the lenses: from no lens to more than fit beside
+/// the final distribution; more rows than fit at a time.
 pub(crate) fn lens_kl<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
-    let n_lenses = prop_oneof![4 => 0usize..=5, 1 => Just(30), 1 => Just(63)];
+    let n_lenses = prop_oneof![4 => 0usize..=5, 1 => Just(30), 1 => Just(63), 1 => Just(64), 1 => Just(130)];
     let shapes = (prop::sample::select(DTYPES.to_vec()), 0usize..=40, n_lenses, 1usize..=12, 1usize..=70, any::<u64>());
     for_cases(32, shapes, |(dtype, n, n_lenses, width, vocabulary, seed)| {
         let mut random = Random::new(seed);
@@ -318,4 +319,23 @@ pub(crate) fn lens_kl<B: Backend>(device: &Device<B>) {
             }
         }
     });
+}
+
+/// One value that is not finite in a hidden state or in the unembedding shows in every reading of its row, and in no other.
+pub(crate) fn what_is_not_finite_shows<B: Backend>(device: &Device<B>) {
+    let backend = &device.backend;
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let mut random = Random::new(3);
+        let (n, width, vocabulary) = (5, 8, 40);
+        let mut model = Model::new(device, DType::F32, n, width, vocabulary, &mut random);
+        let mut lens = random.values(n * width, 1.0);
+        lens[width] = value;
+        model.hidden[3 * width] = value;
+        model.hidden_rows = device.rows(width, &model.hidden);
+        let readings = backend.lens_kl(model.readout(), &[&device.rows(width, &lens)], &vec![0; n]);
+        let finite = |row: usize| readings[row].token.log_probability.is_finite();
+        assert_eq!([0, 1, 2, 3, 4].map(finite), [true, true, true, false, true], "{value}");
+        let kl = |row: usize| readings[row].lenses[0].kl.is_finite() && readings[row].lenses[0].js.is_finite();
+        assert_eq!([0, 1, 2, 3, 4].map(kl), [true, false, true, false, true], "{value}");
+    }
 }

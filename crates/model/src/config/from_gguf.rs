@@ -181,7 +181,7 @@ impl Keys<'_> {
                 return Err(self.unsupported("rope.scaling.type", problem));
             }
         };
-        Ok(RopeConfig { theta, scaling })
+        Ok(RopeConfig::new(theta, scaling))
     }
 
     fn yarn(&self) -> Result<RopeScaling, ModelError> {

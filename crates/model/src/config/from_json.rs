@@ -222,7 +222,7 @@ impl<'a> Keys<'a> {
             None => self.nested("rope_scaling", "rope_scaling.")?,
         };
         let Some(inner) = inner else {
-            return Ok(RopeConfig { theta: outer_theta, scaling: RopeScaling::Default });
+            return Ok(RopeConfig::new(outer_theta, RopeScaling::Default));
         };
         inner.refuse_partial_rotation()?;
         let theta = inner.number("rope_theta")?.unwrap_or(outer_theta);
@@ -231,7 +231,7 @@ impl<'a> Keys<'a> {
             None => inner.number("original_max_position_embeddings")?,
         };
         let scaling = inner.rope_scaling(original_context, max_position_embeddings as f64)?;
-        Ok(RopeConfig { theta, scaling })
+        Ok(RopeConfig::new(theta, scaling))
     }
 
     fn refuse_partial_rotation(&self) -> Result<(), ModelError> {

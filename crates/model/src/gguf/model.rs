@@ -61,10 +61,10 @@ impl GgufFile {
     /// The places of all tensors, under the names that `rename` gives them.
     fn stored(&self, rename: impl Fn(&str) -> String) -> Result<StoredTensors, ModelError> {
         let mut stored =
-            StoredTensors { path: self.path.clone(), files: vec![self.path.clone()], tensors: BTreeMap::new() };
+            StoredTensors { path: self.path.clone(), files: self.files.clone(), tensors: BTreeMap::new() };
         for (name, tensor) in &self.tensors {
             let placed = StoredTensor {
-                file: 0,
+                file: tensor.file,
                 name: name.clone(),
                 format: tensor
                     .ggml_type

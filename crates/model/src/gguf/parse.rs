@@ -71,7 +71,7 @@ pub(super) fn parse(input: impl Read, length: u64, path: &Path) -> Result<GgufFi
     };
     let data_start = reader.position.next_multiple_of(alignment);
     place_tensors(&mut tensors, data_start, alignment, length, path)?;
-    Ok(GgufFile { path: path.to_owned(), version, metadata, tensors })
+    Ok(GgufFile { path: path.to_owned(), files: vec![path.to_owned()], version, metadata, tensors })
 }
 
 /// Turns offsets within the data section into offsets within the file, and checks that tensors are aligned, inside the
@@ -290,6 +290,7 @@ impl<R: Read> Reader<'_, R> {
             }
         };
         shape.reverse();
-        Ok(GgufTensor { shape: shape.iter().map(|&length| length as usize).collect(), ggml_type, start, size_bytes })
+        let shape = shape.iter().map(|&length| length as usize).collect();
+        Ok(GgufTensor { file: 0, shape, ggml_type, start, size_bytes })
     }
 }

@@ -76,7 +76,7 @@ fn find(hub_cache: &Path, repository: &str, revision: &str) -> Option<PathBuf> {
 }
 
 /// Whether the directory has `model.safetensors`, or an index and every shard that it lists.
-pub(super) fn has_safetensors(directory: &Path) -> bool {
+fn has_safetensors(directory: &Path) -> bool {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,

@@ -201,7 +201,11 @@ impl GgufVocabulary {
     /// Byte-level BPE, as GPT-2, Llama 3, Qwen and SmolLM use it, and whether its texts begin with BOS by default.
     fn byte_level_bpe(&self, ids: &HashMap<&str, u32>) -> Result<(tokenizers::Tokenizer, bool), TokenizerError> {
         let name = self.pre.as_deref().unwrap_or_else(|| {
-            tracing::warn!(path = %self.path.display(), "no `tokenizer.ggml.pre`: splitting words by the default rule");
+            tracing::warn!(
+                "{}: it has no `tokenizer.ggml.pre`; words are split by llama.cpp's default rule, which need not be this \
+                 model's: compare some texts, or use the directory of the model",
+                self.path.display()
+            );
             "default"
         });
         let Some(recipe) = pre_tokenizer::recipe(name) else {

@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 use aloud_kernels::{DType, Matrix};
 use sha2::{Digest, Sha256};
 
+use super::{EMBED_TOKENS, LM_HEAD};
 use crate::error::ModelError;
+
+/// What Hugging Face's names of all tensors but the unembedding begin with.
+const MODEL: &str = "model.";
 
 /// The number format of a stored tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,13 +84,38 @@ pub(crate) struct StoredTensors {
 }
 
 impl StoredTensors {
+    /// Puts all tensors under Hugging Face's names of a model with a head, if they have others: `layers.0...` of a model
+    /// that was saved without its head, or `module.model.layers.0...` of one that was saved within another module. Returns
+    /// what stands in the place of `model.`, if it is something else.
+    pub(crate) fn settle_prefix(&mut self) -> Result<Option<String>, ModelError> {
+        let mut prefixes = self.tensors.keys().filter_map(|name| name.strip_suffix(EMBED_TOKENS.strip_prefix(MODEL)?));
+        let (Some(prefix), None) = (prefixes.next().map(str::to_owned), prefixes.next()) else { return Ok(None) };
+        if prefix == MODEL {
+            return Ok(None);
+        }
+        let head = format!("{}{LM_HEAD}", prefix.strip_suffix(MODEL).unwrap_or_default());
+        for (name, tensor) in std::mem::take(&mut self.tensors) {
+            let settled = if name == head || name == LM_HEAD {
+                LM_HEAD.to_owned()
+            } else if let Some(rest) = name.strip_prefix(&prefix) {
+                format!("{MODEL}{rest}")
+            } else {
+                name.clone()
+            };
+            if self.tensors.insert(settled.clone(), tensor).is_some() {
+                return Err(ModelError::tensor(&self.path, &name, format!("there are two tensors for `{settled}`")));
+            }
+        }
+        Ok(Some(prefix))
+    }
+
     /// The file that holds `tensor`.
     pub(crate) fn file(&self, tensor: &StoredTensor) -> &Path {
         self.files.get(tensor.file).map_or(&self.path, PathBuf::as_path)
     }
 }
 
-/// Reads tensors, one at a time, and hashes what it reads.
+/// Reads tensors, one at a time, checks that their values are finite, and hashes what it reads.
 pub(crate) struct TensorReader<'a> {
     stored: &'a StoredTensors,
     open: Option<(usize, File)>,
@@ -155,6 +184,11 @@ impl<'a> TensorReader<'a> {
         };
         self.read_bytes(tensor)?;
         let matrix = Matrix::new(dtype, rows, columns, &self.buffer).map_err(|problem| error(problem.to_string()))?;
+        if let Some((row, column, value)) = matrix.first_not_finite() {
+            let place = if shape.len() == 1 { format!("{row}") } else { format!("{row}, {column}") };
+            let problem = format!("expected finite values, found {value} at [{place}]; fetch or convert the model again");
+            return Err(error(problem));
+        }
         Ok(match tensor.row_order.permutation(rows) {
             Some(order) => matrix.select_rows(&order),
             None => matrix,
