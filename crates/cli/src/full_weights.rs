@@ -17,6 +17,8 @@ pub(crate) fn replace(
     tensors: &BTreeMap<String, Tensor>,
     path: &Path,
 ) -> anyhow::Result<()> {
+    // Training of all weights began with the start adapter folded into them.
+    weights.start_adapter = None;
     let path = path.display();
     let mut unused: BTreeSet<&str> = tensors.keys().map(String::as_str).collect();
     for (name, parameter) in weights.parameters_mut() {

@@ -382,6 +382,9 @@ fn record_settings(
     let mut map = Map::new();
     map.insert("model".to_owned(), json!(model.source.to_string()));
     map.insert("model_sha256".to_owned(), json!(model.identity.sha256));
+    if let Some(sha256) = &model.start_adapter_sha256 {
+        map.insert("start_adapter_sha256".to_owned(), json!(sha256));
+    }
     if let Some(checkpoint) = &model.checkpoint {
         map.insert("checkpoint".to_owned(), json!(checkpoint.display().to_string()));
     }

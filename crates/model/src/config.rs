@@ -117,6 +117,9 @@ mod limit {
     pub(super) const ROPE_NUMBER: f64 = 1e9;
 }
 
+/// Most blocks of a model.
+pub(crate) const MAX_LAYERS: usize = limit::LAYERS;
+
 /// Where a config comes from, and what its keys are called there.
 struct KeyNames<'a> {
     path: &'a Path,

@@ -10,6 +10,7 @@ mod batch;
 mod block;
 mod forward;
 mod policy;
+mod start_adapter;
 mod tape;
 
 use aloud_kernels::{Backend, Heads, Matrix, RopeTable, Rows};
@@ -21,6 +22,8 @@ pub use forward::Forward;
 pub use policy::{ParameterGroup, Policy};
 
 use crate::config::ModelConfig;
+use start_adapter::FrozenPair;
+
 use crate::lora::Projection;
 use crate::weights::{LayerWeights, LinearWeights, ModelWeights, Parameter};
 
@@ -28,6 +31,8 @@ use crate::weights::{LayerWeights, LinearWeights, ModelWeights, Parameter};
 pub(crate) struct DeviceLinear<B: Backend> {
     pub(crate) weight: B::Matrix,
     pub(crate) bias: Option<B::Rows>,
+    /// Its part of the start adapter, if the model has one: frozen like the weight.
+    pub(crate) start: Option<FrozenPair<B>>,
 }
 
 /// A block's parameters on the device.
@@ -67,29 +72,31 @@ impl<B: Backend> Decoder<B> {
     /// values are shared, not copied.
     pub fn new(backend: &B, config: &ModelConfig, weights: &ModelWeights) -> Self {
         let vector = |values: &[f32]| backend.upload(Rows::new(values.len(), values.to_vec()));
-        let linear = |linear: &LinearWeights| DeviceLinear {
+        let linear = |at: (usize, Projection), linear: &LinearWeights| DeviceLinear {
             weight: backend.matrix(&linear.weight),
             bias: linear.bias.as_deref().map(vector),
+            start: weights.start_adapter.as_ref().and_then(|adapter| FrozenPair::of(backend, adapter, at)),
         };
-        let layer = |layer: &LayerWeights| DeviceLayer {
+        let layer = |(block, layer): (usize, &LayerWeights)| DeviceLayer {
             input_layernorm: vector(&layer.input_layernorm),
             post_attention_layernorm: vector(&layer.post_attention_layernorm),
             q_norm: layer.q_norm.as_deref().map(vector),
             k_norm: layer.k_norm.as_deref().map(vector),
-            linears: Projection::ALL.map(|projection| linear(layer.projection(projection))),
+            linears: Projection::ALL.map(|projection| linear((block, projection), layer.projection(projection))),
         };
         Self {
             backend: backend.clone(),
             config: config.clone(),
             embed_tokens: backend.matrix(&weights.embed_tokens),
-            layers: weights.layers.iter().map(layer).collect(),
+            layers: weights.layers.iter().enumerate().map(layer).collect(),
             norm: vector(&weights.norm),
             lm_head: weights.lm_head.as_ref().map(|lm_head| backend.matrix(lm_head)),
             rope: config.rope.table(config.head_dim, config.max_position_embeddings),
         }
     }
 
-    /// The same architecture with every parameter widened to f32, for full-parameter training.
+    /// The same architecture with every parameter widened to f32, for full-parameter training. A start adapter is folded
+    /// into the weights: `W + (alpha / r) B A` is what is trained then.
     pub fn widened(backend: &B, config: &ModelConfig, weights: &ModelWeights) -> Self {
         let mut weights = weights.clone();
         for (_, parameter) in weights.parameters_mut() {
@@ -97,6 +104,7 @@ impl<B: Backend> Decoder<B> {
                 *matrix = matrix.widened();
             }
         }
+        start_adapter::fold(&mut weights);
         Self::new(backend, config, &weights)
     }
 
@@ -173,9 +181,12 @@ impl<B: Backend> Decoder<B> {
         }
     }
 
-    /// The parameters as they are on the device, in the structure of `like`.
+    /// The parameters as they are on the device, in the structure of `like`; no start adapter if it was folded into them.
     pub fn export(&self, like: &ModelWeights) -> ModelWeights {
         let mut weights = like.clone();
+        if !self.has_start_adapter() {
+            weights.start_adapter = None;
+        }
         let vector = |rows: &B::Rows| self.backend.download(rows).into_values();
         weights.embed_tokens = self.backend.download_matrix(&self.embed_tokens);
         weights.norm = vector(&self.norm);

@@ -12,6 +12,7 @@ pub mod exit_heads;
 pub mod gguf;
 pub mod load;
 pub mod lora;
+mod pickles;
 pub mod rope;
 mod safetensors_files;
 pub mod source;

@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::config::ModelConfig;
+use crate::digest::hexadecimal;
 use crate::error::ModelError;
 use crate::gguf::GgufFile;
+use crate::lora::{Lora, MisfitError};
 use crate::source::ResolvedSource;
 use crate::weights::{ModelWeights, StoredTensors};
 
@@ -16,7 +19,7 @@ pub struct ModelIdentity {
     /// Where the model was loaded from: the path, unless the caller puts in the text that the user gave.
     pub source: String,
     /// SHA-256 over the Hugging Face names, number formats, shapes and stored bytes of all parameters. The same however the
-    /// tensors are spread over files; different for another number format of the same values.
+    /// tensors are spread over files; different for another number format of the same values, and with a start adapter.
     pub sha256: String,
     /// Number of parameters; a tied unembedding counts once.
     pub parameters: usize,
@@ -31,6 +34,21 @@ pub struct PretrainedModel {
     pub weights: ModelWeights,
     /// What identifies them.
     pub identity: ModelIdentity,
+}
+
+impl PretrainedModel {
+    /// The model with an adapter as a part of it, which has none yet: frozen, at full depth, in whatever
+    /// is made of these weights. The identity becomes that of both together.
+    ///
+    /// # Errors
+    /// If the adapter was made for a model of another shape.
+    pub fn with_start_adapter(mut self, adapter: Lora) -> Result<Self, MisfitError> {
+        adapter.check_fits(&self.config)?;
+        let both = format!("base {}\nstart adapter {}\n", self.identity.sha256.to_ascii_lowercase(), adapter.sha256());
+        self.identity.sha256 = hexadecimal(&Sha256::digest(both));
+        self.weights.start_adapter = Some(adapter);
+        Ok(self)
+    }
 }
 
 /// Reads the model at `location` into memory.

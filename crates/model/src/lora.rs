@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 
 use aloud_kernels::Matrix;
+use sha2::{Digest, Sha256};
+
+use crate::config::ModelConfig;
+use crate::digest::hexadecimal;
 
 /// A linear layer of a block, by its name in published checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -46,6 +50,18 @@ impl Projection {
     pub fn name(self) -> &'static str {
         self.path().rsplit('.').next().unwrap_or_default()
     }
+
+    /// `[out, in]` of the weight in a model of this shape.
+    pub fn shape(self, config: &ModelConfig) -> (usize, usize) {
+        let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+        match self {
+            Self::QProj => (config.query_size(), hidden),
+            Self::KProj | Self::VProj => (config.key_value_size(), hidden),
+            Self::OProj => (hidden, config.query_size()),
+            Self::GateProj | Self::UpProj => (intermediate, hidden),
+            Self::DownProj => (hidden, intermediate),
+        }
+    }
 }
 
 /// The two factors of one adapted projection, f32.
@@ -73,4 +89,56 @@ impl Lora {
     pub fn scale(&self) -> f32 {
         self.alpha / self.rank as f32
     }
+
+    /// SHA-256 (hexadecimal digits) over rank, `alpha` and all factors: what identifies an adapter, whatever number format
+    /// its file has.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(format!("lora rank {} alpha bits {:08x}\n", self.rank, self.alpha.to_bits()));
+        for ((block, projection), pair) in &self.pairs {
+            for (factor, matrix) in [('A', &pair.a), ('B', &pair.b)] {
+                let (rows, columns) = (matrix.rows(), matrix.columns());
+                hash.update(format!("{block} {} {factor} [{rows}, {columns}]\n", projection.path()));
+                let bytes: Vec<u8> = matrix.to_f32().iter().flat_map(|value| value.to_le_bytes()).collect();
+                hash.update(bytes);
+            }
+        }
+        hexadecimal(&hash.finalize())
+    }
+
+    /// Checks the shapes of all factors against the projections that they are added to.
+    ///
+    /// # Errors
+    /// For the first factor that does not fit.
+    pub fn check_fits(&self, config: &ModelConfig) -> Result<(), MisfitError> {
+        for ((block, projection), pair) in &self.pairs {
+            let (outputs, inputs) = projection.shape(config);
+            let expected = [[self.rank, inputs], [outputs, self.rank]];
+            let found = [[pair.a.rows(), pair.a.columns()], [pair.b.rows(), pair.b.columns()]];
+            if *block >= config.n_layers || found != expected {
+                let (block, projection, n_blocks) = (*block, *projection, config.n_layers);
+                return Err(MisfitError { block, projection, found, n_blocks, expected });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An adapter that was made for a model of another shape.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the adapter of block {block}, {}, has factors of shapes {:?} and {:?}; the base model has {n_blocks} blocks and needs {:?} \
+     and {:?}", projection.path(), found[0], found[1], expected[0], expected[1]
+)]
+pub struct MisfitError {
+    /// Block of the factors.
+    pub block: usize,
+    /// Projection of the factors.
+    pub projection: Projection,
+    /// Shapes of `A` and `B` in the adapter.
+    pub found: [[usize; 2]; 2],
+    /// Number of blocks of the model.
+    pub n_blocks: usize,
+    /// Shapes of `A` and `B` that the model needs.
+    pub expected: [[usize; 2]; 2],
 }

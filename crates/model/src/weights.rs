@@ -9,7 +9,7 @@ use aloud_kernels::Matrix;
 pub use save::{SavedFormat, save_safetensors};
 pub(crate) use stored::{RowOrder, StoredFormat, StoredTensor, StoredTensors, TensorReader};
 
-use crate::lora::Projection;
+use crate::lora::{Lora, Projection};
 
 /// A linear layer `y = W x + b`.
 #[derive(Clone, Debug)]
@@ -58,6 +58,9 @@ pub struct ModelWeights {
     pub norm: Vec<f32>,
     /// Unembedding, `[vocab, hidden]`; `None` if it is the token embedding.
     pub lm_head: Option<Matrix>,
+    /// The adapter that is part of the model, beside which stage 1 trains one of its own. Frozen, and none of the
+    /// [`ModelWeights::parameters`].
+    pub start_adapter: Option<Lora>,
 }
 
 /// One named parameter.
@@ -89,6 +92,19 @@ impl LayerWeights {
             Projection::GateProj => &self.gate_proj,
             Projection::UpProj => &self.up_proj,
             Projection::DownProj => &self.down_proj,
+        }
+    }
+
+    /// The linear layer of this name, for changing.
+    pub fn projection_mut(&mut self, projection: Projection) -> &mut LinearWeights {
+        match projection {
+            Projection::QProj => &mut self.q_proj,
+            Projection::KProj => &mut self.k_proj,
+            Projection::VProj => &mut self.v_proj,
+            Projection::OProj => &mut self.o_proj,
+            Projection::GateProj => &mut self.gate_proj,
+            Projection::UpProj => &mut self.up_proj,
+            Projection::DownProj => &mut self.down_proj,
         }
     }
 

@@ -61,6 +61,7 @@ fn checkpoint(trained: Trained) -> Checkpoint {
         base: BaseIdentity { source: "pypi:tiny".to_owned(), sha256: SHA256.to_owned() },
         n_blocks: N_BLOCKS,
         hidden_size: HIDDEN_SIZE,
+        start_adapter: None,
         trained,
         exit_heads: ExitHeads {
             candidates: vec![1, 2],

@@ -422,6 +422,7 @@ impl<B: Backend> Distillation<B> {
             base: self.base.clone(),
             n_blocks: self.targets.n_blocks,
             hidden_size: self.model.config.hidden_size,
+            start_adapter: self.model.weights.start_adapter.clone(),
             trained: self.trainee.to_checkpoint(&self.model.weights),
             exit_heads: self.trainee.policy.heads.clone(),
             key_value: KeyValuePolicy::FrozenResidual,

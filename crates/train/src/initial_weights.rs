@@ -60,7 +60,7 @@ pub fn initial_weights(config: &ModelConfig, seed: u64) -> ModelWeights {
         })
         .collect();
     let lm_head = (!config.tie_word_embeddings).then(|| matrix(config.vocab_size, hidden, deviation(hidden)));
-    ModelWeights { embed_tokens, layers, norm: vec![1.0; hidden], lm_head }
+    ModelWeights { embed_tokens, layers, norm: vec![1.0; hidden], lm_head, start_adapter: None }
 }
 
 /// A standard normal number (Box-Muller).

@@ -592,6 +592,7 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
             base: self.base.clone(),
             n_blocks: self.model.config.n_layers,
             hidden_size: self.model.config.hidden_size,
+            start_adapter: self.model.weights.start_adapter.clone(),
             trained: self.trainee.to_checkpoint(&self.model.weights),
             exit_heads: self.trainee.policy.heads.clone(),
             key_value: KeyValuePolicy::FrozenResidual,

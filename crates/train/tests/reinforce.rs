@@ -73,6 +73,7 @@ fn stage1(model: &PretrainedModel, trained: TrainedWeights) -> Checkpoint {
         base: base_of(model),
         n_blocks: model.config.n_layers,
         hidden_size,
+        start_adapter: model.weights.start_adapter.clone(),
         trained: trainee.to_checkpoint(&model.weights),
         exit_heads: trainee.policy.heads.clone(),
         key_value: KeyValuePolicy::FrozenResidual,

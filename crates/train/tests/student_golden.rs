@@ -220,3 +220,77 @@ fn compacted_forward_equals_the_masked_reference() {
         close(&kls, &case.golden.floats["teacher_lens_kl"].1, "lens KL");
     }
 }
+
+/// Numbers between -0.25 and 0.25, the same everywhere.
+fn small(rows: usize, columns: usize, seed: usize) -> Matrix {
+    let values = (0..rows * columns).map(|i| ((i * 37 + seed * 11) % 33) as f32 / 64.0 - 0.25).collect();
+    Matrix::from_f32(rows, columns, values).unwrap()
+}
+
+/// An adapter on some blocks and projections.
+fn start_adapter(config: &ModelConfig) -> Lora {
+    let rank = 3;
+    let pair = |block: usize, projection: Projection| {
+        let (outputs, inputs) = projection.shape(config);
+        let seed = 7 * block + projection as usize;
+        let pair = LoraPair { a: small(rank, inputs, seed), b: small(outputs, rank, seed + 50) };
+        ((block, projection), pair)
+    };
+    let blocks = (0..config.n_layers).filter(|block| block % 2 == 0);
+    let pairs = blocks.flat_map(|block| Projection::ALL.map(|projection| pair(block, projection))).collect();
+    Lora { rank, alpha: 1.5, pairs }
+}
+
+/// `W + (alpha / r) B A`, in f64, by hand.
+fn merged(weights: &ModelWeights, adapter: &Lora) -> ModelWeights {
+    let mut merged = weights.clone();
+    for ((block, projection), pair) in &adapter.pairs {
+        let linear = merged.layers[*block].projection_mut(*projection);
+        let (rows, columns, rank) = (linear.weight.rows(), linear.weight.columns(), adapter.rank);
+        let (a, b) = (pair.a.to_f32(), pair.b.to_f32());
+        let product = |row: usize, column: usize| -> f64 {
+            (0..rank).map(|k| f64::from(b[row * rank + k]) * f64::from(a[k * columns + column])).sum()
+        };
+        let scale = f64::from(adapter.alpha) / rank as f64;
+        let values = linear
+            .weight
+            .to_f32()
+            .iter()
+            .enumerate()
+            .map(|(i, weight)| (f64::from(*weight) + scale * product(i / columns, i % columns)) as f32);
+        linear.weight = Matrix::from_f32(rows, columns, values.collect()).unwrap();
+    }
+    merged
+}
+
+#[test]
+fn a_start_adapter_is_as_if_merged_into_the_weights_and_gets_no_gradient() {
+    for name in ["tiny_llama", "tiny_qwen2"] {
+        let case = Case::new(name);
+        let adapter = start_adapter(&case.config);
+        let reference = Decoder::new(&case.cpu, &case.config, &merged(&case.weights, &adapter));
+        let bare = Decoder::new(&case.cpu, &case.config, &case.weights);
+        let weights = ModelWeights { start_adapter: Some(adapter), ..case.weights.clone() };
+        let beside = Decoder::new(&case.cpu, &case.config, &weights);
+        let folded = Decoder::widened(&case.cpu, &case.config, &weights);
+        assert!(beside.has_start_adapter() && !folded.has_start_adapter());
+        assert!(beside.export(&weights).start_adapter.is_some() && folded.export(&weights).start_adapter.is_none());
+
+        let settings = settings(KlDirection::Reverse);
+        let (expected_loss, expected) = case.run(&reference, settings);
+        let (bare_loss, _) = case.run(&bare, settings);
+        assert!((bare_loss - expected_loss).abs() > 1e-2, "{name}: the adapter does nothing: {bare_loss}");
+        for decoder in [&beside, &folded] {
+            let (loss, gradients) = case.run(decoder, settings);
+            assert!((loss - expected_loss).abs() <= 1e-4 * expected_loss.abs(), "{name}: {loss}, not {expected_loss}");
+            // The adapters and heads that are trained, and nothing else.
+            assert!(gradients.keys().eq(expected.keys()), "{name}: {:?}", gradients.keys());
+            for (parameter, expected) in &expected {
+                let largest = expected.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+                let differences = gradients[parameter].iter().zip(expected).map(|(a, e)| (a - e).abs());
+                let worst = differences.fold(0.0f32, f32::max);
+                assert!(worst <= 1e-3 * largest, "{name}, {parameter}: off by {worst}, largest entry {largest}");
+            }
+        }
+    }
+}

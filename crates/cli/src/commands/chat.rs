@@ -12,7 +12,8 @@ use crate::context::{Context, print};
 use crate::error::{UsageError, one_line};
 use crate::exit_offset::shown;
 use crate::generation::{GenerationArgs, GenerationSettings, Happening, Response, generate, record, summary_line};
-use crate::loaded_model::{LoadedModel, ModelArgs};
+use crate::loaded_model::LoadedModel;
+use crate::model_args::ModelArgs;
 use crate::prompts::{EncodedPrompt, encode_conversation};
 
 const HELP: &str = "/reset forgets the conversation, /exits on|off, /offset X (positive: earlier exits; or think=X,answer=Y), \

@@ -9,7 +9,7 @@ use crate::context::{Context, print};
 use crate::dial::{DialPoint, find_offset, measure};
 use crate::error::UsageError;
 use crate::generation::GenerationArgs;
-use crate::loaded_model::ModelArgs;
+use crate::model_args::ModelArgs;
 use crate::numbers::finite;
 use crate::prompts::PromptArgs;
 

@@ -11,8 +11,8 @@ use clap::Args;
 
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::loaded_model::BaseModel;
-use crate::stage1::distil;
+use crate::model_args::ModelArgs;
+use crate::stage1::{START_ADAPTER, distil};
 
 /// Arguments of `aloud distill`.
 #[derive(Args, Debug)]
@@ -26,9 +26,9 @@ pub(crate) struct DistillArgs {
     /// Override a key of the recipe, such as target.kl_factor=0.5; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// The base model, if it is not where it was when the traces were recorded
-    #[arg(long, short, value_name = "MODEL")]
-    model: Option<ModelSource>,
+    /// The base model [default: the one that the traces name]
+    #[command(flatten)]
+    model: ModelArgs,
     /// The run: configuration, metrics, checkpoints. An interrupted run goes on from its last checkpoint
     #[arg(long, short, visible_alias = "out", value_name = "DIR")]
     output: PathBuf,
@@ -41,14 +41,9 @@ pub(crate) struct DistillArgs {
 pub(crate) fn run(arguments: &DistillArgs, context: &Context) -> anyhow::Result<()> {
     let recipe: DistillRecipe = settings::resolve(arguments.recipe.as_deref(), &arguments.overrides)
         .map_err(|error| UsageError::new(error.to_string()))?;
-    let source = if let Some(model) = &arguments.model {
-        model.clone()
-    } else {
-        let recorded = TraceReader::open(&arguments.traces)?.header().base_model.source.clone();
-        recorded.parse().with_context(|| format!("the traces name base model `{recorded}`: name it with --model"))?
-    };
+    let model = if arguments.model.is_empty() { recorded_base(arguments)? } else { arguments.model.clone() };
     let cpu = context.cpu();
-    let base = BaseModel::load(&source, &cpu, context)?;
+    let base = model.load_to_distill(&cpu, context)?;
     let distilled =
         distil(base.pretrained, base.identity, &cpu, &recipe, &arguments.traces, &arguments.output, context)?;
     if arguments.json {
@@ -56,4 +51,23 @@ pub(crate) fn run(arguments: &DistillArgs, context: &Context) -> anyhow::Result<
     }
     print(&distilled.table())?;
     Ok(print(&format!("\ncheckpoint: {}\n", distilled.checkpoint.display()))?)
+}
+
+/// The base model that the traces name.
+fn recorded_base(arguments: &DistillArgs) -> anyhow::Result<ModelArgs> {
+    let reader = TraceReader::open(&arguments.traces)?;
+    let header = reader.header();
+    if let Some(adapter) = header.settings.get(START_ADAPTER) {
+        return Err(UsageError::new(format!(
+            "{} was recorded with a start adapter (SHA-256 {}): name it with --model DIR --base {}",
+            arguments.traces.display(),
+            adapter.as_str().unwrap_or_default(),
+            header.base_model.source
+        ))
+        .into());
+    }
+    let recorded = &header.base_model.source;
+    let source: ModelSource =
+        recorded.parse().with_context(|| format!("the traces name base model `{recorded}`: name it with --model"))?;
+    Ok(ModelArgs::of(&source, None))
 }

@@ -6,7 +6,6 @@ use std::sync::Mutex;
 use aloud_engine::Exits;
 use aloud_eval::{Align, MetricRecord, Table};
 use aloud_kernels::Cpu;
-use aloud_model::source::ModelSource;
 use aloud_model::text_codec::TextCodec;
 use aloud_tasks::{SerialTask, Split};
 use clap::{Args, ValueEnum};
@@ -21,7 +20,7 @@ use crate::evaluation::{
 };
 use crate::generation::ExitArgs;
 use crate::judge_options::JudgeArgs;
-use crate::loaded_model::ModelArgs;
+use crate::model_args::PositionalModelArgs;
 use crate::serial_data::check_symbols;
 use crate::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
 
@@ -34,12 +33,8 @@ use crate::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
                         interrupted run has written is not done again."
 )]
 pub(crate) struct EvalArgs {
-    /// A directory, hf:ORG/NAME, tiny-reasoner (built in), a checkpoint, or a training run (its latest checkpoint)
-    #[arg(value_name = "MODEL")]
-    model: ModelSource,
-    /// Base model of the checkpoint, if it is not where it was at training
-    #[arg(long, value_name = "MODEL")]
-    base: Option<ModelSource>,
+    #[command(flatten)]
+    model: PositionalModelArgs,
     /// Folder of the evaluation run
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -120,7 +115,7 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()>
     if arguments.judge.is_named() && arguments.output.is_none() {
         return Err(UsageError::new("--judge-url: name a folder for the evaluation with --output").into());
     }
-    let (model, base) = ModelArgs::of(&arguments.model, arguments.base.as_ref()).load_with_base(&cpu, context)?;
+    let (model, base) = arguments.model.named().load_with_base(&cpu, context)?;
     let codec = model.text_codec()?;
     if matches!(kind, AskedKind::Serial(_)) {
         check_symbols(&codec.tokenizer)?;

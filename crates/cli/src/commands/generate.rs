@@ -9,7 +9,7 @@ use clap::Args;
 use crate::context::{Context, print};
 use crate::generation::{GenerationArgs, GenerationSettings, Happening, generate, record, summary_line};
 use crate::lens_annotation::annotate;
-use crate::loaded_model::ModelArgs;
+use crate::model_args::ModelArgs;
 use crate::prompts::{EncodedPrompt, PromptArgs};
 
 /// Arguments of `aloud generate`.

@@ -15,7 +15,8 @@ use crate::candidates;
 use crate::context::{Context, print};
 use crate::error::UsageError;
 use crate::lens_pass::{PositionReading, lens_pass};
-use crate::loaded_model::{LoadedModel, ModelArgs};
+use crate::loaded_model::LoadedModel;
+use crate::model_args::ModelArgs;
 use crate::prompts::encode_conversation;
 
 /// Arguments of `aloud lens`.

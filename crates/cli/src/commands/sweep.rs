@@ -34,7 +34,8 @@ use crate::evaluation::{
 };
 use crate::figures::write_figures;
 use crate::judge_options::{Judge, JudgeArgs};
-use crate::loaded_model::{BaseModel, LoadedModel, ModelArgs};
+use crate::loaded_model::{BaseModel, LoadedModel};
+use crate::model_args::ModelArgs;
 use crate::prompts::{default_instruction, stop_tokens};
 use crate::rollout_task::{DataTask, Verifier};
 use crate::serial_data::check_symbols;
@@ -50,9 +51,12 @@ use crate::stage2::{Stage2, reinforce};
 )]
 pub(crate) struct SweepArgs {
     /// The trained model (offset), its base model (kl_factor), or a checkpoint of stage 1 (depth_penalty)
-    #[arg(value_name = "MODEL")]
-    model: ModelSource,
-    /// Base model of checkpoints, if it is not where it was at training
+    #[arg(value_name = "MODEL", required_unless_present = "named")]
+    model: Option<ModelSource>,
+    /// The same as MODEL
+    #[arg(long = "model", short, value_name = "MODEL", conflicts_with = "model")]
+    named: Option<ModelSource>,
+    /// Base model of checkpoints and PEFT adapters, if it is not where it was at training
     #[arg(long, value_name = "MODEL")]
     base: Option<ModelSource>,
     /// A whole sweep by name
@@ -89,6 +93,15 @@ pub(crate) struct SweepArgs {
     json: bool,
     #[command(flatten)]
     judge: JudgeArgs,
+}
+
+impl SweepArgs {
+    /// The model of the sweep, named as in every other command.
+    fn model_args(&self) -> Result<ModelArgs, UsageError> {
+        let model = self.model.as_ref().or(self.named.as_ref());
+        let model = model.ok_or_else(|| UsageError::new("name the model of the sweep"))?;
+        Ok(ModelArgs::of(model, self.base.as_ref()))
+    }
 }
 
 /// A whole sweep by name.
@@ -292,7 +305,7 @@ impl Sweep<'_> {
         let checkpoint = match (&point.checkpoint, self.dial) {
             (Some(path), _) => path.clone(),
             (None, SweptDial::Offset) => {
-                return ModelArgs::of(&self.arguments.model, base).load_with_base(&self.cpu, self.context);
+                return self.arguments.model_args()?.load_with_base(&self.cpu, self.context);
             }
             (None, SweptDial::KlFactor) => self.distil(point)?,
             (None, SweptDial::DepthPenalty) => self.reinforce(point)?,
@@ -310,7 +323,7 @@ impl Sweep<'_> {
     /// Stage 1 at a factor.
     fn distil(&self, point: &SweepPoint) -> anyhow::Result<PathBuf> {
         let recipe: DistillRecipe = self.recipe(point)?;
-        let base = BaseModel::load(&self.arguments.model, &self.cpu, self.context)?;
+        let base = self.arguments.model_args()?.load_to_distill(&self.cpu, self.context)?;
         let traces = match &self.arguments.traces {
             Some(traces) => traces.clone(),
             None => self.record(&base, &recipe)?,
@@ -347,8 +360,7 @@ impl Sweep<'_> {
     /// Stage 2 at a price of depth.
     fn reinforce(&self, point: &SweepPoint) -> anyhow::Result<PathBuf> {
         let recipe: ReinforceRecipe = self.recipe(point)?;
-        let stage1 = ModelArgs::of(&self.arguments.model, self.arguments.base.as_ref());
-        let (base, path, checkpoint) = stage1.load_to_train(&self.cpu, self.context)?;
+        let (base, path, checkpoint) = self.arguments.model_args()?.load_to_train(&self.cpu, self.context)?;
         let codec = TextCodec::load(&base.location)?;
         let source = &self.asked.task;
         let verifier = match source {

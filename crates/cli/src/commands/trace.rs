@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use aloud_engine::Sampling;
-use aloud_model::source::ModelSource;
 use aloud_model::text_codec::TextCodec;
 use aloud_train::recipe::Candidates;
 use aloud_train::teacher::TracePrompt;
@@ -13,7 +12,7 @@ use clap::{Args, ValueEnum};
 use crate::candidates;
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::loaded_model::BaseModel;
+use crate::model_args::ModelArgs;
 use crate::numbers::temperature;
 use crate::prompts::{PromptArgs, stop_tokens};
 use crate::stage1::{Recording, record};
@@ -30,9 +29,8 @@ enum HiddenArg {
 /// Arguments of `aloud trace`.
 #[derive(Args, Debug)]
 pub(crate) struct TraceArgs {
-    /// The teacher: a directory, a GGUF file, hf:ORG/NAME, pypi:PACKAGE or tiny-reasoner (built in)
-    #[arg(long, short, value_name = "MODEL")]
-    model: ModelSource,
+    #[command(flatten)]
+    model: ModelArgs,
     #[command(flatten)]
     prompts: PromptArgs,
     /// Record the `response` of each prompt (or the worked solution of its item) instead of generating one
@@ -77,7 +75,7 @@ impl TraceArgs {
 /// Runs the command.
 pub(crate) fn run(arguments: &TraceArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
-    let base = BaseModel::load(&arguments.model, &cpu, context)?;
+    let base = arguments.model.load_teacher(&cpu, context)?;
     let codec = TextCodec::load(&base.location)?;
     let config = &base.pretrained.config;
     codec.tokenizer.check_vocabulary(config.vocab_size)?;

@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 use crate::context::{Context, print};
 use crate::exit_offset;
 use crate::generation::PROMPT_TOKEN_IDS;
-use crate::loaded_model::{LoadedModel, ModelArgs};
+use crate::loaded_model::LoadedModel;
+use crate::model_args::ModelArgs;
 
 /// Arguments of `aloud verify`.
 #[derive(Args, Debug)]

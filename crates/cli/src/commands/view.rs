@@ -20,6 +20,7 @@ use crate::commands::lens::kl_factor;
 use crate::context::{Context, print};
 use crate::generation::PROMPT_TOKEN_IDS;
 use crate::loaded_model::resolve;
+use crate::model_args::ModelArgs;
 
 /// Arguments of `aloud view`.
 #[derive(Args, Debug)]
@@ -119,7 +120,7 @@ fn read_traces(
 ) -> anyhow::Result<()> {
     let header = reader.header();
     let source = match &arguments.model {
-        Some(source) => source.clone(),
+        Some(source) => ModelArgs::of(source, None).base_source()?,
         None => header.base_model.source.parse().context("name the model of these traces with --model")?,
     };
     let location = resolve(&source, context)

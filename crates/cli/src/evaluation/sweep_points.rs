@@ -54,7 +54,11 @@ impl std::str::FromStr for PointCheckpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || format!("`{text}`: expected VALUE=DIR, for instance 0.5=runs/half");
+        let expected = || {
+            format!(
+                "`{text}`: expected VALUE=DIR, for instance 0.5=runs/half (the model of the sweep is named by --model)"
+            )
+        };
         let (value, path) = text.split_once('=').ok_or_else(expected)?;
         let value = value.trim().parse::<f64>().ok().filter(|value| value.is_finite()).ok_or_else(expected)?;
         if path.is_empty() { Err(expected()) } else { Ok(Self { value, path: PathBuf::from(path) }) }

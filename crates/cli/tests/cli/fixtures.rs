@@ -188,6 +188,7 @@ pub(crate) fn tiny_reasoner_checkpoint(directory: &str) -> Checkpoint {
         base: BaseIdentity { source: "tiny-reasoner".to_owned(), sha256: loaded.identity.sha256 },
         n_blocks: config.n_layers,
         hidden_size: config.hidden_size,
+        start_adapter: None,
         trained: Trained::Lora(Lora { rank: 1, alpha: 1.0, pairs: BTreeMap::from([((0, Projection::QProj), pair)]) }),
         exit_heads: ExitHeads {
             input: HeadInput::Rms,
@@ -230,6 +231,7 @@ pub(crate) fn golden_student(model: &str, base: &str) -> Checkpoint {
         base: BaseIdentity { source: base.to_owned(), sha256: loaded.identity.sha256 },
         n_blocks: config.n_layers,
         hidden_size: config.hidden_size,
+        start_adapter: None,
         trained: Trained::Lora(Lora { rank: RANK, alpha: ALPHA, pairs }),
         exit_heads,
         key_value: KeyValuePolicy::FrozenResidual,

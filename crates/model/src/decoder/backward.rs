@@ -154,6 +154,9 @@ impl<B: Backend> Pass<'_, B> {
             let linear = self.decoder.layers[block].linear(*projection);
             if let Some(d_x) = d_x.as_deref_mut() {
                 backend.linear_backward_input(d_out, &linear.weight, 1.0, d_x);
+                if let Some(start) = &linear.start {
+                    start.add_backward_input(backend, d_out, d_x);
+                }
             }
             let (out, input) = backend.matrix_shape(&linear.weight);
             if self.trained == Trained::Full {

