@@ -197,7 +197,7 @@ impl Workload {
         let mut outcome = Ok(());
         self.policy.update_parameters(&mut |name, _, values| {
             if let Some(gradient) = gradients.get(name)
-                && let Err(error) = optimizer.step(name, 1e-4, values, gradient)
+                && let Err(error) = optimizer.step(name, 1e-4, true, values, gradient)
             {
                 outcome = Err(error);
             }

@@ -17,13 +17,13 @@ pub use crate::packed_steps::RecordedSequence;
 pub struct SampledDistribution {
     /// Divides the logits of tokens; above 0.
     pub temperature: f32,
-    /// Added to every exit logit.
-    pub exit_offset: f32,
+    /// Added to every exit logit; `None`: exits were off, every step ran at full depth, and the action is the token alone.
+    pub exit_offset: Option<f32>,
 }
 
 impl Default for SampledDistribution {
     fn default() -> Self {
-        Self { temperature: 1.0, exit_offset: 0.0 }
+        Self { temperature: 1.0, exit_offset: Some(0.0) }
     }
 }
 
@@ -59,7 +59,8 @@ pub struct LikelihoodGradient<'a, B: Backend> {
 }
 
 /// Reads recorded responses, `[sequence][response token]`, and with `gradient` adds the gradient of
-/// `sum d_joint * log P`. Without a policy, or without heads, steps have no exit part.
+/// `sum d_joint * log P`. Without a policy, without heads or with exits off, steps have no exit part; the heads' gradients are
+/// then 0.
 ///
 /// # Errors
 /// If a token or a position does not exist in the model.
@@ -72,7 +73,8 @@ pub fn joint_likelihood<B: Backend>(
 ) -> Result<Vec<Vec<StepLikelihood>>, BatchError> {
     let backend = decoder.backend();
     let config = decoder.config();
-    let candidates: &[usize] = policy.map_or(&[], |policy| &policy.heads.candidates);
+    let heads: &[usize] = policy.map_or(&[], |policy| &policy.heads.candidates);
+    let (candidates, offset) = distribution.exit_offset.map_or((&heads[..0], 0.0), |offset| (heads, offset));
 
     let packed = PackedSteps::new(decoder, sequences)?;
     let PackedSteps { batch, depths, response_rows, tokens, .. } = &packed;
@@ -114,7 +116,7 @@ pub fn joint_likelihood<B: Backend>(
         let mut d_logits = vec![0.0; logits.len()];
         for ((row, logit), d) in forward.reached[c].iter().zip(&logits).zip(&mut d_logits) {
             let Some((s, t)) = packed.exiting_step[*row as usize] else { continue };
-            let z = logit + distribution.exit_offset;
+            let z = logit + offset;
             let hazard = sigmoid(z);
             let exits = depths[*row as usize] == *candidate;
             steps[s][t].exit -= if exits { softplus(-z) } else { softplus(z) };
@@ -132,6 +134,12 @@ pub fn joint_likelihood<B: Backend>(
         backend.exit_head_backward(at_candidate, weight, eps, &d_logits, Some(&mut d_x), &mut d_weight, &mut d_bias);
         gradients.add_head(*candidate, &d_weight, d_bias);
         d_at_candidates.push(Some(d_x));
+    }
+    if let Some(LikelihoodGradient { gradients, .. }) = &mut gradient {
+        // Heads that decided nothing: their optimiser takes part in every step all the same.
+        for candidate in &heads[candidates.len()..] {
+            gradients.add_head(*candidate, &vec![0.0; config.hidden_size], 0.0);
+        }
     }
 
     if let (Some(LikelihoodGradient { trained, gradients, .. }), Some(d_residual)) = (gradient, d_residual) {

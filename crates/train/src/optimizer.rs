@@ -57,7 +57,7 @@ pub struct AdamWSettings {
     pub beta2: f64,
     /// Added to the square root of the second moment.
     pub epsilon: f64,
-    /// Decoupled weight decay: a step first multiplies parameters by `1 - learning_rate * weight_decay`.
+    /// Decoupled weight decay: a step first multiplies parameters that decay by `1 - learning_rate * weight_decay`.
     pub weight_decay: f64,
 }
 
@@ -89,7 +89,8 @@ impl AdamW {
         Self { settings, moments: BTreeMap::new() }
     }
 
-    /// Changes `parameter` along `gradient`. Its learning rate is given with each call, so groups may have their own.
+    /// Changes `parameter` along `gradient`. Its learning rate, and whether it decays, are given with each call, so groups
+    /// may have their own.
     ///
     /// # Errors
     /// If the lengths differ from each other or from earlier steps of this name.
@@ -97,6 +98,7 @@ impl AdamW {
         &mut self,
         name: &str,
         learning_rate: f64,
+        decays: bool,
         parameter: &mut [f32],
         gradient: &[f32],
     ) -> Result<(), OptimizerError> {
@@ -121,7 +123,7 @@ impl AdamW {
         let correction2 = 1.0 - beta2.powf(step);
         let step_size = (learning_rate / correction1) as f32;
         let root_correction2 = correction2.sqrt() as f32;
-        let keep = (1.0 - learning_rate * weight_decay) as f32;
+        let keep = if decays { (1.0 - learning_rate * weight_decay) as f32 } else { 1.0 };
         let (beta2, new1, new2, epsilon) = (beta2 as f32, (1.0 - beta1) as f32, (1.0 - beta2) as f32, epsilon as f32);
         let state = moments.first.iter_mut().zip(&mut moments.second);
         for ((parameter, &gradient), (first, second)) in parameter.iter_mut().zip(gradient).zip(state) {

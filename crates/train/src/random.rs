@@ -3,7 +3,7 @@
 //! The generator is ChaCha8 in Bernstein's layout, used as a keyed function. Its 256-bit key is, little-endian, seed
 //! (64 bits), purpose (64), trace (64), epoch (32), sample (32); its 64-bit stream is the token; its position is the
 //! candidate, two 32-bit words each. So training can be resumed, re-ordered or spread over threads, and every depth
-//! pattern stays what it was.
+//! pattern stays what it was. Decoding has a constant of its own in place of the purpose, so that no number is used twice.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

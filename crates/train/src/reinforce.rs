@@ -25,7 +25,7 @@ use crate::metrics::peak_memory_bytes;
 use crate::optimizer::{OptimizerError, Schedule};
 use crate::plan::pack;
 use crate::recipe::TrainedWeights;
-use crate::reinforce_recipe::{KlReference, ReinforceRecipe};
+use crate::reinforce_recipe::{KlReference, ReinforceRecipe, RolloutExits};
 use crate::rloo::{RlooError, RolloutOutcome, rollout_return, step_advantages};
 use crate::rollout_samples::SampleGroups;
 use crate::rollouts::{Rollout, RolloutPlan, draw_rollouts};
@@ -486,7 +486,8 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
 
     fn distribution(&self) -> SampledDistribution {
         let settings = &self.recipe.rollouts;
-        SampledDistribution { temperature: settings.temperature, exit_offset: settings.exit_offset }
+        let exit_offset = (settings.exits == RolloutExits::On).then_some(settings.exit_offset);
+        SampledDistribution { temperature: settings.temperature, exit_offset }
     }
 
     /// Task rewards: what the task says of responses that ended by themselves, 0 for those that were cut.
@@ -596,7 +597,7 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
             trained: self.trainee.to_checkpoint(&self.model.weights),
             exit_heads: self.trainee.policy.heads.clone(),
             key_value: KeyValuePolicy::FrozenResidual,
-            exit_offset: (self.recipe.rollouts.exit_offset != 0.0).then_some(self.recipe.rollouts.exit_offset),
+            exit_offset: self.distribution().exit_offset.filter(|offset| *offset != 0.0),
             training: serde_json::to_value(&self.recipe).unwrap_or_default(),
             lineage: None,
             trained_items: None,

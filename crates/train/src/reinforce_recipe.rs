@@ -43,7 +43,9 @@ pub struct RolloutSettings {
     pub max_new_tokens: usize,
     /// Divides the logits of tokens; above 0.
     pub temperature: f32,
-    /// Added to every exit logit.
+    /// `on`, or `off`: every token runs at full depth, and the exit heads neither decide nor learn.
+    pub exits: RolloutExits,
+    /// Added to every exit logit; not used with `exits = "off"`.
     pub exit_offset: f32,
     /// Must be 1: a cut changes its support with the parameters, and the gradient would be wrong.
     pub top_p: f32,
@@ -53,6 +55,18 @@ pub struct RolloutSettings {
     pub max_sequences: usize,
     /// Most packed rows (prompt and response tokens) of one teacher-forced pass. Memory grows with it.
     pub rows_per_pass: usize,
+}
+
+/// Whether responses are drawn with exits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RolloutExits {
+    /// The action is exit depth and token.
+    #[default]
+    On,
+    /// The action is the token alone, at full depth: what the same training does to a model without exits, the control
+    /// `same_training` of evaluations.
+    Off,
 }
 
 /// Which policy the KL penalty looks back to.
@@ -120,6 +134,7 @@ impl Default for RolloutSettings {
             group_size: 8,
             max_new_tokens: 96,
             temperature: 1.0,
+            exits: RolloutExits::On,
             exit_offset: 0.0,
             top_p: 1.0,
             top_k: 0,
@@ -195,6 +210,14 @@ impl Settings for ReinforceRecipe {
             let problem = "tokens must be drawn from the whole distribution (top_p = 1, top_k = 0): a cut changes its \
                            support with the parameters, and the gradient would be wrong";
             return Err(SettingsError::rule(&["rollouts.top_p", "rollouts.top_k"], problem));
+        }
+        if rollouts.exits == RolloutExits::Off && self.reward.depth_penalty != 0.0 {
+            let problem = format!(
+                "without exits every response runs at full depth, and a price of depth of {} would teach nothing: set \
+                 `reward.depth_penalty=0`",
+                self.reward.depth_penalty
+            );
+            return Err(SettingsError::rule(&["rollouts.exits", "reward.depth_penalty"], problem));
         }
         for (key, value) in [
             ("rollouts.prompts_per_step", rollouts.prompts_per_step as u64),

@@ -67,7 +67,7 @@ pub fn draw_rollouts<B: Backend>(
             prefix: Prefix::default(),
             max_new_tokens: plan.max_new_tokens,
             sampling: Sampling { temperature, top_p: 1.0, top_k: 0 },
-            exits: Exits::Sampled { offset: exit_offset.into() },
+            exits: exit_offset.map_or(Exits::Off, |offset| Exits::Sampled { offset: offset.into() }),
             stop_tokens: plan.stop_tokens.to_vec(),
             seed: plan.seed,
             sequence: plan.first_sequence + number as u64,
@@ -88,7 +88,11 @@ pub fn draw_rollouts<B: Backend>(
                     rollout.token_ids.push(token.id);
                     rollout.depths.push(token.depth);
                     rollout.token_log_probabilities.push(token.log_probability);
-                    rollout.log_joint.push(log_joint(&token.exits, exit_offset, token.log_probability));
+                    rollout.log_joint.push(log_joint(
+                        &token.exits,
+                        exit_offset.unwrap_or_default(),
+                        token.log_probability,
+                    ));
                 }
                 Event::Finished { request, reason } => {
                     rollouts[request].is_truncated = reason == FinishReason::Length;

@@ -132,7 +132,7 @@ impl<B: Backend> Trainee<B> {
         visit(decoder, policy, *trained, &mut |name, group, values| {
             let rate = if group == ParameterGroup::Trunk { rates.trunk } else { rates.heads };
             if let Some(gradient) = gradients.get(name)
-                && let Err(error) = optimizer.step(name, rate, values, gradient)
+                && let Err(error) = optimizer.step(name, rate, decays(name), values, gradient)
             {
                 failed.get_or_insert(error);
             }
@@ -179,6 +179,12 @@ fn visit<B: Backend>(
     if trained == TrainedWeights::Full {
         decoder.update_parameters(&mut |name, values| f(name, ParameterGroup::Trunk, values));
     }
+}
+
+/// Whether weight decay applies to a parameter: to the matrices of the blocks and to adapters. Gains, biases, exit heads and the
+/// tables of tokens (embedding and unembedding, which may be one) are left alone.
+fn decays(name: &str) -> bool {
+    [".lora_a", ".lora_b", "_proj.weight"].iter().any(|ending| name.ends_with(ending))
 }
 
 /// The decoder whose parameters are used: the frozen ones, or f32 copies to train.

@@ -21,7 +21,7 @@ use aloud_train::joint_likelihood::{
 use aloud_train::random::{Purpose, uniform};
 
 /// Neither temperature nor offset is the neutral one.
-const DISTRIBUTION: SampledDistribution = SampledDistribution { temperature: 1.4, exit_offset: 0.3 };
+const DISTRIBUTION: SampledDistribution = SampledDistribution { temperature: 1.4, exit_offset: Some(0.3) };
 
 /// A number in `-1..1` that follows from its place.
 fn noise(stream: u64, index: usize) -> f32 {
@@ -357,7 +357,7 @@ fn values_are_those_of_the_engines_replay() {
             assert_eq!(steps.iter().map(Vec::len).collect::<Vec<_>>(), [6, 1, 4, 1, 5]);
             for (sequence, steps) in batch.sequences().iter().zip(&steps) {
                 let (prompt, tokens) = sequence.token_ids.split_at(sequence.prompt_len);
-                let offset = DISTRIBUTION.exit_offset.into();
+                let offset = DISTRIBUTION.exit_offset.unwrap().into();
                 let temperature = DISTRIBUTION.temperature;
                 let replayed =
                     replay(&decoder, &policy, prompt, tokens, sequence.depths, &offset, temperature).unwrap();

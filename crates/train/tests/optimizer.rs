@@ -62,7 +62,7 @@ fn steps_match_pytorch() {
             let norm = clip_gradients(&mut [("x", &mut gradient)], case.max_norm).expect("finite");
             assert!((norm - step.norm).abs() < 1e-5 * step.norm.max(1.0), "{norm} {}", step.norm);
             assert!(largest_difference(&gradient, &step.clipped) < 1e-6);
-            adamw.step("x", case.settings.lr, &mut parameter, &gradient).expect("equal lengths");
+            adamw.step("x", case.settings.lr, true, &mut parameter, &gradient).expect("equal lengths");
             let difference = largest_difference(&parameter, &step.parameter);
             assert!(difference < 1e-6, "largest difference {difference}");
         }
@@ -85,11 +85,11 @@ fn saved_state_goes_on_bit_for_bit() {
             assert_eq!(loaded, unbroken);
             resumed = Some((loaded, a.clone(), b.clone()));
         }
-        unbroken.step("a.lora_A", 1e-2, &mut a, &da).expect("equal lengths");
-        unbroken.step("b", 1e-3, &mut b, &db).expect("equal lengths");
+        unbroken.step("a.lora_A", 1e-2, true, &mut a, &da).expect("equal lengths");
+        unbroken.step("b", 1e-3, true, &mut b, &db).expect("equal lengths");
         if let Some((adamw, a, b)) = &mut resumed {
-            adamw.step("a.lora_A", 1e-2, a, &da).expect("equal lengths");
-            adamw.step("b", 1e-3, b, &db).expect("equal lengths");
+            adamw.step("a.lora_A", 1e-2, true, a, &da).expect("equal lengths");
+            adamw.step("b", 1e-3, true, b, &db).expect("equal lengths");
         }
     }
     assert_eq!(resumed, Some((unbroken, a, b)));
@@ -98,7 +98,7 @@ fn saved_state_goes_on_bit_for_bit() {
 #[test]
 fn states_of_other_runs_are_refused() {
     let mut adamw = AdamW::new(AdamWSettings::default());
-    adamw.step("a", 1e-3, &mut [0.0; 4], &[1.0; 4]).expect("equal lengths");
+    adamw.step("a", 1e-3, true, &mut [0.0; 4], &[1.0; 4]).expect("equal lengths");
     let load = |parameters: &[(&str, usize)]| {
         let parameters: Vec<_> = parameters.iter().map(|&(name, len)| (name.to_owned(), len)).collect();
         AdamW::from_state(AdamWSettings::default(), adamw.state(), &parameters).map(|_| ())
@@ -108,9 +108,9 @@ fn states_of_other_runs_are_refused() {
     assert_eq!(load(&[]), Err(OptimizerError::Unused { tensor: "first.a".to_owned() }));
     let message = load(&[("a", 5)]).map_err(|error| error.to_string());
     assert_eq!(message, Err("parameter `a` has 5 values, but its first moment has 4".to_owned()));
-    let error = adamw.step("a", 1e-3, &mut [0.0; 5], &[1.0; 5]);
+    let error = adamw.step("a", 1e-3, true, &mut [0.0; 5], &[1.0; 5]);
     assert!(matches!(error, Err(OptimizerError::Length { what: "optimizer state", expected: 5, found: 4, .. })));
-    let error = adamw.step("a", 1e-3, &mut [0.0; 4], &[1.0; 3]);
+    let error = adamw.step("a", 1e-3, true, &mut [0.0; 4], &[1.0; 3]);
     assert!(matches!(error, Err(OptimizerError::Length { what: "gradient", expected: 4, found: 3, .. })));
 }
 

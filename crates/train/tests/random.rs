@@ -34,6 +34,27 @@ fn every_part_of_the_key_matters() {
     assert!(others.iter().all(|&other| other != base));
 }
 
+/// The same numbers in a key of training and in one of decoding, however they are lined up, give different draws.
+#[test]
+fn training_and_decoding_share_no_number() {
+    let numbers = [0_u32, 1, 2, 3, 10];
+    let training: Vec<u64> = (numbers.iter())
+        .flat_map(|trace| numbers.map(|epoch| (u64::from(*trace), epoch)))
+        .flat_map(|(trace, epoch)| {
+            [Purpose::TargetDepths, Purpose::EpochOrder, Purpose::HeldOut, Purpose::PretrainStyle]
+                .map(|purpose| uniform(7, purpose, trace, epoch, 0, 0, 0).to_bits())
+        })
+        .collect();
+    for sequence in numbers {
+        for step in numbers {
+            for head in numbers {
+                let drawn = aloud_engine::uniform(7, sequence.into(), step.into(), head).to_bits();
+                assert!(!training.contains(&drawn), "sequence {sequence}, step {step}, head {head}");
+            }
+        }
+    }
+}
+
 #[test]
 fn numbers_are_uniform() {
     let n = 64_000_u32;

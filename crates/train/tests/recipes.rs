@@ -12,7 +12,7 @@ use aloud_train::{
     optimizer::{Decay, Schedule},
     pretrain_recipe::PretrainRecipe,
     recipe::{Candidates, DistillRecipe, KlDirection, TrainedWeights},
-    reinforce_recipe::ReinforceRecipe,
+    reinforce_recipe::{ReinforceRecipe, RolloutExits},
     settings::{Settings, keys, resolve},
     targets::TargetPolicy,
 };
@@ -253,6 +253,13 @@ fn rules_of_reinforcement_name_their_keys() {
     assert!(
         error(&["reward.depth_penalty_form=median"]).contains("unknown variant `median`, expected `mean` or `max`")
     );
+    // The default price of depth is not 0.
+    let exits = error(&["rollouts.exits=off"]);
+    assert!(exits.starts_with("`rollouts.exits` and `reward.depth_penalty`: "), "{exits}");
+    assert!(exits.ends_with("set `reward.depth_penalty=0`"), "{exits}");
+    let off = resolved::<ReinforceRecipe>(&["rollouts.exits=off", "reward.depth_penalty=0"]).unwrap();
+    assert_eq!(off.rollouts.exits, RolloutExits::Off);
+    assert!(error(&["rollouts.exits=none"]).contains("expected `on` or `off`"));
     assert!(error(&["reward.kl_reference=teacher"]).contains("expected `base` or `stage1`"));
     assert!(error(&["kl_coefficient=1"]).ends_with("did you mean `reward.kl_coefficient`?"));
 }

@@ -385,10 +385,99 @@ fn equal_rewards_teach_nothing() {
     }
 }
 
+#[test]
+fn weight_decay_shrinks_the_matrices_of_blocks_and_adapters_alone() {
+    for trained in [TrainedWeights::Lora, TrainedWeights::Full] {
+        let folder = tempfile::tempdir().unwrap();
+        // Gradients are 0, so that decay is all that moves a parameter.
+        let overrides = ["schedule.steps=1", "optimizer.weight_decay=10"];
+        let run = folder.path().join("run");
+        let (end, _) = reinforce(&run, trained, &overrides, &mut Toy::indifferent()).unwrap();
+        let (before, after) = (parameters_of(&stage1(&model(1), trained), &model(1)), parameters(&end.checkpoint));
+        let keep = match trained {
+            TrainedWeights::Lora => 1.0 - 10.0 * 5e-3,
+            TrainedWeights::Full => 1.0 - 10.0 * 3e-3,
+        };
+        let (mut n_decayed, mut n_kept) = (0, 0);
+        for (name, before) in &before {
+            // Named one by one: a gain, a bias, a table of tokens or an exit head is none of these.
+            let is_matrix = name.contains(".self_attn.") || name.contains(".mlp.");
+            let is_vector = name.contains("norm") || name.ends_with(".bias");
+            let decays = is_matrix && !is_vector;
+            let expected: Vec<f32> = before.iter().map(|value| if decays { value * keep } else { *value }).collect();
+            assert!(after[name] == expected, "{trained:?}: {name}");
+            if decays { n_decayed += 1 } else { n_kept += 1 }
+        }
+        // Four blocks of seven matrices, or of two factors each; three heads with weight and bias, and in the model itself two
+        // norms a block, the last norm and the table of tokens.
+        let expected = if trained == TrainedWeights::Lora { (56, 6) } else { (28, 6 + 8 + 2) };
+        assert_eq!((n_decayed, n_kept), expected, "{trained:?}");
+    }
+}
+
+/// The control of evaluations: the same training without exits.
+#[test]
+fn without_exits_the_action_is_the_token_alone() {
+    let off = ["rollouts.exits=off", "rollouts.exit_offset=0.2", "rollouts.temperature=0.8", "schedule.steps=1"];
+    for trained in [TrainedWeights::Lora, TrainedWeights::Full] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut task = Toy::rewarding(says_good);
+        let (end, metrics) = reinforce(&folder.path().join("run"), trained, &off, &mut task).unwrap();
+        let (rollouts, _) = task.last();
+        let start =
+            Trainee::from_checkpoint(&Cpu::new(2), &model(1), &stage1(&model(1), trained), AdamWSettings::default());
+        for rollout in &rollouts {
+            assert!(rollout.depths.iter().all(|depth| *depth == 4), "{:?}", rollout.depths);
+            assert_eq!(rollout.log_joint, rollout.token_log_probabilities, "token terms only");
+            let read = reading(&start.decoder, &start.policy, rollout, 0, &rollout.depths);
+            for (drawn, read) in rollout.log_joint.iter().zip(&read) {
+                assert!((drawn - read.log_probability).abs() < 1e-5);
+            }
+            assert!(read[1..].iter().all(|step| step.log_joint < step.log_probability - 1e-3), "the heads would count");
+        }
+        let step = &metrics[0];
+        assert!(step.gradient_norm > 0.0 && step.ratio_difference <= 1e-5, "{step:?}");
+        assert_eq!((step.average_layer_savings, step.exit_rate), (0.0, 0.0));
+        assert_eq!(step.exit_entropies, [0.0; 3]);
+
+        // The text is learned, the heads stay as they were.
+        let (before, after) = (parameters_of(&stage1(&model(1), trained), &model(1)), parameters(&end.checkpoint));
+        for (name, before) in &before {
+            assert_eq!(after[name] == *before, name.starts_with("head."), "{trained:?}: {name}");
+        }
+        let checkpoint = Checkpoint::load(&end.checkpoint, None).unwrap();
+        assert_eq!((checkpoint.exit_offset, &checkpoint.training["rollouts"]["exits"]), (None, &"off".into()));
+    }
+}
+
+#[test]
+fn a_run_without_exits_learns_and_resumes() {
+    let off = ["rollouts.exits=off", "reward.kl_coefficient=0.001", "reward.kl_reference=stage1", "schedule.steps=20"];
+    for trained in [TrainedWeights::Lora, TrainedWeights::Full] {
+        let folder = tempfile::tempdir().unwrap();
+        let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
+        let (unbroken, metrics) = reinforce(&whole, trained, &off, &mut Toy::rewarding(says_good)).unwrap();
+        let (before, after) = course(&metrics, |step| step.task_reward);
+        assert!(after > before + 0.2, "{trained:?}: from {before} to {after}");
+        let kl = |step: &ReinforceMetrics| step.kl.unwrap();
+        assert!(kl(&metrics[0]).abs() < 1e-3 && kl(&metrics[19]) > 0.1, "of the policy that the run began with");
+
+        let mut fails = Toy::new(Box::new(|step, rollouts| match step {
+            5 => Err("asleep".to_owned()),
+            _ => Ok(rollouts.iter().map(|rollout| says_good(rollout)).collect()),
+        }));
+        reinforce(&broken, trained, &off, &mut fails).unwrap_err();
+        let (resumed, steps) = reinforce(&broken, trained, &off, &mut Toy::rewarding(says_good)).unwrap();
+        assert_eq!(steps[0].step, 4);
+        assert_eq!(timeless(&whole), timeless(&broken));
+        assert!(parameters(&unbroken.checkpoint) == parameters(&resumed.checkpoint));
+    }
+}
+
 /// The first update is the estimator of the method, computed here from the recorded rollouts.
 #[test]
 fn the_gradient_is_that_of_the_leave_one_out_estimator() {
-    let distribution = SampledDistribution { temperature: 0.8, exit_offset: 0.2 };
+    let distribution = SampledDistribution { temperature: 0.8, exit_offset: Some(0.2) };
     for trained in [TrainedWeights::Lora, TrainedWeights::Full] {
         let folder = tempfile::tempdir().unwrap();
         let overrides = ["schedule.steps=1", "rollouts.temperature=0.8", "rollouts.exit_offset=0.2"];

@@ -8,7 +8,7 @@ use aloud_model::checkpoint::Checkpoint;
 use aloud_model::text_codec::TextCodec;
 use aloud_tasks::stories::StoryScoring;
 use aloud_tasks::{DataSource, RewardProgram, Scoring, Split};
-use aloud_train::reinforce_recipe::ReinforceRecipe;
+use aloud_train::reinforce_recipe::{ReinforceRecipe, RolloutExits};
 use aloud_train::settings;
 use clap::{Args, ValueEnum};
 
@@ -80,6 +80,10 @@ pub(crate) struct ReinforceArgs {
 pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Result<()> {
     let recipe: ReinforceRecipe = settings::resolve(arguments.recipe.as_deref(), &arguments.overrides)
         .map_err(|error| UsageError::new(error.to_string()))?;
+    if arguments.target_savings.is_some() && recipe.rollouts.exits == RolloutExits::Off {
+        let problem = "--target-savings tunes exits, and `rollouts.exits` is \"off\": leave one of them out";
+        return Err(UsageError::new(problem).into());
+    }
     let cpu = context.cpu();
     let (base, path, checkpoint) = arguments.model.load_to_train(&cpu, context)?;
     let codec = TextCodec::load(&base.location)?;

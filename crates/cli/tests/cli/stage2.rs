@@ -128,10 +128,14 @@ fn what_stage_2_cannot_do_is_said_before_it_begins() {
         ("rollouts.top_p=0.9", "whole distribution"),
         ("rollouts.top_k=5", "whole distribution"),
         ("rollouts.tok_k=5", "unknown key"),
+        ("rollouts.exits=off", "set `reward.depth_penalty=0`"),
     ] {
         let error = stage1.reinforce("refused", &["--data", "serial", "--set", overrides]).error(2);
         assert!(error.contains(expected), "{overrides}: {error}");
     }
+    let off = ["--target-savings", "0.3", "--set", "rollouts.exits=off", "--set", "reward.depth_penalty=0"];
+    let error = stage1.reinforce("refused", &[&["--data", "serial"], &off[..]].concat()).error(2);
+    assert!(error.contains("`rollouts.exits` is \"off\""), "{error}");
     let items = stage1.path("items.jsonl");
     fs::write(&items, "{\"prompt\": \"<q> 1 + 1\", \"raw\": true}\n").unwrap();
     let error = stage1.reinforce("refused", &["--data", &items]).error(2);
