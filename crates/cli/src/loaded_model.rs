@@ -75,12 +75,13 @@ impl BaseModel {
     /// The model with the PEFT adapter in `folder` as its start adapter. Tokenizer and chat template stay the model's own.
     pub(crate) fn with_peft_adapter(self, folder: &Path, context: &Context) -> anyhow::Result<Self> {
         let adapter = load_peft_adapter(folder, &self.pretrained.config)?;
-        let read = |folder: &Path, name| std::fs::read(folder.join(name)).ok();
+        let read = |folder: &Path, name: &str| std::fs::read(folder.join(name)).ok();
         let differs = |name: &&str| {
-            let own = read(folder, *name);
-            own.is_some() && own != read(self.location.path(), *name)
+            let own = read(folder, name);
+            own.is_some() && own != read(self.location.path(), name)
         };
-        if let Some(name) = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"].into_iter().find(differs) {
+        if let Some(name) = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"].into_iter().find(differs)
+        {
             let folder = folder.display();
             context.say(&format!(
                 "note: {folder} has a {name} of its own; tokenizer and template of {} are used",
