@@ -144,10 +144,10 @@ impl RolloutTask for DataTask<'_> {
         match &self.items {
             Items::All(items) => self.keys = items.iter().map(key).collect(),
             Items::Endless(source) => {
-                let numbers = self.n_keyed..self.n_keyed.max(steps * n as u64);
-                self.n_keyed = numbers.end;
-                let items = source.range(numbers, self.seed, Split::Train).map_err(|error| error.to_string())?;
-                self.keys.extend(items.iter().map(key));
+                let end = self.n_keyed.max(steps * n as u64);
+                let items = source.range(self.n_keyed..end, self.seed, Split::Train);
+                self.keys.extend(items.map_err(|error| error.to_string())?.iter().map(key));
+                self.n_keyed = end;
             }
         }
         let (source, part) = (self.source.to_string(), self.source.part(Split::Train).to_owned());

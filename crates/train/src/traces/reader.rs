@@ -109,14 +109,14 @@ impl TraceReader {
         Ok(shard.tensors.finite_f32("lens_kl", &tensor)?)
     }
 
-    /// SHA-256 (hexadecimal) of what a run trains on: of every trace, in order, its id, tokens and lens KLs. A store that was
-    /// extended has another one.
+    /// SHA-256 (hexadecimal) of what a run trains on: candidates and number format, and of every trace, in order, its id,
+    /// tokens and lens KLs (the hidden states follow from the model and the tokens). A store that was extended has another one.
     ///
     /// # Errors
     /// If a file cannot be read.
     pub fn digest(&self) -> Result<String, TraceError> {
         let mut hash = Sha256::new();
-        hash.update(format!("{:?}\n", self.header.candidates));
+        hash.update(format!("{:?} {:?}\n", self.header.candidates, self.header.hidden_dtype));
         for index in 0..self.len() {
             let (record, shard) = self.locate(index)?;
             hash.update(format!("{:?} {} {}\n", record.id, record.prompt_len, record.response_len));
