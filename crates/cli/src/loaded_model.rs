@@ -54,9 +54,6 @@ pub(crate) struct BaseModel {
 impl BaseModel {
     /// Finds, fetches if need be, and reads a base model.
     pub(crate) fn load(source: &ModelSource, cpu: &Cpu, context: &Context) -> anyhow::Result<Self> {
-        if let Some(kind) = kind_of_directory(source)? {
-            return Err(UsageError::new(format!("{source} is {kind}, and a base model is needed here")).into());
-        }
         let location = resolve(source, context)?;
         tracing::info!(path = %location.path().display(), "reading weights");
         let pretrained = cpu.run(|| load(&location))?;
@@ -75,12 +72,13 @@ impl BaseModel {
     /// The model with the PEFT adapter in `folder` as its start adapter. Tokenizer and chat template stay the model's own.
     pub(crate) fn with_peft_adapter(self, folder: &Path, context: &Context) -> anyhow::Result<Self> {
         let adapter = load_peft_adapter(folder, &self.pretrained.config)?;
-        let read = |folder: &Path, name| std::fs::read(folder.join(name)).ok();
+        let read = |folder: &Path, name: &str| std::fs::read(folder.join(name)).ok();
         let differs = |name: &&str| {
-            let own = read(folder, *name);
-            own.is_some() && own != read(self.location.path(), *name)
+            let own = read(folder, name);
+            own.is_some() && own != read(self.location.path(), name)
         };
-        if let Some(name) = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"].iter().find(differs) {
+        if let Some(name) = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"].into_iter().find(differs)
+        {
             let folder = folder.display();
             context.say(&format!(
                 "note: {folder} has a {name} of its own; tokenizer and template of {} are used",
@@ -93,6 +91,9 @@ impl BaseModel {
 
 /// Finds a model on the disk, or fetches it with a progress bar.
 pub(crate) fn resolve(source: &ModelSource, context: &Context) -> anyhow::Result<ResolvedSource> {
+    if let Some(kind) = kind_of_directory(source)? {
+        return Err(UsageError::new(format!("{source} is {kind}, and a base model is needed here")).into());
+    }
     // A path has nothing to show: it is there, or it is not.
     let mut progress =
         (!matches!(source, ModelSource::Path(_))).then(|| FetchProgress::new(context, &source.to_string()));

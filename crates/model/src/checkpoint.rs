@@ -4,17 +4,19 @@
 //! adapter_config.json  adapter_model.safetensors   or model.safetensors after full-parameter tuning
 //! exit_heads.safetensors                           weight [n_candidates, hidden_size], bias [n_candidates]
 //! start_adapter/                                   optional: the base's adapter, in PEFT's format
-//! aloud.json                                       format version, base model, candidates, policies, settings, metrics
+//! aloud.json                                       format version, base model, candidates, policies, settings, lineage, metrics
+//! trained_items.txt                                keys of the items trained on, where known
 //! training_state/state.json, optimizer.safetensors optional
 //! ```
 
 mod adapter;
 mod adapter_config;
 pub mod files;
+pub mod lineage;
 mod start_adapter;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -28,6 +30,7 @@ use crate::{
     lora::{Lora, MisfitError, Projection},
 };
 use files::{FileError, Tensor, TensorFile};
+use lineage::{ItemKey, Lineage};
 use start_adapter::{StartAdapter, read_start_adapter, write_start_adapter};
 pub use start_adapter::{is_peft_adapter, load_peft_adapter, peft_base};
 
@@ -88,8 +91,12 @@ pub struct Checkpoint {
     pub key_value: KeyValuePolicy,
     /// Exit offset that the training run recommends, in logits.
     pub exit_offset: Option<f32>,
-    /// Settings of the training run, as it wrote them.
+    /// Settings of the last training run, as it wrote them; those of all runs are in the lineage.
     pub training: serde_json::Value,
+    /// Every training run so far; `None` of a checkpoint that was trained before lineage was recorded.
+    pub lineage: Option<Lineage>,
+    /// Keys of all items that any stage of the lineage is known to have been trained on; `None` if no stage knows.
+    pub trained_items: Option<BTreeSet<ItemKey>>,
     /// Metrics at the time of saving.
     pub metrics: serde_json::Value,
 }
@@ -243,6 +250,9 @@ struct Description {
     key_value: KeyValuePolicy,
     exit_offset: Option<f32>,
     training: serde_json::Value,
+    /// Absent in files that were written before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lineage: Option<Lineage>,
     metrics: serde_json::Value,
 }
 
@@ -304,6 +314,7 @@ impl Checkpoint {
         };
         let exit_heads =
             read_exit_heads(&path.join(EXIT_HEADS), description.candidates, description.head_input, hidden_size)?;
+        let trained_items = lineage::read_items(path, description.lineage.as_ref())?;
         Ok(Self {
             base: description.base_model,
             n_blocks,
@@ -314,6 +325,8 @@ impl Checkpoint {
             key_value: description.key_value,
             exit_offset: description.exit_offset,
             training: description.training,
+            lineage: description.lineage,
+            trained_items,
             metrics: description.metrics,
         })
     }
@@ -381,6 +394,9 @@ impl Checkpoint {
             .filter_map(|(name, tensor)| Some((name.to_owned(), tensor?)))
             .collect::<BTreeMap<_, _>>();
         write_tensors(&folder.join(EXIT_HEADS), &tensors)?;
+        if let Some(keys) = &self.trained_items {
+            lineage::write_items(folder, keys)?;
+        }
         if let Some(state) = training_state {
             state.write(folder)?;
         }
@@ -396,6 +412,7 @@ impl Checkpoint {
             key_value: self.key_value,
             exit_offset: self.exit_offset,
             training: self.training.clone(),
+            lineage: self.lineage.clone(),
             metrics: self.metrics.clone(),
         };
         let path = folder.join(DESCRIPTION);
@@ -421,6 +438,7 @@ impl Checkpoint {
         if let Some(lora) = &self.start_adapter {
             adapter::check(lora, self.n_blocks, self.hidden_size)?;
         }
+        lineage::check(self)?;
         match &self.trained {
             Trained::Lora(lora) => adapter::check(lora, self.n_blocks, self.hidden_size),
             Trained::Full(tensors) => {

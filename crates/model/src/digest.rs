@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::error::ModelError;
 
 /// Lower-case hexadecimal digits of `bytes`.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+pub fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut digits, byte| {
         // Writing to a string cannot fail.
@@ -18,8 +18,11 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
-/// SHA-256 of the file at `path`.
-pub(crate) fn sha256_of_file(path: &Path) -> Result<String, ModelError> {
+/// SHA-256 of the file at `path`, in hexadecimal.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn sha256_of_file(path: &Path) -> Result<String, ModelError> {
     let mut file = File::open(path).map_err(ModelError::io("open", path))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];

@@ -6,7 +6,7 @@ pub mod chat_template;
 pub mod checkpoint;
 pub mod config;
 pub mod decoder;
-mod digest;
+pub mod digest;
 pub mod error;
 pub mod exit_heads;
 pub mod gguf;

@@ -428,6 +428,8 @@ impl<B: Backend> Distillation<B> {
             key_value: KeyValuePolicy::FrozenResidual,
             exit_offset: None,
             training: json(&self.recipe),
+            lineage: None,
+            trained_items: None,
             metrics: serde_json::json!({ "step": json(metrics), "held_out": json(&self.last_report) }),
         };
         let state = self.trainee.training_state(self.step as u64);

@@ -598,6 +598,8 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
             key_value: KeyValuePolicy::FrozenResidual,
             exit_offset: (self.recipe.rollouts.exit_offset != 0.0).then_some(self.recipe.rollouts.exit_offset),
             training: serde_json::to_value(&self.recipe).unwrap_or_default(),
+            lineage: None,
+            trained_items: None,
             metrics: serde_json::json!({ "step": metrics }),
         };
         let state = self.trainee.training_state(self.step);

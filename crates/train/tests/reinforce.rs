@@ -79,6 +79,8 @@ fn stage1(model: &PretrainedModel, trained: TrainedWeights) -> Checkpoint {
         key_value: KeyValuePolicy::FrozenResidual,
         exit_offset: None,
         training: serde_json::json!({}),
+        lineage: None,
+        trained_items: None,
         metrics: serde_json::json!({}),
     }
 }

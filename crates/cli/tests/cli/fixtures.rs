@@ -199,6 +199,8 @@ pub(crate) fn tiny_reasoner_checkpoint(directory: &str) -> Checkpoint {
         key_value: KeyValuePolicy::FrozenResidual,
         exit_offset: None,
         training: json!({}),
+        lineage: None,
+        trained_items: None,
         metrics: json!({}),
     }
 }
@@ -235,6 +237,8 @@ pub(crate) fn golden_student(model: &str, base: &str) -> Checkpoint {
         key_value: KeyValuePolicy::FrozenResidual,
         exit_offset: None,
         training: json!({}),
+        lineage: None,
+        trained_items: None,
         metrics: json!({}),
     }
 }

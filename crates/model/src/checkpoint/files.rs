@@ -192,6 +192,11 @@ impl Tensor {
         &self.shape
     }
 
+    /// The values as they are in the file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The values as f32, if they are F32, BF16 or F16.
     pub fn to_f32(&self) -> Option<Vec<f32>> {
         match self.dtype {

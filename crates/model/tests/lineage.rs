@@ -1,0 +1,138 @@
+//! Lineage of checkpoints: it comes back as it was, damage is an error, and checkpoints from before it are read.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first error")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
+
+use aloud_model::{
+    checkpoint::{
+        BaseIdentity, Checkpoint, KeyValuePolicy, Trained,
+        files::Tensor,
+        lineage::{BEFORE_LINEAGE, ItemKey, ItemSet, KL_FACTOR_UNKNOWN, Lineage, Stage, Target, TrainedItems},
+    },
+    exit_heads::{ExitHeads, HeadInput},
+};
+use serde_json::json;
+
+fn keys() -> BTreeSet<ItemKey> {
+    ["What is 2 + 2?", "Who has the ball?"].map(ItemKey::of_question).into()
+}
+
+fn stage(command: &str, settings: serde_json::Value, items: TrainedItems) -> Stage {
+    let inputs = BTreeMap::from([("traces".to_owned(), "ab".repeat(32))]);
+    Stage { command: command.to_owned(), version: "0.1.0".to_owned(), settings, inputs, items }
+}
+
+fn lineage() -> Lineage {
+    let items = ItemSet::new("chain".to_owned(), "train".to_owned(), 7, &keys(), 3);
+    let target = json!({"target": {"kl_factor": 30.0, "policy": "compat"}});
+    let distill = stage("distill", target, TrainedItems::Known(vec![items]));
+    let unknown = TrainedItems::Unknown("the reward program said nothing".to_owned());
+    Lineage::default().then(distill).then(stage("reinforce", json!({"reward": {"depth_penalty": 1.0}}), unknown))
+}
+
+fn checkpoint(lineage: Option<Lineage>, trained_items: Option<BTreeSet<ItemKey>>) -> Checkpoint {
+    let weights = BTreeMap::from([("a".to_owned(), Tensor::from_f32(&[1], &[0.5]).unwrap())]);
+    Checkpoint {
+        base: BaseIdentity { source: "pypi:tiny".to_owned(), sha256: "0".repeat(64) },
+        n_blocks: 3,
+        hidden_size: 2,
+        start_adapter: None,
+        trained: Trained::Full(weights),
+        exit_heads: ExitHeads {
+            candidates: vec![1],
+            input: HeadInput::Rms,
+            weights: vec![vec![0.25; 2]],
+            biases: vec![0.5],
+        },
+        key_value: KeyValuePolicy::FrozenResidual,
+        exit_offset: None,
+        training: json!({"reward": {"depth_penalty": 1.0}}),
+        lineage,
+        trained_items,
+        metrics: json!({}),
+    }
+}
+
+/// `aloud.json` as it was written before lineage was recorded.
+fn old_description(training: &serde_json::Value) -> String {
+    format!(
+        r#"{{"format_version": 1, "base_model": {{"source": "pypi:tiny", "sha256": "{}"}}, "n_blocks": 3,
+        "hidden_size": 2, "trained": "full", "candidates": [1], "head_input": "rms", "key_value": "frozen_residual",
+        "exit_offset": null, "training": {training}, "metrics": {{}}}}"#,
+        "0".repeat(64)
+    )
+}
+
+#[test]
+fn lineage_and_items_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint");
+    checkpoint(Some(lineage()), Some(keys())).save(&path, None).unwrap();
+    let digest = Checkpoint::digest(&path).unwrap();
+    Checkpoint::set_exit_offset(&path, 1.5).unwrap();
+    let loaded = Checkpoint::load(&path, None).unwrap();
+    assert_eq!((loaded.lineage.as_ref(), loaded.trained_items.as_ref()), (Some(&lineage()), Some(&keys())));
+    assert_eq!(loaded.exit_offset, Some(1.5));
+    assert_eq!(Checkpoint::digest(&path).unwrap(), digest);
+    assert_eq!(loaded.history().unknown_items(), Some("the reward program said nothing"));
+    assert_eq!(loaded.target(), Ok(Target { kl_factor: 30.0, policy: "compat".to_owned() }));
+}
+
+#[test]
+fn keys_are_the_beginning_of_the_digest_of_the_question() {
+    // printf 'What is 2 + 2?' | sha256sum
+    let key = ItemKey::of_question("What is 2 + 2?");
+    assert_eq!(key.to_string(), "38d46ad3618826cf");
+    assert_eq!("38d46ad3618826cf".parse(), Ok(key));
+    for text in ["", "38d46ad3618826c", "38D46AD3618826CF", "+8d46ad3618826cf", "38d46ad3618826cf1"] {
+        assert!(text.parse::<ItemKey>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_checkpoint_from_before_lineage_is_read_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint");
+    checkpoint(None, None).save(&path, None).unwrap();
+    assert!(!path.join("trained_items.txt").exists());
+    for (training, target) in [
+        (json!({"reward": {"depth_penalty": 1.0}}), Err(KL_FACTOR_UNKNOWN)),
+        (
+            json!({"target": {"kl_factor": 0.5, "policy": "exact"}}),
+            Ok(Target { kl_factor: 0.5, policy: "exact".to_owned() }),
+        ),
+    ] {
+        fs::write(path.join("aloud.json"), old_description(&training)).unwrap();
+        let loaded = Checkpoint::load(&path, None).unwrap();
+        assert_eq!((&loaded.lineage, &loaded.trained_items), (&None, &None));
+        assert_eq!(loaded.history().unknown_items(), Some(BEFORE_LINEAGE));
+        assert_eq!(loaded.target(), target);
+    }
+}
+
+#[test]
+fn items_that_are_missing_damaged_or_contradict_the_lineage_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint");
+    let error = checkpoint(Some(lineage()), None).save(&path, None).unwrap_err().to_string();
+    assert!(error.contains("trained_items must be the keys of the items"), "{error}");
+    let error = checkpoint(None, Some(keys())).save(&path, None).unwrap_err().to_string();
+    assert!(error.contains("trained_items must be nothing"), "{error}");
+
+    checkpoint(Some(lineage()), Some(keys())).save(&path, None).unwrap();
+    let items = path.join("trained_items.txt");
+    for (text, expected) in [
+        ("38d46ad3618826cf\nsome words\n", "line 2: expected the key of an item"),
+        ("38d46ad3618826cf\n38d4", "last line: expected a final newline"),
+    ] {
+        fs::write(&items, text).unwrap();
+        let error = Checkpoint::load(&path, None).unwrap_err().to_string();
+        assert!(error.contains("trained_items.txt") && error.contains(expected), "{error}");
+    }
+    fs::remove_file(&items).unwrap();
+    let error = Checkpoint::load(&path, None).unwrap_err().to_string();
+    assert!(error.contains("cannot read") && error.contains("trained_items.txt"), "{error}");
+}
