@@ -54,9 +54,6 @@ pub(crate) struct BaseModel {
 impl BaseModel {
     /// Finds, fetches if need be, and reads a base model.
     pub(crate) fn load(source: &ModelSource, cpu: &Cpu, context: &Context) -> anyhow::Result<Self> {
-        if let Some(kind) = kind_of_directory(source)? {
-            return Err(UsageError::new(format!("{source} is {kind}, and a base model is needed here")).into());
-        }
         let location = resolve(source, context)?;
         tracing::info!(path = %location.path().display(), "reading weights");
         let pretrained = cpu.run(|| load(&location))?;
@@ -94,6 +91,9 @@ impl BaseModel {
 
 /// Finds a model on the disk, or fetches it with a progress bar.
 pub(crate) fn resolve(source: &ModelSource, context: &Context) -> anyhow::Result<ResolvedSource> {
+    if let Some(kind) = kind_of_directory(source)? {
+        return Err(UsageError::new(format!("{source} is {kind}, and a base model is needed here")).into());
+    }
     // A path has nothing to show: it is there, or it is not.
     let mut progress =
         (!matches!(source, ModelSource::Path(_))).then(|| FetchProgress::new(context, &source.to_string()));

@@ -203,19 +203,18 @@ impl ModelArgs {
 impl Choice {
     /// The base model, with the start adapter of the arguments or of the checkpoint.
     fn load_base(&self, cpu: &Cpu, context: &Context) -> anyhow::Result<BaseModel> {
-        let base = BaseModel::load(&self.base, cpu, context).with_context(|| match &self.recorded_by {
-            Some(path) => {
-                format!("{} names the base model {}: if it has moved, name it with --base", path.display(), self.base)
-            }
-            None => String::new(),
-        })?;
-        match (
-            &self.start_adapter,
-            self.checkpoint.as_ref().and_then(|(_, checkpoint)| checkpoint.start_adapter.clone()),
-        ) {
-            (Some(folder), _) => base.with_peft_adapter(folder, context),
-            (None, Some(adapter)) => base.with_start_adapter(adapter),
-            (None, None) => Ok(base),
+        let mut base = BaseModel::load(&self.base, cpu, context);
+        if let Some(path) = &self.recorded_by {
+            let (path, base_name) = (path.display(), &self.base);
+            base = base.with_context(|| {
+                format!("{path} names the base model {base_name}; if it has moved, name it with --base")
+            });
+        }
+        let start_adapter = self.checkpoint.as_ref().and_then(|(_, checkpoint)| checkpoint.start_adapter.clone());
+        match (&self.start_adapter, start_adapter) {
+            (Some(folder), _) => base?.with_peft_adapter(folder, context),
+            (None, Some(adapter)) => base?.with_start_adapter(adapter),
+            (None, None) => base,
         }
     }
 }
@@ -249,7 +248,9 @@ fn checkpoint_directory(path: &Path) -> anyhow::Result<Option<PathBuf>> {
     if path.join("aloud.json").is_file() {
         return Ok(Some(path.to_owned()));
     }
-    if !path.join("latest").is_file() {
+    // Other trainers leave a file of this name beside models and adapters.
+    let is_other = path.join("config.json").is_file() || is_peft_adapter(path);
+    if is_other || !path.join("latest").is_file() {
         return Ok(None);
     }
     Ok(RunDirectory::latest(path)?.map(|point| point.checkpoint))

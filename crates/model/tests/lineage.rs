@@ -39,6 +39,7 @@ fn checkpoint(lineage: Option<Lineage>, trained_items: Option<BTreeSet<ItemKey>>
         base: BaseIdentity { source: "pypi:tiny".to_owned(), sha256: "0".repeat(64) },
         n_blocks: 3,
         hidden_size: 2,
+        start_adapter: None,
         trained: Trained::Full(weights),
         exit_heads: ExitHeads {
             candidates: vec![1],

@@ -252,12 +252,9 @@ fn merged(weights: &ModelWeights, adapter: &Lora) -> ModelWeights {
             (0..rank).map(|k| f64::from(b[row * rank + k]) * f64::from(a[k * columns + column])).sum()
         };
         let scale = f64::from(adapter.alpha) / rank as f64;
-        let values = linear
-            .weight
-            .to_f32()
-            .iter()
-            .enumerate()
-            .map(|(i, weight)| (f64::from(*weight) + scale * product(i / columns, i % columns)) as f32);
+        let weights = linear.weight.to_f32();
+        let values =
+            (0..rows * columns).map(|i| (f64::from(weights[i]) + scale * product(i / columns, i % columns)) as f32);
         linear.weight = Matrix::from_f32(rows, columns, values.collect()).unwrap();
     }
     merged

@@ -16,6 +16,10 @@ use crate::stage1::{START_ADAPTER, distil};
 
 /// Arguments of `aloud distill`.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Stage 1 starts from a base model, or from a PEFT adapter with its base (--model DIR --base MODEL). Without \
+                        --model it is the base model that the traces name."
+)]
 pub(crate) struct DistillArgs {
     /// Traces, as `aloud trace` records them
     #[arg(long, value_name = "DIR")]
@@ -26,7 +30,6 @@ pub(crate) struct DistillArgs {
     /// Override a key of the recipe, such as target.kl_factor=0.5; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// The base model [default: the one that the traces name]
     #[command(flatten)]
     model: ModelArgs,
     /// The run: configuration, metrics, checkpoints. An interrupted run goes on from its last checkpoint

@@ -1,6 +1,7 @@
 //! The program as its users run it: on the committed tiny models, with a tokenizer and checkpoints made here.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod adapters;
 mod checkpoints;
 mod data;
 mod evaluation;
