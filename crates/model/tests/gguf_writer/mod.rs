@@ -24,6 +24,28 @@ impl Content {
         Self { tensors: file.tensors.iter().map(tensor).collect(), metadata: file.metadata }
     }
 
+    /// A model with a byte-level vocabulary of single characters and a chat template in its metadata.
+    #[allow(dead_code, reason = "not every test that writes files needs a tokenizer")]
+    pub(crate) fn with_vocabulary(path: &Path) -> Self {
+        let mut content = Self::read(path);
+        let vocab_size = content.tensors.iter().find(|tensor| tensor.0 == "token_embd.weight").unwrap().1[0];
+        let character = |id: u32| char::from_u32(if id < 26 { 97 + id } else { 0x100 + id }).unwrap().to_string();
+        let strings = |strings: Vec<String>| GgufValue::Array(GgufArray::String(strings));
+        let metadata = [
+            ("model", GgufValue::String("gpt2".to_owned())),
+            ("pre", GgufValue::String("qwen2".to_owned())),
+            ("tokens", strings((0..vocab_size as u32).map(character).collect())),
+            ("token_type", GgufValue::Array(GgufArray::I32(vec![1; vocab_size]))),
+            ("merges", strings(Vec::new())),
+            ("eos_token_id", GgufValue::U32(1)),
+            ("add_bos_token", GgufValue::Bool(false)),
+        ];
+        content.metadata.extend(metadata.map(|(key, value)| (format!("tokenizer.ggml.{key}"), value)));
+        let template = "{% for m in messages %}{{ m.content }}{% endfor %}".to_owned();
+        content.metadata.insert("tokenizer.chat_template".to_owned(), GgufValue::String(template));
+        content
+    }
+
     /// The file.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut out = b"GGUF\x03\0\0\0".to_vec();
