@@ -12,7 +12,7 @@ use aloud_model::config::ModelConfig;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::source::ResolvedSource;
-use aloud_model::weights::ModelWeights;
+use aloud_model::weights::{ModelWeights, ParameterMut};
 use proptest::prelude::*;
 
 fn load(name: &str) -> (ModelConfig, ModelWeights) {
@@ -281,6 +281,46 @@ fn forced_tokens_have_their_log_probability() {
             assert!((token.log_probability - replayed.log_probability).abs() < 1e-4, "at {temperature}");
         }
         assert_eq!(tokens[0].iter().map(|token| token.depth).collect::<Vec<_>>(), depths);
+    }
+}
+
+/// A weight that is not a number, or that overflows, ends the run at the first token whose logits show it; no token follows.
+#[test]
+fn logits_that_are_not_finite_are_an_error() {
+    let (config, weights) = load("tiny_llama");
+    for (value, parameter) in [f32::NAN, f32::INFINITY, 1e38].into_iter().flat_map(|value| {
+        ["model.layers.1.mlp.down_proj.weight", "model.layers.2.self_attn.o_proj.weight", "model.embed_tokens.weight"]
+            .map(|name| (value, name))
+    }) {
+        let mut weights = weights.clone();
+        let (_, matrix) = weights.parameters_mut().into_iter().find(|(name, _)| name == parameter).unwrap();
+        let ParameterMut::Matrix(matrix) = matrix else { panic!("{parameter} is no matrix") };
+        // Of token 9, in the embedding.
+        let columns = matrix.columns();
+        matrix.f32_mut().unwrap()[9 * columns] = value;
+        let decoder = Decoder::new(&Cpu::new(2), &config, &weights);
+        // Only the second request consumes token 9, as the last of its prompt.
+        let requests = [1, 2].map(|sequence| Request {
+            prompt: if sequence == 2 { vec![5, 6, 7, 9] } else { vec![5, 6, 7, 8] },
+            sequence,
+            stop_tokens: Vec::new(),
+            ..request(sequence, Exits::Off)
+        });
+        let mut seen = vec![0; 2];
+        let result = Engine::new(&decoder, None, Limits::default()).run(&requests, &mut |event| {
+            if let Event::Token { request, .. } = event {
+                seen[request] += 1;
+            }
+            Flow::Continue
+        });
+        let Err(RequestError::NotFinite { request, sequence, token, position, value: found, .. }) = result else {
+            panic!("{parameter} {value}: {result:?}")
+        };
+        assert!(!found.is_finite());
+        assert_eq!((sequence, position), (requests[request].sequence, requests[request].prompt.len() + token - 1));
+        assert_eq!(seen[request], token, "{parameter} {value}");
+        let message = result.unwrap_err().to_string();
+        assert!(message.contains(&format!("response token {token} of sequence {sequence} ")), "{message}");
     }
 }
 

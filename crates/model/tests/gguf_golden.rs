@@ -2,13 +2,16 @@
 //! each architecture against the same models as Hugging Face directories (`golden/make_gguf_golden.py` wrote them all).
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod gguf_writer;
+
 use std::path::{Path, PathBuf};
 
 use aloud_model::config::ModelConfig;
 use aloud_model::gguf::{GgufArray, GgufFile, GgufValue};
 use aloud_model::load::{load, load_config};
-use aloud_model::source::ResolvedSource;
+use aloud_model::source::{FetchSettings, ModelSource, ResolvedSource};
 use aloud_model::weights::{ModelWeights, Parameter};
+use gguf_writer::Content;
 use safetensors::SafeTensors;
 
 fn golden(name: &str) -> PathBuf {
@@ -152,4 +155,92 @@ fn foreign_and_old_files_are_refused_clearly() {
     assert!(read(b"GGUF\0\0\0\x03").contains("big-endian GGUF is not supported"));
     assert!(read(b"GG").contains("only 2 are left of the file"));
     assert!(read(b"").contains("only 0 are left of the file"));
+}
+
+/// Writes the parts of the golden model into a directory, as `m-00001-of-00003.gguf` and so on.
+fn write_parts(directory: &Path, n: usize) -> Vec<PathBuf> {
+    let parts = Content::read(&golden("qwen3.gguf")).split(n);
+    let write = |(i, part): (usize, &Content)| {
+        let path = directory.join(format!("m-{:05}-of-{n:05}.gguf", i + 1));
+        std::fs::write(&path, part.to_bytes()).unwrap();
+        path
+    };
+    parts.iter().enumerate().map(write).collect()
+}
+
+#[test]
+fn split_files_are_one_model() {
+    let whole = load(&ResolvedSource::Gguf(golden("qwen3.gguf"))).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let parts = write_parts(directory.path(), 3);
+    for part in &parts {
+        let split = load(&ResolvedSource::Gguf(part.clone())).unwrap();
+        assert_eq!(split.config, whole.config);
+        assert_eq!(split.identity.sha256, whole.identity.sha256);
+    }
+    // A directory of parts is named by itself.
+    let source: ModelSource = directory.path().to_str().unwrap().parse().unwrap();
+    let resolved = source.resolve(&FetchSettings::from_environment(|_| None), &mut |_| {}).unwrap();
+    assert_eq!(resolved, ResolvedSource::Gguf(parts[0].clone()));
+}
+
+#[test]
+fn parts_that_do_not_make_a_model_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let parts = write_parts(directory.path(), 2);
+    let message = |path: &Path| load(&ResolvedSource::Gguf(path.to_owned())).unwrap_err().to_string();
+
+    let renamed = directory.path().join("other.gguf");
+    std::fs::copy(&parts[0], &renamed).unwrap();
+    let found = message(&renamed);
+    assert!(found.contains("part 1 of 2") && found.contains("-00001-of-00002.gguf"), "{found}");
+
+    // The first part under both names.
+    let second = std::fs::read(&parts[1]).unwrap();
+    std::fs::copy(&parts[0], &parts[1]).unwrap();
+    let found = message(&parts[0]);
+    assert!(found.contains("m-00002-of-00002.gguf: key `split.no`: expected part 2 of 2"), "{found}");
+
+    let content = |change: &dyn Fn(&mut Content)| {
+        let mut part = Content::read(&golden("qwen3.gguf")).split(2).remove(1);
+        change(&mut part);
+        std::fs::write(&parts[1], part.to_bytes()).unwrap();
+        message(&parts[0])
+    };
+    let found = content(&|part| drop(part.tensors.pop()));
+    assert!(found.contains("key `split.tensors.count`: expected the number of tensors in all parts"), "{found}");
+    let twice = Content::read(&golden("qwen3.gguf")).split(2).remove(0).tensors.remove(0);
+    let found = content(&|part| part.tensors.push(twice.clone()));
+    assert!(found.contains(&format!("tensor `{}`: an earlier part has it too", twice.0)), "{found}");
+
+    std::fs::remove_file(&parts[1]).unwrap();
+    let found = message(&parts[0]);
+    assert!(found.contains("it is part 1 of 2 of a split model, and `m-00002-of-00002.gguf` is not beside it"), "{found}");
+    std::fs::remove_file(&parts[0]).unwrap();
+    std::fs::write(&parts[1], second).unwrap();
+    let found = message(&parts[1]);
+    assert!(found.contains("it is part 2 of 2 of a split model, and `m-00001-of-00002.gguf` is not beside it"), "{found}");
+}
+
+/// The scale of a quantised block that is not a number makes all its values so.
+#[test]
+fn quantised_scales_that_are_not_finite_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("m.gguf");
+    let original = Content::read(&golden("formats.gguf"));
+    for (name, at) in [("f32", 4), ("f16", 2), ("bf16", 2), ("q8_0", 34), ("q4_0", 18), ("q4_1", 22)] {
+        let mut content = original.clone();
+        content.metadata.retain(|key, _| key.starts_with("general."));
+        content.tensors.retain(|tensor| tensor.0 == name);
+        let bytes = &mut content.tensors[0].3;
+        let special: &[u8] = match name {
+            "f32" => &f32::NAN.to_le_bytes(),
+            "bf16" => &[0xc0, 0x7f],
+            _ => &[0, 0x7e],
+        };
+        bytes[at..at + special.len()].copy_from_slice(special);
+        std::fs::write(&path, content.to_bytes()).unwrap();
+        let message = GgufFile::open(&path).unwrap().read_matrix(name).unwrap_err().to_string();
+        assert!(message.contains(&format!("m.gguf: tensor `{name}`: expected finite values, found NaN at [0, ")), "{message}");
+    }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aloud_model::load::{PretrainedModel, load};
-use aloud_model::source::ResolvedSource;
+use aloud_model::source::{FetchSettings, ModelSource, ResolvedSource};
 use aloud_model::weights::{Parameter, SavedFormat, save_safetensors};
 use half::{bf16, f16};
 use safetensors::tensor::TensorView;
@@ -265,4 +265,93 @@ fn a_directory_without_weights_says_what_was_expected() {
     let directory = directory_of("llama");
     let message = load_directory(directory.path()).map(|_| ()).unwrap_err();
     assert!(message.contains("neither `model.safetensors` nor `model.safetensors.index.json`"), "{message}");
+}
+
+#[test]
+fn weights_that_are_not_finite_are_named() {
+    for (dtype, value) in [(Dtype::F32, f32::NAN), (Dtype::F32, f32::INFINITY), (Dtype::F16, f32::NEG_INFINITY)] {
+        let name = "model.layers.1.mlp.down_proj.weight";
+        let directory = directory_of("llama");
+        let mut tensors = golden_tensors("llama");
+        let (shape, values) = tensors.get_mut(name).unwrap();
+        let columns = shape[1];
+        values[2 * columns + 3] = value;
+        write_as(&directory.path().join("model.safetensors"), &tensors, dtype);
+        let message = load_directory(directory.path()).unwrap_err();
+        let expected = format!("model.safetensors: tensor `{name}`: expected finite values, found {value} at [2, 3]");
+        assert!(message.contains(&expected), "{message}");
+    }
+    // A vector has one index. What is only large is a number.
+    let directory = directory_of("llama");
+    let mut tensors = golden_tensors("llama");
+    tensors.get_mut("model.norm.weight").unwrap().1[5] = 1e38;
+    write_as(&directory.path().join("model.safetensors"), &tensors, Dtype::F32);
+    assert!(load_directory(directory.path()).is_ok());
+    tensors.get_mut("model.norm.weight").unwrap().1[5] = f32::NAN;
+    write_as(&directory.path().join("model.safetensors"), &tensors, Dtype::F32);
+    let message = load_directory(directory.path()).unwrap_err();
+    assert!(message.contains("tensor `model.norm.weight`: expected finite values, found NaN at [5]"), "{message}");
+}
+
+/// As written without the head, within another module, and by a model with vision and language parts.
+#[test]
+fn names_with_another_prefix_are_read() {
+    let tied = golden_tensors("qwen2");
+    let expected = load_directory(&golden("qwen2")).unwrap();
+    assert!(expected.weights.lm_head.is_none());
+    let untied = golden_tensors("llama");
+    assert!(untied.contains_key("lm_head.weight"));
+    let bare = |name: &str| name.strip_prefix("model.").unwrap_or(name).to_owned();
+    let cases: [(&str, &Tensors, &dyn Fn(&str) -> String); 5] = [
+        ("qwen2", &tied, &bare),
+        ("llama", &untied, &bare),
+        ("llama", &untied, &|name| format!("module.{name}")),
+        ("llama", &untied, &|name| format!("language_model.{name}")),
+        ("llama", &untied, &|name| if name == "lm_head.weight" { name.to_owned() } else { format!("base.{}", bare(name)) }),
+    ];
+    for (model, tensors, rename) in cases {
+        let expected = load_directory(&golden(model)).unwrap();
+        let directory = directory_of(model);
+        let renamed: Tensors = tensors.iter().map(|(name, tensor)| (rename(name), tensor.clone())).collect();
+        write_as(&directory.path().join("model.safetensors"), &renamed, Dtype::F32);
+        let found = load_directory(directory.path()).unwrap();
+        assert_eq!(found.identity.sha256, expected.identity.sha256);
+        // Errors have the names of the file.
+        let name = rename("model.layers.0.self_attn.q_proj.weight");
+        let mut damaged = renamed.clone();
+        damaged.get_mut(&name).unwrap().1[0] = f32::NAN;
+        write_as(&directory.path().join("model.safetensors"), &damaged, Dtype::F32);
+        let message = load_directory(directory.path()).unwrap_err();
+        assert!(message.contains(&format!("tensor `{name}`")), "{message}");
+    }
+    // Two tensors that would have one name.
+    let directory = directory_of("qwen2");
+    let mut renamed: Tensors = tied.iter().map(|(name, tensor)| (bare(name), tensor.clone())).collect();
+    renamed.insert("model.norm.weight".to_owned(), renamed["norm.weight"].clone());
+    write_as(&directory.path().join("model.safetensors"), &renamed, Dtype::F32);
+    let message = load_directory(directory.path()).unwrap_err();
+    assert!(message.contains("two tensors for `model.norm.weight`"), "{message}");
+}
+
+/// Both an index and a single file: the single file is read, as transformers does.
+#[test]
+fn a_single_file_goes_before_an_index() {
+    let directory = directory_of("llama");
+    let mut tensors = golden_tensors("llama");
+    write_shards(directory.path(), &tensors);
+    tensors.get_mut("model.norm.weight").unwrap().1[0] = 7.0;
+    write_as(&directory.path().join("model.safetensors"), &tensors, Dtype::F32);
+    assert_eq!(load_directory(directory.path()).unwrap().weights.norm[0], 7.0);
+}
+
+/// A shard that is missing is named, also where the model is only looked for.
+#[test]
+fn a_path_with_a_missing_shard_is_a_model() {
+    let directory = directory_of("llama");
+    write_shards(directory.path(), &golden_tensors("llama"));
+    fs::remove_file(directory.path().join("model-1.safetensors")).unwrap();
+    let source: ModelSource = directory.path().to_str().unwrap().parse().unwrap();
+    let resolved = source.resolve(&FetchSettings::from_environment(|_| None), &mut |_| {}).unwrap();
+    let message = load(&resolved).unwrap_err().to_string();
+    assert!(message.contains("the shard `model-1.safetensors` is missing"), "{message}");
 }

@@ -8,9 +8,14 @@ mod evaluation;
 mod evaluation_run;
 mod fixtures;
 mod generation;
+#[path = "../../../model/tests/gguf_writer/mod.rs"]
+#[allow(dead_code, reason = "the tests of the readers use more of it")]
+mod gguf_writer;
 mod judge;
 mod lens;
 mod lineage;
+mod model_files;
+mod not_finite;
 mod program;
 mod records;
 mod reports;

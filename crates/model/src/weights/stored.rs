@@ -97,10 +97,11 @@ impl StoredTensors {
         for (name, tensor) in std::mem::take(&mut self.tensors) {
             let settled = if name == head || name == LM_HEAD {
                 LM_HEAD.to_owned()
-            } else if let Some(rest) = name.strip_prefix(&prefix) {
-                format!("{MODEL}{rest}")
             } else {
-                name.clone()
+                match name.strip_prefix(&prefix) {
+                    Some(rest) if !name.starts_with(MODEL) || prefix.starts_with(MODEL) => format!("{MODEL}{rest}"),
+                    _ => name.clone(),
+                }
             };
             if self.tensors.insert(settled.clone(), tensor).is_some() {
                 return Err(ModelError::tensor(&self.path, &name, format!("there are two tensors for `{settled}`")));
