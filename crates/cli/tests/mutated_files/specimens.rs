@@ -128,7 +128,8 @@ fn write_evaluation(folder: &Path) {
     let (model, cache) = (Folder::new(), folder.join("cache"));
     let model = model.model_with_tokenizer();
     let records = folder.join("records.jsonl");
-    let generate = ["generate", "--model", &model, "--prompt", "2 + 2", "--max-new-tokens", "4", "--out", text(&records)];
+    let generate =
+        ["generate", "--model", &model, "--prompt", "2 + 2", "--max-new-tokens", "4", "--out", text(&records)];
     aloud(&generate).ok();
     let run = folder.join("run");
     let evaluate = ["eval", "tiny-reasoner", "--output", text(&run), "--task", "chain", "--tier", "toy", "--n", "2"];
