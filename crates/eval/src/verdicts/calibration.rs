@@ -127,7 +127,7 @@ impl NullSimulation {
         let equal = contrast(&equal).filter(|found| found.standing(early_answering::CLAIM) == Standing::Holds)?;
         // Answers of the far controls never change.
         let far = contrast(&of(drawn.iter().map(|[[a, _], _]| pair(*a, 0.0)).collect()))?;
-        Some(self.decide(early_answering::CLAIM, equal, &far))
+        Some(self.decide(early_answering::CLAIM, &equal, &far))
     }
 
     fn horizon(&self, recorded: &RecordedItems, random: &mut KeyedRandom) -> Option<bool> {
@@ -156,15 +156,15 @@ impl NullSimulation {
         let found = contrast(&equal).filter(|found| found.standing(horizon::CLAIM) == Standing::Holds)?;
         // The far controls answer everything at once.
         far.iter_mut().flat_map(|task| task.answers.values_mut()).flatten().for_each(|[control, _]| *control = true);
-        Some(self.decide(horizon::CLAIM, found, &contrast(&far)?))
+        Some(self.decide(horizon::CLAIM, &found, &contrast(&far)?))
     }
 
     /// The verdict on three contrasts, beside another hypothesis that is beyond doubt: then the correction is smallest.
-    fn decide(&self, claim: Claim, equal: Contrast, far: &Contrast) -> bool {
+    fn decide(&self, claim: Claim, equal: &Contrast, far: &Contrast) -> bool {
         let contrasts: Vec<Contrast> = (CONTROLS.iter().enumerate())
             .map(|(place, control)| {
-                let found = if place == self.equal_control { equal.clone() } else { far.clone() };
-                Contrast { control: (*control).to_owned(), ..found }
+                let found = if place == self.equal_control { equal } else { far };
+                Contrast { control: (*control).to_owned(), ..found.clone() }
             })
             .collect();
         let evidence = Evidence {
@@ -222,7 +222,7 @@ mod tests {
         let items = vec![PairedArea { difference: 0.5, log_length_ratio: 0.0 }; 100];
         let null = null(CalibratedHypothesis::EarlyAnswering, 0, 100);
         let far = early_answering::contrast("", &PairedAreas { items, n_unpaired: 0 }, &null.bootstrap).unwrap();
-        assert!(null.decide(early_answering::CLAIM, far.clone(), &far));
+        assert!(null.decide(early_answering::CLAIM, &far, &far));
     }
 
     #[test]
