@@ -242,7 +242,8 @@ fn both_stages_start_from_an_adapter_and_keep_it() {
     let evaluate = ["eval", "--checkpoint", checkpoint, "--task", "chain", "--n", "8", "--json"];
     let report = run(&[&evaluate[..], &["--base", "tiny-reasoner"]].concat()).json();
     assert_eq!(report["model_sha256"], identity.sha256);
-    assert_eq!(run(&["eval", checkpoint, "--task", "chain", "--n", "8", "--json"]).json(), report);
+    let positional = ["eval", checkpoint, "--task", "chain", "--n", "8", "--json", "--base", "tiny-reasoner"];
+    assert_eq!(run(&positional).json(), report);
     let plain = run(&["eval", &adapter, "--task", "chain", "--n", "8", "--json"]).json();
     assert_eq!((&plain["model_sha256"], &plain["checkpoint"]), (&report["model_sha256"], &Value::Null));
 
