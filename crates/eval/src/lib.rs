@@ -52,19 +52,20 @@ pub use metrics::{
     dose_response_record, early_answering_record, equation_validity, equations, exchange_record,
     exit_distribution_record, exit_rate_record, flops_record, front_record, has_loop, hazard_of_logit,
     interior_area_over_curve, join_items, js_bits, kl_bits, layer_savings_record, log_probability_necessity,
-    majority_baseline, necessity_records, numbers_in, opaque_depth_record, pair_items, paired_accuracy, perplexity,
-    perplexity_record, regret_record, repeated_windows, repetition_n, script_record, serial_horizon,
-    serial_horizon_record, settling_depths, share_in_script, soft_area_over_curve, soft_early_answering_record,
-    speed_record, static_depth_of_equal_mean, step_coverage, step_coverage_records, stick_breaking, suffix_shift,
-    surprisal_record, target_hazard_of_kl, text_statistics_records, token_class_record, trace_length_record,
-    trace_statistic, truncation_record, unknown_record, wasserstein, windowed_perplexity, with_kinds, zlib_ratio,
+    majority_baseline, n_written_values, necessity_records, numbers_in, opaque_depth_record, pair_items,
+    paired_accuracy, perplexity, perplexity_record, regret_record, repeated_windows, repetition_n, script_record,
+    serial_horizon, serial_horizon_record, settling_depths, share_in_script, soft_area_over_curve,
+    soft_early_answering_record, speed_record, static_depth_of_equal_mean, step_coverage, step_coverage_records,
+    step_early_answering_record, stick_breaking, suffix_shift, surprisal_record, target_hazard_of_kl,
+    text_statistics_records, token_class_record, trace_length_record, trace_statistic, truncation_record,
+    unknown_record, wasserstein, windowed_perplexity, with_kinds, zlib_ratio,
 };
 pub use palette::{Colour, Theme, depth_colour};
 pub use record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, read_records, write_records};
 pub use run_files::{
     COPY_FLAG, CurveIndex, CurvePoint, ElicitationKind, ElicitationRow, ExitConvention, Extracted, Hint, Log, LogRow,
-    LogWriter, Manifest, RUN_SCHEMA, Region, RunIdentity, RunStatus, SampleRow, Stop, TokenRow, read_curve_index,
-    read_log, read_manifest, sample_key, write_curve_index, write_manifest,
+    LogWriter, Manifest, NoiseControl, RUN_SCHEMA, Region, RunIdentity, RunStatus, SampleRow, Stop, TokenRow,
+    read_curve_index, read_log, read_manifest, sample_key, write_curve_index, write_manifest,
 };
 pub use statistics::{
     Bootstrap, Cluster, Discordant, Duration, PartialRankedPairs, RankedPairs, Trend, bootstrap_front, choose_items,
@@ -75,6 +76,9 @@ pub use statistics::{
 pub use table::{Align, Table};
 pub use terminal::{ColourSupport, coloured_token, legend_line};
 pub use token_class::TokenClass;
-pub use verdicts::{Contrast, TestedHypothesis, Verdict, Verdicts, verdicts};
+pub use verdicts::{
+    Condition, Contrast, ControlCheck, PairedDifference, TestedHypothesis, VERDICT_CONTROLS, Verdict, Verdicts,
+    control_check, verdicts,
+};
 pub use view::{ViewOptions, render_page};
 pub use writing_system::WritingSystem;

@@ -28,6 +28,7 @@ pub(crate) struct Fixture {
     /// Share of the trace after which the answer is fixed.
     pub(crate) commitment: f64,
     pub(crate) n_items: usize,
+    pub(crate) tier: Tier,
     /// A gate that is not met.
     pub(crate) failed_gate: bool,
     /// Records of a judge.
@@ -44,6 +45,7 @@ impl Default for Fixture {
             accuracy: 0.7,
             commitment: 0.6,
             n_items: 24,
+            tier: Tier::Toy,
             failed_gate: false,
             judged: false,
         }
@@ -171,6 +173,7 @@ fn elicitations(fixture: &Fixture, sample: &SampleRow, item: usize) -> Vec<Elici
             logp: Some(logp),
             logp_gold: None,
             same: Some(kept >= fixed_at || position == n_positions),
+            new_value: None,
         }
     };
     (0..=n_positions)
@@ -213,10 +216,11 @@ pub(crate) fn write_run(folder: &Path, fixture: &Fixture) {
         adapter_source: None,
         dtype: "f32".to_owned(),
         shape: None,
+        noise: None,
         dial: fixture.dial.clone(),
         decoding: decoding.clone(),
         seeds: vec![0],
-        tier: Tier::Toy,
+        tier: fixture.tier,
         item_ids: BTreeMap::from([(TASK.to_owned(), samples.iter().map(|sample| sample.item_id.clone()).collect())]),
         texts: BTreeMap::from([("suffix".to_owned(), "\n</think>\n\n#### ".to_owned())]),
         wall_seconds: 83.0,
@@ -228,7 +232,7 @@ pub(crate) fn write_run(folder: &Path, fixture: &Fixture) {
         control_of: (fixture.model.starts_with("base_") || fixture.model == "static").then(|| "ee".to_owned()),
         task: TASK.to_owned(),
         split: "test".to_owned(),
-        tier: Tier::Toy,
+        tier: fixture.tier,
         dial: fixture.dial.clone(),
         decoding,
         mode: Some(ReplayMode::Recorded),
@@ -316,7 +320,9 @@ fn records(
         around("A8.exchange", "ratio", describes, 0.4, 0.2)
             .with_extra("depth_ratio", around_json(1.0 - 0.5 * s, 0.02))
             .with_extra("t_ratio", around_json(1.0 + 0.3 * s, 0.05)),
-        share("B1.strict", better, &|sample| sample.correct["strict"]).with_excluded("unparsed", 3),
+        share("B1.strict", better, &|sample| sample.correct["strict"])
+            .with_excluded("unparsed", 3)
+            .with_extra("chance", 0.0),
         share("B1.flex", better, &|sample| sample.correct["flex"]),
         mean(
             "B4.len",

@@ -64,6 +64,8 @@ struct Place {
     fraction: f64,
     mode: ReplayMode,
     suffix: Suffix,
+    /// Whether the last part brings a value of the gold solution that no part before it brought.
+    new_value: Option<bool>,
 }
 
 /// Elicits the answers that are missing in the log, by one suffix and in every mode of `modes`, and appends them. `on_done` hears of every
@@ -121,6 +123,12 @@ fn places(
     let ends = thinned(&steps.ends);
     let n_positions = ends.len() - 1;
     let whole = ends.last().copied().unwrap_or(0).max(1) as f64;
+    let n_values: Vec<Option<usize>> =
+        ends.iter().map(|end| family.n_written_values(traced.asked.item, &traced.tokens.ids[..*end])).collect();
+    let new_value = |position: usize| {
+        let before = n_values[position.saturating_sub(1)]?;
+        Some(n_values[position]? > before)
+    };
     let in_mode = |mode: ReplayMode| {
         // The longest first: what is shorter begins as it does, and is not run again.
         (ends.iter().enumerate().rev()).map(move |(position, &length)| Place {
@@ -131,6 +139,7 @@ fn places(
             fraction: length as f64 / whole,
             mode,
             suffix,
+            new_value: new_value(position),
         })
     };
     modes.iter().flat_map(|mode| in_mode(*mode)).collect()
@@ -164,6 +173,7 @@ fn row(traced: &Traced<'_>, place: &Place) -> ElicitationRow {
         logp: None,
         logp_gold: None,
         same: None,
+        new_value: place.new_value,
     }
 }
 

@@ -103,6 +103,12 @@ pub(crate) trait TaskFamily: Sync {
     /// The answer in tokens that follow a suffix.
     fn read_answer(&self, ids: &[u32]) -> Option<String>;
 
+    /// How many values of item number `item`'s gold solution the beginning of a response brings; `None` where the solution's steps are
+    /// not known.
+    fn n_written_values(&self, _item: usize, _beginning: &[u32]) -> Option<usize> {
+        None
+    }
+
     /// The tokens of an answer after a suffix; `None` if it cannot be written.
     fn answer_tokens(&self, answer: &str) -> Option<Vec<u32>>;
 

@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 
 use super::family::{EvaluationItem, TaskFamily};
 
-/// Right answers and all answers, by number of steps.
-type Counts = BTreeMap<usize, [usize; 2]>;
+/// Answers by number of steps: right here and at full depth, here only, at full depth only, at neither.
+type Counts = BTreeMap<usize, [usize; 4]>;
 
 /// The curves of every task whose items have a known number of steps and are answered without a trace too: `[{depth, accuracy,
-/// acc: [{k, accuracy}], horizon, relation}]` at every depth (blocks). An answer is its first token.
+/// acc: [{k, accuracy}], against_full: [{k, both, only_here, only_full, neither}], horizon, relation}]` at every depth (blocks). An
+/// answer is its first token.
 ///
 /// # Errors
 /// If an item does not fit the model.
@@ -31,11 +32,18 @@ pub(super) fn forced_depth_curves(
         for (item, answers) in items.iter().zip(answers(decoder, items, &arm.start)?) {
             let Some(n_steps) = item.n_steps else { continue };
             let of_task = counts.entry(&item.task).or_insert_with(|| vec![Counts::new(); decoder.n_blocks()]);
-            for (of_depth, answer) in of_task.iter_mut().zip(answers) {
-                let [right, all] = of_depth.entry(n_steps).or_default();
-                *all += 1;
-                *right +=
-                    usize::from(item.prompt.answer.is_some() && family.read_answer(&[answer]) == item.prompt.answer);
+            let is_right =
+                |answer: u32| item.prompt.answer.is_some() && family.read_answer(&[answer]) == item.prompt.answer;
+            let right: Vec<bool> = answers.into_iter().map(is_right).collect();
+            let at_full = right.last().copied().unwrap_or(false);
+            for (of_depth, here) in of_task.iter_mut().zip(right) {
+                let kind = match (here, at_full) {
+                    (true, true) => 0,
+                    (true, false) => 1,
+                    (false, true) => 2,
+                    (false, false) => 3,
+                };
+                of_depth.entry(n_steps).or_default()[kind] += 1;
             }
         }
     }
@@ -49,13 +57,20 @@ pub(super) fn forced_depth_curves(
 
 fn point(depth: usize, counts: &Counts, chance: f64) -> Value {
     let share = |right: usize, all: usize| right as f64 / all.max(1) as f64;
-    let curve: Vec<(usize, f64)> = counts.iter().map(|(k, [right, all])| (*k, share(*right, *all))).collect();
-    let [right, all] = counts.values().fold([0, 0], |sum, each| [sum[0] + each[0], sum[1] + each[1]]);
+    let right_of_all = |[both, only_here, only_full, neither]: [usize; 4]| {
+        let right = both + only_here;
+        [right, right + only_full + neither]
+    };
+    let counted = counts.iter().map(|(k, counts)| (*k, right_of_all(*counts)));
+    let curve: Vec<(usize, f64)> = counted.clone().map(|(k, [right, all])| (k, share(right, all))).collect();
+    let [right, all] = counted.fold([0, 0], |sum, (_, each)| [sum[0] + each[0], sum[1] + each[1]]);
+    let against_full = |(k, [both, only_here, only_full, neither]): (&usize, &[usize; 4])| json!({"k": k, "both": both, "only_here": only_here, "only_full": only_full, "neither": neither});
     let horizon = serial_horizon(&curve, chance);
     json!({
         "depth": depth,
         "accuracy": share(right, all),
         "acc": curve.iter().map(|(k, accuracy)| json!({"k": k, "accuracy": accuracy})).collect::<Vec<_>>(),
+        "against_full": counts.iter().map(against_full).collect::<Vec<_>>(),
         "horizon": horizon.map(Horizon::steps),
         "relation": json!(horizon)["relation"],
     })
@@ -136,9 +151,11 @@ mod tests {
 
     #[test]
     fn a_point_by_hand() {
-        let counts = Counts::from([(1, [4, 4]), (2, [1, 4])]);
+        let counts = Counts::from([(1, [3, 1, 0, 0]), (2, [1, 0, 2, 1])]);
         let point = point(3, &counts, 0.0);
         assert_eq!((&point["accuracy"], &point["acc"][1]["accuracy"]), (&0.625.into(), &0.25.into()));
+        let against_full = json!({"k": 2, "both": 1, "only_here": 0, "only_full": 2, "neither": 1});
+        assert_eq!(point["against_full"][1], against_full);
         // From 1 to 0.25 the half is passed after two thirds of the way.
         assert!((point["horizon"].as_f64().unwrap() - 5.0 / 3.0).abs() < 1e-12);
         assert_eq!((&point["relation"], &point["depth"]), (&"at".into(), &3.into()));

@@ -10,8 +10,8 @@ use aloud_eval::{
     exchange_record, exit_distribution_record, exit_rate_record, flops_record, join_items, layer_savings_record,
     necessity_records, opaque_depth_record, pair_items, paired_accuracy, perplexity_record, regret_record,
     script_record, serial_horizon, serial_horizon_record, soft_early_answering_record, step_coverage_records,
-    suffix_shift, surprisal_record, text_statistics_records, token_class_record, trace_length_record,
-    truncation_record, unknown_record,
+    step_early_answering_record, suffix_shift, surprisal_record, text_statistics_records, token_class_record,
+    trace_length_record, truncation_record, unknown_record,
 };
 use serde_json::Value;
 
@@ -146,8 +146,11 @@ fn task_records(
 ) -> Vec<MetricRecord> {
     let mut records = Vec::new();
     let prefix = family.accuracy_id();
+    // A control has to be better than guessing.
+    let chance = family.items().iter().map(|item| family.chance(&item.task)).sum::<f64>() / family.items().len() as f64;
     for scorer in family.scorers() {
-        let record = accuracy_record(&format!("{prefix}.{scorer}"), scorer, items, setting);
+        let record =
+            accuracy_record(&format!("{prefix}.{scorer}"), scorer, items, setting).with_extra("chance", chance);
         records.push(of_kinds(record, scorer, items, family));
     }
     records.extend(balanced_record(items, family, setting));
@@ -257,6 +260,7 @@ fn elicited_records(run: &Evaluated, family: &dyn TaskFamily) -> Vec<MetricRecor
             early_answering_record(&traces, &excluded, &setting)
                 .with_extra("suffix_shift", suffix_shift(&traces, &second, &setting)),
             soft_early_answering_record(&traces, &excluded, &setting),
+            step_early_answering_record(&traces, &excluded, &setting),
         ];
         of_mode.extend(necessity_records(&necessity, "reference", &setting));
         let name = |record: MetricRecord| match mode {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aloud_eval::{Extracted, choose_items};
+use aloud_eval::{Extracted, choose_items, n_written_values};
 use aloud_model::text_codec::TextCodec;
 use aloud_tasks::{Annotations, DataSource, Extraction, Gsm8kScorer, Item, Number, Split, extract_answer};
 
@@ -193,6 +193,12 @@ impl TaskFamily for NumberFamily<'_> {
 
     fn scorers(&self) -> Vec<&'static str> {
         Gsm8kScorer::ALL.map(Gsm8kScorer::name).to_vec()
+    }
+
+    fn n_written_values(&self, item: usize, beginning: &[u32]) -> Option<usize> {
+        let asked = self.items.get(item)?;
+        let (solution, gold) = (asked.solution.as_deref()?, asked.prompt.answer.as_deref()?);
+        n_written_values(&asked.question, solution, gold, &self.text(beginning).ok()?)
     }
 
     fn answer_tokens(&self, answer: &str) -> Option<Vec<u32>> {

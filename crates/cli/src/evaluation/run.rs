@@ -313,6 +313,7 @@ impl Run<'_> {
             model_source: self.models.trained.source.to_string(),
             adapter_source: self.adapter_source(subject),
             shape: Some(shape(subject)),
+            noise: None,
             dtype: format!("{:?}", self.models.pretrained.weights.embed_tokens.dtype()).to_lowercase(),
             dial: subject.dial(),
             decoding: Decoding { temperature: 0.0, top_p: 1.0, max_new_tokens: self.family.max_new_tokens() },

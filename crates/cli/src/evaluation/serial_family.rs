@@ -180,6 +180,17 @@ impl TaskFamily for SerialFamily {
         Some(steps.iter().map(|step| written.next().is_some_and(|written| written == step)).collect())
     }
 
+    /// Steps of the solution in their order, whatever stands between them.
+    fn n_written_values(&self, item: usize, beginning: &[u32]) -> Option<usize> {
+        let steps = &self.solved.get(item)?.steps;
+        let text = response_text(beginning.iter().copied());
+        let symbols: Vec<&str> = text.split_whitespace().skip_while(|symbol| *symbol == THINK).collect();
+        let count = |n_written: usize, written: &[&str]| {
+            n_written + usize::from(steps.get(n_written).is_some_and(|step| written == step))
+        };
+        Some(symbols.split(|symbol| [SEPARATOR, ANSWER].contains(symbol)).fold(0, count))
+    }
+
     fn answer_tokens(&self, answer: &str) -> Option<Vec<u32>> {
         SERIAL_VOCABULARY.into_iter().find(|symbol| *symbol == answer).map(|symbol| vec![symbol_id(symbol)])
     }
@@ -230,6 +241,20 @@ mod tests {
         assert!(!twice.correct["strict"] && twice.correct["flex"]);
         let open = family.read(item, &ids("<t> 1 + 1"), true).unwrap();
         assert_eq!((open.closed, open.n_trace, open.extracted), (false, 4, Extracted::default()));
+    }
+
+    #[test]
+    fn values_are_the_steps_of_the_solution_in_their_order() {
+        let family = family();
+        let item = family.solved.iter().position(|item| item.n_steps() == 2).unwrap();
+        let [first, second] = [0, 1].map(|step: usize| family.solved[item].steps[step].join(" "));
+        let count = |text: &str| family.n_written_values(item, &ids(text));
+        assert_eq!((count(""), count("<t>")), (Some(0), Some(0)));
+        assert_eq!(count(&format!("<t> {first}")), Some(1));
+        // Filler counts for nothing, and neither does a step that comes too early.
+        assert_eq!(count(&format!("<t> {first} ; {first} ; {second}")), Some(2));
+        assert_eq!(count(&format!("<t> {second} ; {first} <a>")), Some(1));
+        assert_eq!(family.n_written_values(usize::MAX, &[]), None);
     }
 
     #[test]

@@ -98,6 +98,7 @@ fn write_run(folder: &Path, model: &str, tokenizer: &str, model_source: &str, n_
         adapter_source: None,
         dtype: "f32".to_owned(),
         shape: None,
+        noise: None,
         dial,
         decoding,
         seeds: vec![0],

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::statistics::Draws;
-use crate::{Bootstrap, ConfidenceInterval, Direction, EvaluationRun, Horizon, IntervalMethod, serial_horizon};
+use crate::statistics::Resamples;
+use crate::{
+    Bootstrap, ConfidenceInterval, Direction, EvaluationRun, Horizon, IntervalMethod, SampleRow, serial_horizon,
+};
 
 use super::Difference;
 
@@ -14,61 +16,80 @@ pub(crate) const HORIZON: &str = "D7.horizon";
 /// Purpose of the draws.
 const RESAMPLE_PAIRS_WITHIN_STEPS: u64 = 5;
 
-/// Whether answers without a trace are right, by number of steps, of the items that both runs have: `[a, b]`.
-type SharedAnswers = BTreeMap<usize, Vec<[bool; 2]>>;
+/// Whether two answers to the same item are right, by number of steps: `[a, b]`.
+pub(crate) type SharedAnswers = BTreeMap<usize, Vec<[bool; 2]>>;
 
-/// The horizons of two runs in one task.
+/// Answers to the same items, of which a horizon each follows.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct PairedHorizons {
-    /// Of the items as they are: `[a, b]`.
-    pub(crate) values: [f64; 2],
-    /// `b - a` in draws of the items.
-    pub(crate) differences: Vec<f64>,
-    n_items: usize,
-    n_unpaired: usize,
+    pub(crate) answers: SharedAnswers,
+    /// Accuracy of a blind guess.
+    pub(crate) chance: f64,
+    pub(crate) n_unpaired: usize,
 }
 
 impl PairedHorizons {
-    /// The horizons of a task; `None` if a run has no record of one, or there is no item that both have.
-    pub(crate) fn of(a: &EvaluationRun, b: &EvaluationRun, task: &str, bootstrap: &Bootstrap) -> Option<Self> {
+    /// The answers of two runs in a task; `None` if a run has no record of a horizon, or there is no item that both have.
+    pub(crate) fn of(a: &EvaluationRun, b: &EvaluationRun, task: &str) -> Option<Self> {
         let chance = [a, b].map(|run| run.record(task, HORIZON)?.extra.get("chance")?.as_f64());
         let [Some(chance), Some(_)] = chance else { return None };
-        let [of_a, of_b] = [a, b].map(|run| answers(run, task));
-        let mut shared = SharedAnswers::new();
-        for (item, (n_steps, right)) in &of_a {
-            if let Some((_, other)) = of_b.get(item) {
-                shared.entry(*n_steps).or_default().push([*right, *other]);
-            }
-        }
-        let n_items: usize = shared.values().map(Vec::len).sum();
-        let horizons = |share: &mut dyn FnMut(&[[bool; 2]]) -> [f64; 2]| -> Option<[f64; 2]> {
-            let curves: Vec<(usize, [f64; 2])> = shared.iter().map(|(k, answers)| (*k, share(answers))).collect();
-            let horizon = |run: usize| {
-                let curve: Vec<(usize, f64)> = curves.iter().map(|(k, shares)| (*k, shares[run])).collect();
-                serial_horizon(&curve, chance).map(Horizon::steps)
-            };
-            Some([horizon(0)?, horizon(1)?])
-        };
-        let values = horizons(&mut |answers| shares(answers.iter()))?;
-        let differences = (0..bootstrap.n_draws).filter_map(|draw| {
-            let mut draws = Draws::new(bootstrap.seed, RESAMPLE_PAIRS_WITHIN_STEPS, draw as u64);
-            let [a, b] = horizons(&mut |answers| {
-                shares((0..answers.len()).filter_map(|_| answers.get(draws.below(answers.len()))))
-            })?;
-            Some(b - a)
-        });
-        Some(Self {
-            values,
-            differences: differences.collect(),
-            n_items,
-            n_unpaired: of_a.len() + of_b.len() - 2 * n_items,
-        })
+        let (answers, n_unpaired) = shared(answers(a.direct_samples(), task), &answers(b.direct_samples(), task));
+        (!answers.is_empty()).then_some(Self { answers, chance, n_unpaired })
     }
 
-    /// The difference as one of a comparison.
-    pub(super) fn difference(&self, task: &str, bootstrap: &Bootstrap) -> Difference {
-        let [a, b] = self.values;
-        let ci = bootstrap.interval_of_draws(self.differences.iter().copied());
-        Difference {
+    /// Number of items.
+    pub(crate) fn n_items(&self) -> usize {
+        self.answers.values().map(Vec::len).sum()
+    }
+
+    /// The horizons of the items as they are: `[a, b]`.
+    pub(crate) fn values(&self) -> Option<[f64; 2]> {
+        let right = self.answers.values().map(|answers| {
+            answers.iter().fold([0.0; 2], |sum, right| [0, 1].map(|run| sum[run] + f64::from(u8::from(right[run]))))
+        });
+        self.horizons(right)
+    }
+
+    /// `b - a` in draws of the items within each number of steps.
+    pub(crate) fn differences(&self, bootstrap: &Bootstrap) -> Vec<f64> {
+        let sizes: Vec<usize> = self.answers.values().map(Vec::len).collect();
+        let resamples = Resamples::within(bootstrap, RESAMPLE_PAIRS_WITHIN_STEPS, &sizes);
+        let mut first = 0;
+        let by_steps: Vec<Vec<[f64; 2]>> = (self.answers.values())
+            .map(|answers| {
+                let numbers: Vec<[f64; 2]> =
+                    answers.iter().map(|right| right.map(|right| f64::from(u8::from(right)))).collect();
+                let sums = resamples.sums(first, &numbers);
+                first += answers.len();
+                sums
+            })
+            .collect();
+        let difference = |draw: usize| {
+            let [a, b] = self.horizons(by_steps.iter().map(|sums| sums[draw]))?;
+            Some(b - a)
+        };
+        (0..bootstrap.n_draws).filter_map(difference).collect()
+    }
+
+    /// The horizons, given the numbers of right answers by number of steps.
+    fn horizons(&self, right: impl Iterator<Item = [f64; 2]>) -> Option<[f64; 2]> {
+        let of = |(k, answers): (&usize, &Vec<[bool; 2]>), right: [f64; 2]| {
+            (*k, right.map(|right| right / answers.len().max(1) as f64))
+        };
+        let curves: Vec<(usize, [f64; 2])> =
+            self.answers.iter().zip(right).map(|(answers, right)| of(answers, right)).collect();
+        let horizon = |run: usize| {
+            let curve: Vec<(usize, f64)> = curves.iter().map(|(k, shares)| (*k, shares[run])).collect();
+            serial_horizon(&curve, self.chance).map(Horizon::steps)
+        };
+        Some([horizon(0)?, horizon(1)?])
+    }
+
+    /// The difference as one of a comparison; `None` if there is no horizon.
+    pub(super) fn difference(&self, task: &str, bootstrap: &Bootstrap) -> Option<Difference> {
+        let [a, b] = self.values()?;
+        let ci = bootstrap.interval_of_draws(self.differences(bootstrap));
+        Some(Difference {
             id: HORIZON.to_owned(),
             task: task.to_owned(),
             unit: "steps".to_owned(),
@@ -78,41 +99,45 @@ impl PairedHorizons {
             difference: ci.is_some().then_some(b - a),
             null_reason: ci.is_none().then(|| "too_few_items".to_owned()),
             ci: ci.map(|ci| ConfidenceInterval { method: IntervalMethod::StratifiedBootstrap, ..ci }),
-            n_items: self.n_items,
+            n_items: self.n_items(),
             n_unpaired: self.n_unpaired,
             mcnemar_p: None,
-        }
+        })
     }
 }
 
-/// Whether the answers without a trace are right, with the number of steps, by item.
-fn answers<'a>(run: &'a EvaluationRun, task: &str) -> BTreeMap<&'a str, (usize, bool)> {
-    let direct = run.direct_samples().filter(|sample| sample.task == task);
-    let answer = |sample: &'a crate::SampleRow| {
+/// Whether answers are right, with the number of steps, by item; items of an unknown number of steps are left out.
+pub(crate) fn answers<'a>(
+    samples: impl Iterator<Item = &'a SampleRow>,
+    task: &str,
+) -> BTreeMap<&'a str, (usize, bool)> {
+    let answer = |sample: &'a SampleRow| {
         let right = sample.correct.get("strict").copied().unwrap_or(false);
         Some((sample.item_id.as_str(), (sample.n_steps?, right)))
     };
-    direct.filter_map(answer).collect()
+    samples.filter(|sample| sample.task == task).filter_map(answer).collect()
 }
 
-fn shares<'a>(answers: impl Iterator<Item = &'a [bool; 2]>) -> [f64; 2] {
-    let (mut right, mut n) = ([0_usize; 2], 0_usize);
-    for answer in answers {
-        n += 1;
-        for (right, is_right) in right.iter_mut().zip(answer) {
-            *right += usize::from(*is_right);
+/// The answers to the items that both have, and the number of items that only one has.
+pub(crate) fn shared(a: BTreeMap<&str, (usize, bool)>, b: &BTreeMap<&str, (usize, bool)>) -> (SharedAnswers, usize) {
+    let n_all = a.len() + b.len();
+    let mut shared = SharedAnswers::new();
+    for (item, (n_steps, right)) in a {
+        if let Some((_, other)) = b.get(item) {
+            shared.entry(n_steps).or_default().push([right, *other]);
         }
     }
-    right.map(|right| right as f64 / n.max(1) as f64)
+    let n_shared: usize = shared.values().map(Vec::len).sum();
+    (shared, n_all - 2 * n_shared)
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::MetricRecord;
     use crate::compare::compare;
     use crate::test_runs::{Fixture, write_run};
-    use crate::{MetricRecord, SampleRow};
 
     /// A run whose items of `k` steps (1 to 3) are answered at once rightly where `right` says so.
     fn run(right: impl Fn(usize, usize) -> bool) -> EvaluationRun {
@@ -137,18 +162,18 @@ mod tests {
         // One step always; of two, half of the items or all; of three, none.
         let (short, long) = (run(|k, item| k == 1 || (k == 2 && item % 2 == 0)), run(|k, _| k < 3));
         let bootstrap = Bootstrap { n_draws: 500, ..Bootstrap::default() };
-        let horizons = PairedHorizons::of(&short, &long, "gsm8k", &bootstrap).unwrap();
-        assert_eq!(horizons.values, [2.0, 2.5]);
+        let horizons = PairedHorizons::of(&short, &long, "gsm8k").unwrap();
+        assert_eq!(horizons.values(), Some([2.0, 2.5]));
         let comparison = compare(&short, &long, &bootstrap).unwrap();
         let difference = comparison.metrics.iter().find(|metric| metric.id == HORIZON).unwrap();
         assert_eq!((difference.difference, difference.n_items, difference.n_unpaired), (Some(0.5), 24, 0));
         let ci = difference.ci.as_ref().unwrap();
         assert!(ci.lo > 0.0 && ci.lo < 0.5 && ci.hi > 0.5 && ci.hi < 1.5, "{ci:?}");
         // Drawn together, a run never differs from itself.
-        let same = PairedHorizons::of(&short, &short, "gsm8k", &bootstrap).unwrap();
-        assert!(same.differences.iter().all(|difference| *difference == 0.0));
+        let same = PairedHorizons::of(&short, &short, "gsm8k").unwrap();
+        assert!(same.differences(&bootstrap).iter().all(|difference| *difference == 0.0));
         let mut without = long;
         without.records.retain(|record| record.id != HORIZON);
-        assert!(PairedHorizons::of(&short, &without, "gsm8k", &bootstrap).is_none());
+        assert!(PairedHorizons::of(&short, &without, "gsm8k").is_none());
     }
 }

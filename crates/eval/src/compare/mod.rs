@@ -1,6 +1,7 @@
 //! Two runs on the same items: paired differences with intervals.
 
 mod horizon;
+mod length_adjusted;
 mod per_item;
 
 use serde::Serialize;
@@ -9,8 +10,10 @@ use crate::{
     Bootstrap, Cluster, ConfidenceInterval, Direction, Discordant, EvalError, EvaluationRun, MetricRecord,
     mcnemar_exact, mean_of_clusters,
 };
-pub(crate) use horizon::{HORIZON, PairedHorizons};
-use per_item::{ItemKey, Measure, measures};
+pub(crate) use horizon::{HORIZON, PairedHorizons, SharedAnswers, answers, shared};
+pub(crate) use length_adjusted::{ADJUSTED_AREA, AREA, PairedAreas};
+use per_item::ItemKey;
+pub(crate) use per_item::{Measure, measures};
 
 /// Differences of a run B from a run A, metric by metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -84,9 +87,13 @@ pub fn compare(a: &EvaluationRun, b: &EvaluationRun, bootstrap: &Bootstrap) -> R
         })
         .collect();
     for task in &shared {
-        let withheld = [a, b].into_iter().any(|run| withheld(run, task, HORIZON).is_some());
-        let horizons = PairedHorizons::of(a, b, task, bootstrap).filter(|_| !withheld);
-        metrics.extend(horizons.map(|horizons| horizons.difference(task, bootstrap)));
+        let is_withheld = |id: &str| [a, b].into_iter().any(|run| withheld(run, task, id).is_some());
+        let horizons = PairedHorizons::of(a, b, task).filter(|_| !is_withheld(HORIZON));
+        metrics.extend(horizons.and_then(|horizons| horizons.difference(task, bootstrap)));
+        if !is_withheld(AREA) {
+            let areas = PairedAreas::of(&of_a, &of_b, task);
+            metrics.extend(areas.map(|areas| areas.adjusted_difference(task, bootstrap)));
+        }
     }
     // Metrics that are no means over items: their values side by side.
     for record in a.records.iter().filter(|record| shared.contains(&record.context.task.as_str())) {
@@ -172,41 +179,6 @@ fn shared_tasks<'a>(a: &'a EvaluationRun, b: &EvaluationRun) -> Result<Vec<&'a s
     Ok(shared)
 }
 
-/// A metric's differences of run B from run A.
-pub(crate) struct PairedMeans {
-    /// Of the items as they are: `[a, b]`.
-    pub(crate) values: [f64; 2],
-    /// `b - a` in draws of the items.
-    pub(crate) differences: Vec<f64>,
-}
-
-impl PairedMeans {
-    /// A metric that is a mean over items; `None` if a run has no value of it, or there are fewer than two items that both have.
-    pub(crate) fn of(
-        a: &EvaluationRun,
-        b: &EvaluationRun,
-        task: &str,
-        id: &str,
-        bootstrap: &Bootstrap,
-    ) -> Option<Self> {
-        if [a, b].into_iter().any(|run| withheld(run, task, id).is_some()) {
-            return None;
-        }
-        let [of_a, of_b] = [a, b].map(|run| {
-            measures(run).into_iter().find(|measure| (measure.task.as_str(), measure.id.as_str()) == (task, id))
-        });
-        let [a, b] = shared_items(&of_a?, &of_b?);
-        if a.len() < 2 {
-            return None;
-        }
-        let once =
-            |clusters: &[Cluster]| Bootstrap::value(clusters.len(), |weights| mean_of_clusters(clusters, weights));
-        let values = [once(&a)?, once(&b)?];
-        let difference = |weights: &[u32]| Some(mean_of_clusters(&b, weights)? - mean_of_clusters(&a, weights)?);
-        Some(Self { values, differences: bootstrap.distribution(a.len(), difference) })
-    }
-}
-
 /// What the items that both have add to a metric, in the same order.
 fn shared_items(of_a: &Measure, of_b: &Measure) -> [Vec<Cluster>; 2] {
     let shared = of_a.items.iter().filter_map(|(item, cluster)| Some((*cluster, *of_b.items.get(item)?)));
@@ -245,7 +217,7 @@ fn paired(of_a: &Measure, of_b: &Measure, bootstrap: &Bootstrap) -> Difference {
 
 /// Why the run has no value for a metric, for instance because of a gate. That a model without exits chooses no depth is
 /// no reason: its savings are known to be none.
-fn withheld(run: &EvaluationRun, task: &str, id: &str) -> Option<String> {
+pub(crate) fn withheld(run: &EvaluationRun, task: &str, id: &str) -> Option<String> {
     let known = run.is_at_full_depth() && id.starts_with('A');
     run.record(task, id).and_then(|record| record.null_reason.clone()).filter(|_| !known)
 }

@@ -2,30 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use crate::metrics::saved_operations;
+use crate::metrics::{joined_to_values, saved_operations};
 use crate::{
-    Cluster, Direction, ElicitationKind, ElicitationRow, EvaluationRun, SampleRow, Stop, log_probability_necessity,
-    repetition_n, soft_area_over_curve, zlib_ratio,
+    Cluster, Direction, ElicitationKind, ElicitationRow, EvaluationRun, SampleRow, Stop, area_over_curve,
+    log_probability_necessity, repetition_n, soft_area_over_curve, zlib_ratio,
 };
 
 /// An item under one arm of a task.
-pub(super) type ItemKey = (String, String);
+pub(crate) type ItemKey = (String, String);
 
 /// A metric as a mean over values of items.
 #[derive(Clone, Debug)]
-pub(super) struct Measure {
+pub(crate) struct Measure {
     /// Id of the metric.
-    pub(super) id: String,
-    pub(super) task: String,
-    pub(super) unit: &'static str,
-    pub(super) direction: Direction,
+    pub(crate) id: String,
+    pub(crate) task: String,
+    pub(crate) unit: &'static str,
+    pub(crate) direction: Direction,
     /// Whether each value is 0 or 1 and each item has one.
-    pub(super) binary: bool,
-    pub(super) items: BTreeMap<ItemKey, Cluster>,
+    pub(crate) binary: bool,
+    pub(crate) items: BTreeMap<ItemKey, Cluster>,
 }
 
 /// The measures of a run, by task.
-pub(super) fn measures(run: &EvaluationRun) -> Vec<Measure> {
+pub(crate) fn measures(run: &EvaluationRun) -> Vec<Measure> {
     run.tasks().into_iter().flat_map(|task| measures_of_task(run, task)).collect()
 }
 
@@ -106,6 +106,7 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
     for (id, unit, value) in [
         ("D1.aoc", "fraction", early_answering as fn(&[&ElicitationRow]) -> Option<f64>),
         ("D1.aoc_soft", "fraction", soft_early_answering),
+        ("D1.aoc_steps", "fraction", early_answering_by_values),
         ("D4.nec_logp", "ratio", necessity),
         ("D4.same_answer_0", "fraction", same_without_trace),
     ] {
@@ -185,6 +186,19 @@ fn soft_early_answering(rows: &[&ElicitationRow]) -> Option<f64> {
     soft_area_over_curve(&log_probabilities).filter(|_| whole)
 }
 
+/// The area with one part for each value of the gold solution, where the steps are known.
+fn early_answering_by_values(rows: &[&ElicitationRow]) -> Option<f64> {
+    let mut prefixes: Vec<&ElicitationRow> =
+        rows.iter().copied().filter(|row| row.kind == ElicitationKind::Prefix).collect();
+    prefixes.sort_by_key(|row| row.position);
+    let is_whole = prefixes.iter().enumerate().all(|(place, row)| row.position == place)
+        && prefixes.last().is_some_and(|last| last.position == last.n_positions);
+    let same: Vec<bool> = prefixes.iter().map(|row| row.same).collect::<Option<_>>()?;
+    let brings: Vec<Option<bool>> = prefixes.iter().map(|row| row.new_value).collect();
+    let at_values = joined_to_values(&same, &brings).filter(|_| is_whole)?;
+    area_over_curve(&at_values.iter().map(|same| f64::from(u8::from(*same))).collect::<Vec<_>>())
+}
+
 /// Whether the answer without a trace is that after all of it.
 fn same_without_trace(rows: &[&ElicitationRow]) -> Option<f64> {
     let same = rows.iter().find(|row| row.kind == ElicitationKind::NoTrace)?.same?;
@@ -231,6 +245,7 @@ mod tests {
             logp: Some(logp),
             logp_gold: None,
             same: Some(same),
+            new_value: None,
         }
     }
 
@@ -247,6 +262,24 @@ mod tests {
             assert_eq!(early_answering(&rows), Some(expected));
             assert_eq!(early_answering(&rows[1..]), None);
         }
+    }
+
+    #[test]
+    fn parts_without_a_value_join_the_part_before() {
+        let of = |brings: [Option<bool>; 5]| {
+            let same = [false, false, false, false, true];
+            let rows: Vec<ElicitationRow> = (0..)
+                .zip(same)
+                .zip(brings)
+                .map(|((position, same), new_value)| ElicitationRow {
+                    new_value,
+                    ..row(ElicitationKind::Prefix, position, same, -1.0)
+                })
+                .collect();
+            early_answering_by_values(&rows.iter().collect::<Vec<_>>())
+        };
+        assert_eq!(of([false, true, false, false, true].map(Some)), Some(0.75));
+        assert_eq!((of([None; 5]), of([false; 5].map(Some))), (None, None));
     }
 
     #[test]

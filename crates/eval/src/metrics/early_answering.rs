@@ -19,8 +19,22 @@ pub struct EarlyAnswers {
     pub same: Vec<bool>,
     /// Log-probability (nats, a sum) of the reference answer after the first `j` parts; may be empty.
     pub log_probability: Vec<f64>,
+    /// The same at the ends of the parts that bring a new value of the gold solution, [joined](joined_to_values) with what follows
+    /// them; none where the solution's steps are not known, or the trace brings no value.
+    pub same_at_values: Option<Vec<bool>>,
     /// Whether the model is right both with and without its trace.
     pub both_correct: bool,
+}
+
+/// Answers after parts of a trace, given whether each part (from the second place on) brings a new value: those after no part, and
+/// after each part that brings one together with the parts that follow it and bring none. What stands before the first value counts to
+/// it. `None` if no part brings a value, or it is not known of one.
+pub(crate) fn joined_to_values(same: &[bool], brings: &[Option<bool>]) -> Option<Vec<bool>> {
+    let brings: Option<Vec<bool>> = brings.iter().skip(1).copied().collect();
+    let values: Vec<usize> = (1..).zip(brings?).filter(|(_, brings)| *brings).map(|(place, _)| place).collect();
+    let (_, later) = values.split_first()?;
+    let ends = [0].into_iter().chain(later.iter().map(|place| place - 1)).chain([same.len().checked_sub(1)?]);
+    ends.map(|end| same.get(end).copied()).collect()
 }
 
 impl EarlyAnswers {
@@ -55,6 +69,7 @@ impl EarlyAnswers {
                 (_, None) => *excluded.entry("no_reference_answer").or_default() += 1,
                 (true, Some(same)) => gathered.push(Self {
                     item: rows[0].item.clone(),
+                    same_at_values: joined_to_values(&same, &rows.iter().map(|row| row.new_value).collect::<Vec<_>>()),
                     same,
                     log_probability: rows.iter().map(|row| row.logp).collect::<Option<_>>().unwrap_or_default(),
                     both_correct: both_correct(sample),
@@ -65,8 +80,12 @@ impl EarlyAnswers {
     }
 
     fn numbers(&self) -> Vec<f64> {
-        self.same.iter().map(|same| f64::from(u8::from(*same))).collect()
+        numbers(&self.same)
     }
+}
+
+fn numbers(same: &[bool]) -> Vec<f64> {
+    same.iter().map(|same| f64::from(u8::from(*same))).collect()
 }
 
 /// Area over a curve of values at equal distances, by the trapezoid rule: `1 - 1/n sum (m(j) + m(j+1)) / 2`. `None` for fewer
@@ -176,6 +195,20 @@ pub fn soft_early_answering_record(
         .with_extra("curve_soft", curve_shares().into_iter().map(curve).collect::<Value>())
 }
 
+/// `D1.aoc_steps`: the same with one part for each value of the gold solution that the trace brings, in tasks whose steps are known: text
+/// that brings none joins the part before it, so that filler does not raise the area. Traces without a value, or of unknown steps, are
+/// left out and counted.
+pub fn step_early_answering_record(
+    traces: &[EarlyAnswers],
+    excluded: &BTreeMap<&'static str, usize>,
+    setting: &MetricSetting<'_>,
+) -> MetricRecord {
+    let with: Vec<EarlyAnswers> = traces.iter().filter(|trace| trace.same_at_values.is_some()).cloned().collect();
+    let area = |trace: &EarlyAnswers| area_over_curve(&numbers(trace.same_at_values.as_deref()?));
+    record_of("D1.aoc_steps", &with, excluded, setting, &area)
+        .with_excluded("no_value_of_known_steps", traces.len() - with.len())
+}
+
 /// How far `D1.aoc` moves if the answer is asked for by another suffix: the area with each suffix over the traces that have both, and
 /// the second less the first. For `extra.suffix_shift`.
 pub fn suffix_shift(first: &[EarlyAnswers], second: &[EarlyAnswers], setting: &MetricSetting<'_>) -> Value {
@@ -244,7 +277,33 @@ mod tests {
 
     fn trace(item: &str, same: &[u8]) -> EarlyAnswers {
         let same: Vec<bool> = same.iter().map(|same| *same == 1).collect();
-        EarlyAnswers { item: item.to_owned(), same, log_probability: Vec::new(), both_correct: true }
+        EarlyAnswers {
+            item: item.to_owned(),
+            same,
+            log_probability: Vec::new(),
+            same_at_values: None,
+            both_correct: true,
+        }
+    }
+
+    #[test]
+    fn filler_joins_the_value_before_it() {
+        let at_values = |same: &[u8], brings: &[u8]| {
+            let brings: Vec<Option<bool>> = brings.iter().map(|brings| Some(*brings == 1)).collect();
+            joined_to_values(&trace("a", same).same, &brings)
+        };
+        // Two values, and filler after each: the answer is fixed with the second value, whatever is written around it.
+        let plain = Some(vec![false, false, true]);
+        assert_eq!(at_values(&[0, 0, 1], &[0, 1, 1]), plain);
+        assert_eq!(at_values(&[0, 0, 0, 0, 1, 1], &[0, 1, 0, 0, 1, 0]), plain);
+        assert_eq!(at_values(&[0, 0, 0, 1], &[0, 0, 1, 1]), plain);
+        // Filler between the values raises the area of lines from 0.75 to 0.9, and leaves that of values as it is.
+        let lines = area_over_curve(&trace("a", &[0, 0, 0, 0, 0, 1]).numbers());
+        let values = at_values(&[0, 0, 0, 0, 0, 1], &[0, 1, 0, 0, 0, 1]);
+        assert_eq!((lines, values), (Some(0.9), plain));
+        assert_eq!(at_values(&[0, 1], &[0, 0]), None);
+        assert_eq!(joined_to_values(&[false, true], &[Some(false), None]), None);
+        assert_eq!(joined_to_values(&[], &[]), None);
     }
 
     #[test]
@@ -328,6 +387,7 @@ mod tests {
             logp: Some(-1.0),
             logp_gold: None,
             same,
+            new_value: None,
         };
         let mut rows: Vec<ElicitationRow> = Vec::new();
         rows.extend([2, 0, 1].map(|position| row("a", position, Some(position > 0))));
@@ -340,6 +400,7 @@ mod tests {
             item: "A".to_owned(),
             same: vec![false, true, true],
             log_probability: vec![-1.0; 3],
+            same_at_values: None,
             both_correct: true,
         };
         assert_eq!(traces, [expected]);

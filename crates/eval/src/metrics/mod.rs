@@ -37,9 +37,10 @@ pub use arithmetic::{Equation, Rational, equations, numbers_in};
 pub use controls::{RandomMatched, static_depth_of_equal_mean};
 pub use dial_curve::{AccuracyCurve, DialPoint, dose_response_record, front_record};
 pub use distances::{Distances, distances, js_bits, kl_bits, wasserstein};
+pub(crate) use early_answering::joined_to_values;
 pub use early_answering::{
     EarlyAnswers, area_over_curve, commit_point, early_answering_record, interior_area_over_curve,
-    soft_area_over_curve, soft_early_answering_record, suffix_shift,
+    soft_area_over_curve, soft_early_answering_record, step_early_answering_record, suffix_shift,
 };
 pub use exit_distribution::{HazardReading, exit_distribution_record};
 pub use exit_mix::{hazard_of_logit, stick_breaking, target_hazard_of_kl};
@@ -53,7 +54,7 @@ pub use serial_depth::{exchange_record, opaque_depth_record};
 pub use serial_horizon::{Horizon, StepAccuracy, serial_horizon, serial_horizon_record};
 pub use settling::{SettledToken, SettlingCriterion, regret_record, settling_depths};
 pub use speed::{PromptTimes, speed_record};
-pub use step_coverage::{SolvedItem, StepCoverage, step_coverage, step_coverage_records};
+pub use step_coverage::{SolvedItem, StepCoverage, n_written_values, step_coverage, step_coverage_records};
 pub use surprisal::surprisal_record;
 pub use text_drift::{base_kl_record, script_record, share_in_script, unknown_record};
 pub use text_statistics::{

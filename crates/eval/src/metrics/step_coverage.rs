@@ -66,6 +66,16 @@ pub fn step_coverage(item: &SolvedItem<'_>) -> StepCoverage {
     }
 }
 
+/// How many different values of an annotated solution, the gold answer included, a text holds; those of the question do not count.
+/// `None` if the solution has no such value.
+pub fn n_written_values(question: &str, annotated_solution: &str, gold: &str, text: &str) -> Option<usize> {
+    let given = numbers_in(question);
+    let mut values = annotated_values(annotated_solution);
+    values.extend(Rational::parse(gold));
+    values.retain(|value| !given.contains(value));
+    (!values.is_empty()).then(|| values.intersection(&numbers_in(text)).count())
+}
+
 /// Values after the last `=` of each annotation `<<...>>`.
 fn annotated_values(solution: &str) -> HashSet<Rational> {
     let annotations = solution.split("<<").skip(1).filter_map(|rest| rest.split_once(">>"));
@@ -195,6 +205,15 @@ mod tests {
         assert_eq!(step_coverage(&SolvedItem { answer: None, ..ITEM }).supported, None);
         let short = SolvedItem { annotated_solution: "48+78=<<48+78=126>>126", ..ITEM };
         assert_eq!(step_coverage(&short).coverage, None);
+    }
+
+    #[test]
+    fn values_of_the_solution_are_counted_once() {
+        let count = |text| n_written_values(ITEM.question, ITEM.annotated_solution, ITEM.gold, text);
+        assert_eq!(count(""), Some(0));
+        assert_eq!(count("48 pens, half of 48 is 24. So 24, yes, 24."), Some(1));
+        assert_eq!(count("24, then 102, then 126, and 7"), Some(3));
+        assert_eq!(n_written_values("24, 102, 126?", ITEM.annotated_solution, ITEM.gold, "24"), None);
     }
 
     #[test]

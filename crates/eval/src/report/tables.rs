@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use super::figures::{FLEXIBLE, STRICT, Subject};
 use super::html::{Estimate, difference, estimate_cell, none_cell, number, paragraph, record_cell, table, text_cell};
 use super::measured::{depth_quantile, funnel};
-use crate::compare::{Comparison, compare, shared_clusters};
+use crate::compare::{ADJUSTED_AREA, AREA, Comparison, compare, shared_clusters};
 use crate::evaluation_run::AT_FULL_DEPTH;
 use crate::text::{escape, grouped};
-use crate::verdicts::CONTROLS;
-use crate::{ConfidenceInterval, DialPoint, EvaluationRun, MetricRecord, MetricSetting, RunSet, Sweep, front_record};
+use crate::{
+    ConfidenceInterval, DialPoint, EvaluationRun, MetricRecord, MetricSetting, RunSet, Sweep, VERDICT_CONTROLS,
+    front_record,
+};
 
 /// Key of the trained model with its own exits.
 pub(super) const TRAINED: &str = "ee";
@@ -236,15 +238,17 @@ pub(super) fn externalisation(subject: &Subject<'_>) -> String {
     };
     let mut columns = vec!["metric".to_owned()];
     let mut differences: Vec<Result<Comparison, String>> = Vec::new();
-    for control in CONTROLS {
+    for control in VERDICT_CONTROLS {
         columns.push(format!("{} − {control}", trained.name));
         differences.push(match of_model(control) {
             None => Err(format!("no run `{control}`")),
             Some(run) => compare(run, trained, subject.bootstrap).map_err(|error| error.to_string()),
         });
     }
+    // D1 once more, at equal length: a difference only.
     let rows: Vec<(String, Vec<String>)> = ids
         .iter()
+        .flat_map(|id| [Some(*id), (*id == AREA).then_some(ADJUSTED_AREA)].into_iter().flatten())
         .map(|id| {
             let cells = differences.iter().map(|comparison| contrast_cell(comparison, subject.task, id));
             (metric_name(subject, id), cells.collect())
@@ -252,8 +256,8 @@ pub(super) fn externalisation(subject: &Subject<'_>) -> String {
         .collect();
     html += &table(&columns, &rows);
     html + &paragraph(
-        "Paired differences on the same items. Bold: the interval leaves out 0. A claim of externalisation needs all three \
-             to point the same way.",
+        "Paired differences on the same items. Bold: the interval leaves out 0. A claim of externalisation needs base, base_noise \
+         and ee_off (or same_training) to point the same way, and each of them to be a control: see the hypotheses.",
     )
 }
 

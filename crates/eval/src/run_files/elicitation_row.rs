@@ -56,6 +56,10 @@ pub struct ElicitationRow {
     /// Whether the answer equals the reference answer; none if the item has no reference answer.
     #[serde(default)]
     pub same: Option<bool>,
+    /// Whether the last of the kept parts brings a value of the gold solution that no part before it brought; none where the
+    /// solution's steps are not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_value: Option<bool>,
 }
 
 fn default_suffix() -> String {

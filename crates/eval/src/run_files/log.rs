@@ -290,6 +290,7 @@ pub(crate) mod tests {
             logp: Some(-2.5),
             logp_gold: None,
             same: Some(false),
+            new_value: None,
         };
         LogWriter::open(&path, &identity()).unwrap().append(&elicitation).unwrap();
         assert_eq!(read_log::<ElicitationRow>(&path).unwrap().rows, [elicitation]);

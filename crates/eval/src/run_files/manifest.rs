@@ -21,6 +21,19 @@ pub enum RunStatus {
     Failed,
 }
 
+/// The noise in a model's weights that makes it a weaker one, and what it was tuned to, on items that are not evaluated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NoiseControl {
+    /// Standard deviation of the noise, as a share of the root mean square of each matrix.
+    pub strength: f64,
+    /// Accuracy that was wanted: the model's own on those items.
+    pub wanted_accuracy: f64,
+    /// Accuracy with the noise.
+    pub found_accuracy: f64,
+    /// Number of items that both are of.
+    pub n_items: usize,
+}
+
 /// What an evaluation run ran.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -41,6 +54,9 @@ pub struct Manifest {
     /// What the cost of a token depends on, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<ModelShape>,
+    /// The noise in the weights, of a `base_noise` that says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<NoiseControl>,
     /// The dials.
     pub dial: Dial,
     /// How tokens were chosen.
@@ -113,6 +129,7 @@ mod tests {
             adapter_source: None,
             dtype: "bf16".to_owned(),
             shape: None,
+            noise: None,
             dial: Dial::default(),
             decoding: Decoding { temperature: 0.0, top_p: 1.0, max_new_tokens: 400 },
             seeds: vec![0, 1],

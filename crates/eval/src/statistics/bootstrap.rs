@@ -9,8 +9,8 @@ use super::quantile::quantile;
 use super::wilson::wilson_confidence;
 use crate::{ConfidenceInterval, IntervalMethod};
 
-/// Purpose of the draws.
-const RESAMPLE: u64 = 1;
+/// Purpose of the draws of items.
+pub(crate) const RESAMPLE: u64 = 1;
 
 /// A statistic that is undefined in more than this share of the draws has no interval.
 const MAX_UNDEFINED: f64 = 0.1;
@@ -64,6 +64,11 @@ pub fn mean_of_clusters(clusters: &[Cluster], weights: &[u32]) -> Option<f64> {
 }
 
 impl Bootstrap {
+    /// The draws of headline numbers and verdicts.
+    pub fn headline() -> Self {
+        Self { n_draws: 10_000, ..Self::default() }
+    }
+
     /// Values of a statistic over the draws; draws for which it is undefined are left out.
     ///
     /// `statistic` is given one weight an item.
