@@ -126,6 +126,20 @@ impl DataSource {
         matches!(self, Self::WordProblems { .. } | Self::Serial(_) | Self::Stories)
     }
 
+    /// Whether both splits are the same items: then nothing of this source can be tuned or trained on and evaluated too.
+    pub fn has_one_part(&self) -> bool {
+        match self {
+            Self::Jsonl(_) | Self::Csv(_) => true,
+            Self::Gsm8k(path) => !path.is_dir(),
+            Self::WordProblems { .. } | Self::Serial(_) | Self::Stories | Self::Gsm8kCache => false,
+        }
+    }
+
+    /// Name of the part that the items of a split are: `train`, `test`, or `all` of a source with one part.
+    pub fn part(&self, split: Split) -> &'static str {
+        if self.has_one_part() { "all" } else { split.as_str() }
+    }
+
     /// Up to `n` items; all of them if `None`. The generators make exactly `n`. Of a file the choice is random but fixed by
     /// `seed`, and a smaller choice is the beginning of a larger one; a prompt file has one split, which is both. Worked
     /// solutions come without calculator annotations.

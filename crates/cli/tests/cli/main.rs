@@ -4,6 +4,7 @@
 mod checkpoints;
 mod data;
 mod evaluation;
+mod evaluation_inputs;
 mod evaluation_run;
 mod fixtures;
 mod generation;
