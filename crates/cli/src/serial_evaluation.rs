@@ -139,14 +139,28 @@ pub(crate) fn evaluate_serial(
     settings: &SerialSettings,
     on_response: &mut (dyn FnMut() + Send),
 ) -> anyhow::Result<SerialReport> {
-    if settings.n == 0 || settings.max_new_tokens == 0 {
+    answer_serial(decoder, policy, exits, settings, &held_out_items(settings)?, on_response)
+}
+
+/// The same of these items.
+///
+/// # Errors
+/// As [`evaluate_serial`].
+pub(crate) fn answer_serial(
+    decoder: &Decoder<Cpu>,
+    policy: Option<&Policy<Cpu>>,
+    exits: &Exits,
+    settings: &SerialSettings,
+    items: &[SerialItem],
+    on_response: &mut (dyn FnMut() + Send),
+) -> anyhow::Result<SerialReport> {
+    if items.is_empty() || settings.max_new_tokens == 0 {
         bail!("an evaluation needs at least one item, and one token a response");
     }
     let (expected, found) = (SERIAL_VOCABULARY.len(), decoder.config().vocab_size);
     if found < expected {
         bail!("the serial tasks have {expected} symbols, and the model has {found} tokens: it was not made for them");
     }
-    let items = held_out_items(settings)?;
     let requests: Vec<Request> = items
         .iter()
         .flat_map(|item| [(item, THINK), (item, ANSWER)])
@@ -200,7 +214,10 @@ pub(crate) fn evaluate_serial(
 
 /// The items of an evaluation: tasks in turn, and of each task the numbers of steps in turn, so that every combination
 /// has the same number of items (up to one). A smaller number of items is the beginning of a larger one.
-fn held_out_items(settings: &SerialSettings) -> anyhow::Result<Vec<SerialItem>> {
+///
+/// # Errors
+/// If an item cannot be made.
+pub(crate) fn held_out_items(settings: &SerialSettings) -> anyhow::Result<Vec<SerialItem>> {
     let tasks = settings.task.map_or_else(|| SerialTask::ALL.to_vec(), |task| vec![task]);
     let item = |index: usize| {
         let steps = 1 + index / tasks.len() % MAX_SERIAL_STEPS;

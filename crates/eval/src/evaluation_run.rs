@@ -11,6 +11,8 @@ use crate::{
 
 const MANIFEST: &str = "manifest.json";
 const CURVE: &str = "curve.json";
+/// Name of the log of responses of which accuracy alone is measured.
+const ACCURACY_FILE: &str = "accuracy";
 
 /// The arm of responses without a trace.
 const DIRECT: &str = "direct";
@@ -32,6 +34,8 @@ pub struct EvaluationRun {
     pub records: Vec<MetricRecord>,
     /// `samples.jsonl`; empty if there is none.
     pub samples: Vec<SampleRow>,
+    /// `accuracy.jsonl`: responses to further items, of which accuracy alone is measured; empty if there is none.
+    pub accuracy_samples: Vec<SampleRow>,
     /// `tokens.jsonl` by key; empty if there is none.
     pub tokens: BTreeMap<String, TokenRow>,
     /// `elicitations.jsonl`; empty if there is none.
@@ -91,15 +95,18 @@ impl EvaluationRun {
             remarks.push("there is no metrics.json".to_owned());
             Vec::new()
         };
-        let samples: Vec<SampleRow> = rows(folder, &manifest.identity, &mut remarks)?;
-        let tokens: Vec<TokenRow> = rows(folder, &manifest.identity, &mut remarks)?;
-        let elicitations = rows(folder, &manifest.identity, &mut remarks)?;
+        let mut log = Logs { folder, identity: &manifest.identity, remarks: &mut remarks };
+        let samples: Vec<SampleRow> = log.rows(SampleRow::FILE)?;
+        let accuracy_samples: Vec<SampleRow> = log.rows(ACCURACY_FILE)?;
+        let tokens: Vec<TokenRow> = log.rows(TokenRow::FILE)?;
+        let elicitations = log.rows(ElicitationRow::FILE)?;
         Ok(Self {
             folder: folder.to_path_buf(),
             name: manifest.model.clone(),
             manifest,
             records,
             samples,
+            accuracy_samples,
             tokens: tokens.into_iter().map(|row| (row.key.clone(), row)).collect(),
             elicitations,
             remarks,
@@ -120,6 +127,13 @@ impl EvaluationRun {
     pub fn traced_samples(&self, task: &str) -> impl Iterator<Item = &SampleRow> {
         let is_family = self.is_family(task);
         self.samples.iter().filter(move |sample| (is_family || sample.task == task) && sample.arm != DIRECT)
+    }
+
+    /// The samples of a task that accuracy is of: those that have a trace, and those of which accuracy alone is measured.
+    pub fn answered_samples(&self, task: &str) -> impl Iterator<Item = &SampleRow> {
+        let is_family = self.is_family(task);
+        let further = self.accuracy_samples.iter().filter(move |sample| is_family || sample.task == task);
+        self.traced_samples(task).chain(further)
     }
 
     /// The samples that answer at once, without a trace.
@@ -167,19 +181,28 @@ impl EvaluationRun {
     }
 }
 
-/// The rows of a log of the run; none if there is no such log.
-fn rows<Row: LogRow>(folder: &Path, identity: &RunIdentity, remarks: &mut Vec<String>) -> Result<Vec<Row>, EvalError> {
-    let path = folder.join(format!("{}.jsonl", Row::FILE));
-    if !path.is_file() {
-        return Ok(Vec::new());
+/// The logs of a run.
+struct Logs<'a> {
+    folder: &'a Path,
+    identity: &'a RunIdentity,
+    remarks: &'a mut Vec<String>,
+}
+
+impl Logs<'_> {
+    /// The rows of a log by its name; none if there is no such log.
+    fn rows<Row: LogRow>(&mut self, name: &str) -> Result<Vec<Row>, EvalError> {
+        let path = self.folder.join(format!("{name}.jsonl"));
+        if !path.is_file() {
+            return Ok(Vec::new());
+        }
+        let log = read_log::<Row>(&path)?;
+        let converted = RunIdentity { exit_convention: ExitConvention::BeforeBlock, ..self.identity.clone() };
+        log.identity.same_run_as(&converted, &path)?;
+        if log.cut {
+            self.remarks.push(format!("the last line of {name}.jsonl was cut and is left out"));
+        }
+        Ok(log.rows)
     }
-    let log = read_log::<Row>(&path)?;
-    let converted = RunIdentity { exit_convention: ExitConvention::BeforeBlock, ..identity.clone() };
-    log.identity.same_run_as(&converted, &path)?;
-    if log.cut {
-        remarks.push(format!("the last line of {}.jsonl was cut and is left out", Row::FILE));
-    }
-    Ok(log.rows)
 }
 
 /// Reads runs, evaluations (folders with runs directly below) and sweeps (folders with a `curve.json`, whose points become

@@ -69,7 +69,7 @@ pub use run_files::{
 };
 pub use statistics::{
     Bootstrap, Cluster, Discordant, Duration, PartialRankedPairs, RankedPairs, Trend, bootstrap_front, choose_items,
-    covariance, dominates_in_draws, holm_adjusted, hypervolume, isotonic_regression, items_of_tier,
+    choose_stratified, covariance, dominates_in_draws, holm_adjusted, hypervolume, isotonic_regression, items_of_tier,
     kaplan_meier_median, mcnemar_exact, mean_of_clusters, quantile, restricted_mean, spearman, weighted_quantile,
     wilson_confidence, wilson_interval,
 };

@@ -107,6 +107,9 @@ pub struct Dial {
     /// Exit-logit offset; none where no exit head decides.
     #[serde(default)]
     pub offset: Option<f64>,
+    /// Exit-logit offset once the answer has begun, if it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_offset: Option<f64>,
     /// Factor of the lens KL in the targets that the model was trained for, or that the oracle draws from.
     #[serde(default)]
     pub kl_factor: Option<f64>,

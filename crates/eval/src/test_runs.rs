@@ -223,6 +223,8 @@ pub(crate) fn write_run(folder: &Path, fixture: &Fixture) {
         tier: fixture.tier,
         item_ids: BTreeMap::from([(TASK.to_owned(), samples.iter().map(|sample| sample.item_id.clone()).collect())]),
         texts: BTreeMap::from([("suffix".to_owned(), "\n</think>\n\n#### ".to_owned())]),
+        settings: serde_json::Map::new(),
+        left_out: BTreeMap::new(),
         wall_seconds: 83.0,
         status: fixture.status,
     };

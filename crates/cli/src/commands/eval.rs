@@ -15,14 +15,14 @@ use serde_json::{Value, json};
 use crate::context::{Context, print};
 use crate::error::UsageError;
 use crate::evaluation::{
-    AskedArgs, AskedKind, JudgedFolder, Matched, ModelKey, Models, RunSettings, evaluate, evaluate_stories,
-    judge_folders, judged_tasks, kinds_text,
+    AskedArgs, AskedItems, AskedKind, JudgedFolder, Matched, ModelKey, Models, RunSettings, TrainedOn,
+    check_enough_left, evaluate, evaluate_stories, judge_folders, judged_tasks, kinds_text,
 };
 use crate::generation::ExitArgs;
 use crate::judge_options::JudgeArgs;
 use crate::model_args::PositionalModelArgs;
 use crate::serial_data::check_symbols;
-use crate::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
+use crate::serial_evaluation::{SerialReport, SerialSettings, answer_serial, held_out_items};
 
 /// Arguments of `aloud eval`.
 #[derive(Args, Debug)]
@@ -47,6 +47,10 @@ pub(crate) struct EvalArgs {
         help = "Controls that are evaluated beside the model, separated by commas, or all [default: base]"
     )]
     controls: Vec<ControlArg>,
+    /// Model of the same recipe of stage 2 and as many steps, trained with rollouts.exits=off and reward.depth_penalty=0: the control
+    /// of a model that depends on its exits
+    #[arg(long, value_name = "DIR", requires = "output")]
+    same_training: Option<PathBuf>,
     #[command(flatten)]
     asked: AskedArgs,
     #[command(flatten)]
@@ -72,10 +76,10 @@ impl std::str::FromStr for ControlArg {
         if name == "all" {
             return Ok(Self::All);
         }
-        let control = ModelKey::from_str(name, false).ok().filter(|key| *key != ModelKey::Ee);
+        let control = ModelKey::from_str(name, false).ok().filter(|key| ModelKey::CONTROLS.contains(key));
         control.map(Self::One).ok_or_else(|| {
             let names: Vec<&str> = ModelKey::CONTROLS.iter().map(|key| key.name()).collect();
-            format!("expected all, or some of {}", names.join(", "))
+            format!("expected all, or some of {} (same_training comes with --same-training DIR)", names.join(", "))
         })
     }
 }
@@ -121,7 +125,11 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()>
         check_symbols(&codec.tokenizer)?;
     }
     let exits = arguments.exits.resolve(&model, &codec)?;
-    let models = Models::new(model, base, &cpu)?;
+    let mut models = Models::new(model, base, &cpu)?;
+    if let Some(path) = &arguments.same_training {
+        let control = ModelArgs::of(&ModelSource::Path(path.clone()), arguments.base.as_ref()).load(&cpu, context)?;
+        models = models.with_same_training(control)?;
+    }
     match (&arguments.output, kind) {
         (Some(output), _) => full(arguments, output, exits, &codec, &models, &cpu, context),
         (None, AskedKind::Serial(task)) => quick(arguments, task, &exits, &codec, &models, context),
@@ -157,8 +165,14 @@ fn quick(
         max_sequences: asked.batch.into(),
         max_new_tokens: asked.max_new_tokens(),
     };
+    let trained_on = TrainedOn::of(models, context);
+    let mut items = held_out_items(&settings)?;
+    items.retain(|item| !trained_on.has(&item.prompt()));
+    check_enough_left(n - items.len(), n, context)?;
+    let n = items.len();
     let mut progress = context.progress("evaluating", "responses", Some(2 * n as u64));
-    let report = evaluate_serial(&model.decoder, model.policy.as_ref(), exits, &settings, &mut || progress.advance(1))?;
+    let report =
+        answer_serial(&model.decoder, model.policy.as_ref(), exits, &settings, &items, &mut || progress.advance(1))?;
     drop(progress);
     if arguments.json {
         return print_json(models, &report);
@@ -178,7 +192,8 @@ fn quick_stories(
     if asked.tier.is_none() {
         asked.n = asked.n.or(Some(DEFAULT_STORIES));
     }
-    let family = asked.family(Split::Test, codec, &models.trained.decoder)?;
+    let mut family = asked.family(Split::Test, codec, &models.trained.decoder)?;
+    TrainedOn::of(models, context).leave_out(family.as_mut(), context)?;
     let matched = Matched::default();
     let subject = models.subject(models.main_key(), exits, &matched)?;
     let progress = Mutex::new(context.progress("evaluating", "responses", Some(family.items().len() as u64)));
@@ -204,16 +219,10 @@ fn full(
 ) -> anyhow::Result<()> {
     let asked = &arguments.asked;
     let judge = arguments.judge.open(output, asked.seed)?;
-    let family = |split: Split| asked.family(split, codec, &models.trained.decoder);
-    let controls = match arguments.controls.as_slice() {
-        [] if models.main_key() == ModelKey::Base => Vec::new(),
-        [] => vec![ModelKey::Base],
-        named if named.contains(&ControlArg::All) => ModelKey::CONTROLS.to_vec(),
-        named => named
-            .iter()
-            .filter_map(|control| if let ControlArg::One(key) = control { Some(*key) } else { None })
-            .collect(),
-    };
+    let controls = controls(arguments, models, context)?;
+    let has_verdicts = controls.contains(&ModelKey::BaseNoise)
+        && [ModelKey::EeOff, ModelKey::SameTraining].iter().any(|key| controls.contains(key));
+    let trained_on = TrainedOn::of(models, context);
     let settings = RunSettings {
         output: output.to_owned(),
         base_folder: None,
@@ -223,11 +232,28 @@ fn full(
         seed: asked.seed,
         max_sequences: asked.batch.into(),
         n_elicited: asked.n_elicited(),
+        accuracy: asked.accuracy_items(has_verdicts),
+        trained_items: trained_on.description(),
     };
+    let decoder = &models.trained.decoder;
     // Items that are not evaluated, for controls that have to be tuned.
-    let tuning = settings.controls.iter().any(|key| key.is_tuned()).then(|| family(Split::Train)).transpose()?;
-    let family = family(Split::Test)?;
-    let mut records = evaluate(models, codec, cpu, family.as_ref(), tuning.as_deref(), &settings, context)?;
+    let is_tuned = settings.controls.iter().any(|key| key.is_tuned());
+    let tuning = is_tuned.then(|| asked.tuning_family(codec, decoder)).transpose()?;
+    let mut family = asked.family(Split::Test, codec, decoder)?;
+    let left_out = trained_on.leave_out(family.as_mut(), context)?;
+    let further = |n: usize| {
+        let mut family = asked.further_family(n, codec, decoder)?;
+        trained_on.leave_out(family.as_mut(), context)?;
+        anyhow::Ok(family)
+    };
+    let items = AskedItems {
+        family: family.as_ref(),
+        tuning: tuning.as_deref(),
+        further: &further,
+        split: asked.split_name(),
+        trained_on: left_out,
+    };
+    let mut records = evaluate(models, codec, cpu, &items, &settings, context)?;
     if let Some(judge) = judge {
         let folder = |key: ModelKey| JudgedFolder { name: key.name().to_owned(), path: settings.folder(key) };
         let folders: Vec<JudgedFolder> = settings.models(models.main_key()).into_iter().map(folder).collect();
@@ -246,6 +272,45 @@ fn full(
         return Ok(print(&format!("{}\n", serde_json::to_string::<Value>(&object)?))?);
     }
     Ok(print(&format!("{}{}", records_text(&records, output), kinds_text(&records)))?)
+}
+
+/// The controls that are evaluated beside the model. Those that have to be tuned need training items: named, they are refused where
+/// there are none, and of all they are left out.
+fn controls(arguments: &EvalArgs, models: &Models, context: &Context) -> anyhow::Result<Vec<ModelKey>> {
+    let task = &arguments.asked.task;
+    let has_training_items = !task.has_one_part();
+    let mut controls = match arguments.controls.as_slice() {
+        [] if models.main_key() == ModelKey::Base => Vec::new(),
+        [] => vec![ModelKey::Base],
+        named if named.contains(&ControlArg::All) => {
+            let (kept, tuned): (Vec<ModelKey>, Vec<ModelKey>) =
+                ModelKey::CONTROLS.into_iter().partition(|key| has_training_items || !key.is_tuned());
+            for key in tuned {
+                context.say(&format!(
+                    "{key} is left out: {task} is one file, so there are no training items to tune it on"
+                ));
+            }
+            kept
+        }
+        named => {
+            let mut controls = Vec::new();
+            for key in
+                named.iter().filter_map(|control| if let ControlArg::One(key) = control { Some(*key) } else { None })
+            {
+                if key.is_tuned() && !has_training_items {
+                    return Err(UsageError::new(format!(
+                        "--controls {key}: {task} is one file, so there are no training items to tune it on: name a folder with \
+                         train.jsonl and test.jsonl, or leave the control out"
+                    ))
+                    .into());
+                }
+                controls.push(key);
+            }
+            controls
+        }
+    };
+    controls.extend(models.has_same_training().then_some(ModelKey::SameTraining));
+    Ok(controls)
 }
 
 /// One row a metric, one column a model.

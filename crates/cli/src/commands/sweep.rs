@@ -29,8 +29,8 @@ use serde_json::{Map, Value, json};
 use crate::context::{Context, print};
 use crate::error::UsageError;
 use crate::evaluation::{
-    AskedArgs, AskedKind, JudgedFolder, ModelKey, Models, PointCheckpoint, RunSettings, SweepPoint, SweptDial,
-    evaluate, judge_folders, judged_tasks, sweep_points,
+    AskedArgs, AskedItems as EvaluatedItems, AskedKind, JudgedFolder, ModelKey, Models, PointCheckpoint, RunSettings,
+    SweepPoint, SweptDial, TrainedOn, evaluate, judge_folders, judged_tasks, sweep_points,
 };
 use crate::figures::write_figures;
 use crate::judge_options::{Judge, JudgeArgs};
@@ -284,7 +284,10 @@ impl Sweep<'_> {
             SweptDial::KlFactor | SweptDial::DepthPenalty => model.recommended_offset.unwrap_or(0.0),
         };
         let models = Models::new(model, base, &self.cpu)?;
-        let family = self.asked.family(Split::Test, &codec, &models.trained.decoder)?;
+        let decoder = &models.trained.decoder;
+        let trained_on = TrainedOn::of(&models, self.context);
+        let mut family = self.asked.family(Split::Test, &codec, decoder)?;
+        let left_out = trained_on.leave_out(family.as_mut(), self.context)?;
         let settings = RunSettings {
             output: self.arguments.output.join(point.folder(self.dial)),
             base_folder: Some(self.arguments.output.join(BASE_FOLDER)),
@@ -294,8 +297,22 @@ impl Sweep<'_> {
             seed: self.asked.seed,
             max_sequences: self.asked.batch.into(),
             n_elicited: self.asked.n_elicited(),
+            accuracy: self.asked.accuracy_items(false),
+            trained_items: trained_on.description(),
         };
-        let records = evaluate(&models, &codec, &self.cpu, family.as_ref(), None, &settings, self.context)?;
+        let further = |n: usize| {
+            let mut family = self.asked.further_family(n, &codec, decoder)?;
+            trained_on.leave_out(family.as_mut(), self.context)?;
+            anyhow::Ok(family)
+        };
+        let items = EvaluatedItems {
+            family: family.as_ref(),
+            tuning: None,
+            further: &further,
+            split: self.asked.split_name(),
+            trained_on: left_out,
+        };
+        let records = evaluate(&models, &codec, &self.cpu, &items, &settings, self.context)?;
         Ok((records, AskedItems { family: family.name(), tasks: judged_tasks(family.as_ref()) }))
     }
 

@@ -7,7 +7,9 @@ use aloud_model::text_codec::TextCodec;
 use aloud_tasks::{DataSource, MAX_SERIAL_STEPS, SerialSource, SerialTask, Split};
 use clap::{Args, ValueEnum};
 
+use super::accuracy_items::AccuracyItems;
 use super::family::TaskFamily;
+use super::matching::NOISE_ITEMS;
 use super::number_family::NumberFamily;
 use super::serial_family::SerialFamily;
 use super::story_family::StoryFamily;
@@ -37,6 +39,10 @@ pub(crate) struct AskedArgs {
     /// Most traces of a task from which answers are elicited, for D1 and D4 [default: 200; with --preset source-table: 0]
     #[arg(long, value_name = "N")]
     pub(crate) elicited: Option<u32>,
+    /// Number of items that accuracy is measured on, the others included [default: with the controls that verdicts need, at the
+    /// tiers standard and full without --n: as many as tell equal accuracies from others; else no more than are evaluated]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    accuracy_items: Option<u32>,
     /// Most tokens of a response [default: 96 for serial tasks, 400 for others]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_new_tokens: Option<u32>,
@@ -95,6 +101,20 @@ impl AskedArgs {
         self.elicited.map_or(DEFAULT, |n| n as usize)
     }
 
+    /// How many items accuracy is measured on, where verdicts on the model need to know that controls are as accurate or not.
+    pub(crate) fn accuracy_items(&self, has_verdicts: bool) -> AccuracyItems {
+        match self.accuracy_items {
+            Some(n) => AccuracyItems::Number(n as usize),
+            None if has_verdicts && self.n.is_none() && self.tier() >= Tier::Standard => AccuracyItems::AsNeeded,
+            None => AccuracyItems::Own,
+        }
+    }
+
+    /// Name of the part of the data that is evaluated: `all` where the source has one part only.
+    pub(crate) fn split_name(&self) -> &'static str {
+        self.task.part(Split::Test)
+    }
+
     /// Most tokens of a response.
     pub(crate) fn max_new_tokens(&self) -> usize {
         let default = if matches!(self.task, DataSource::Serial(_)) { SERIAL_TOKENS } else { OTHER_TOKENS };
@@ -130,7 +150,52 @@ impl AskedArgs {
         codec: &'a TextCodec,
         decoder: &Decoder<Cpu>,
     ) -> anyhow::Result<Box<dyn TaskFamily + 'a>> {
-        let (n, tier, max_new_tokens) = (self.n.map(|n| n as usize), self.tier(), self.max_new_tokens());
+        self.family_of(self.tier(), self.n.map(|n| n as usize), split, codec, decoder)
+    }
+
+    /// About `n` held-out items, those of fewer items among them: as many as the largest tier has, if these are fewer.
+    ///
+    /// # Errors
+    /// If they cannot be read or made.
+    pub(crate) fn further_family<'a>(
+        &self,
+        n: usize,
+        codec: &'a TextCodec,
+        decoder: &Decoder<Cpu>,
+    ) -> anyhow::Result<Box<dyn TaskFamily + 'a>> {
+        let largest = match self.kind()? {
+            AskedKind::Serial(task) => n_kinds(task) * items_of_each_step(Tier::Full),
+            AskedKind::Numbers => NumberFamily::ENDLESS,
+            AskedKind::Stories => StoryFamily::ALL_QUESTIONS,
+        };
+        self.family_of(Tier::Full, Some(n.min(largest)), Split::Test, codec, decoder)
+    }
+
+    /// Training items for controls that are tuned: at the tiers that give verdicts as many as noise may need, else as many as are
+    /// evaluated.
+    ///
+    /// # Errors
+    /// If they cannot be read or made.
+    pub(crate) fn tuning_family<'a>(
+        &self,
+        codec: &'a TextCodec,
+        decoder: &Decoder<Cpu>,
+    ) -> anyhow::Result<Box<dyn TaskFamily + 'a>> {
+        if self.tier() < Tier::Standard {
+            return self.family(Split::Train, codec, decoder);
+        }
+        self.family_of(Tier::Full, Some(NOISE_ITEMS), Split::Train, codec, decoder)
+    }
+
+    fn family_of<'a>(
+        &self,
+        tier: Tier,
+        n: Option<usize>,
+        split: Split,
+        codec: &'a TextCodec,
+        decoder: &Decoder<Cpu>,
+    ) -> anyhow::Result<Box<dyn TaskFamily + 'a>> {
+        let max_new_tokens = self.max_new_tokens();
         let n_of_task = n.or(items_of_a_task(tier));
         let stops = || stop_tokens(codec, &decoder.config().eos_token_ids);
         let (seed, template) = (self.seed, &self.template);
@@ -149,12 +214,16 @@ impl AskedArgs {
                 Box::new(StoryFamily::new(n_of_task, split, seed, codec, template, stops(), max_new_tokens)?)
             }
             AskedKind::Serial(task) => {
-                let n_kinds = MAX_SERIAL_STEPS * if task.is_some() { 1 } else { SerialTask::ALL.len() };
-                let n_of_each = n.map_or(items_of_each_step(tier), |n| n.div_ceil(n_kinds));
+                let n_of_each = n.map_or(items_of_each_step(tier), |n| n.div_ceil(n_kinds(task)));
                 Box::new(SerialFamily::new(task, n_of_each, split, seed, max_new_tokens)?)
             }
         })
     }
+}
+
+/// Numbers of steps of all the serial tasks that are asked.
+fn n_kinds(task: Option<SerialTask>) -> usize {
+    MAX_SERIAL_STEPS * if task.is_some() { 1 } else { SerialTask::ALL.len() }
 }
 
 /// Items of a task; `None` for all of them.

@@ -68,6 +68,9 @@ pub(crate) trait TaskFamily: Sync {
     /// Its items in order.
     fn items(&self) -> &[EvaluationItem];
 
+    /// Keeps the items that are to be kept: one flag an item.
+    fn retain(&mut self, keep: &[bool]);
+
     /// How every item is asked.
     fn arms(&self) -> &[Arm];
 

@@ -7,6 +7,7 @@ use aloud_eval::{ElicitationKind, ElicitationRow, Gate, MetricRecord, ReplayMode
 
 use super::elicitation::{Suffix, Traced};
 use super::family::TaskFamily;
+use super::parts::part;
 use super::samples::run;
 use super::subject::Subject;
 
@@ -40,7 +41,10 @@ impl Gates {
         traces: &[Traced<'_>],
         elicitations: &[ElicitationRow],
     ) -> anyhow::Result<Self> {
-        let parity = replay_parity(subject, family, &traces[..traces.len().min(PARITY_TRACES)])?;
+        let items: Vec<usize> = traces.iter().map(|traced| traced.asked.item).collect();
+        let some: Vec<Traced<'_>> =
+            part(family, &items, PARITY_TRACES).into_iter().map(|place| traces[place]).collect();
+        let parity = replay_parity(subject, family, &some)?;
         let anchor = anchor_stability(traces.iter().map(|traced| traced.sample), elicitations);
         Ok(Self([parity, anchor].into_iter().flatten().collect()))
     }

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::family::TaskFamily;
+use super::parts::stratum;
 use crate::context::Context;
 use crate::judge_options::Judge;
 use crate::progress::Progress;
@@ -35,11 +36,14 @@ pub(crate) struct JudgedFolder {
 
 /// What a judge has to know of the items of a family, by their names in its rows.
 pub(crate) fn judged_tasks(family: &dyn TaskFamily) -> BTreeMap<String, JudgedTask> {
-    let of_item = |item: &super::family::EvaluationItem| {
+    let of_item = |(number, item): (usize, &super::family::EvaluationItem)| {
         let solution = item.solution.as_deref().map(strip_annotations);
-        (judged_item(&item.task, &item.prompt.id), JudgedTask { question: item.question.clone(), solution })
+        (
+            judged_item(&item.task, &item.prompt.id),
+            JudgedTask { question: item.question.clone(), solution, stratum: stratum(family, number) },
+        )
     };
-    family.items().iter().map(of_item).collect()
+    family.items().iter().enumerate().map(of_item).collect()
 }
 
 /// Has the responses of all runs judged together, writes what the judge said to `judge` below `output`, and adds the records
@@ -120,7 +124,7 @@ fn record_context(run: &EvaluationRun, family: &str) -> RecordContext {
         model: manifest.model.clone(),
         control_of: run.records.first().and_then(|record| record.context.control_of.clone()),
         task: family.to_owned(),
-        split: "test".to_owned(),
+        split: run.records.first().map_or_else(|| "unknown".to_owned(), |record| record.context.split.clone()),
         tier: manifest.tier,
         dial: manifest.dial.clone(),
         decoding: manifest.decoding.clone(),

@@ -3,22 +3,38 @@
 use aloud_engine::{
     Engine, Exits, FinishReason, Forced, Limits, OracleExits, Prefix, Request, Sampling, Token, uniform,
 };
+use aloud_eval::{Bootstrap, NoiseControl};
 use aloud_kernels::{Cpu, Matrix};
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::PretrainedModel;
 use aloud_model::weights::ParameterMut;
 
 use super::family::TaskFamily;
+use super::parts::part;
 use super::samples::{Asked, all_asked, run};
 
-/// Most items that a setting is tried on.
+/// Training items that a setting is first tried on.
 const TRIED_ITEMS: usize = 96;
 
-/// Settings that are tried in a search.
-const TRIES: usize = 12;
+/// Most training items that noise is tuned on.
+pub(super) const NOISE_ITEMS: usize = 1024;
 
-/// How near in accuracy the noisy model has to come.
-pub(super) const NEAR_ACCURACY: f64 = 0.02;
+/// Settings that are tried in a search, and in the second search for noise, about what the first one found.
+const TRIES: usize = 12;
+const FINE_TRIES: usize = 6;
+
+/// Half of the width of the second search for noise, in doublings of its strength.
+const FINE_WIDTH: f64 = 1.5;
+
+/// How near in accuracy the noisy model has to come in the first search, and in the second.
+const NEAR_ACCURACY: f64 = 0.03;
+const NEAREST_ACCURACY: f64 = 0.01;
+
+/// How far the 95 % interval of the difference of accuracy may reach for two models to count as equally accurate.
+pub(super) const EQUAL_ACCURACY: f64 = 0.05;
+
+/// Half width of the interval of a difference that noise is tuned at: [`EQUAL_ACCURACY`] less the difference that is left.
+const TUNED_HALF_WIDTH: f64 = EQUAL_ACCURACY - NEAREST_ACCURACY;
 
 /// How near in mean depth, as a share of all blocks, the oracle has to come.
 const NEAR_DEPTH: f64 = 0.002;
@@ -30,43 +46,72 @@ struct Trial<'a> {
     exits: Exits,
 }
 
-/// Responses of a model to the tuning items, in the arm with a trace.
-fn responses(
-    trial: &Trial<'_>,
-    tuning: &dyn TaskFamily,
-    seed: u64,
-    max_sequences: usize,
-) -> anyhow::Result<Vec<(usize, Vec<Token>, FinishReason)>> {
-    let asked: Vec<Asked<'_>> = all_asked(tuning).into_iter().filter(|asked| asked.arm.has_trace).collect();
-    let step = asked.len().div_ceil(TRIED_ITEMS).max(1);
-    let asked: Vec<Asked<'_>> = asked.into_iter().step_by(step).collect();
-    let request = |asked: &Asked<'_>| Request {
-        prompt: tuning.items()[asked.item].prompt.token_ids.clone(),
-        prefix: Prefix::default(),
-        max_new_tokens: tuning.max_new_tokens(),
-        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        exits: trial.exits.clone(),
-        stop_tokens: tuning.stop_tokens().to_vec(),
-        seed,
-        sequence: asked.sequence,
-        forced: if asked.arm.start.is_empty() { Forced::None } else { Forced::Start(asked.arm.start.clone()) },
-    };
-    let requests: Vec<Request> = asked.iter().map(request).collect();
-    let engine = Engine::new(trial.decoder, trial.policy, Limits { max_sequences, max_prompt_rows: 2048 });
-    let responses = run(&engine, &requests, &|| {})?;
-    Ok(asked.iter().zip(responses).map(|(asked, (tokens, reason))| (asked.item, tokens, reason)).collect())
+/// Items that settings are tried on.
+#[derive(Clone, Copy)]
+pub(super) struct Tuning<'a> {
+    /// Training items.
+    pub(super) family: &'a dyn TaskFamily,
+    pub(super) seed: u64,
+    pub(super) max_sequences: usize,
 }
 
-/// Share of right answers.
-fn accuracy(trial: &Trial<'_>, tuning: &dyn TaskFamily, seed: u64, max_sequences: usize) -> anyhow::Result<f64> {
-    let responses = responses(trial, tuning, seed, max_sequences)?;
-    let mut right = 0;
-    for (item, tokens, reason) in &responses {
-        let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
-        let read = tuning.read(*item, &ids, *reason == FinishReason::Length)?;
-        right += usize::from(read.correct.get("strict").copied().unwrap_or(false));
+impl Tuning<'_> {
+    /// Responses of a model to `n` of the items, in the arm with a trace.
+    fn responses(&self, trial: &Trial<'_>, n: usize) -> anyhow::Result<Vec<(usize, Vec<Token>, FinishReason)>> {
+        let asked: Vec<Asked<'_>> = all_asked(self.family).into_iter().filter(|asked| asked.arm.has_trace).collect();
+        let items: Vec<usize> = asked.iter().map(|asked| asked.item).collect();
+        let asked: Vec<Asked<'_>> = part(self.family, &items, n).into_iter().map(|place| asked[place]).collect();
+        let request = |asked: &Asked<'_>| Request {
+            prompt: self.family.items()[asked.item].prompt.token_ids.clone(),
+            prefix: Prefix::default(),
+            max_new_tokens: self.family.max_new_tokens(),
+            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+            exits: trial.exits.clone(),
+            stop_tokens: self.family.stop_tokens().to_vec(),
+            seed: self.seed,
+            sequence: asked.sequence,
+            forced: if asked.arm.start.is_empty() { Forced::None } else { Forced::Start(asked.arm.start.clone()) },
+        };
+        let requests: Vec<Request> = asked.iter().map(request).collect();
+        let limits = Limits { max_sequences: self.max_sequences, max_prompt_rows: 2048 };
+        let responses = run(&Engine::new(trial.decoder, trial.policy, limits), &requests, &|| {})?;
+        Ok(asked.iter().zip(responses).map(|(asked, (tokens, reason))| (asked.item, tokens, reason)).collect())
     }
-    Ok(right as f64 / responses.len().max(1) as f64)
+
+    /// Whether a model answers each of `n` items rightly.
+    fn answers(&self, trial: &Trial<'_>, n: usize) -> anyhow::Result<Vec<bool>> {
+        let is_right = |(item, tokens, reason): (usize, Vec<Token>, FinishReason)| {
+            let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
+            let read = self.family.read(item, &ids, reason == FinishReason::Length)?;
+            Ok(read.correct.get("strict") == Some(&true))
+        };
+        self.responses(trial, n)?.into_iter().map(is_right).collect()
+    }
+}
+
+fn share(right: &[bool]) -> f64 {
+    right.iter().filter(|right| **right).count() as f64 / right.len().max(1) as f64
+}
+
+/// The 95 % interval of the difference of accuracy, first less second, of two models on the same items; `None` for fewer than two.
+pub(super) fn accuracy_difference(first: &[bool], second: &[bool]) -> Option<[f64; 2]> {
+    let difference: Vec<f64> =
+        first.iter().zip(second).map(|(first, second)| f64::from(*first) - f64::from(*second)).collect();
+    let n = difference.len();
+    let mean = |weights: &[u32]| {
+        let sum: f64 = difference.iter().zip(weights).map(|(each, weight)| each * f64::from(*weight)).sum();
+        (n > 0).then(|| sum / n as f64)
+    };
+    Bootstrap::default().paired_interval(n, mean).map(|interval| [interval.lo, interval.hi])
+}
+
+/// Items at which the 95 % interval of a difference of accuracy is `half_width` to each side, where two models differ in whether
+/// they are right at this share of `first` and `second`. One item more each way, since a few items may happen to have none.
+pub(super) fn items_needed(first: &[bool], second: &[bool], half_width: f64) -> usize {
+    const Z: f64 = 1.96;
+    let discordant = first.iter().zip(second).filter(|(first, second)| first != second).count();
+    let share = (discordant + 1) as f64 / (first.len() + 2) as f64;
+    (share * (Z / half_width).powi(2)).ceil() as usize
 }
 
 /// The factor at which the oracle on the base model has the mean depth (blocks) `wanted`, as nearly as a search finds it.
@@ -77,25 +122,35 @@ pub(super) fn oracle_factor(
     base: &Decoder<Cpu>,
     candidates: &[usize],
     wanted: f64,
-    tuning: &dyn TaskFamily,
-    seed: u64,
-    max_sequences: usize,
+    tuning: Tuning<'_>,
 ) -> anyhow::Result<f32> {
     let mean_depth = |factor: f64| {
         let exits = Exits::Oracle(OracleExits { candidates: candidates.to_vec(), kl_factor: factor as f32 });
-        let responses = responses(&Trial { decoder: base, policy: None, exits }, tuning, seed, max_sequences)?;
+        let responses = tuning.responses(&Trial { decoder: base, policy: None, exits }, TRIED_ITEMS)?;
         let depths: Vec<usize> =
             responses.iter().flat_map(|(_, tokens, _)| tokens.iter().skip(1).map(|token| token.depth)).collect();
         anyhow::Ok(depths.iter().sum::<usize>() as f64 / depths.len().max(1) as f64)
     };
     let near = NEAR_DEPTH * base.n_blocks() as f64;
     // Depth rises with the factor.
-    let factor = search([-10.0, 16.0], near, &mut |exponent| Ok(mean_depth(exponent.exp2())? - wanted))?;
+    let factor = search([-10.0, 16.0], near, TRIES, &mut |exponent| Ok(mean_depth(exponent.exp2())? - wanted))?;
     Ok(factor.exp2() as f32)
 }
 
+/// The base model with noise in its weights.
+#[derive(Debug)]
+pub(crate) struct NoisyModel {
+    /// Strength 0 says that there is no such model: the trained one is more accurate than the base.
+    pub(crate) noise: NoiseControl,
+    /// The model, if there is one.
+    pub(super) decoder: Option<Decoder<Cpu>>,
+    /// Whether both are equally accurate on the tuning items, as far as these can tell: the interval of the difference is within
+    /// [`EQUAL_ACCURACY`].
+    pub(super) is_equal: bool,
+}
+
 /// The base model with noise in its weights, as accurate as the trained model `policy` with `exits` on items that are not
-/// evaluated; with the noise's strength and both accuracies.
+/// evaluated: first on a few, then on as many as tell a difference of [`EQUAL_ACCURACY`], if there are so many.
 ///
 /// # Errors
 /// If an item does not fit the model.
@@ -103,32 +158,51 @@ pub(super) fn noisy_model(
     base: &PretrainedModel,
     cpu: &Cpu,
     trained: (&Decoder<Cpu>, Option<&Policy<Cpu>>, &Exits),
-    tuning: &dyn TaskFamily,
-    seed: u64,
-    max_sequences: usize,
-) -> anyhow::Result<(Decoder<Cpu>, f32, [f64; 2])> {
+    tuning: Tuning<'_>,
+) -> anyhow::Result<NoisyModel> {
     let (decoder, policy, exits) = trained;
-    let wanted = accuracy(&Trial { decoder, policy, exits: exits.clone() }, tuning, seed, max_sequences)?;
-    let of_noise = |exponent: f64| {
-        let decoder = disturbed(base, cpu, exponent.exp2() as f32, seed)?;
-        let accuracy =
-            accuracy(&Trial { decoder: &decoder, policy: None, exits: Exits::Off }, tuning, seed, max_sequences)?;
-        anyhow::Ok((decoder, accuracy))
+    let model = Trial { decoder, policy, exits: exits.clone() };
+    let with_noise = |strength: f64, n: usize| {
+        let decoder = disturbed(base, cpu, strength as f32, tuning.seed)?;
+        let right = tuning.answers(&Trial { decoder: &decoder, policy: None, exits: Exits::Off }, n)?;
+        anyhow::Ok((decoder, right))
     };
-    // Accuracy falls with noise. Half of what would do, because the two accuracies are of few items.
-    let exponent = search([-12.0, 0.0], NEAR_ACCURACY / 2.0, &mut |exponent| Ok(wanted - of_noise(exponent)?.1))?;
-    let (decoder, found) = of_noise(exponent)?;
-    Ok((decoder, exponent.exp2() as f32, [wanted, found]))
+    // Accuracy falls with noise.
+    let few = tuning.answers(&model, TRIED_ITEMS)?;
+    let excess = |exponent: f64| anyhow::Ok(share(&few) - share(&with_noise(exponent.exp2(), TRIED_ITEMS)?.1));
+    let coarse = search([-12.0, 0.0], NEAR_ACCURACY, TRIES, &mut { excess })?;
+    let (_, right) = with_noise(coarse.exp2(), TRIED_ITEMS)?;
+    let n = items_needed(&few, &right, TUNED_HALF_WIDTH).clamp(TRIED_ITEMS, NOISE_ITEMS);
+
+    let wanted = tuning.answers(&model, n)?;
+    let control = |strength: f64, found: &[bool]| NoiseControl {
+        strength,
+        wanted_accuracy: share(&wanted),
+        found_accuracy: share(found),
+        n_items: wanted.len(),
+    };
+    let (_, undisturbed) = with_noise(0.0, n)?;
+    if share(&wanted) > share(&undisturbed) {
+        return Ok(NoisyModel { noise: control(0.0, &undisturbed), decoder: None, is_equal: false });
+    }
+    let about = [coarse - FINE_WIDTH, coarse + FINE_WIDTH];
+    let excess = |exponent: f64| anyhow::Ok(share(&wanted) - share(&with_noise(exponent.exp2(), n)?.1));
+    let fine = search(about, NEAREST_ACCURACY, FINE_TRIES, &mut { excess })?;
+    let (decoder, found) = with_noise(fine.exp2(), n)?;
+    let interval = accuracy_difference(&wanted, &found);
+    let is_equal = interval.is_some_and(|[low, high]| low >= -EQUAL_ACCURACY && high <= EQUAL_ACCURACY);
+    Ok(NoisyModel { noise: control(fine.exp2(), &found), decoder: Some(decoder), is_equal })
 }
 
 /// Where a rising function is within `near` of 0, by halving; the place nearest to it if none is.
 fn search(
     [mut low, mut high]: [f64; 2],
     near: f64,
+    n_tries: usize,
     excess: &mut dyn FnMut(f64) -> anyhow::Result<f64>,
 ) -> anyhow::Result<f64> {
     let (mut best, mut smallest) = (low, f64::INFINITY);
-    for _ in 0..TRIES {
+    for _ in 0..n_tries {
         let middle = f64::midpoint(low, high);
         let excess = excess(middle)?;
         if excess.abs() < smallest {
@@ -176,13 +250,25 @@ mod tests {
     #[test]
     fn the_search_finds_where_a_function_is_0() {
         let mut tries = 0;
-        let found = search([-10.0, 10.0], 1e-2, &mut |x| {
+        let found = search([-10.0, 10.0], 1e-2, TRIES, &mut |x| {
             tries += 1;
             Ok(x - 3.3)
         });
         assert!((found.unwrap() - 3.3).abs() <= 1e-2 && tries <= TRIES);
         // Out of reach: the nearest end.
-        assert!(search([0.0, 1.0], 1e-9, &mut |x| Ok(x - 5.0)).unwrap() > 0.99);
+        assert!(search([0.0, 1.0], 1e-9, TRIES, &mut |x| Ok(x - 5.0)).unwrap() > 0.99);
+    }
+
+    #[test]
+    fn as_many_items_are_needed_as_models_differ_at() {
+        // The planning numbers: 850 pairs at 20 % discordance for a half width of 3 points, 310 for one of 5.
+        let right: Vec<bool> = (0..1000).map(|item| item % 5 != 0).collect();
+        let all = vec![true; 1000];
+        assert!((840..=870).contains(&items_needed(&all, &right, 0.03)), "{}", items_needed(&all, &right, 0.03));
+        assert!((300..=315).contains(&items_needed(&all, &right, 0.05)));
+        let [low, high] = accuracy_difference(&all, &right).unwrap();
+        assert!((low - 0.175).abs() < 0.005 && (high - 0.225).abs() < 0.005, "{low} {high}");
+        assert!(accuracy_difference(&all[..1], &right[..1]).is_none());
     }
 
     #[test]

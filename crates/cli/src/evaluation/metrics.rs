@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use aloud_eval::{
     Bootstrap, EarlyAnswers, ElicitationKind, ElicitationRow, Horizon, ItemRows, Log, Manifest, MetricRecord,
@@ -18,6 +19,7 @@ use serde_json::Value;
 use super::elicitation::Suffix;
 use super::family::{EvaluationItem, TaskFamily};
 use super::gates::Gates;
+use super::parts::{Strata, traced_part};
 use super::question_kinds::{balanced_record, of_kinds};
 use super::reading::ExitReadings;
 use super::subject::ModelKey;
@@ -29,6 +31,8 @@ pub(super) struct Evaluated {
     pub(super) context: RecordContext,
     pub(super) samples: Log<SampleRow>,
     pub(super) tokens: Log<TokenRow>,
+    /// Responses to further items, of which accuracy alone is measured.
+    pub(super) accuracy: Vec<SampleRow>,
     pub(super) elicitations: Vec<ElicitationRow>,
     /// Most traces of a task from which answers were elicited.
     pub(super) n_elicited: usize,
@@ -37,15 +41,28 @@ pub(super) struct Evaluated {
     pub(super) gates: Gates,
     /// By task, of the base alone: what it answers at once at fixed depths.
     pub(super) forced_depth: BTreeMap<String, Value>,
-    /// `KL(p_base || p)` on traces of the base, by trace; the base's own run has none, nor has one beside which the base was not
+    /// How far its distributions are from the base's; the base's own run has none, nor has one beside which the base was not
     /// evaluated.
-    pub(super) base_kls: Option<Vec<Vec<f64>>>,
+    pub(super) base_kls: Option<BaseKls>,
+    /// Items of each task that were left out because the model was trained on them.
+    pub(super) trained_on: BTreeMap<String, usize>,
     /// The tokenizer's unknown token, if it has one.
     pub(super) unknown_token: Option<u32>,
     pub(super) shape: ModelShape,
     /// Positions of the model.
     pub(super) context_length: usize,
 }
+
+/// `KL(p_base || p)` on traces of the base.
+pub(super) struct BaseKls {
+    /// The items of the traces.
+    pub(super) items: Vec<String>,
+    /// Nats, by trace and token.
+    pub(super) kls: Vec<Vec<f64>>,
+}
+
+/// What stands in for the tokens of a response of which accuracy alone is measured.
+static NO_TOKENS: LazyLock<TokenRow> = LazyLock::new(TokenRow::default);
 
 impl Evaluated {
     /// The samples of one kind of arm.
@@ -65,6 +82,13 @@ impl Evaluated {
         self.of_arms(family, true).rows.iter().map(|sample| sample.n_cot).sum()
     }
 
+    /// `items`, and those of which accuracy alone is measured.
+    fn answered<'a>(&'a self, items: &[ItemRows<'a>]) -> Vec<ItemRows<'a>> {
+        let further =
+            |sample: &'a SampleRow| ItemRows { item_id: &sample.item_id, samples: vec![(sample, &*NO_TOKENS)] };
+        items.iter().cloned().chain(self.accuracy.iter().map(further)).collect()
+    }
+
     fn trace_tokens<'a>(&'a self, family: &'a dyn TaskFamily) -> impl Iterator<Item = &'a TokenRow> {
         let has_trace = |sample: &SampleRow| family.arms().iter().any(|arm| arm.has_trace && arm.name == sample.arm);
         self.samples.rows.iter().zip(&self.tokens.rows).filter(move |(sample, _)| has_trace(sample)).map(|(_, row)| row)
@@ -75,14 +99,15 @@ impl Evaluated {
     }
 }
 
-/// All records of a model; `base` is the base model at full depth on the same items, if this is another one.
+/// All records of a model; `base` is the base model at full depth on the same items, if this is another one. `wide` has the
+/// items of `family` and those of which accuracy alone is measured.
 ///
 /// # Errors
 /// If the rows do not belong together.
 pub(super) fn of_run(
     run: &Evaluated,
     base: Option<&Evaluated>,
-    family: &dyn TaskFamily,
+    [family, wide]: [&dyn TaskFamily; 2],
     n_distinct_tokens: usize,
 ) -> anyhow::Result<Vec<MetricRecord>> {
     let path = Path::new("tokens.jsonl");
@@ -95,12 +120,28 @@ pub(super) fn of_run(
     };
     let paired = base_items.as_ref().map(|base_items| pair_items(&items, base_items));
     let setting = run.setting(&run.context);
-    let mut records = depth_records(run, &items, paired.as_ref(), &setting)?;
-    records.extend(task_records(run, &items, paired.as_ref(), family, &setting));
-    records.extend(text_records(run, &items, family, n_distinct_tokens, &setting));
-    records.extend(elicited_records(run, family));
+    let strata = Strata::of(family);
+    let answered = run.answered(&items);
+    let base_answered = base.zip(base_items.as_ref()).map(|(base, items)| base.answered(items));
+    let paired_answers = base_answered.as_ref().map(|base| pair_items(&answered, base));
+    let mut records = depth_records(run, &items, paired.as_ref(), &strata, &setting)?;
+    records.extend(accuracy_records(run, &answered, paired_answers.as_ref(), wide, &setting));
+    records.extend(length_records(run, &items, paired.as_ref(), family, &setting));
+    records.extend(text_records(run, &items, family, &strata, n_distinct_tokens, &setting));
+    records.extend(elicited_records(run, family, &strata));
     records.extend(horizon_records(run, base, family));
     records.extend(coverage_records(run, &items, family));
+    let n_trained_on = |task: &str| match run.trained_on.get(task) {
+        Some(n) => *n,
+        None if task == family.name() => run.trained_on.values().sum(),
+        None => 0,
+    };
+    let records: Vec<MetricRecord> = (records.into_iter())
+        .map(|record| {
+            let n = n_trained_on(&record.context.task);
+            record.with_excluded("trained_on", n)
+        })
+        .collect();
     for record in &records {
         record.check()?;
     }
@@ -112,23 +153,30 @@ fn depth_records(
     run: &Evaluated,
     items: &[ItemRows<'_>],
     paired: Option<&PairedItems<'_>>,
+    strata: &Strata<'_>,
     setting: &MetricSetting<'_>,
 ) -> anyhow::Result<Vec<MetricRecord>> {
     let mut records = vec![layer_savings_record(items, setting), exit_rate_record(items, setting)];
     let read_items: Vec<ItemRows<'_>> = match &run.readings {
-        Some(readings) => items.iter().filter(|item| readings.hazards.contains_key(item.item_id)).cloned().collect(),
+        Some(readings) => items.iter().filter(|item| readings.items.contains(item.item_id)).cloned().collect(),
         None => items.to_vec(),
     };
-    let hazards: Vec<_> = match &run.readings {
-        Some(readings) => read_items.iter().filter_map(|item| readings.hazards.get(item.item_id).cloned()).collect(),
-        None => Vec::new(),
+    let counts = strata.counts(read_items.iter().map(|item| item.item_id));
+    let hazards: Result<Vec<_>, &str> = match run.readings.as_ref().map(|readings| &readings.hazards) {
+        Some(Ok(hazards)) => Ok(read_items.iter().filter_map(|item| hazards.get(item.item_id).cloned()).collect()),
+        Some(Err(reason)) => Err(reason),
+        None => Ok(Vec::new()),
     };
-    records.push(exit_distribution_record(&read_items, &hazards, setting)?);
+    let distribution = match hazards {
+        Ok(hazards) => exit_distribution_record(&read_items, &hazards, setting)?,
+        Err(reason) => exit_distribution_record(&read_items, &[], setting)?.with_null(reason),
+    };
+    records.push(distribution.with_extra("strata", counts.clone()));
     records.push(token_class_record(items, setting));
     records.push(surprisal_record(items, setting));
     if let Some(readings) = &run.readings {
         let criteria: &[SettlingCriterion] = &readings.criteria;
-        records.push(regret_record(criteria, &readings.lens, setting));
+        records.push(regret_record(criteria, &readings.lens, setting).with_extra("strata", counts));
     }
     records.push(flops_record(items, &run.shape, "strict", setting));
     records.push(opaque_depth_record(items, setting));
@@ -136,8 +184,8 @@ fn depth_records(
     Ok(records)
 }
 
-/// Family B.
-fn task_records(
+/// Family B: accuracies, of all items that were answered with a trace.
+fn accuracy_records(
     run: &Evaluated,
     items: &[ItemRows<'_>],
     paired: Option<&PairedItems<'_>>,
@@ -171,10 +219,19 @@ fn task_records(
             records.push(MetricRecord { id: format!("B3.acc.{k}"), ..record });
         }
     }
-    let cap = cap(run, family);
-    records.push(trace_length_record(items, cap, paired, setting));
-    records.push(truncation_record(items, cap, setting));
     records
+}
+
+/// Family B: lengths.
+fn length_records(
+    run: &Evaluated,
+    items: &[ItemRows<'_>],
+    paired: Option<&PairedItems<'_>>,
+    family: &dyn TaskFamily,
+    setting: &MetricSetting<'_>,
+) -> [MetricRecord; 2] {
+    let cap = cap(run, family);
+    [trace_length_record(items, cap, paired, setting), truncation_record(items, cap, setting)]
 }
 
 /// The number of tokens that every response may have: the limit, or less where the model's context ends before. The last
@@ -189,6 +246,7 @@ fn text_records(
     run: &Evaluated,
     items: &[ItemRows<'_>],
     family: &dyn TaskFamily,
+    strata: &Strata<'_>,
     n_distinct_tokens: usize,
     setting: &MetricSetting<'_>,
 ) -> Vec<MetricRecord> {
@@ -202,13 +260,17 @@ fn text_records(
     records.push(script_record(items, &prompts, setting));
     records.push(unknown_record(items, run.unknown_token, setting));
     let is_base = setting.context.model == ModelKey::Base.name();
-    let kls = run.base_kls.as_deref().ok_or(if is_base { "is_the_base" } else { "no_base_in_the_run" });
-    records.push(base_kl_record(kls, setting));
+    let base_kls = run.base_kls.as_ref().ok_or(if is_base { "is_the_base" } else { "no_base_in_the_run" });
+    let record = base_kl_record(base_kls.map(|base_kls| base_kls.kls.as_slice()), setting);
+    records.push(match base_kls {
+        Ok(base_kls) => record.with_extra("strata", strata.counts(base_kls.items.iter().map(String::as_str))),
+        Err(_) => record,
+    });
     records
 }
 
 /// D1 and D4, in each mode of replay.
-fn elicited_records(run: &Evaluated, family: &dyn TaskFamily) -> Vec<MetricRecord> {
+fn elicited_records(run: &Evaluated, family: &dyn TaskFamily, strata: &Strata<'_>) -> Vec<MetricRecord> {
     let samples: BTreeMap<&str, &SampleRow> =
         run.samples.rows.iter().map(|sample| (sample.key.as_str(), sample)).collect();
     let gold = |key: &str| samples.get(key).and_then(|sample| sample.gold.clone());
@@ -245,24 +307,32 @@ fn elicited_records(run: &Evaluated, family: &dyn TaskFamily) -> Vec<MetricRecor
         excluded.insert("not_closed", n_not_closed(run, family, n_elicited));
         let context = RecordContext { mode: Some(mode), ..run.context.clone() };
         let setting = run.setting(&context);
-        let necessity: Vec<NecessityItem> = (with_and_without.values())
+        let (needed, necessity): (Vec<&str>, Vec<NecessityItem>) = (with_and_without.values())
             .filter_map(|pair| match pair {
-                [Some(with), Some(without)] => Some(NecessityItem {
-                    correct_with: is_right(with),
-                    correct_without: is_right(without),
-                    same_answer: without.same,
-                    log_probabilities: with.logp.zip(without.logp).map(|(with, without)| [with, without]),
-                }),
+                [Some(with), Some(without)] => {
+                    let item = NecessityItem {
+                        correct_with: is_right(with),
+                        correct_without: is_right(without),
+                        same_answer: without.same,
+                        log_probabilities: with.logp.zip(without.logp).map(|(with, without)| [with, without]),
+                    };
+                    Some((with.item.as_str(), item))
+                }
                 _ => None,
             })
-            .collect();
+            .unzip();
+        let of_traces = |traces: &[EarlyAnswers]| strata.counts(traces.iter().map(|trace| trace.item.as_str()));
         let mut of_mode = vec![
             early_answering_record(&traces, &excluded, &setting)
-                .with_extra("suffix_shift", suffix_shift(&traces, &second, &setting)),
-            soft_early_answering_record(&traces, &excluded, &setting),
-            step_early_answering_record(&traces, &excluded, &setting),
+                .with_extra("strata", of_traces(&traces))
+                .with_extra("suffix_shift", suffix_shift(&traces, &second, &setting))
+                .with_extra("suffix_shift_strata", of_traces(&second)),
+            soft_early_answering_record(&traces, &excluded, &setting).with_extra("strata", of_traces(&traces)),
+            step_early_answering_record(&traces, &excluded, &setting).with_extra("strata", of_traces(&traces)),
         ];
-        of_mode.extend(necessity_records(&necessity, "reference", &setting));
+        let needed = strata.counts(needed);
+        let of_necessity = necessity_records(&necessity, "reference", &setting).into_iter();
+        of_mode.extend(of_necessity.map(|record| record.with_extra("strata", needed.clone())));
         let name = |record: MetricRecord| match mode {
             ReplayMode::Full => MetricRecord { id: format!("{}.full_depth", record.id), ..record },
             ReplayMode::Recorded | ReplayMode::Free => record,
@@ -274,7 +344,7 @@ fn elicited_records(run: &Evaluated, family: &dyn TaskFamily) -> Vec<MetricRecor
 
 /// Traces among those that answers are elicited from which were not closed.
 fn n_not_closed(run: &Evaluated, family: &dyn TaskFamily, n_elicited: usize) -> usize {
-    super::run::first_traced(family, &run.samples.rows, run.n_elicited).count().saturating_sub(n_elicited)
+    traced_part(family, &run.samples.rows, run.n_elicited).len().saturating_sub(n_elicited)
 }
 
 /// D7 of every task whose items have a known number of steps and are answered without a trace too.
@@ -305,13 +375,10 @@ fn horizon_records(run: &Evaluated, base: Option<&Evaluated>, family: &dyn TaskF
 
 /// Whether answers are right, by task and number of steps; only where there are answers without a trace.
 fn step_accuracies(run: &Evaluated, family: &dyn TaskFamily) -> BTreeMap<String, Vec<StepAccuracy>> {
-    let items: BTreeMap<&str, &EvaluationItem> =
-        family.items().iter().map(|item| (item.prompt.id.as_str(), item)).collect();
     let mut answers: BTreeMap<(String, usize), [Vec<bool>; 2]> = BTreeMap::new();
-    for sample in &run.samples.rows {
-        let n_steps = items.get(sample.item_id.as_str()).and_then(|item| item.n_steps);
+    for sample in run.samples.rows.iter().chain(&run.accuracy) {
         let arm = family.arms().iter().find(|arm| arm.name == sample.arm);
-        if let (Some(k), Some(arm)) = (n_steps, arm) {
+        if let (Some(k), Some(arm)) = (sample.n_steps, arm) {
             let right = sample.correct.get("strict").copied().unwrap_or(false);
             answers.entry((sample.task.clone(), k)).or_default()[usize::from(arm.has_trace)].push(right);
         }

@@ -7,6 +7,7 @@ use aloud_model::text_codec::TextCodec;
 use aloud_tasks::{Annotations, DataSource, Extraction, Gsm8kScorer, Item, Number, Split, extract_answer};
 
 use super::family::{Arm, EvaluationItem, ReadResponse, TaskFamily, TraceSteps};
+use super::leave_out::retain;
 use super::text_steps::{split_response, trace_steps};
 use crate::prompts::{TemplateArgs, default_instruction};
 
@@ -69,6 +70,9 @@ impl Suffixes {
 }
 
 impl<'a> NumberFamily<'a> {
+    /// Of a source without end, "all" are as many as GSM8K's test part has.
+    pub(super) const ENDLESS: usize = 1319;
+
     /// `n` items of a source, or all of them. The choice of fewer items is part of the choice of more.
     ///
     /// # Errors
@@ -84,10 +88,8 @@ impl<'a> NumberFamily<'a> {
         max_new_tokens: usize,
     ) -> anyhow::Result<Self> {
         let name = if matches!(source, DataSource::WordProblems { .. }) { "word-problems" } else { "gsm8k" };
-        // Of a source without end, "all" are as many as GSM8K's test part has.
-        const ENDLESS: usize = 1319;
         let items = if source.is_endless() {
-            let items = source.load_with(Some(n.unwrap_or(ENDLESS)), seed, split, Annotations::Keep)?;
+            let items = source.load_with(Some(n.unwrap_or(Self::ENDLESS)), seed, split, Annotations::Keep)?;
             items.into_iter().enumerate().collect::<Vec<(usize, Item)>>()
         } else {
             let items = source.load_with(None, seed, split, Annotations::Keep)?;
@@ -131,6 +133,11 @@ impl TaskFamily for NumberFamily<'_> {
 
     fn items(&self) -> &[EvaluationItem] {
         &self.items
+    }
+
+    fn retain(&mut self, keep: &[bool]) {
+        retain(&mut self.gold, keep);
+        retain(&mut self.items, keep);
     }
 
     fn arms(&self) -> &[Arm] {

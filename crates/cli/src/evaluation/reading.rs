@@ -1,15 +1,18 @@
 //! Teacher-forced readings of a model's traces, for the metrics that compare its exits with the teacher's targets and with the
 //! depths from which the base model's readout no longer changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aloud_eval::{HazardReading, SettledToken, SettlingCriterion, TokenRow, settling_depths, target_hazard_of_kl};
+
+use aloud_train::targets::COMPAT_HAZARD_CUT;
 
 use super::base_reading::{TokenReading, exit_logits, lens_depths, read_response};
 use super::elicitation::Traced;
 use super::family::TaskFamily;
 use super::samples::Readings;
 use super::subject::{Models, Subject};
+use super::training::Target;
 
 /// Threshold of the primary criterion of settling, bits of Jensen and Shannon's divergence; and a stricter one.
 pub(super) const SETTLED_BITS: f64 = 0.5;
@@ -20,8 +23,10 @@ const SETTLED_NATS: f64 = 0.1;
 
 /// What the traces of a model were read for.
 pub(super) struct ExitReadings {
-    /// Hazards with exits off, by item.
-    pub(super) hazards: BTreeMap<String, HazardReading>,
+    /// The items whose traces were read.
+    pub(super) items: BTreeSet<String>,
+    /// Hazards with exits off, by item; none where exit heads do not decide. Or why there are none: the targets are not known.
+    pub(super) hazards: Result<BTreeMap<String, HazardReading>, &'static str>,
     /// Depths of tokens beside the depths at which they settled, by several criteria.
     pub(super) criteria: Vec<SettlingCriterion>,
     /// What was read.
@@ -30,7 +35,7 @@ pub(super) struct ExitReadings {
 
 impl ExitReadings {
     /// Reads traces with the base model, where `known` does not say already what it makes of them, and, if the model has exit
-    /// heads that decide, with exits off. `kl_factor` is that of the targets.
+    /// heads that decide, with exits off.
     ///
     /// # Errors
     /// If a trace does not fit the model.
@@ -40,13 +45,12 @@ impl ExitReadings {
         family: &dyn TaskFamily,
         traces: &[Traced<'_>],
         known: &Readings,
-        kl_factor: f64,
     ) -> anyhow::Result<Self> {
         let candidates = models.trained.head_depths().unwrap_or_default();
         let depths = lens_depths(models.base(), &subject.candidates);
         let n_blocks = subject.decoder.n_blocks();
         let with_full: Vec<usize> = depths.iter().copied().chain([n_blocks]).collect();
-        let mut hazards = BTreeMap::new();
+        let (mut items, mut hazards) = (BTreeSet::new(), BTreeMap::new());
         let mut settled: [Vec<Vec<SettledToken>>; 3] = Default::default();
         for Traced { asked, sample, tokens } in traces {
             let prompt = &family.items()[asked.item].prompt.token_ids;
@@ -62,7 +66,8 @@ impl ExitReadings {
             for (of_items, (distances, threshold)) in settled.iter_mut().zip(CRITERIA) {
                 of_items.push(settle(tokens, readings, &eligible, &with_full, distances, threshold));
             }
-            if let (Some(policy), Some(offset)) = (subject.policy, subject.offset()) {
+            items.insert(sample.item_id.clone());
+            if let (Some(policy), Some(offset), Ok(target)) = (subject.policy, subject.offset(), subject.target()) {
                 let logits = exit_logits(subject.decoder, policy, prompt, &tokens.ids)?;
                 let offsets = offset.of_steps(&tokens.ids);
                 let student = |token: &usize| -> Vec<f64> {
@@ -76,7 +81,7 @@ impl ExitReadings {
                     .collect();
                 let teacher = |token: &usize| -> Vec<f64> {
                     let kls = &readings[*token].lens_kl;
-                    at_candidates.iter().map(|at| target_hazard_of_kl(kls[*at], kl_factor)).collect()
+                    at_candidates.iter().map(|at| target_hazard(target, kls[*at])).collect()
                 };
                 let reading = HazardReading {
                     student: eligible.iter().map(student).collect(),
@@ -92,8 +97,18 @@ impl ExitReadings {
             .zip(settled)
             .map(|((name, (_, threshold)), items)| SettlingCriterion { name: name.to_owned(), threshold, items });
         let lens = if depths.len() + 1 == n_blocks { "plain, at every block" } else { "plain, at the candidates" };
-        Ok(Self { hazards, criteria: criteria.collect(), lens: lens.to_owned() })
+        let hazards = match (subject.offset(), subject.target()) {
+            (Some(_), Err(reason)) => Err(reason),
+            _ => Ok(hazards),
+        };
+        Ok(Self { items, hazards, criteria: criteria.collect(), lens: lens.to_owned() })
     }
+}
+
+/// Hazard of a target at a lens KL (nats), as stage 1 had it.
+fn target_hazard(target: &Target, kl: f64) -> f64 {
+    let hazard = target_hazard_of_kl(kl, target.kl_factor);
+    if target.is_cut && hazard < COMPAT_HAZARD_CUT { 0.0 } else { hazard }
 }
 
 /// Distances of the lenses of a token.

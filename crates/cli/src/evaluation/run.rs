@@ -1,6 +1,6 @@
 //! One evaluation: the model and its controls, each to a folder of its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -8,25 +8,26 @@ use std::time::Instant;
 
 use aloud_engine::Exits;
 use aloud_eval::{
-    Decoding, ElicitationRow, ExitConvention, ExitHeadKind, Log, LogRow, LogWriter, Manifest, MetricRecord, ModelShape,
-    RUN_SCHEMA, RecordContext, ReplayMode, RunIdentity, RunStatus, SampleRow, Tier, TokenRow, read_log, read_manifest,
-    write_manifest, write_metric_records,
+    Direction, ElicitationRow, Log, LogRow, LogWriter, Manifest, MetricRecord, NoiseControl, RecordContext, ReplayMode,
+    RunIdentity, RunStatus, SampleRow, Tier, TokenRow, read_log, read_manifest, write_manifest, write_metric_records,
 };
 use aloud_kernels::Cpu;
 use aloud_model::text_codec::TextCodec;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::json;
 
-use super::digest;
+use super::accuracy_items::{AccuracyItems, needed};
 use super::divergence::base_kls;
 use super::elicitation::{Suffix, Traced, elicit};
 use super::family::TaskFamily;
 use super::forced_depth::forced_depth_curves;
 use super::gates::Gates;
-use super::matching::{NEAR_ACCURACY, noisy_model, oracle_factor};
-use super::metrics::{self, Evaluated};
+use super::matching::{NoisyModel, Tuning, noisy_model, oracle_factor};
+use super::metrics::{self, BaseKls, Evaluated};
+use super::parts::{part, traced_part};
 use super::reading::ExitReadings;
-use super::samples::{Asked, Generation, Readings, all_asked, generate};
+use super::run_manifest::{check_same_run, identity, manifest, shape};
+use super::samples::{Asked, Generation, Readings, all_asked, generate, generate_answers};
 use super::subject::{Matched, ModelKey, Models, Subject};
 use super::verdicts;
 use crate::context::Context;
@@ -50,6 +51,10 @@ pub(crate) struct RunSettings {
     pub(crate) max_sequences: usize,
     /// Most traces of a task from which answers are elicited.
     pub(crate) n_elicited: usize,
+    /// How many items accuracy is measured on.
+    pub(crate) accuracy: AccuracyItems,
+    /// What is known of the items that the models were trained on, in words.
+    pub(crate) trained_items: String,
 }
 
 impl RunSettings {
@@ -67,6 +72,21 @@ impl RunSettings {
     }
 }
 
+/// What is asked in an evaluation.
+pub(crate) struct AskedItems<'a> {
+    /// The items.
+    pub(crate) family: &'a dyn TaskFamily,
+    /// Training items, for controls that have to be tuned.
+    pub(crate) tuning: Option<&'a dyn TaskFamily>,
+    /// About `n` items in all, with those of `family` among them: of which accuracy alone is measured. As many as the largest
+    /// tier has, if these are fewer.
+    pub(crate) further: &'a dyn Fn(usize) -> anyhow::Result<Box<dyn TaskFamily + 'a>>,
+    /// Name of the part of the data that the items are of.
+    pub(crate) split: &'static str,
+    /// Items that were left out because the model was trained on them, by task.
+    pub(crate) trained_on: BTreeMap<String, usize>,
+}
+
 /// Most traces of a task that are read once more, at every candidate.
 const READ_TRACES: usize = 200;
 
@@ -78,9 +98,8 @@ const KL_TRACES: usize = 32;
 
 const MANIFEST: &str = "manifest.json";
 
-/// Evaluates the model and its controls on the items of `family`; controls are tuned on those of `tuning`, which is of training
-/// items. What an interrupted call has written is not done again. Returns the records of all models, which are in their
-/// folders too.
+/// Evaluates the model and its controls on items. What an interrupted call has written is not done again. Returns the records of
+/// all models, which are in their folders too.
 ///
 /// # Errors
 /// If the output is of another run or cannot be written, an item does not fit the model, or there is nothing to match.
@@ -88,18 +107,25 @@ pub(crate) fn evaluate(
     models: &Models,
     codec: &TextCodec,
     cpu: &Cpu,
-    family: &dyn TaskFamily,
-    tuning: Option<&dyn TaskFamily>,
+    asked: &AskedItems<'_>,
     settings: &RunSettings,
     context: &Context,
 ) -> anyhow::Result<Vec<MetricRecord>> {
     let main = models.main_key();
-    let run = Run { models, codec, family, settings, context };
+    let family = asked.family;
+    let run = Run { models, codec, asked, family, settings, context };
     let mut matched = Matched::default();
     let mut evaluated: Vec<(ModelKey, Evaluated)> = Vec::new();
+    let mut all = Vec::new();
     for key in settings.models(main) {
         if key != main {
-            match_control(&mut matched, key, models, cpu, tuning, settings, context)?;
+            match_control(&mut matched, key, models, cpu, asked.tuning, settings, context)?;
+        }
+        if key == ModelKey::BaseNoise
+            && let Some(NoisyModel { noise, decoder: None, .. }) = &matched.noisy
+        {
+            all.push(run.say_there_is_no_noise(noise)?);
+            continue;
         }
         let subject = models.subject(key, &settings.exits, &matched)?;
         let rows = run.fill(&subject)?;
@@ -116,19 +142,21 @@ pub(crate) fn evaluate(
         }
         evaluated.insert(place, (ModelKey::Base, base));
     }
+    let further = run.fill_accuracy(&mut evaluated, &matched)?;
+    let wide = further.as_deref().unwrap_or(family);
     let base = evaluated.iter().find(|(key, _)| *key == ModelKey::Base).map(|(_, rows)| rows);
     // The share of distinct n-grams falls with length: all models are compared at the length of the shortest.
     let n_tokens = evaluated.iter().map(|(_, rows)| rows.n_trace_tokens(family)).min().unwrap_or(0);
-    let mut all = Vec::new();
     for (key, rows) in &evaluated {
-        let records = metrics::of_run(rows, base.filter(|_| *key != ModelKey::Base), family, n_tokens)?;
+        let records = metrics::of_run(rows, base.filter(|_| *key != ModelKey::Base), [family, wide], n_tokens)?;
         let folder = settings.folder(*key);
         write_metric_records(&folder.join("metrics.json"), &records)?;
         let manifest = Manifest { status: RunStatus::Finished, ..rows.manifest.clone() };
         write_manifest(&folder.join(MANIFEST), &manifest)?;
         all.extend(records);
     }
-    let folders: Vec<(ModelKey, PathBuf)> = evaluated.iter().map(|(key, _)| (*key, settings.folder(*key))).collect();
+    let folders: Vec<(ModelKey, PathBuf)> =
+        settings.models(main).into_iter().map(|key| (key, settings.folder(key))).collect();
     if let Some(verdicts) = verdicts::write_verdicts(&settings.output, &folders)? {
         for line in verdicts::lines(&verdicts) {
             context.say(&line);
@@ -147,105 +175,77 @@ fn match_control(
     settings: &RunSettings,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let (seed, batch) = (settings.seed, settings.max_sequences);
-    let tuning = || tuning.with_context(|| format!("{key}: there are no items to tune it on"));
+    let tuning = || {
+        let family = tuning.with_context(|| format!("{key}: there are no items to tune it on"))?;
+        anyhow::Ok(Tuning { family, seed: settings.seed, max_sequences: settings.max_sequences })
+    };
     match key {
         ModelKey::BaseOracle if !matched.depths.is_empty() => {
             context.say("base_oracle: looking for the factor of equal mean depth");
             let wanted = matched.depths.iter().sum::<usize>() as f64 / matched.depths.len() as f64;
             let candidates = models.trained.head_depths().unwrap_or_default();
-            matched.oracle_factor = Some(oracle_factor(models.base(), candidates, wanted, tuning()?, seed, batch)?);
+            matched.oracle_factor = Some(oracle_factor(models.base(), candidates, wanted, tuning()?)?);
         }
         ModelKey::BaseNoise => {
             context.say("base_noise: looking for noise of equal accuracy");
             let trained = (&models.trained.decoder, models.trained.policy.as_ref(), &settings.exits);
-            let (noisy, strength, [wanted, found]) =
-                noisy_model(&models.pretrained, cpu, trained, tuning()?, seed, batch)?;
-            if (wanted - found).abs() > NEAR_ACCURACY {
+            let noisy = noisy_model(&models.pretrained, cpu, trained, tuning()?)?;
+            if noisy.decoder.is_some() && !noisy.is_equal {
                 context.say(&format!(
-                    "warning: base_noise: no noise makes the base as accurate as the model on training items ({:.1} % against \
-                     {:.1} %): it is no control of equal accuracy",
-                    100.0 * found,
-                    100.0 * wanted
+                    "warning: base_noise: no noise was found that makes the base as accurate as the model on training items, as \
+                     far as {} of them tell ({:.1} % against {:.1} %): it may be no control of equal accuracy",
+                    noisy.noise.n_items,
+                    100.0 * noisy.noise.found_accuracy,
+                    100.0 * noisy.noise.wanted_accuracy
                 ));
             }
-            matched.noisy = Some((noisy, strength));
+            matched.noisy = Some(noisy);
         }
         _ => {}
     }
     Ok(())
 }
 
-/// The samples with a trace of the first `n_items` items of each task.
-pub(super) fn first_traced<'a>(
-    family: &'a dyn TaskFamily,
-    samples: &'a [SampleRow],
-    n_items: usize,
-) -> impl Iterator<Item = (usize, &'a SampleRow)> {
-    let has_trace = |sample: &SampleRow| family.arms().iter().any(|arm| arm.has_trace && arm.name == sample.arm);
-    let mut n_of_task: HashMap<&str, usize> = HashMap::new();
-    samples.iter().enumerate().filter(move |(_, sample)| has_trace(sample)).filter(move |(_, sample)| {
-        let n = n_of_task.entry(sample.task.as_str()).or_default();
-        *n += 1;
-        *n <= n_items
-    })
-}
+/// Controls whose accuracy has to be told from the model's.
+const ACCURATE: [ModelKey; 4] = [ModelKey::Base, ModelKey::BaseNoise, ModelKey::EeOff, ModelKey::SameTraining];
 
 /// What all models of an evaluation share.
-struct Run<'a> {
+struct Run<'a, 'f> {
     models: &'a Models,
     codec: &'a TextCodec,
+    asked: &'a AskedItems<'f>,
     family: &'a dyn TaskFamily,
     settings: &'a RunSettings,
     context: &'a Context,
 }
 
-impl Run<'_> {
+impl<'f> Run<'_, 'f> {
     /// Generates and elicits what is missing of a model, and reads everything.
     fn fill(&self, subject: &Subject<'_>) -> anyhow::Result<Evaluated> {
         let start = Instant::now();
         let folder = self.settings.folder(subject.key);
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let identity = self.identity(subject);
-        let mut manifest = self.manifest(subject, &identity);
-        let manifest_path = folder.join(MANIFEST);
-        if manifest_path.exists() {
-            check_same_run(&manifest_path, &read_manifest(&manifest_path)?, &manifest)?;
-        }
-        write_manifest(&manifest_path, &manifest)?;
+        let (identity, mut manifest) = self.begin(subject, &folder)?;
         let asked = all_asked(self.family);
         let known = self.generate(subject, &identity, &asked, &folder)?;
-        let samples = self.rows::<SampleRow>(&folder.join("samples.jsonl"), &asked)?;
-        let tokens = self.rows::<TokenRow>(&folder.join("tokens.jsonl"), &asked)?;
-        let first = |n_items: usize| -> Vec<Traced<'_>> {
-            first_traced(self.family, &samples.rows, n_items)
+        let samples = rows::<SampleRow>(self.family, &folder.join("samples.jsonl"), &asked)?;
+        let tokens = rows::<TokenRow>(self.family, &folder.join("tokens.jsonl"), &asked)?;
+        let part = |n_of_task: usize| -> Vec<Traced<'_>> {
+            traced_part(self.family, &samples.rows, n_of_task)
+                .into_iter()
                 .map(|(place, sample)| Traced { asked: asked[place], sample, tokens: &tokens.rows[place] })
                 .collect()
         };
         let n_elicited = self.settings.n_elicited;
-        let traced = first(n_elicited);
+        let traced = part(n_elicited);
         let elicitations = self.elicit(subject, &identity, &traced, &folder)?;
         let gates = Gates::measure(subject, self.family, &traced, &elicitations)?;
         let readings = if subject.is_full_depth() {
             None
         } else {
-            let kl_factor = self.models.kl_factor.unwrap_or(1.0);
-            Some(ExitReadings::read(self.models, subject, self.family, &first(READ_TRACES), &known, kl_factor)?)
+            Some(ExitReadings::read(self.models, subject, self.family, &part(READ_TRACES), &known)?)
         };
         manifest.wall_seconds = start.elapsed().as_secs_f64();
-        let main = self.models.main_key();
-        let context = RecordContext {
-            model: subject.key.name().to_owned(),
-            control_of: (subject.key != main).then(|| main.name().to_owned()),
-            task: self.family.name().to_owned(),
-            split: "test".to_owned(),
-            tier: self.settings.tier,
-            dial: manifest.dial.clone(),
-            decoding: manifest.decoding.clone(),
-            mode: None,
-            seeds: manifest.seeds.clone(),
-            gates: Vec::new(),
-        };
+        let context = self.record_context(subject, &manifest);
         let (shape, context_length) = (shape(subject), subject.decoder.config().max_position_embeddings);
         let forced_depth = match subject.key {
             ModelKey::Base => forced_depth_curves(subject.decoder, self.family)?,
@@ -256,73 +256,134 @@ impl Run<'_> {
             context,
             samples,
             tokens,
+            accuracy: Vec::new(),
             elicitations,
             n_elicited,
             readings,
             gates,
             forced_depth,
             base_kls: None,
+            trained_on: self.asked.trained_on.clone(),
             unknown_token: self.codec.tokenizer.unknown_token_id(),
             shape,
             context_length,
         })
     }
 
+    /// Makes the folder of a model, or checks that what it holds was made with the same settings.
+    fn begin(&self, subject: &Subject<'_>, folder: &Path) -> anyhow::Result<(RunIdentity, Manifest)> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let identity = identity(self.models, subject, self.codec, self.settings.seed);
+        let manifest = manifest(self.models, subject, identity.clone(), self.asked, self.settings);
+        let path = folder.join(MANIFEST);
+        if path.exists() {
+            check_same_run(&path, &read_manifest(&path)?, &manifest)?;
+        }
+        write_manifest(&path, &manifest)?;
+        Ok((identity, manifest))
+    }
+
+    fn record_context(&self, subject: &Subject<'_>, manifest: &Manifest) -> RecordContext {
+        let main = self.models.main_key();
+        RecordContext {
+            model: subject.key.name().to_owned(),
+            control_of: (subject.key != main).then(|| main.name().to_owned()),
+            task: self.family.name().to_owned(),
+            split: self.asked.split.to_owned(),
+            tier: self.settings.tier,
+            dial: manifest.dial.clone(),
+            decoding: manifest.decoding.clone(),
+            mode: None,
+            seeds: manifest.seeds.clone(),
+            gates: Vec::new(),
+        }
+    }
+
+    /// Writes that there is no weaker base of the model's accuracy, because the model is more accurate than the base: a manifest with
+    /// both accuracies, and a record without a value.
+    fn say_there_is_no_noise(&self, noise: &NoiseControl) -> anyhow::Result<MetricRecord> {
+        let matched = Matched::default();
+        let base = self.models.subject(ModelKey::Base, &self.settings.exits, &matched)?;
+        let subject = base.that_noise_would_weaken(noise.clone());
+        let folder = self.settings.folder(subject.key);
+        let (_, manifest) = self.begin(&subject, &folder)?;
+        let id = format!("{}.strict", self.family.accuracy_id());
+        let context = self.record_context(&subject, &manifest);
+        let record = MetricRecord::new(&id, "fraction", Direction::HigherIsBetter, &context)
+            .with_extra("noise", json!(noise))
+            .with_null("model_is_more_accurate_than_base");
+        write_metric_records(&folder.join("metrics.json"), std::slice::from_ref(&record))?;
+        write_manifest(&folder.join(MANIFEST), &Manifest { status: RunStatus::Finished, ..manifest })?;
+        self.context.say(&format!(
+            "base_noise: there is none: the model is more accurate than its base on {} training items ({:.1} % against {:.1} %)",
+            noise.n_items,
+            100.0 * noise.wanted_accuracy,
+            100.0 * noise.found_accuracy
+        ));
+        Ok(record)
+    }
+
+    /// Has further items answered by the model and the controls whose accuracy has to be told from its own; the family that has
+    /// them, if there are some.
+    fn fill_accuracy(
+        &self,
+        evaluated: &mut [(ModelKey, Evaluated)],
+        matched: &Matched,
+    ) -> anyhow::Result<Option<Box<dyn TaskFamily + 'f>>> {
+        let main = self.models.main_key();
+        let controls: Vec<&[SampleRow]> = (evaluated.iter())
+            .filter(|(key, _)| *key != main && ACCURATE.contains(key))
+            .map(|(_, rows)| rows.samples.rows.as_slice())
+            .collect();
+        let Some((_, model)) = evaluated.iter().find(|(key, _)| *key == main) else { return Ok(None) };
+        let n = match self.settings.accuracy {
+            AccuracyItems::Own => 0,
+            AccuracyItems::AsNeeded => needed(self.family, &model.samples.rows, &controls),
+            AccuracyItems::Number(n) => n,
+        };
+        if n <= self.family.items().len() {
+            return Ok(None);
+        }
+        let wide = (self.asked.further)(n)?;
+        let own: HashSet<&str> = self.family.items().iter().map(|item| item.prompt.id.as_str()).collect();
+        let asked: Vec<Asked<'_>> = all_asked(wide.as_ref())
+            .into_iter()
+            .filter(|asked| asked.arm.has_trace && !own.contains(wide.items()[asked.item].prompt.id.as_str()))
+            .collect();
+        for (key, rows_of_model) in evaluated.iter_mut().filter(|(key, _)| *key == main || ACCURATE.contains(key)) {
+            let subject = self.models.subject(*key, &self.settings.exits, matched)?;
+            let path = self.settings.folder(*key).join("accuracy.jsonl");
+            let mut log = LogWriter::<SampleRow>::open(&path, &rows_of_model.samples.identity)?;
+            let generation = self.generation(&subject, wide.as_ref());
+            let n_missing = asked.len().saturating_sub(log.n_rows());
+            self.with_progress(&format!("{key} accuracy"), "responses", n_missing, &mut |advance| {
+                generate_answers(&generation, &asked, &mut log, advance)
+            })?;
+            drop(log);
+            rows_of_model.accuracy = rows::<SampleRow>(wide.as_ref(), &path, &asked)?.rows;
+        }
+        Ok(Some(wide))
+    }
+
     /// How far a model's distributions are from the base's on traces of the base.
-    fn base_kls(&self, subject: &Subject<'_>, base: &Evaluated) -> anyhow::Result<Vec<Vec<f64>>> {
+    fn base_kls(&self, subject: &Subject<'_>, base: &Evaluated) -> anyhow::Result<BaseKls> {
         let asked = all_asked(self.family);
-        let traces: Vec<Traced<'_>> = first_traced(self.family, &base.samples.rows, KL_TRACES)
+        let traces: Vec<Traced<'_>> = traced_part(self.family, &base.samples.rows, KL_TRACES)
+            .into_iter()
             .map(|(place, sample)| Traced { asked: asked[place], sample, tokens: &base.tokens.rows[place] })
             .collect();
-        base_kls(subject, self.models.base(), self.family, &traces, self.settings.max_sequences)
+        let kls = base_kls(subject, self.models.base(), self.family, &traces, self.settings.max_sequences)?;
+        Ok(BaseKls { items: traces.iter().map(|traced| traced.sample.item_id.clone()).collect(), kls })
     }
 
-    fn identity(&self, subject: &Subject<'_>) -> RunIdentity {
-        RunIdentity {
-            schema: RUN_SCHEMA,
-            model_sha256: self.models.trained.identity.sha256.clone(),
-            adapter_sha256: match subject.noise {
-                Some(_) => self.adapter_source(subject).as_deref().map(digest::of_text),
-                None => self.models.adapter_sha256.clone().filter(|_| !subject.key.is_base()),
-            },
-            tokenizer_sha256: digest::of_vocabulary(&self.codec.tokenizer, subject.decoder.config().vocab_size),
-            exit_convention: ExitConvention::BeforeBlock,
-            n_blocks: subject.decoder.n_blocks(),
-            exit_candidates: subject.candidates.clone(),
-        }
-    }
-
-    /// What was done to the base model, for people.
-    fn adapter_source(&self, subject: &Subject<'_>) -> Option<String> {
-        match subject.noise {
-            Some(strength) => Some(format!("weight noise of strength {strength}, seed {}", self.settings.seed)),
-            None if subject.key.is_base() => None,
-            None => self.models.trained.checkpoint.as_ref().map(|path| path.display().to_string()),
-        }
-    }
-
-    fn manifest(&self, subject: &Subject<'_>, identity: &RunIdentity) -> Manifest {
-        let mut item_ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for item in self.family.items() {
-            item_ids.entry(item.task.clone()).or_default().push(item.prompt.id.clone());
-        }
-        Manifest {
-            identity: identity.clone(),
-            code_version: env!("CARGO_PKG_VERSION").to_owned(),
-            model: subject.key.name().to_owned(),
-            model_source: self.models.trained.source.to_string(),
-            adapter_source: self.adapter_source(subject),
-            shape: Some(shape(subject)),
-            noise: None,
-            dtype: format!("{:?}", self.models.pretrained.weights.embed_tokens.dtype()).to_lowercase(),
-            dial: subject.dial(),
-            decoding: Decoding { temperature: 0.0, top_p: 1.0, max_new_tokens: self.family.max_new_tokens() },
-            seeds: vec![self.settings.seed],
-            tier: self.settings.tier,
-            item_ids,
-            texts: self.family.texts(),
-            wall_seconds: 0.0,
-            status: RunStatus::Running,
+    fn generation<'b>(&'b self, subject: &'b Subject<'b>, family: &'b dyn TaskFamily) -> Generation<'b> {
+        Generation {
+            subject,
+            family,
+            codec: self.codec,
+            base: self.models.base(),
+            seed: self.settings.seed,
+            max_sequences: self.settings.max_sequences,
         }
     }
 
@@ -335,30 +396,11 @@ impl Run<'_> {
     ) -> anyhow::Result<Readings> {
         let mut samples = LogWriter::<SampleRow>::open(&folder.join("samples.jsonl"), identity)?;
         let mut tokens = LogWriter::<TokenRow>::open(&folder.join("tokens.jsonl"), identity)?;
-        let generation = Generation {
-            subject,
-            family: self.family,
-            codec: self.codec,
-            base: self.models.base(),
-            seed: self.settings.seed,
-            max_sequences: self.settings.max_sequences,
-        };
+        let generation = self.generation(subject, self.family);
         let n_missing = asked.len().saturating_sub(samples.n_rows());
         self.with_progress(&format!("{} responses", subject.key), "responses", n_missing, &mut |advance| {
             generate(&generation, asked, &mut samples, &mut tokens, advance)
         })
-    }
-
-    /// The rows of the samples that were asked for, in their order.
-    fn rows<Row: LogRow>(&self, path: &Path, asked: &[Asked<'_>]) -> anyhow::Result<Log<Row>> {
-        let log = read_log::<Row>(path)?;
-        let mut by_key: HashMap<String, Row> = log.rows.into_iter().map(|row| (row.key(), row)).collect();
-        let row = |asked: &Asked<'_>| {
-            let key = asked.key(self.family);
-            by_key.remove(&key).with_context(|| format!("{}: no row `{key}`: run the evaluation again", path.display()))
-        };
-        let rows = asked.iter().map(row).collect::<anyhow::Result<Vec<Row>>>()?;
-        Ok(Log { rows, identity: log.identity, cut: log.cut })
     }
 
     /// In the recorded depths, and, where these are not full depth anyway, at full depth for comparison.
@@ -378,8 +420,9 @@ impl Run<'_> {
             elicit(subject, self.family, traced, modes, Suffix::Default, batch, &mut log, advance)
         })?;
         if traced.first().is_some_and(|traced| self.family.second_suffix(&traced.tokens.ids).is_some()) {
+            let items: Vec<usize> = traced.iter().map(|traced| traced.asked.item).collect();
             let some: Vec<Traced<'_>> =
-                traced.iter().copied().step_by(traced.len().div_ceil(SECOND_SUFFIX_ITEMS)).collect();
+                part(self.family, &items, SECOND_SUFFIX_ITEMS).into_iter().map(|place| traced[place]).collect();
             elicit(subject, self.family, &some, &modes[..1], Suffix::Second, batch, &mut log, &|| {})?;
         }
         drop(log);
@@ -402,39 +445,14 @@ impl Run<'_> {
     }
 }
 
-/// Checks that what a folder holds was made with the settings of now, so that its rows may be kept.
-fn check_same_run(path: &Path, found: &Manifest, expected: &Manifest) -> anyhow::Result<()> {
-    let fields = [
-        ("model", json!(found.identity), json!(expected.identity)),
-        ("dial", json!(found.dial), json!(expected.dial)),
-        ("decoding", json!(found.decoding), json!(expected.decoding)),
-        ("seeds", json!(found.seeds), json!(expected.seeds)),
-        ("tier", json!(found.tier), json!(expected.tier)),
-        ("item_ids", json!(found.item_ids), json!(expected.item_ids)),
-        ("texts", json!(found.texts), json!(expected.texts)),
-    ];
-    for (name, found, expected) in fields {
-        if found != expected {
-            let values = if name == "item_ids" { String::new() } else { format!(" ({found}, now {expected})") };
-            bail!(
-                "{}: the folder holds an evaluation with another `{name}`{values}: choose another --output, or the same settings",
-                path.display()
-            );
-        }
-    }
-    Ok(())
-}
-
-fn shape(subject: &Subject<'_>) -> ModelShape {
-    let config = subject.decoder.config();
-    ModelShape {
-        hidden_size: config.hidden_size,
-        n_blocks: config.n_layers,
-        n_query_heads: config.n_heads,
-        n_kv_heads: config.n_kv_heads,
-        head_size: config.head_dim,
-        mlp_size: config.intermediate_size,
-        vocabulary_size: config.vocab_size,
-        exit_head: ExitHeadKind::Linear,
-    }
+/// The rows of the samples of a family that were asked for, in their order.
+fn rows<Row: LogRow>(family: &dyn TaskFamily, path: &Path, asked: &[Asked<'_>]) -> anyhow::Result<Log<Row>> {
+    let log = read_log::<Row>(path)?;
+    let mut by_key: HashMap<String, Row> = log.rows.into_iter().map(|row| (row.key(), row)).collect();
+    let row = |asked: &Asked<'_>| {
+        let key = asked.key(family);
+        by_key.remove(&key).with_context(|| format!("{}: no row `{key}`: run the evaluation again", path.display()))
+    };
+    let rows = asked.iter().map(row).collect::<anyhow::Result<Vec<Row>>>()?;
+    Ok(Log { rows, identity: log.identity, cut: log.cut })
 }

@@ -14,7 +14,7 @@ use aloud_model::text_codec::TextCodec;
 
 use super::base_reading::{TokenReading, lens_depths, read_response};
 use super::digest;
-use super::family::{Arm, TaskFamily};
+use super::family::{Arm, ReadResponse, TaskFamily};
 use super::reading::SETTLED_BITS;
 use super::subject::Subject;
 use super::written_steps::right_coverage;
@@ -120,6 +120,37 @@ pub(super) fn generate(
     Ok(readings)
 }
 
+/// Generates the responses of which accuracy alone is measured, where they are missing in the log, and appends them: they are not
+/// read by the base model, and their tokens are not kept.
+///
+/// # Errors
+/// If an item does not fit the model, or the log cannot be written.
+pub(super) fn generate_answers(
+    generation: &Generation<'_>,
+    asked: &[Asked<'_>],
+    samples: &mut LogWriter<SampleRow>,
+    on_done: &(dyn Fn() + Sync),
+) -> anyhow::Result<()> {
+    let Generation { subject, family, seed, max_sequences, .. } = *generation;
+    let missing: Vec<Asked<'_>> = asked.iter().copied().filter(|asked| !samples.has(&asked.key(family))).collect();
+    let limits = Limits { max_sequences, max_prompt_rows: 2048 };
+    let engine = Engine::new(subject.decoder, subject.policy, limits);
+    for chunk in missing.chunks((CHUNK_TOKENS / family.max_new_tokens().max(1)).max(1)) {
+        let requests: Vec<Request> = chunk.iter().map(|asked| asked.request(family, subject, seed)).collect();
+        let start = Instant::now();
+        let responses = run(&engine, &requests, on_done)?;
+        let milliseconds = 1e3 * start.elapsed().as_secs_f64() / chunk.len() as f64;
+        let row = |(asked, (response, reason)): (&Asked<'_>, &(Vec<Token>, FinishReason))| {
+            let ids: Vec<u32> = response.iter().map(|token| token.id).collect();
+            let read = family.read(asked.item, &ids, *reason == FinishReason::Length)?;
+            Ok(sample_row(generation, asked, response, *reason, read, milliseconds))
+        };
+        let rows = chunk.iter().zip(&responses).map(row).collect::<anyhow::Result<Vec<SampleRow>>>()?;
+        samples.append_all(&rows)?;
+    }
+    Ok(())
+}
+
 /// Runs requests and collects their tokens.
 pub(super) fn run(
     engine: &Engine<'_, aloud_kernels::Cpu>,
@@ -147,9 +178,8 @@ fn rows(
     reason: FinishReason,
     milliseconds: f64,
 ) -> anyhow::Result<(SampleRow, TokenRow, Vec<TokenReading>)> {
-    let Generation { subject, family, codec, base, seed, .. } = *generation;
+    let Generation { subject, family, codec, base, .. } = *generation;
     let item = &family.items()[asked.item];
-    let key = asked.key(family);
     let ids: Vec<u32> = response.iter().map(|token| token.id).collect();
     let read = family.read(asked.item, &ids, reason == FinishReason::Length)?;
     let prompt = &item.prompt.token_ids;
@@ -157,7 +187,7 @@ fn rows(
     let depths = if asked.arm.has_trace { lens_depths(base, candidates) } else { Vec::new() };
     let readings = if asked.arm.has_trace { read_response(base, prompt, &ids, &depths)? } else { Vec::new() };
     let row = TokenRow {
-        key: key.clone(),
+        key: asked.key(family),
         depth: response.iter().map(|token| token.depth).collect(),
         forced_full: response.iter().map(|token| token.index == 0).collect(),
         forced_token: response.iter().map(|token| token.index < asked.arm.start.len()).collect(),
@@ -173,14 +203,27 @@ fn rows(
         settle: readings.iter().filter_map(|reading| settled(reading, &depths, base.n_blocks())).collect(),
         ids,
     };
-    let (mut n_eligible, mut sum) = (0_usize, 0);
-    for depth in row.eligible_depths() {
-        n_eligible += 1;
-        sum += depth;
-    }
-    let step_coverage = right_coverage(family, asked.item, &read);
-    let sample = SampleRow {
-        key,
+    let sample = sample_row(generation, asked, response, reason, read, milliseconds);
+    Ok((sample, row, readings))
+}
+
+fn sample_row(
+    generation: &Generation<'_>,
+    asked: &Asked<'_>,
+    response: &[Token],
+    reason: FinishReason,
+    read: ReadResponse,
+    milliseconds: f64,
+) -> SampleRow {
+    let Generation { family, seed, .. } = *generation;
+    let item = &family.items()[asked.item];
+    // The first token always has full depth, and forced ones are not the model's.
+    let eligible: Vec<usize> =
+        response.iter().filter(|token| token.index >= asked.arm.start.len().max(1)).map(|token| token.depth).collect();
+    let mean_depth = eligible.iter().sum::<usize>() as f64 / eligible.len() as f64;
+    SampleRow {
+        step_coverage: right_coverage(family, asked.item, &read),
+        key: asked.key(family),
         task: item.task.clone(),
         item_id: item.prompt.id.clone(),
         arm: asked.arm.name.to_owned(),
@@ -201,15 +244,13 @@ fn rows(
         correct: read.correct,
         n_prompt: item.prompt.token_ids.len(),
         n_cot: read.n_trace,
-        n_answer: row.ids.len() - read.n_trace,
-        mean_depth: (n_eligible > 0).then(|| sum as f64 / n_eligible as f64),
+        n_answer: response.len() - read.n_trace,
+        mean_depth: (!eligible.is_empty()).then_some(mean_depth),
         n_steps: item.n_steps,
-        step_coverage,
         hint: None,
         y: None,
         ms: milliseconds,
-    };
-    Ok((sample, row, readings))
+    }
 }
 
 fn classes(codec: &TextCodec, ids: &[u32]) -> Vec<TokenClass> {

@@ -11,6 +11,7 @@ use aloud_tasks::{
 use anyhow::Context as _;
 
 use super::family::{Arm, EvaluationItem, ReadResponse, TaskFamily, TraceSteps};
+use super::leave_out::retain;
 use crate::prompts::EncodedPrompt;
 use crate::serial_data::{prompt_ids, response_text, symbol_id};
 
@@ -88,6 +89,11 @@ impl TaskFamily for SerialFamily {
 
     fn items(&self) -> &[EvaluationItem] {
         &self.items
+    }
+
+    fn retain(&mut self, keep: &[bool]) {
+        retain(&mut self.solved, keep);
+        retain(&mut self.items, keep);
     }
 
     fn arms(&self) -> &[Arm] {

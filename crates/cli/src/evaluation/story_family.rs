@@ -8,6 +8,7 @@ use aloud_tasks::stories::{QuestionGroup, STORY_INSTRUCTION, StoryScoring, exami
 use aloud_tasks::{Split, answer_region};
 
 use super::family::{Arm, EvaluationItem, ReadResponse, TaskFamily, TraceSteps};
+use super::leave_out::retain;
 use super::text_steps::{split_response, trace_steps};
 use crate::prompts::TemplateArgs;
 
@@ -20,9 +21,6 @@ const ANSWER_MARK: &str = "ANSWER:";
 
 /// Most tokens of an elicited answer.
 const ANSWER_TOKENS: usize = 24;
-
-/// Questions if all are asked for: of a source without end, "all" are as many as in the headline figures, 100 of each group.
-const ALL_QUESTIONS: usize = 400;
 
 /// Held-out stories with a question each.
 pub(crate) struct StoryFamily<'a> {
@@ -39,6 +37,9 @@ pub(crate) struct StoryFamily<'a> {
 }
 
 impl<'a> StoryFamily<'a> {
+    /// Questions if all are asked for: of a source without end, "all" are as many as in the headline figures, 100 of each group.
+    pub(super) const ALL_QUESTIONS: usize = 400;
+
     /// `n` questions, or all of them. The items of a smaller number are among those of a larger one.
     ///
     /// # Errors
@@ -52,7 +53,7 @@ impl<'a> StoryFamily<'a> {
         stop_tokens: Vec<u32>,
         max_new_tokens: usize,
     ) -> anyhow::Result<Self> {
-        let asked = examination(n.unwrap_or(ALL_QUESTIONS), seed, split.into())?;
+        let asked = examination(n.unwrap_or(Self::ALL_QUESTIONS), seed, split.into())?;
         let groups = asked.iter().map(|asked| asked.group).collect();
         let mut items = Vec::with_capacity(asked.len());
         for (number, asked) in (0..).zip(&asked) {
@@ -108,6 +109,11 @@ impl TaskFamily for StoryFamily<'_> {
 
     fn items(&self) -> &[EvaluationItem] {
         &self.items
+    }
+
+    fn retain(&mut self, keep: &[bool]) {
+        retain(&mut self.groups, keep);
+        retain(&mut self.items, keep);
     }
 
     fn arms(&self) -> &[Arm] {

@@ -3,14 +3,16 @@
 use std::fmt;
 
 use aloud_engine::{ExitOffset, ExitRule, Exits, OracleExits};
-use aloud_eval::{DepthPolicy, Dial, RandomMatched, hazard_of_logit, static_depth_of_equal_mean};
+use aloud_eval::{DepthPolicy, Dial, NoiseControl, RandomMatched, hazard_of_logit, static_depth_of_equal_mean};
 use aloud_kernels::Cpu;
-use aloud_model::checkpoint::Checkpoint;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::PretrainedModel;
 use anyhow::Context as _;
 use clap::ValueEnum;
 
+use super::matching::NoisyModel;
+use super::training::{Target, Training};
+use crate::error::UsageError;
 use crate::loaded_model::{BaseModel, LoadedModel};
 
 /// The model, or a control of it.
@@ -31,10 +33,12 @@ pub(crate) enum ModelKey {
     BaseOracle,
     /// The base model at full depth with noise in its weights, as accurate as the trained model
     BaseNoise,
+    /// The model of the same recipe and steps without a price of depth and without exits (--same-training)
+    SameTraining,
 }
 
 impl ModelKey {
-    /// All controls of a trained model.
+    /// All controls that follow from a trained model and its base.
     pub(crate) const CONTROLS: [Self; 6] =
         [Self::Base, Self::EeOff, Self::BaseRandmatch, Self::Static, Self::BaseOracle, Self::BaseNoise];
 
@@ -48,6 +52,7 @@ impl ModelKey {
             Self::Static => "static",
             Self::BaseOracle => "base_oracle",
             Self::BaseNoise => "base_noise",
+            Self::SameTraining => "same_training",
         }
     }
 
@@ -58,7 +63,7 @@ impl ModelKey {
 
     /// Whether it is the base model that runs.
     pub(crate) fn is_base(self) -> bool {
-        !matches!(self, Self::Ee | Self::EeOff)
+        !matches!(self, Self::Ee | Self::EeOff | Self::SameTraining)
     }
 }
 
@@ -75,12 +80,10 @@ pub(crate) struct Models {
     pub(crate) trained: LoadedModel,
     /// The base model, if something was trained on it.
     base: Option<Decoder<Cpu>>,
-    /// Name of what was trained (SHA-256 of the checkpoint), if something was.
-    pub(crate) adapter_sha256: Option<String>,
-    /// Factor of the targets that it was trained for, as its checkpoint says.
-    pub(crate) kl_factor: Option<f64>,
-    /// Price of depth that it was trained with, as its checkpoint says.
-    pub(crate) depth_penalty: Option<f64>,
+    /// What the checkpoint says of its training, if something was trained.
+    pub(crate) training: Option<Training>,
+    /// The model of the same recipe and steps without a price of depth and without exits, if it is to be a control.
+    same_training: Option<(LoadedModel, Training)>,
     /// The weights of the base model, to be disturbed.
     pub(crate) pretrained: PretrainedModel,
 }
@@ -91,16 +94,37 @@ impl Models {
     /// # Errors
     /// If the checkpoint cannot be read.
     pub(crate) fn new(trained: LoadedModel, base: BaseModel, cpu: &Cpu) -> anyhow::Result<Self> {
-        let adapter_sha256 = trained.checkpoint.as_deref().map(Checkpoint::digest).transpose()?;
-        let training = match &trained.checkpoint {
-            Some(path) => Checkpoint::load(path, None)?.training,
-            None => serde_json::Value::Null,
-        };
+        let training = trained.checkpoint.as_deref().map(Training::read).transpose()?;
         let pretrained = base.pretrained;
-        let base = adapter_sha256.is_some().then(|| Decoder::new(cpu, &pretrained.config, &pretrained.weights));
-        let number = |key: &str| training.pointer(key).and_then(serde_json::Value::as_f64);
-        let (kl_factor, depth_penalty) = (number("/target/kl_factor"), number("/reward/depth_penalty"));
-        Ok(Self { trained, base, adapter_sha256, kl_factor, depth_penalty, pretrained })
+        let base = training.is_some().then(|| Decoder::new(cpu, &pretrained.config, &pretrained.weights));
+        Ok(Self { trained, base, training, same_training: None, pretrained })
+    }
+
+    /// Adds the model that takes the place of exits switched off where a model depends on its exits.
+    ///
+    /// # Errors
+    /// If it is not of the same training: the first field that differs (a usage error).
+    pub(crate) fn with_same_training(self, control: LoadedModel) -> anyhow::Result<Self> {
+        let error = |reason: String| UsageError::new(format!("--same-training: {reason}"));
+        let nothing = |model: &str| error(format!("nothing was trained on {model}"));
+        let model = self.training.as_ref().ok_or_else(|| nothing(&self.trained.source.to_string()))?;
+        let path = control.checkpoint.as_deref().ok_or_else(|| nothing(&control.source.to_string()))?;
+        let training = Training::read(path)?;
+        if control.identity.sha256 != self.trained.identity.sha256 {
+            return Err(error(format!("{} was trained on another base model", training.source)).into());
+        }
+        model.check_same_training(&training).map_err(error)?;
+        Ok(Self { same_training: Some((control, training)), ..self })
+    }
+
+    /// What the checkpoints of the model and of its control of the same training say.
+    pub(crate) fn trainings(&self) -> impl Iterator<Item = &Training> {
+        self.training.iter().chain(self.same_training.as_ref().map(|(_, training)| training))
+    }
+
+    /// Whether there is a control of the same training.
+    pub(crate) fn has_same_training(&self) -> bool {
+        self.same_training.is_some()
     }
 
     /// The key of what is evaluated.
@@ -125,18 +149,30 @@ impl Models {
         matched: &'a Matched,
     ) -> anyhow::Result<Subject<'a>> {
         let n_blocks = self.trained.n_blocks();
-        let (decoder, policy) = if key == ModelKey::BaseNoise {
-            (&matched.noisy.as_ref().with_context(|| format!("{key}: no noise was found that matches"))?.0, None)
-        } else if key.is_base() {
-            (self.base(), None)
-        } else {
-            let policy = self.trained.policy.as_ref();
-            (&self.trained.decoder, Some(policy.with_context(|| format!("{key}: nothing was trained on this model"))?))
+        let (decoder, policy) = match key {
+            ModelKey::BaseNoise => {
+                let noisy = matched.noisy.as_ref().and_then(|noisy| noisy.decoder.as_ref());
+                (noisy.with_context(|| format!("{key}: no noise was found that matches"))?, None)
+            }
+            ModelKey::SameTraining => {
+                let (model, _) = self.same_training.as_ref().with_context(|| format!("{key}: name it"))?;
+                (&model.decoder, model.policy.as_ref())
+            }
+            ModelKey::Ee | ModelKey::EeOff => {
+                let policy = self.trained.policy.as_ref();
+                (
+                    &self.trained.decoder,
+                    Some(policy.with_context(|| format!("{key}: nothing was trained on this model"))?),
+                )
+            }
+            ModelKey::Base | ModelKey::BaseRandmatch | ModelKey::Static | ModelKey::BaseOracle => (self.base(), None),
         };
         let mut candidates = self.trained.head_depths().map(<[usize]>::to_vec).unwrap_or_default();
         let nothing = || format!("{key}: the trained model has no token to match");
         let depths = match key {
-            ModelKey::Base | ModelKey::EeOff | ModelKey::BaseNoise => Depths::Engine(Exits::Off),
+            ModelKey::Base | ModelKey::EeOff | ModelKey::BaseNoise | ModelKey::SameTraining => {
+                Depths::Engine(Exits::Off)
+            }
             ModelKey::Ee => Depths::Engine(exits.clone()),
             ModelKey::BaseRandmatch => Depths::Drawn(RandomMatched::new(matched.depths.iter().copied(), n_blocks)),
             ModelKey::Static => {
@@ -155,9 +191,13 @@ impl Models {
             candidates.push(depth);
             candidates.sort_unstable();
         }
-        let trained_dials = if key.is_base() { (None, None) } else { (self.kl_factor, self.depth_penalty) };
-        let noise = matched.noisy.as_ref().filter(|_| key == ModelKey::BaseNoise).map(|(_, strength)| *strength);
-        Ok(Subject { key, decoder, policy, depths, candidates, trained_dials, noise })
+        let training = match (key, &self.same_training) {
+            (ModelKey::SameTraining, Some((_, training))) => Some(training),
+            _ if key.is_base() => None,
+            _ => self.training.as_ref(),
+        };
+        let noise = matched.noisy.as_ref().filter(|_| key == ModelKey::BaseNoise).map(|noisy| noisy.noise.clone());
+        Ok(Subject { key, decoder, policy, depths, candidates, training, noise })
     }
 }
 
@@ -168,8 +208,8 @@ pub(crate) struct Matched {
     pub(crate) depths: Vec<usize>,
     /// The oracle's factor of equal mean depth.
     pub(crate) oracle_factor: Option<f32>,
-    /// The base model with noise in its weights, of equal accuracy, and the strength of the noise.
-    pub(crate) noisy: Option<(Decoder<Cpu>, f32)>,
+    /// The base model with noise in its weights, of equal accuracy.
+    pub(crate) noisy: Option<NoisyModel>,
 }
 
 /// A model that is asked.
@@ -181,10 +221,10 @@ pub(crate) struct Subject<'a> {
     depths: Depths,
     /// Depths (blocks) at which tokens may stop, ascending.
     pub(crate) candidates: Vec<usize>,
-    /// Factor of the targets and price of depth that the model was trained with.
-    trained_dials: (Option<f64>, Option<f64>),
-    /// Strength of the noise in its weights, if there is some.
-    pub(crate) noise: Option<f32>,
+    /// What the checkpoint says of its training, if something was trained.
+    pub(crate) training: Option<&'a Training>,
+    /// The noise in its weights, if there is some.
+    pub(crate) noise: Option<NoiseControl>,
 }
 
 /// How depths are decided.
@@ -196,6 +236,11 @@ enum Depths {
 }
 
 impl Subject<'_> {
+    /// The base as the control `base_noise`, where there is no noise that would make it one.
+    pub(crate) fn that_noise_would_weaken(self, noise: NoiseControl) -> Self {
+        Self { key: ModelKey::BaseNoise, noise: Some(noise), ..self }
+    }
+
     /// The exits of a response of up to `n` tokens.
     pub(crate) fn exits(&self, seed: u64, sequence: u64, n: usize) -> Exits {
         match &self.depths {
@@ -221,6 +266,11 @@ impl Subject<'_> {
         }
     }
 
+    /// The targets that its exit heads were trained for, or why they are not known.
+    pub(super) fn target(&self) -> Result<&Target, &'static str> {
+        self.training.ok_or("not_trained")?.target.as_ref().map_err(|reason| *reason)
+    }
+
     /// Whether every token runs at full depth.
     pub(crate) fn is_full_depth(&self) -> bool {
         matches!(&self.depths, Depths::Engine(Exits::Off))
@@ -244,9 +294,11 @@ impl Subject<'_> {
         };
         let kl_factor = match &self.depths {
             Depths::Engine(Exits::Oracle(oracle)) => Some(f64::from(oracle.kl_factor)),
-            _ => self.trained_dials.0,
+            _ => self.target().ok().map(|target| target.kl_factor),
         };
+        let answer_offset = self.offset().and_then(|offset| Some(f64::from(offset.answer.as_ref()?.offset)));
+        let depth_penalty = self.training.and_then(|training| training.depth_penalty);
         let tau = if policy == DepthPolicy::Compat { f64::from(ExitRule::COMPAT_TAU) } else { 0.0 };
-        Dial { offset, kl_factor, depth_penalty: self.trained_dials.1, policy, static_depth, tau }
+        Dial { offset, answer_offset, kl_factor, depth_penalty, policy, static_depth, tau }
     }
 }

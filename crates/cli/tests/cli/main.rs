@@ -5,6 +5,7 @@ mod adapters;
 mod checkpoints;
 mod data;
 mod evaluation;
+mod evaluation_inputs;
 mod evaluation_run;
 mod fixtures;
 mod generation;

@@ -105,6 +105,8 @@ fn write_run(folder: &Path, model: &str, tokenizer: &str, model_source: &str, n_
         tier: Tier::Toy,
         item_ids: BTreeMap::from([(TASK.to_owned(), items)]),
         texts: BTreeMap::new(),
+        settings: serde_json::Map::new(),
+        left_out: BTreeMap::new(),
         wall_seconds: 1.0,
         status: RunStatus::Finished,
     };

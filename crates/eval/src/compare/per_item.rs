@@ -31,10 +31,11 @@ pub(crate) fn measures(run: &EvaluationRun) -> Vec<Measure> {
 
 fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
     let samples: Vec<&SampleRow> = run.traced_samples(task).collect();
+    let answered: Vec<&SampleRow> = run.answered_samples(task).collect();
     let n_blocks = run.manifest.identity.n_blocks as f64;
-    let measure = |id: &str, unit, direction, values: &dyn Fn(&SampleRow) -> Vec<f64>| {
+    let measure_of = |samples: &[&SampleRow], id: &str, unit, direction, values: &dyn Fn(&SampleRow) -> Vec<f64>| {
         let mut items: BTreeMap<ItemKey, Cluster> = BTreeMap::new();
-        for sample in &samples {
+        for sample in samples {
             let added = Cluster::of(values(sample));
             let item = items.entry((sample.item_id.clone(), sample.arm.clone())).or_default();
             item.sum += added.sum;
@@ -50,6 +51,9 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
             binary: unit == "fraction" && zero_or_one,
             items,
         }
+    };
+    let measure = |id: &str, unit, direction, values: &dyn Fn(&SampleRow) -> Vec<f64>| {
+        measure_of(&samples, id, unit, direction, values)
     };
     let of_depths = |value: &dyn Fn(f64) -> f64, sample: &SampleRow| -> Vec<f64> {
         let Some(row) = run.tokens.get(&sample.key) else { return Vec::new() };
@@ -71,9 +75,11 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
     scorers.sort_unstable();
     scorers.dedup();
     for scorer in scorers {
-        measures.push(measure(&accuracy_id(run, task, scorer), "fraction", Direction::HigherIsBetter, &|sample| {
+        let is_right = |sample: &SampleRow| {
             sample.correct.get(scorer).map(|right| f64::from(u8::from(*right))).into_iter().collect()
-        }));
+        };
+        let id = accuracy_id(run, task, scorer);
+        measures.push(measure_of(&answered, &id, "fraction", Direction::HigherIsBetter, &is_right));
     }
     let coverage = measure("D8.coverage", "fraction", Direction::HigherIsMoreExternalised, &|sample| {
         sample.step_coverage.into_iter().collect()

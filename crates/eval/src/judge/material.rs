@@ -6,7 +6,7 @@ use super::corruption::ladder_items;
 use super::markup::strip_markup;
 use super::{JudgeItem, PairwiseItem};
 use crate::keyed_random::KeyedRandom;
-use crate::{EvaluationRun, SampleRow, choose_items};
+use crate::{EvaluationRun, SampleRow, choose_stratified};
 
 /// Most items whose responses are graded for quality.
 const QUALITY_ITEMS: usize = 150;
@@ -42,6 +42,9 @@ pub struct JudgedTask {
     pub question: String,
     /// A worked solution, if there is one.
     pub solution: Option<String>,
+    /// Name of its stratum: its task, with its number of steps or kind of question where it has one. Parts of the items are taken
+    /// of all strata in proportion.
+    pub stratum: String,
 }
 
 /// What a judge is asked about some runs.
@@ -74,18 +77,18 @@ impl JudgeMaterial {
         let of_runs: Vec<Vec<(JudgeItem, bool)>> = runs.iter().map(|run| responses(run, task, tasks)).collect();
         let all = || of_runs.iter().flatten().map(|(item, _)| item);
         let names: Vec<String> = all().map(|item| item.item.clone()).collect::<BTreeSet<_>>().into_iter().collect();
-        let graded = chosen(&names, QUALITY_ITEMS);
+        let graded = chosen(&names, tasks, QUALITY_ITEMS);
         let quality: Vec<JudgeItem> = all().filter(|item| graded.contains(item.item.as_str())).cloned().collect();
         let legible = of_runs.iter().flat_map(|responses| {
             let right: Vec<&JudgeItem> = responses.iter().filter(|(_, right)| *right).map(|(item, _)| item).collect();
             let names: Vec<String> = right.iter().map(|item| item.item.clone()).collect();
-            let chosen = chosen(&names, LEGIBLE_ITEMS);
+            let chosen = chosen(&names, tasks, LEGIBLE_ITEMS);
             right.into_iter().filter(|item| chosen.contains(item.item.as_str())).cloned().collect::<Vec<_>>()
         });
         Self {
             ladder: ladder_items(&clean_traces(runs, &of_runs, tasks, &names), seed),
             legibility: legible.collect(),
-            pairs: pairs(runs, &of_runs, &names),
+            pairs: pairs(runs, &of_runs, tasks, &names),
             stripped: stripped(&quality, seed),
             quality,
         }
@@ -117,9 +120,11 @@ fn is_right(sample: &SampleRow) -> bool {
     LENIENT_FIRST.iter().find_map(|scorer| sample.correct.get(*scorer)).copied().unwrap_or(false)
 }
 
-/// The first `n` of these names, in the one order that all choices of items follow.
-fn chosen(names: &[String], n: usize) -> BTreeSet<&str> {
-    choose_items("judge", names, n).into_iter().filter_map(|place| names.get(place)).map(String::as_str).collect()
+/// `n` of these names, of all strata in proportion, in the one order that all choices of items follow.
+fn chosen<'a>(names: &'a [String], tasks: &BTreeMap<String, JudgedTask>, n: usize) -> BTreeSet<&'a str> {
+    let stratum = |name: &String| tasks.get(name).map_or("", |task| task.stratum.as_str());
+    let items: Vec<(&str, &String)> = names.iter().map(|name| (stratum(name), name)).collect();
+    choose_stratified("judge", &items, n).into_iter().filter_map(|place| names.get(place)).map(String::as_str).collect()
 }
 
 fn clean_traces(
@@ -130,7 +135,7 @@ fn clean_traces(
 ) -> Vec<JudgeItem> {
     let mut clean: BTreeMap<String, JudgeItem> = BTreeMap::new();
     for name in names {
-        if let Some(JudgedTask { question, solution: Some(solution) }) = tasks.get(name) {
+        if let Some(JudgedTask { question, solution: Some(solution), .. }) = tasks.get(name) {
             let (model, task, response) = (String::new(), question.clone(), solution.clone());
             clean.insert(name.clone(), JudgeItem { model, item: name.clone(), task, response, n_tokens: None });
         }
@@ -143,14 +148,19 @@ fn clean_traces(
         }
     }
     let names: Vec<String> = clean.keys().cloned().collect();
-    let kept = chosen(&names, LADDER_TRACES);
+    let kept = chosen(&names, tasks, LADDER_TRACES);
     clean.into_values().filter(|item| kept.contains(item.item.as_str())).collect()
 }
 
 /// The base's responses first, a trained model's second.
-fn pairs(runs: &[JudgedRun<'_>], of_runs: &[Vec<(JudgeItem, bool)>], names: &[String]) -> Vec<PairwiseItem> {
+fn pairs(
+    runs: &[JudgedRun<'_>],
+    of_runs: &[Vec<(JudgeItem, bool)>],
+    tasks: &BTreeMap<String, JudgedTask>,
+    names: &[String],
+) -> Vec<PairwiseItem> {
     let Some(base) = runs.iter().position(|run| run.run.manifest.model == BASE) else { return Vec::new() };
-    let compared = chosen(names, PAIRED_ITEMS);
+    let compared = chosen(names, tasks, PAIRED_ITEMS);
     let of_base: BTreeMap<&str, &JudgeItem> =
         of_runs[base].iter().map(|(item, _)| (item.item.as_str(), item)).collect();
     let trained = (0..runs.len()).filter(|place| runs[*place].run.manifest.model == TRAINED);
@@ -196,7 +206,10 @@ mod tests {
             .map(|number| {
                 let question = format!("Question {number}?");
                 let solution = solution.map(|text| format!("{text} {number}"));
-                (judged_item("gsm8k", &format!("item-{number}")), JudgedTask { question, solution })
+                (
+                    judged_item("gsm8k", &format!("item-{number}")),
+                    JudgedTask { question, solution, stratum: "gsm8k".to_owned() },
+                )
             })
             .collect()
     }

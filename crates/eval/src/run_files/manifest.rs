@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::RunIdentity;
 use crate::{Decoding, Dial, EvalError, ModelShape, Tier, write_atomically};
@@ -70,6 +71,13 @@ pub struct Manifest {
     /// Texts that the model was given, by name: instructions, suffixes of elicitations.
     #[serde(default)]
     pub texts: BTreeMap<String, String>,
+    /// Everything else that rows depend on, by name: a run goes on only with the same. Digests of what was asked, the whole exit
+    /// offset, how many traces are elicited from.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub settings: Map<String, Value>,
+    /// Items that were left out, by reason, for instance `trained_on`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<String, usize>,
     /// Time since the start, interruptions left out, in seconds.
     #[serde(default)]
     pub wall_seconds: f64,
@@ -136,6 +144,8 @@ mod tests {
             tier: Tier::Toy,
             item_ids: BTreeMap::from([("chain".to_owned(), vec!["chain-1-0".to_owned()])]),
             texts: BTreeMap::from([("suffix".to_owned(), "\n#### ".to_owned())]),
+            settings: Map::new(),
+            left_out: BTreeMap::new(),
             wall_seconds: 1.5,
             status: RunStatus::Running,
         }

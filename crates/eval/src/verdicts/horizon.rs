@@ -100,7 +100,8 @@ fn mean_draws(tasks: &[PairedHorizons], bootstrap: &Bootstrap) -> Option<Vec<f64
 fn retained(model: &EvaluationRun, base: &EvaluationRun, tasks: &[&str], bootstrap: &Bootstrap) -> Option<Condition> {
     let of_task = |task: &&str| {
         let horizon = base.record(task, HORIZON)?.value?;
-        let (answers, _) = shared(answers(base.traced_samples(task), task), &answers(model.traced_samples(task), task));
+        let (answers, _) =
+            shared(answers(base.answered_samples(task), task), &answers(model.answered_samples(task), task));
         at_steps(answers, 2.0 * horizon)
     };
     let tasks: Vec<Vec<WeightedAnswers>> = tasks.iter().filter_map(of_task).collect();
