@@ -428,7 +428,8 @@ fn without_exits_the_action_is_the_token_alone() {
         let (end, metrics) = reinforce(&folder.path().join("run"), trained, &off, &mut task).unwrap();
         let (rollouts, _) = task.last();
         let start =
-            Trainee::from_checkpoint(&Cpu::new(2), &model(1), &stage1(&model(1), trained), AdamWSettings::default());
+            Trainee::from_checkpoint(&Cpu::new(2), &model(1), &stage1(&model(1), trained), AdamWSettings::default())
+                .unwrap();
         for rollout in &rollouts {
             assert!(rollout.depths.iter().all(|depth| *depth == 4), "{:?}", rollout.depths);
             assert_eq!(rollout.log_joint, rollout.token_log_probabilities, "token terms only");

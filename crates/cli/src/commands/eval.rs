@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use aloud_engine::Exits;
 use aloud_eval::{Align, MetricRecord, Table};
 use aloud_kernels::Cpu;
+use aloud_model::source::ModelSource;
 use aloud_model::text_codec::TextCodec;
 use aloud_tasks::{SerialTask, Split};
 use clap::{Args, ValueEnum};
@@ -20,7 +21,7 @@ use crate::evaluation::{
 };
 use crate::generation::ExitArgs;
 use crate::judge_options::JudgeArgs;
-use crate::model_args::PositionalModelArgs;
+use crate::model_args::{ModelArgs, PositionalModelArgs};
 use crate::serial_data::check_symbols;
 use crate::serial_evaluation::{SerialReport, SerialSettings, answer_serial, held_out_items};
 
@@ -127,7 +128,8 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()>
     let exits = arguments.exits.resolve(&model, &codec)?;
     let mut models = Models::new(model, base, &cpu)?;
     if let Some(path) = &arguments.same_training {
-        let control = ModelArgs::of(&ModelSource::Path(path.clone()), arguments.base.as_ref()).load(&cpu, context)?;
+        let source = models.trained.source.clone();
+        let control = ModelArgs::of(&ModelSource::Path(path.clone()), Some(&source)).load(&cpu, context)?;
         models = models.with_same_training(control)?;
     }
     match (&arguments.output, kind) {

@@ -14,7 +14,7 @@ use aloud_model::source::ResolvedSource;
 use aloud_model::text_codec::TextCodec;
 use aloud_tasks::{Annotations, Split, read_csv, read_gsm8k, read_jsonl};
 use aloud_train::pretrain_recipe::PretrainRecipe;
-use aloud_train::recipe::Recipe;
+use aloud_train::recipe::DistillRecipe;
 use aloud_train::reinforce_recipe::ReinforceRecipe;
 use aloud_train::settings::resolve;
 use aloud_train::traces::{FORMAT_VERSION, FinishReason, HiddenDType, Trace, TraceHeader, TraceReader, TraceWriter};
@@ -44,7 +44,9 @@ pub(crate) fn write(folder: &Path) {
         path
     };
     let copy = |from: PathBuf, files: &[&str], to: &Path| {
-        files.iter().for_each(|file| drop(fs::copy(from.join(file), to.join(file)).unwrap()));
+        for file in files {
+            fs::copy(from.join(file), to.join(file)).unwrap();
+        }
     };
     for name in ["llama", "qwen2", "qwen3"] {
         let to = directory(&format!("models/{name}"));
@@ -90,12 +92,14 @@ fn write_traces(directory: &Path) {
         hidden_size: 3,
         hidden_dtype: HiddenDType::F32,
         settings: json!({"temperature": 0.7}),
+        items: None,
     };
     let mut writer = TraceWriter::create_or_resume(directory, header).unwrap().with_traces_per_shard(2);
     for number in 0..3 {
         let trace = Trace {
             index: number,
             id: format!("t{number}"),
+            item: None,
             prompt: "p".to_owned(),
             response: "r".to_owned(),
             token_ids: vec![1, 2, 3, 4],
@@ -263,7 +267,7 @@ fn read_prompts(path: &Path) -> bool {
 
 fn read_recipe(path: &Path) -> bool {
     match path.file_name().and_then(|name| name.to_str()) {
-        Some("distill-tiny.toml") => resolve::<Recipe>(Some(path), &[]).is_ok(),
+        Some("distill-tiny.toml") => resolve::<DistillRecipe>(Some(path), &[]).is_ok(),
         Some("reinforce-tiny.toml") => resolve::<ReinforceRecipe>(Some(path), &[]).is_ok(),
         _ => resolve::<PretrainRecipe>(Some(path), &[]).is_ok(),
     }
