@@ -203,9 +203,9 @@ mod tests {
 
     const CLAIM: Claim = Claim { sign: 1.0, smallest: 0.05 };
 
-    fn interval(level: f64, lo: f64, hi: f64) -> Option<ConfidenceInterval> {
+    fn interval(level: f64, lo: f64, hi: f64) -> ConfidenceInterval {
         let method = IntervalMethod::PairedClusterBootstrap;
-        Some(ConfidenceInterval { level, lo, hi, method, b: None, cluster: None, seed: None })
+        ConfidenceInterval { level, lo, hi, method, b: None, cluster: None, seed: None }
     }
 
     fn contrast(control: &str, difference: f64, half: f64, p: f64) -> Contrast {
@@ -213,8 +213,8 @@ mod tests {
             control: control.to_owned(),
             n: 200,
             difference,
-            ci: interval(0.95, difference - half, difference + half),
-            ci_99: interval(0.99, difference - 1.3 * half, difference + 1.3 * half),
+            ci: Some(interval(0.95, difference - half, difference + half)),
+            ci_99: Some(interval(0.99, difference - 1.3 * half, difference + 1.3 * half)),
             p,
             decides: true,
             unadjusted: None,
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn a_condition_is_judged_by_its_interval() {
         let with = |difference: f64, half: f64| {
-            let ci = interval(0.95, difference - half, difference + half);
+            let ci = Some(interval(0.95, difference - half, difference + half));
             let condition = Condition { words: "accuracy", n: 150, difference, ci, bound: -0.05 };
             of(Evidence { condition: Some(condition), ..three([CLEAR; 3]) })
         };
