@@ -168,19 +168,7 @@ impl ModelArgs {
             }
         }
         if let Some(base) = &self.base {
-            if let Some(model) = &model {
-                return Err(refused(&if checkpoint.is_none() && adapter.is_none() {
-                    format!("--base names the base model of a checkpoint or adapter, and --model {model} is neither")
-                } else {
-                    format!("--model {model} and --base {base} both name the base model: give one of them")
-                }));
-            }
-            if checkpoint.is_none() && adapter.is_none() {
-                return Err(refused("--base names the base model of a checkpoint or adapter, and none is given"));
-            }
-            if !matches!(what_is(base)?, Named::Model(_)) {
-                return Err(refused(&format!("--base {base} is a checkpoint or a PEFT adapter, not a base model")));
-            }
+            check_base_argument(base, model.as_ref(), checkpoint.is_some() || adapter.is_some())?;
         }
         let checkpoint =
             checkpoint.map(|path| anyhow::Ok((path.clone(), Checkpoint::load(&path, None)?))).transpose()?;
@@ -217,6 +205,20 @@ impl Choice {
             (None, None) => base,
         }
     }
+}
+
+/// Refuses a `--base` that is not one, that nothing was trained on, or that another argument names too.
+fn check_base_argument(base: &ModelSource, model: Option<&ModelSource>, has_trained: bool) -> anyhow::Result<()> {
+    if !has_trained {
+        return Err(refused("--base names the base model of a checkpoint or PEFT adapter, and none is given"));
+    }
+    if let Some(model) = model {
+        return Err(refused(&format!("--model {model} and --base {base} both name the base model: give one of them")));
+    }
+    if let Some(kind) = kind_of_directory(base)? {
+        return Err(refused(&format!("--base {base} is {kind}, not a base model")));
+    }
+    Ok(())
 }
 
 /// A usage error with the forms that are accepted.

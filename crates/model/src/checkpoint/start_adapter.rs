@@ -44,7 +44,7 @@ pub(super) fn read_start_adapter(
     let lora = adapter::read(&checkpoint.join(FOLDER), n_blocks, hidden_size)?;
     let found = lora.sha256();
     if !found.eq_ignore_ascii_case(&described.sha256) {
-        let expected = format!("{} (the adapter in {FOLDER})", found);
+        let expected = format!("{found} (the adapter in {FOLDER})");
         let file = checkpoint.join(DESCRIPTION);
         return Err(FileError::content(&file, "start_adapter.sha256", expected, &described.sha256).into());
     }
