@@ -3,11 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use aloud_model::chat_template::Message;
+use aloud_model::checkpoint::lineage::ItemKey;
+use aloud_model::digest::{hexadecimal, sha256_of_file};
 use aloud_model::text_codec::TextCodec;
 use aloud_tasks::stories::STORY_INSTRUCTION;
 use aloud_tasks::{DataSource, GSM8K_INSTRUCTION, Item, Prompt, Split};
 use aloud_train::teacher::TracePrompt;
+use aloud_train::traces::ItemSource;
 use clap::{Args, ValueEnum};
+use sha2::{Digest, Sha256};
 
 use crate::error::UsageError;
 
@@ -44,9 +48,9 @@ pub(crate) struct PromptArgs {
     /// Number of prompts to take from a data source or file
     #[arg(long, value_name = "N")]
     n: Option<usize>,
-    /// Part of the data source
-    #[arg(long, value_enum, default_value = "test")]
-    split: SplitArg,
+    /// Part of the data source [default: train where something is trained or tuned (trace, dial), else test]
+    #[arg(long, value_enum)]
+    split: Option<SplitArg>,
     /// Seed of the choice of prompts
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     data_seed: u64,
@@ -79,13 +83,15 @@ pub(crate) struct EncodedPrompt {
     pub(crate) token_ids: Vec<u32>,
     /// The gold answer, if there is one.
     pub(crate) answer: Option<String>,
+    /// Key of the item that it was made of.
+    pub(crate) item: ItemKey,
 }
 
 impl EncodedPrompt {
     /// The prompt as the teacher is asked it; `response` (text and tokens) if that is given.
     pub(crate) fn to_trace(&self, response: Option<(String, Vec<u32>)>) -> TracePrompt {
-        let Self { id, text, token_ids, .. } = self.clone();
-        TracePrompt { id, prompt: text, prompt_ids: token_ids, response }
+        let Self { id, text, token_ids, item, .. } = self.clone();
+        TracePrompt { id, item: Some(item), prompt: text, prompt_ids: token_ids, response }
     }
 }
 
@@ -95,9 +101,21 @@ impl PromptArgs {
         Self { prompts: Some(file.to_owned()), data: None, prompt: Vec::new(), ..self.clone() }
     }
 
+    /// The part of the data source, `default` if none was asked for.
+    fn split(&self, default: Split) -> Split {
+        self.split.map_or(default, Split::from)
+    }
+
+    /// Whether the prompts are all that their source has, and no part of it was asked for: then the items on which something
+    /// is tuned may be those on which it is evaluated.
+    pub(crate) fn may_be_evaluated_on(&self) -> anyhow::Result<bool> {
+        Ok(self.split.is_none() && self.source()?.is_some_and(|source| source.has_one_part()))
+    }
+
     /// Where the prompts come from and how they are written, in words: what must stay the same for a recording to go on.
-    pub(crate) fn description(&self) -> String {
-        let Self { data, prompts, split, data_seed, template, .. } = self;
+    pub(crate) fn description(&self, default: Split) -> String {
+        let Self { data, prompts, data_seed, template, .. } = self;
+        let split = self.split(default);
         let source = match (data, prompts) {
             (Some(data), _) => format!("{data}, {split:?}, seed {data_seed}"),
             (None, Some(file)) => file.display().to_string(),
@@ -107,33 +125,49 @@ impl PromptArgs {
         format!("{source}; raw {raw}; system {system:?}; instruction {instruction:?}")
     }
 
-    /// Reads the items that the arguments name.
+    /// The data source, `None` of prompts on the command line.
+    fn source(&self) -> anyhow::Result<Option<DataSource>> {
+        match (&self.data, &self.prompts) {
+            (Some(data), _) => Ok(Some(data.clone())),
+            (None, Some(file)) => {
+                let source = file.to_string_lossy().parse().ok();
+                let source = source.filter(|source| matches!(source, DataSource::Jsonl(_) | DataSource::Csv(_)));
+                let message = || format!("--prompts {}: the file must end in .jsonl or .csv", file.display());
+                Ok(Some(source.ok_or_else(|| UsageError::new(message()))?))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// What the items are a part of.
+    ///
+    /// # Errors
+    /// If their file cannot be read.
+    pub(crate) fn item_source(&self, default: Split) -> anyhow::Result<ItemSource> {
+        if let Some(source) = self.source()? {
+            return item_source(&source, self.split(default), self.data_seed);
+        }
+        let digest = Sha256::digest(serde_json::to_vec(&self.prompt)?);
+        let sha256 = Some(hexadecimal(&digest));
+        Ok(ItemSource { source: "command line".to_owned(), split: "all".to_owned(), seed: self.data_seed, sha256 })
+    }
+
+    /// Reads the items that the arguments name, of the part `default` if they name none.
     ///
     /// # Errors
     /// If nothing is named (a usage error), or the source cannot be read.
-    pub(crate) fn items(&self) -> anyhow::Result<Vec<Item>> {
-        let source = match (&self.data, &self.prompts) {
-            (Some(data), _) => data.clone(),
-            (None, Some(file)) => file
-                .to_string_lossy()
-                .parse()
-                .ok()
-                .filter(|source| matches!(source, DataSource::Jsonl(_) | DataSource::Csv(_)))
-                .ok_or_else(|| {
-                    UsageError::new(format!("--prompts {}: the file must end in .jsonl or .csv", file.display()))
-                })?,
-            (None, None) if self.prompt.is_empty() => {
+    pub(crate) fn items(&self, default: Split) -> anyhow::Result<Vec<Item>> {
+        let Some(source) = self.source()? else {
+            if self.prompt.is_empty() {
                 return Err(UsageError::new("nothing to do: give --prompt, --data or --prompts").into());
             }
-            (None, None) => {
-                let item = |(index, text): (usize, &String)| Item::new(format!("prompt-{index}"), text);
-                return Ok(self.prompt.iter().enumerate().map(item).collect());
-            }
+            let item = |(index, text): (usize, &String)| Item::new(format!("prompt-{index}"), text);
+            return Ok(self.prompt.iter().enumerate().map(item).collect());
         };
         if self.n.is_none() && source.is_endless() {
             return Err(UsageError::new(format!("{source} has no end: say how many with --n")).into());
         }
-        Ok(source.load(self.n, self.data_seed, self.split.into())?)
+        Ok(source.load(self.n, self.data_seed, self.split(default))?)
     }
 
     /// The items as tokens.
@@ -144,6 +178,23 @@ impl PromptArgs {
         let default = self.data.as_ref().and_then(default_instruction);
         items.iter().map(|item| self.template.encode(item, default, codec)).collect()
     }
+}
+
+/// The part of a data source that items chosen by `seed` are of.
+///
+/// # Errors
+/// If their file cannot be read.
+pub(crate) fn item_source(source: &DataSource, split: Split, seed: u64) -> anyhow::Result<ItemSource> {
+    let sha256 = content_digest(source, split)?;
+    Ok(ItemSource { source: source.to_string(), split: source.part(split).to_owned(), seed, sha256 })
+}
+
+/// SHA-256 of the file that the items of a split are read from, `None` of a generator.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn content_digest(source: &DataSource, split: Split) -> anyhow::Result<Option<String>> {
+    Ok(source.file(split)?.map(|file| sha256_of_file(&file)).transpose()?)
 }
 
 /// What is written below the questions of a source, if nothing else is asked for.
@@ -190,7 +241,8 @@ impl TemplateArgs {
                 encode_conversation(&messages, codec)?
             }
         };
-        Ok(EncodedPrompt { id: item.id.clone(), text, token_ids, answer: item.answer.clone() })
+        let key = ItemKey::of_question(&item.question);
+        Ok(EncodedPrompt { id: item.id.clone(), text, token_ids, answer: item.answer.clone(), item: key })
     }
 }
 

@@ -1,12 +1,14 @@
 //! What stage 2 learns: items of a data source, and a verifier for what is answered to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use aloud_model::checkpoint::lineage::{ItemKey, ItemSet};
 use aloud_model::text_codec::TextCodec;
 use aloud_tasks::stories::{StoryScoring, story_reward};
 use aloud_tasks::{
     Completion, DataSource, Item, ResponseStyle, RewardProgram, Scoring, Split, numeric_or_text_reward, verify_serial,
 };
+use aloud_train::ancestry::StageItems;
 use aloud_train::random::epoch_order;
 use aloud_train::reinforce::{RolloutTask, TaskPrompt};
 use aloud_train::rollouts::Rollout;
@@ -45,6 +47,10 @@ pub(crate) struct DataTask<'a> {
     stop_tokens: Vec<u32>,
     /// The items of the prompts that were given last.
     current: Vec<EncodedPrompt>,
+    source: DataSource,
+    /// Keys of the items of a source without an end, the first `n_keyed`.
+    keys: BTreeSet<ItemKey>,
+    n_keyed: u64,
 }
 
 impl<'a> DataTask<'a> {
@@ -81,7 +87,19 @@ impl<'a> DataTask<'a> {
             }
         }
         let instruction = default_instruction(source);
-        Ok(Self { items, verifier, codec, template, instruction, seed, stop_tokens, current: Vec::new() })
+        Ok(Self {
+            items,
+            verifier,
+            codec,
+            template,
+            instruction,
+            seed,
+            stop_tokens,
+            current: Vec::new(),
+            source: source.clone(),
+            keys: BTreeSet::new(),
+            n_keyed: 0,
+        })
     }
 
     /// The items of a step.
@@ -119,6 +137,21 @@ impl RolloutTask for DataTask<'_> {
             .map_err(|error| format!("{error:#}"))?;
         let prompt = |prompt: &EncodedPrompt| TaskPrompt { id: prompt.id.clone(), token_ids: prompt.token_ids.clone() };
         Ok(self.current.iter().map(prompt).collect())
+    }
+
+    fn trained_on(&mut self, steps: u64, n: usize) -> StageItems {
+        let key = |item: &Item| ItemKey::of_question(&item.question);
+        match &self.items {
+            Items::All(items) => self.keys = items.iter().map(key).collect(),
+            Items::Endless(source) => {
+                let end = self.n_keyed.max(steps * n as u64);
+                let items = source.range(self.n_keyed..end, self.seed, Split::Train);
+                self.keys.extend(items.map_err(|error| error.to_string())?.iter().map(key));
+                self.n_keyed = end;
+            }
+        }
+        let (source, part) = (self.source.to_string(), self.source.part(Split::Train).to_owned());
+        Ok((ItemSet::new(source, part, self.seed, &self.keys, 0), self.keys.clone()))
     }
 
     fn rewards(&mut self, rollouts: &[&Rollout]) -> Result<Vec<f64>, String> {

@@ -5,12 +5,14 @@ use aloud_train::run_directory::{FORMAT_VERSION, RunConfig};
 use anyhow::Context as _;
 use serde::Serialize;
 
-/// The configuration of a run of this program: `inputs` say by name where the data came from.
+/// The configuration of a run of this program: `inputs` say by name where the data came from, `digests` by the same names
+/// what their content is.
 pub(crate) fn run_config<const N: usize>(
     command: &str,
     seed: u64,
     base_model: BaseIdentity,
     inputs: [(&str, String); N],
+    digests: impl IntoIterator<Item = (&'static str, String)>,
     recipe: &impl Serialize,
 ) -> anyhow::Result<RunConfig> {
     Ok(RunConfig {
@@ -21,6 +23,7 @@ pub(crate) fn run_config<const N: usize>(
         seed,
         base_model,
         inputs: inputs.into_iter().map(|(name, input)| (name.to_owned(), input)).collect(),
+        digests: Some(digests.into_iter().map(|(name, digest)| (name.to_owned(), digest)).collect()),
         recipe: toml::Table::try_from(recipe).context("the recipe cannot be written as TOML")?,
     })
 }

@@ -14,7 +14,9 @@ use aloud_train::recipe::DistillRecipe;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::targets::{TargetPolicy, TargetStatistics, Targets};
 use aloud_train::teacher::{TeacherSettings, TracePrompt, record_traces};
-use aloud_train::traces::{FORMAT_VERSION as TRACE_FORMAT_VERSION, HiddenDType, TraceHeader, TraceReader, TraceWriter};
+use aloud_train::traces::{
+    FORMAT_VERSION as TRACE_FORMAT_VERSION, HiddenDType, ItemSource, TraceHeader, TraceReader, TraceWriter,
+};
 use anyhow::Context as _;
 use serde::Serialize;
 
@@ -30,6 +32,8 @@ const ROWS_PER_PASS: usize = 1024;
 pub(crate) struct Recording {
     /// Where the prompts come from, in words.
     pub(crate) prompts: String,
+    /// What their items are a part of.
+    pub(crate) items: ItemSource,
     pub(crate) candidates: Vec<usize>,
     pub(crate) sampling: Sampling,
     pub(crate) max_new_tokens: usize,
@@ -67,6 +71,7 @@ pub(crate) fn record(
             "max_new_tokens": max_new_tokens,
             "seed": seed,
         }),
+        items: Some(recording.items.clone()),
     };
     let mut writer = TraceWriter::create_or_resume(directory, header)?;
     let settings = TeacherSettings {
@@ -123,7 +128,8 @@ pub(crate) fn distil(
 ) -> anyhow::Result<Distilled> {
     let reader = TraceReader::open(traces)?;
     let inputs = [("traces", traces.display().to_string())];
-    let config = run_config("distill", recipe.seed, base, inputs, recipe)?;
+    let digests = [("traces", reader.digest()?)];
+    let config = run_config("distill", recipe.seed, base, inputs, digests, recipe)?;
     let (run, resume) = RunDirectory::create_or_resume(directory, &config)?;
     let mut distillation = Distillation::new(cpu, model, recipe.clone(), &reader, run, resume.as_ref())?;
     let resumed_at = distillation.n_done();

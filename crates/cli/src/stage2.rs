@@ -21,6 +21,8 @@ pub(crate) struct Stage2<'a> {
     pub(crate) recipe: &'a ReinforceRecipe,
     /// The data, in words.
     pub(crate) data: String,
+    /// SHA-256 of the file that the items are read from, if they are read from one.
+    pub(crate) data_sha256: Option<String>,
     pub(crate) directory: &'a Path,
 }
 
@@ -39,12 +41,11 @@ pub(crate) struct Outcome {
     pub(crate) last_step: Option<ReinforceMetrics>,
 }
 
-/// The recipe and what it starts from: what must stay the same for a run to go on.
+/// The recipe and its data: with the digests of the inputs, what must stay the same for a run to go on.
 #[derive(Serialize)]
 struct RunSettings<'a> {
     #[serde(flatten)]
     recipe: &'a ReinforceRecipe,
-    stage1_sha256: String,
     data: &'a str,
 }
 
@@ -55,10 +56,12 @@ pub(crate) fn reinforce(
     cpu: &Cpu,
     context: &Context,
 ) -> anyhow::Result<Outcome> {
-    let Stage2 { base, stage1: (path, checkpoint), recipe, data, directory } = stage2;
-    let settings = RunSettings { recipe, stage1_sha256: Checkpoint::digest(path)?, data };
-    let inputs = [("stage1", path.display().to_string()), ("data", data.clone())];
-    let config = run_config("reinforce", recipe.seed, base.identity.clone(), inputs, &settings)?;
+    let Stage2 { base, stage1: (path, checkpoint), recipe, data, data_sha256, directory } = stage2;
+    let settings = RunSettings { recipe, data };
+    let inputs = [("checkpoint", path.display().to_string()), ("data", data.clone())];
+    let checkpoint_sha256 = ("checkpoint", Checkpoint::digest(path)?);
+    let digests = [checkpoint_sha256].into_iter().chain(data_sha256.clone().map(|sha256| ("data", sha256)));
+    let config = run_config("reinforce", recipe.seed, base.identity.clone(), inputs, digests, &settings)?;
     let (run, resume) = RunDirectory::create_or_resume(directory, &config)?;
     let model = base.pretrained.clone();
     let mut reinforcement = Reinforcement::new(cpu, model, checkpoint, (*recipe).clone(), task, run, resume.as_ref())?;

@@ -82,7 +82,8 @@ pub(crate) fn gold_of(answer: &str) -> Option<Number> {
     Number::parse(last.trim().strip_prefix("####")?)
 }
 
-fn file_of(path: &Path, split: Split) -> Result<PathBuf, TasksError> {
+/// The file of GSM8K at `path` that the items of a split are read from.
+pub(crate) fn file_of(path: &Path, split: Split) -> Result<PathBuf, TasksError> {
     let about = std::fs::metadata(path).map_err(|source| TasksError::Read { path: path.to_path_buf(), source })?;
     if !about.is_dir() {
         return Ok(path.to_path_buf());

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::gsm8k::file_of;
 use crate::stories::{Part, StoryGenerator, StorySettings};
 use crate::word_problems::MAX_STEPS;
 use crate::{
@@ -140,6 +141,30 @@ impl DataSource {
         if self.has_one_part() { "all" } else { split.as_str() }
     }
 
+    /// The file that the items of a split are read from, `None` of a generator.
+    ///
+    /// # Errors
+    /// If it cannot be found.
+    pub fn file(&self, split: Split) -> Result<Option<PathBuf>, TasksError> {
+        match self {
+            Self::WordProblems { .. } | Self::Serial(_) | Self::Stories => Ok(None),
+            Self::Gsm8k(path) => file_of(path, split).map(Some),
+            Self::Gsm8kCache => self.cached_file(split).map(Some),
+            Self::Jsonl(path) | Self::Csv(path) => Ok(Some(path.clone())),
+        }
+    }
+
+    /// The file of the hub's cache.
+    fn cached_file(&self, split: Split) -> Result<PathBuf, TasksError> {
+        let cache = hub_cache().ok_or_else(|| TasksError::SourceName {
+            name: self.to_string(),
+            reason:
+                "none of HF_HUB_CACHE, HF_HOME and HOME is set, so the hub's cache cannot be found; use `gsm8k:PATH`"
+                    .to_owned(),
+        })?;
+        cached_gsm8k(&cache, split)
+    }
+
     /// Up to `n` items; all of them if `None`. The generators make exactly `n`. Of a file the choice is random but fixed by
     /// `seed`, and a smaller choice is the beginning of a larger one; a prompt file has one split, which is both. Worked
     /// solutions come without calculator annotations.
@@ -171,15 +196,7 @@ impl DataSource {
                 return self.range(0..n as u64, seed, split);
             }
             Self::Gsm8k(path) => read_gsm8k(path, split, annotations)?,
-            Self::Gsm8kCache => {
-                let cache = hub_cache().ok_or_else(|| TasksError::SourceName {
-                    name: self.to_string(),
-                    reason: "none of HF_HUB_CACHE, HF_HOME and HOME is set, so the hub's cache cannot be found; \
-                             use `gsm8k:PATH`"
-                        .to_owned(),
-                })?;
-                read_gsm8k(&cached_gsm8k(&cache, split)?, split, annotations)?
-            }
+            Self::Gsm8kCache => read_gsm8k(&self.cached_file(split)?, split, annotations)?,
             Self::Jsonl(path) => read_jsonl(path)?,
             Self::Csv(path) => read_csv(path)?,
         };
@@ -370,6 +387,31 @@ mod tests {
         std::fs::write(&csv, "prompt\na\n").unwrap();
         let source: DataSource = csv.to_str().unwrap().parse().unwrap();
         assert_eq!(source.load(None, 0, Split::Test).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn files_have_one_part_and_folders_two() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let source = |name: String| name.parse::<DataSource>().unwrap();
+        let file = source(format!("gsm8k:{}", path("test.jsonl").display()));
+        assert_eq!((file.has_one_part(), file.part(Split::Test)), (true, "all"));
+        let both = source(format!("gsm8k:{}", folder.path().display()));
+        assert_eq!((both.has_one_part(), both.part(Split::Test)), (false, "test"));
+        assert_eq!(source("a.csv".to_owned()).part(Split::Train), "all");
+        assert_eq!(source("chain".to_owned()).part(Split::Train), "train");
+
+        for name in ["train.jsonl", "test.jsonl"] {
+            std::fs::write(path(name), "{}").unwrap();
+        }
+        for (source, split, expected) in [
+            (&file, Split::Train, Some(path("test.jsonl"))),
+            (&both, Split::Test, Some(path("test.jsonl"))),
+            (&both, Split::Train, Some(path("train.jsonl"))),
+            (&source("chain".to_owned()), Split::Train, None),
+        ] {
+            assert_eq!(source.file(split).ok().flatten(), expected);
+        }
     }
 
     #[test]

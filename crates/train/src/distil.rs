@@ -1,14 +1,16 @@
 //! Stage 1: self-distillation of exit heads and adapters (arXiv 2603.21376), with exact resume.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use aloud_kernels::{Backend, KlDirection};
+use aloud_model::checkpoint::lineage::{ItemKey, Lineage};
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint, CheckpointError, KeyValuePolicy};
 use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy};
 use aloud_model::exit_heads::ExitHeads;
 use aloud_model::load::PretrainedModel;
 
+use crate::ancestry::{Ancestry, traced_items};
 use crate::held_out::{HeldOutReport, evaluate, prescribed_token_kl};
 use crate::metrics::{StepMetrics, peak_memory_bytes};
 use crate::optimizer::{OptimizerError, Schedule};
@@ -118,6 +120,8 @@ pub struct Distillation<B: Backend> {
     run: RunDirectory,
     step: usize,
     last_report: Option<HeldOutReport>,
+    lineage: Lineage,
+    trained_items: Option<BTreeSet<ItemKey>>,
 }
 
 impl<B: Backend> std::fmt::Debug for Distillation<B> {
@@ -162,6 +166,8 @@ impl<B: Backend> Distillation<B> {
         };
 
         let (training, held_out) = split_held_out(recipe.seed, reader.len(), recipe.held_out);
+        let items = traced_items(reader, &training, held_out.len());
+        let (lineage, trained_items) = Ancestry::default().then(run.config(), items);
         let read = |index: usize| -> Result<Trace, DistilError> {
             let mut trace = reader.read(index)?;
             trace.lens_kl = select_columns(&trace.lens_kl, header.candidates.len(), &columns);
@@ -212,6 +218,8 @@ impl<B: Backend> Distillation<B> {
             run,
             step,
             last_report: None,
+            lineage,
+            trained_items,
         })
     }
 
@@ -427,8 +435,8 @@ impl<B: Backend> Distillation<B> {
             key_value: KeyValuePolicy::FrozenResidual,
             exit_offset: None,
             training: json(&self.recipe),
-            lineage: None,
-            trained_items: None,
+            lineage: Some(self.lineage.clone()),
+            trained_items: self.trained_items.clone(),
             metrics: serde_json::json!({ "step": json(metrics), "held_out": json(&self.last_report) }),
         };
         let state = self.trainee.training_state(self.step as u64);
@@ -474,6 +482,6 @@ fn resumed<B: Backend>(
         return Err(resume_error(format!("its training state is of step {step:?}, expected {}", point.step)));
     }
     let trainee = Trainee::resumed(backend, model, &checkpoint, state, recipe.optimizer.adamw())
-        .map_err(|source| DistilError::Optimizer { step: point.step, source })?;
+        .map_err(|error| resume_error(error.to_string()))?;
     Ok((trainee, point.step as usize))
 }

@@ -1,6 +1,7 @@
 //! Teacher traces, targets, distillation, run directories. Knows how a model with exits is trained; knows nothing of
 //! HTTP, and never prints.
 
+pub mod ancestry;
 pub mod collapse;
 pub mod distil;
 pub mod held_out;

@@ -17,6 +17,7 @@ use aloud_model::decoder::{BatchError, Decoder, Gradients};
 use aloud_model::load::PretrainedModel;
 use serde::{Deserialize, Serialize};
 
+use crate::ancestry::{Ancestry, StageItems};
 use crate::collapse::StepVitals;
 use crate::joint_likelihood::{
     LikelihoodGradient, RecordedSequence, SampledDistribution, StepLikelihood, joint_likelihood,
@@ -30,7 +31,7 @@ use crate::rloo::{RlooError, RolloutOutcome, rollout_return, step_advantages};
 use crate::rollout_samples::SampleGroups;
 use crate::rollouts::{Rollout, RolloutPlan, draw_rollouts};
 use crate::run_directory::{ResumePoint, RunDirectory, RunError};
-use crate::trainee::{StepRates, Trainee};
+use crate::trainee::{StepRates, Trainee, TraineeError};
 
 /// A prompt to be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,14 @@ pub trait RolloutTask {
     /// # Errors
     /// If there are none; the text says why.
     fn prompts(&mut self, step: u64, n: usize) -> Result<Vec<TaskPrompt>, String>;
+
+    /// The items of the first `steps` steps of `n` prompts each, with their keys.
+    ///
+    /// # Errors
+    /// If they are not known; the text says why.
+    fn trained_on(&mut self, _steps: u64, _n: usize) -> StageItems {
+        Err("the task does not say what its items are".to_owned())
+    }
 
     /// Task rewards of rollouts of the prompts that were given last; those that were cut are not asked for.
     ///
@@ -140,6 +149,9 @@ pub enum ReinforceError {
         /// What is wrong.
         source: OptimizerError,
     },
+    /// A checkpoint to start or go on from does not fit the model.
+    #[error(transparent)]
+    Trainee(#[from] TraineeError),
     /// The run directory cannot be used.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -257,6 +269,7 @@ pub struct Reinforcement<'a, B: Backend> {
     run: RunDirectory,
     step: u64,
     history: Vec<StepVitals>,
+    ancestry: Ancestry,
 }
 
 impl<B: Backend> std::fmt::Debug for Reinforcement<'_, B> {
@@ -288,15 +301,13 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
         }
         let optimizer = recipe.optimizer.adamw();
         let (trainee, step) = match resume {
-            None => (Trainee::from_checkpoint(backend, &model, stage1, optimizer), 0),
+            None => (Trainee::from_checkpoint(backend, &model, stage1, optimizer)?, 0),
             Some(point) => {
                 let checkpoint = Checkpoint::load(&point.checkpoint, Some(&stage1.base.sha256))?;
                 let state = Checkpoint::load_training_state(&point.checkpoint)?
                     .filter(|state| state_step(state) == Some(point.step))
                     .ok_or_else(|| ReinforceError::Resume { path: point.checkpoint.clone(), step: point.step })?;
-                let trainee = Trainee::resumed(backend, &model, &checkpoint, state, optimizer)
-                    .map_err(|source| ReinforceError::Optimizer { step: point.step, source })?;
-                (trainee, point.step)
+                (Trainee::resumed(backend, &model, &checkpoint, state, optimizer)?, point.step)
             }
         };
         let history = if step > 0 {
@@ -307,14 +318,15 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
         };
         let reference = match recipe.reward.kl_reference {
             KlReference::Base => Reference::Base(Decoder::new(backend, &model.config, &model.weights)),
-            KlReference::Stage1 => Reference::Stage1(Trainee::from_checkpoint(backend, &model, stage1, optimizer)),
+            KlReference::Stage1 => Reference::Stage1(Trainee::from_checkpoint(backend, &model, stage1, optimizer)?),
         };
         let trained = match stage1.trained {
             aloud_model::checkpoint::Trained::Lora(_) => TrainedWeights::Lora,
             aloud_model::checkpoint::Trained::Full(_) => TrainedWeights::Full,
         };
         let (base, schedule) = (stage1.base.clone(), recipe.schedule.schedule());
-        Ok(Self { recipe, task, base, model, trainee, trained, reference, schedule, run, step, history })
+        let ancestry = Ancestry::of(stage1);
+        Ok(Self { recipe, task, base, model, trainee, trained, reference, schedule, run, step, history, ancestry })
     }
 
     /// Optimiser steps of the whole run.
@@ -587,7 +599,9 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
     }
 
     /// Writes a checkpoint of the state after the last step and makes it the one to go on from.
-    fn save(&self, metrics: &ReinforceMetrics) -> Result<(), ReinforceError> {
+    fn save(&mut self, metrics: &ReinforceMetrics) -> Result<(), ReinforceError> {
+        let items = self.task.trained_on(self.step, self.recipe.rollouts.prompts_per_step);
+        let (lineage, trained_items) = self.ancestry.then(self.run.config(), items);
         let checkpoint = Checkpoint {
             base: self.base.clone(),
             n_blocks: self.model.config.n_layers,
@@ -597,8 +611,8 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
             key_value: KeyValuePolicy::FrozenResidual,
             exit_offset: (self.recipe.rollouts.exit_offset != 0.0).then_some(self.recipe.rollouts.exit_offset),
             training: serde_json::to_value(&self.recipe).unwrap_or_default(),
-            lineage: None,
-            trained_items: None,
+            lineage: Some(lineage),
+            trained_items,
             metrics: serde_json::json!({ "step": metrics }),
         };
         let state = self.trainee.training_state(self.step);

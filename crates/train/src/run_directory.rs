@@ -1,7 +1,7 @@
 //! A training run's directory: resolved configuration, metrics, checkpoints, and where to go on.
 //!
 //! ```text
-//! config.toml               RunConfig: command, version, seed, base model, inputs, complete recipe
+//! config.toml               RunConfig: command, version, seed, base model, inputs and their digests, complete recipe
 //! metrics.jsonl             one JSON object a line, each with the `step` it belongs to
 //! checkpoints/step-000123/  after 123 optimiser steps
 //! latest                    name of the newest complete checkpoint
@@ -50,6 +50,10 @@ pub struct RunConfig {
     pub base_model: BaseIdentity,
     /// Where the data came from, by name: paths, identities. For people; not compared.
     pub inputs: BTreeMap<String, String>,
+    /// SHA-256 (hexadecimal) of the content of every input, by the same names; absent in runs that were started before it was
+    /// recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digests: Option<BTreeMap<String, String>>,
     /// The complete recipe.
     pub recipe: Table,
 }
@@ -90,6 +94,32 @@ pub enum RunError {
         /// The value of the run that is there.
         found: String,
     },
+    /// The run was started on an input with other content.
+    #[error(
+        "`{}` holds a run that was started with another `{input}`: its content had SHA-256 {found}, now ({source_name}) it \
+         has {expected}; give the input as it was, or choose another directory to start a new run", path.display()
+    )]
+    OtherInput {
+        /// The directory.
+        path: PathBuf,
+        /// Name of the input.
+        input: String,
+        /// Where the input of this run came from.
+        source_name: String,
+        /// Digest of the input of this run.
+        expected: String,
+        /// Digest of the input that the run was started with.
+        found: String,
+    },
+    /// Nobody knows what the run was started on.
+    #[error(
+        "`{}` holds a run that was started before digests of its inputs were recorded, so it cannot be checked that they are \
+         the same; choose another directory to start a new run", path.display()
+    )]
+    NoDigests {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A checkpoint is to be marked as the latest, but is not there.
     #[error("there is no checkpoint `{}` to mark as the latest; save it first", path.display())]
     NoCheckpoint {
@@ -102,14 +132,15 @@ pub enum RunError {
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
+    config: RunConfig,
     metrics: File,
     _lock: WriterLock,
 }
 
 impl RunDirectory {
     /// Creates the directory of a run, or opens it to go on: then the point to go on from is given, if a checkpoint was
-    /// completed, and metrics of later steps are dropped. Command, seed, base model (by hash) and recipe must be the
-    /// same; version, revision and inputs may have changed.
+    /// completed, and metrics of later steps are dropped. Command, seed, base model (by hash), recipe and the digests of all
+    /// inputs must be the same; version, revision and the inputs' places may have changed.
     ///
     /// # Errors
     /// If the directory holds something else or another run, is damaged, has another writer, or cannot be written.
@@ -136,7 +167,7 @@ impl RunDirectory {
             .create(true)
             .open(&metrics_path)
             .map_err(FileError::io("open", &metrics_path))?;
-        Ok((Self { path: path.to_owned(), metrics, _lock: lock }, resume_point))
+        Ok((Self { path: path.to_owned(), config: config.clone(), metrics, _lock: lock }, resume_point))
     }
 
     /// Reads the configuration of the run in `path`.
@@ -177,6 +208,11 @@ impl RunDirectory {
             return Err(FileError::content(&latest_path, "name", expected, found).into());
         }
         Ok(Some(ResumePoint { step, checkpoint }))
+    }
+
+    /// What the run is made from, as it was given to this call.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
     }
 
     /// The run's directory.
@@ -306,9 +342,32 @@ fn compare(path: &Path, found: &RunConfig, expected: &RunConfig) -> Result<(), R
     if expected.seed != found.seed {
         return Err(other("seed", expected.seed.to_string(), found.seed.to_string()));
     }
-    match first_difference("recipe", &expected.recipe, &found.recipe) {
+    if let Some((field, expected, found)) = first_difference("recipe", &expected.recipe, &found.recipe) {
+        return Err(other(&field, expected, found));
+    }
+    compare_digests(path, found, expected)
+}
+
+/// Names the first input whose content differs.
+fn compare_digests(path: &Path, found: &RunConfig, expected: &RunConfig) -> Result<(), RunError> {
+    let none = BTreeMap::new();
+    let digests = expected.digests.as_ref().unwrap_or(&none);
+    let Some(found) = &found.digests else {
+        return if digests.is_empty() { Ok(()) } else { Err(RunError::NoDigests { path: path.to_owned() }) };
+    };
+    let names = digests.keys().chain(found.keys().filter(|name| !digests.contains_key(*name)));
+    match names.into_iter().find(|name| digests.get(*name) != found.get(*name)) {
         None => Ok(()),
-        Some((field, expected, found)) => Err(other(&field, expected, found)),
+        Some(name) => {
+            let text = |value: Option<&String>| value.map_or("nothing".to_owned(), Clone::clone);
+            Err(RunError::OtherInput {
+                path: path.to_owned(),
+                input: name.clone(),
+                source_name: text(expected.inputs.get(name)),
+                expected: text(digests.get(name)),
+                found: text(found.get(name)),
+            })
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use aloud_engine::{
     Engine, Event, Exits, FinishReason as EngineFinish, Flow, Forced, Limits, Prefix, Request, RequestError, Sampling,
 };
 use aloud_kernels::{Backend, Readout};
+use aloud_model::checkpoint::lineage::ItemKey;
 use aloud_model::decoder::{BatchError, Decoder, PackedBatch};
 
 use crate::plan::pack;
@@ -14,6 +15,8 @@ use crate::traces::{FinishReason, Trace, TraceError, TraceWriter};
 pub struct TracePrompt {
     /// Name of the trace, unique in its store.
     pub id: String,
+    /// Key of the item that the prompt is made of, if it is made of one.
+    pub item: Option<ItemKey>,
     /// The prompt's text, as the model sees it.
     pub prompt: String,
     /// The prompt's tokens, at least one.
@@ -120,6 +123,7 @@ pub fn record_traces<B: Backend>(
                 writer.append(Trace {
                     index: number,
                     id: prompt.id.clone(),
+                    item: prompt.item,
                     prompt: prompt.prompt.clone(),
                     response: response.text.clone(),
                     token_ids,

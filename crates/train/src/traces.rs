@@ -15,7 +15,7 @@ mod writer;
 
 use std::path::PathBuf;
 
-use aloud_model::checkpoint::{BaseIdentity, files::FileError};
+use aloud_model::checkpoint::{BaseIdentity, files::FileError, lineage::ItemKey};
 use serde::{Deserialize, Serialize};
 
 pub use reader::TraceReader;
@@ -55,6 +55,23 @@ pub struct TraceHeader {
     pub hidden_dtype: HiddenDType,
     /// How the traces were made: prompts, sampling, seed. Compared as a whole when a store is resumed.
     pub settings: serde_json::Value,
+    /// Where the items come from; absent in stores that were made before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<ItemSource>,
+}
+
+/// The part of a data source that the items of a store are of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ItemSource {
+    /// Name of the source, such as `chain` or a path.
+    pub source: String,
+    /// Part of the source: `train`, `test`, or `all` of a source that has one part only.
+    pub split: String,
+    /// Seed of the choice of items.
+    pub seed: u64,
+    /// SHA-256 (hexadecimal) of the file that they are read from; `None` of a generator.
+    pub sha256: Option<String>,
 }
 
 impl TraceHeader {
@@ -95,6 +112,8 @@ pub struct Trace {
     pub index: usize,
     /// Name of the prompt, unique in the store.
     pub id: String,
+    /// Key of the item that the prompt was made of, if it was made of one.
+    pub item: Option<ItemKey>,
     /// Text of the prompt, as templated.
     pub prompt: String,
     /// Text of the response.
@@ -129,6 +148,9 @@ pub struct TraceRecord {
     pub index: usize,
     /// Name of the prompt, unique in the store.
     pub id: String,
+    /// Key of the item that the prompt was made of; absent in stores that were made before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<ItemKey>,
     /// Number of prompt tokens.
     pub prompt_len: usize,
     /// Number of response tokens.

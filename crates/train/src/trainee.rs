@@ -10,6 +10,7 @@ use aloud_model::exit_heads::ExitHeads;
 use aloud_model::load::PretrainedModel;
 use aloud_model::lora::{Lora, LoraPair};
 use aloud_model::weights::{ModelWeights, Parameter};
+use safetensors::Dtype;
 
 use crate::optimizer::{AdamW, AdamWSettings, OptimizerError, clip_gradients};
 use crate::random::{Purpose, SampleRandom};
@@ -40,6 +41,33 @@ pub struct StepRates {
     pub heads: f64,
 }
 
+/// A checkpoint that a model cannot be trained on from.
+#[derive(Debug, thiserror::Error)]
+pub enum TraineeError {
+    /// One of its weights is not there, or of another shape.
+    #[error(
+        "tensor `{name}` of the checkpoint: expected the shape {expected:?}, found {}",
+        found.as_ref().map_or("no such tensor".to_owned(), |found| format!("{found:?}"))
+    )]
+    Weight {
+        /// The tensor.
+        name: String,
+        /// Shape of the model's parameter.
+        expected: Vec<usize>,
+        /// Shape of the tensor, `None` if there is none.
+        found: Option<Vec<usize>>,
+    },
+    /// One of its weights is not made of floats.
+    #[error("tensor `{name}` of the checkpoint is not made of floats")]
+    NotFloats {
+        /// The tensor.
+        name: String,
+    },
+    /// The state of its optimiser does not belong to these parameters.
+    #[error(transparent)]
+    Optimizer(#[from] OptimizerError),
+}
+
 impl<B: Backend> Trainee<B> {
     /// A model with heads and, if those are trained, new adapters (`seed` gives their first values).
     pub fn new(
@@ -58,40 +86,44 @@ impl<B: Backend> Trainee<B> {
 
     /// The model of a checkpoint that was trained for this base model, with a new optimiser. What the checkpoint has, is
     /// trained on: its adapters, or all its weights.
+    ///
+    /// # Errors
+    /// If it has all weights, and one of them is missing or of another shape.
     pub fn from_checkpoint(
         backend: &B,
         model: &PretrainedModel,
         checkpoint: &Checkpoint,
         optimizer: AdamWSettings,
-    ) -> Self {
+    ) -> Result<Self, TraineeError> {
         let (trained, lora, weights) = match &checkpoint.trained {
             checkpoint::Trained::Lora(lora) => (TrainedWeights::Lora, Some(lora), None),
             checkpoint::Trained::Full(weights) => (TrainedWeights::Full, None, Some(weights)),
         };
         let mut decoder = trained_decoder(backend, model, trained);
-        decoder.update_parameters(&mut |name, values| {
-            if let Some(saved) = weights.and_then(|weights| weights.get(name)).and_then(Tensor::to_f32)
-                && saved.len() == values.len()
-            {
-                values.copy_from_slice(&saved);
-            }
-        });
+        if let Some(weights) = weights {
+            check_weights(&model.weights, weights)?;
+            decoder.update_parameters(&mut |name, values| {
+                if let Some(saved) = weights.get(name).and_then(Tensor::to_f32) {
+                    values.copy_from_slice(&saved);
+                }
+            });
+        }
         let policy = Policy::new(backend, lora, checkpoint.exit_heads.clone());
-        Self { decoder, policy, trained, optimizer: AdamW::new(optimizer) }
+        Ok(Self { decoder, policy, trained, optimizer: AdamW::new(optimizer) })
     }
 
     /// The model of a checkpoint with the optimiser as it was when the checkpoint was saved.
     ///
     /// # Errors
-    /// If the state does not belong to these parameters.
+    /// As [`Trainee::from_checkpoint`], or if the state does not belong to these parameters.
     pub fn resumed(
         backend: &B,
         model: &PretrainedModel,
         checkpoint: &Checkpoint,
         state: TrainingState,
         optimizer: AdamWSettings,
-    ) -> Result<Self, OptimizerError> {
-        let mut trainee = Self::from_checkpoint(backend, model, checkpoint, optimizer);
+    ) -> Result<Self, TraineeError> {
+        let mut trainee = Self::from_checkpoint(backend, model, checkpoint, optimizer)?;
         trainee.restore_optimizer(state, optimizer)?;
         Ok(trainee)
     }
@@ -179,6 +211,25 @@ fn visit<B: Backend>(
     if trained == TrainedWeights::Full {
         decoder.update_parameters(&mut |name, values| f(name, ParameterGroup::Trunk, values));
     }
+}
+
+/// Checks that there is a tensor for every parameter of a model.
+fn check_weights(model: &ModelWeights, saved: &BTreeMap<String, Tensor>) -> Result<(), TraineeError> {
+    let check = |(name, parameter): (String, Parameter<'_>)| {
+        let expected = match parameter {
+            Parameter::Matrix(matrix) => vec![matrix.rows(), matrix.columns()],
+            Parameter::Vector(vector) => vec![vector.len()],
+        };
+        let tensor = saved.get(&name);
+        match tensor.filter(|tensor| tensor.shape() == expected) {
+            None => Err(TraineeError::Weight { name, expected, found: tensor.map(|tensor| tensor.shape().to_vec()) }),
+            Some(tensor) if !matches!(tensor.dtype(), Dtype::F32 | Dtype::BF16 | Dtype::F16) => {
+                Err(TraineeError::NotFloats { name })
+            }
+            Some(_) => Ok(()),
+        }
+    };
+    model.parameters().into_iter().try_for_each(check)
 }
 
 /// The decoder whose parameters are used: the frozen ones, or f32 copies to train.

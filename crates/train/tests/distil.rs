@@ -2,21 +2,26 @@
 //! exits, a resumed run equals an unbroken one, bad states are refused.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use aloud_engine::Sampling;
 use aloud_kernels::Cpu;
+use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, TrainedItems};
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint};
 use aloud_model::decoder::Decoder;
 use aloud_model::load::{PretrainedModel, load};
 use aloud_model::source::ResolvedSource;
 use aloud_train::distil::{DistilError, Distillation};
 use aloud_train::metrics::StepMetrics;
+use aloud_train::random::split_held_out;
 use aloud_train::recipe::DistillRecipe;
 use aloud_train::run_directory::{FORMAT_VERSION, RunConfig, RunDirectory};
 use aloud_train::settings;
 use aloud_train::teacher::{TeacherError, TeacherSettings, TracePrompt, record_traces};
-use aloud_train::traces::{FORMAT_VERSION as TRACE_VERSION, HiddenDType, TraceHeader, TraceReader, TraceWriter};
+use aloud_train::traces::{
+    FORMAT_VERSION as TRACE_VERSION, HiddenDType, ItemSource, TraceHeader, TraceReader, TraceWriter,
+};
 
 fn model() -> PretrainedModel {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/golden/tiny_llama");
@@ -31,6 +36,7 @@ fn prompts(n: usize) -> Vec<TracePrompt> {
     (0..n as u32)
         .map(|i| TracePrompt {
             id: format!("p{i}"),
+            item: Some(ItemKey::of_question(&format!("question {i}"))),
             prompt: format!("prompt {i}"),
             prompt_ids: (0..3 + i % 4).map(|j| (i * 17 + j * 5) % 131).collect(),
             // Every third response is given.
@@ -50,6 +56,7 @@ fn record(directory: &Path, prompts: &[TracePrompt]) -> Result<(), TeacherError>
         hidden_size: model.config.hidden_size,
         hidden_dtype: HiddenDType::F32,
         settings: serde_json::json!({}),
+        items: Some(ItemSource { source: "toys".into(), split: "train".into(), seed: 4, sha256: None }),
     };
     let mut writer = TraceWriter::create_or_resume(directory, header).unwrap().with_traces_per_shard(4);
     let settings = TeacherSettings {
@@ -93,6 +100,7 @@ fn start(traces: &Path, run: &Path, recipe: &DistillRecipe) -> Result<Distillati
         seed: recipe.seed,
         base_model: identity(&model),
         inputs: std::collections::BTreeMap::new(),
+        digests: None,
         recipe: toml::Table::try_from(recipe).unwrap(),
     };
     let (run, resume) = RunDirectory::create_or_resume(run, &config)?;
@@ -179,6 +187,37 @@ fn training_learns_and_a_resumed_run_equals_an_unbroken_one() {
     // A finished run is done: going on with it changes nothing.
     drop(distillation);
     assert_eq!(start(&traces, &broken, &recipe(&[])).unwrap().n_done(), n_steps);
+}
+
+#[test]
+fn a_checkpoint_knows_the_items_that_it_was_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (traces, run) = (folder.path().join("traces"), folder.path().join("run"));
+    record(&traces, &prompts(10)).unwrap();
+    let recipe = recipe(&["schedule.max_steps=1"]);
+    let (_, checkpoint) = start(&traces, &run, &recipe).unwrap().run(&mut |_| {}).unwrap();
+    let checkpoint = Checkpoint::load(&checkpoint, None).unwrap();
+    let (training, held_out) = split_held_out(recipe.seed, 10, recipe.held_out);
+    assert_eq!((training.len(), held_out.len()), (8, 2));
+    let key = |index: &usize| ItemKey::of_question(&format!("question {index}"));
+    let keys: BTreeSet<ItemKey> = training.iter().map(key).collect();
+    assert!(held_out.iter().all(|index| !keys.contains(&key(index))));
+    assert_eq!(checkpoint.trained_items.as_ref(), Some(&keys));
+    let stage = &checkpoint.lineage.as_ref().unwrap().stages[..];
+    let set = ItemSet::new("toys".to_owned(), "train".to_owned(), 4, &keys, 2);
+    assert_eq!((stage.len(), &stage[0].items), (1, &TrainedItems::Known(vec![set])));
+    assert_eq!((stage[0].command.as_str(), stage[0].version.as_str()), ("distill", "test"));
+    assert_eq!(checkpoint.target().unwrap().kl_factor, 0.4);
+
+    // Of traces from before items were recorded, nobody knows.
+    let header = traces.join("traces.json");
+    let mut old: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&header).unwrap()).unwrap();
+    old.as_object_mut().unwrap().remove("items").unwrap();
+    std::fs::write(&header, old.to_string()).unwrap();
+    let (_, checkpoint) = start(&traces, &folder.path().join("old"), &recipe).unwrap().run(&mut |_| {}).unwrap();
+    let checkpoint = Checkpoint::load(&checkpoint, None).unwrap();
+    assert_eq!(checkpoint.trained_items, None);
+    assert_eq!(checkpoint.history().unknown_items(), Some("the traces were recorded before items were"));
 }
 
 #[test]

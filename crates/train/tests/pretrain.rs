@@ -93,6 +93,7 @@ fn start<'a>(
         seed: recipe.seed,
         base_model: BaseIdentity { source: "random weights".into(), sha256: String::new() },
         inputs: BTreeMap::new(),
+        digests: None,
         recipe: toml::Table::try_from(recipe).unwrap(),
     };
     let (run, resume) = RunDirectory::create_or_resume(path, &config)?;

@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use aloud_engine::{ReplayedToken, replay};
 use aloud_kernels::Cpu;
-use aloud_model::checkpoint::{BaseIdentity, Checkpoint, KeyValuePolicy};
+use aloud_model::checkpoint::files::Tensor;
+use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, Lineage, Stage, TrainedItems};
+use aloud_model::checkpoint::{BaseIdentity, Checkpoint, KeyValuePolicy, Trained};
 use aloud_model::decoder::{Decoder, Gradients, Policy};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::load::{ModelIdentity, PretrainedModel};
@@ -180,6 +182,7 @@ fn open(path: &Path, model: &PretrainedModel, recipe: &ReinforceRecipe) -> (RunD
         seed: recipe.seed,
         base_model: base_of(model),
         inputs: BTreeMap::new(),
+        digests: None,
         recipe: toml::Table::try_from(recipe).unwrap(),
     };
     RunDirectory::create_or_resume(path, &config).unwrap()
@@ -227,7 +230,7 @@ fn parameters(path: &Path) -> BTreeMap<String, Vec<f32>> {
 }
 
 fn parameters_of(checkpoint: &Checkpoint, model: &PretrainedModel) -> BTreeMap<String, Vec<f32>> {
-    let mut trainee = Trainee::from_checkpoint(&Cpu::new(2), model, checkpoint, AdamWSettings::default());
+    let mut trainee = Trainee::from_checkpoint(&Cpu::new(2), model, checkpoint, AdamWSettings::default()).unwrap();
     let mut all = BTreeMap::new();
     trainee.policy.update_parameters(&mut |name, _, values| {
         all.insert(name.to_owned(), values.to_vec());
@@ -399,7 +402,7 @@ fn the_gradient_is_that_of_the_leave_one_out_estimator() {
         let prompts = toy_prompts(0, 4);
         let model = model(1);
         let trainee =
-            Trainee::from_checkpoint(&Cpu::new(2), &model, &stage1(&model, trained), AdamWSettings::default());
+            Trainee::from_checkpoint(&Cpu::new(2), &model, &stage1(&model, trained), AdamWSettings::default()).unwrap();
         let token_ids: Vec<Vec<u32>> = rollouts
             .iter()
             .map(|rollout| [&prompts[rollout.prompt].token_ids[..], &rollout.token_ids].concat())
@@ -451,7 +454,8 @@ fn the_gradient_is_that_of_the_leave_one_out_estimator() {
 fn batching_changes_no_rollout() {
     let model = model(1);
     let trainee =
-        Trainee::from_checkpoint(&Cpu::new(2), &model, &stage1(&model, TrainedWeights::Lora), AdamWSettings::default());
+        Trainee::from_checkpoint(&Cpu::new(2), &model, &stage1(&model, TrainedWeights::Lora), AdamWSettings::default())
+            .unwrap();
     let prompts: Vec<Vec<u32>> = toy_prompts(0, 4).into_iter().map(|prompt| prompt.token_ids).collect();
     let plan = |first_sequence, max_sequences| RolloutPlan {
         prompts: &prompts,
@@ -510,7 +514,8 @@ fn kl_to_the_base_is_the_token_term_at_full_depth() {
         let (_, metrics) = reinforce(&folder.path().join("run"), trained, &overrides, &mut task).unwrap();
         let (rollouts, _) = task.last();
 
-        let trainee = Trainee::from_checkpoint(&cpu, &model, &stage1(&model, trained), AdamWSettings::default());
+        let trainee =
+            Trainee::from_checkpoint(&cpu, &model, &stage1(&model, trained), AdamWSettings::default()).unwrap();
         let base = Decoder::new(&cpu, &model.config, &model.weights);
         let no_heads = Policy::new(&cpu, None, ExitHeads::new(Vec::new(), HeadInput::Rms, 32, &[]));
         let k1 = |rollout: &Rollout| -> f64 {
@@ -544,7 +549,7 @@ fn kl_to_stage_1_counts_exits_and_begins_at_zero() {
         // The rollouts of step 2 come from the checkpoint after step 1.
         let (rollouts, _) = task.last();
         let first = Checkpoint::load(&run.join("checkpoints/step-000001"), None).unwrap();
-        let policy = |checkpoint| Trainee::from_checkpoint(&cpu, &model, checkpoint, AdamWSettings::default());
+        let policy = |checkpoint| Trainee::from_checkpoint(&cpu, &model, checkpoint, AdamWSettings::default()).unwrap();
         let (own, reference) = (policy(&first), policy(&stage1(&model, trained)));
         let k1 = |rollout: &Rollout| -> f64 {
             let own = reading(&own.decoder, &own.policy, rollout, 1, &rollout.depths);
@@ -774,4 +779,64 @@ fn what_was_made_for_another_model_is_refused() {
     let error = reinforce(&run, TrainedWeights::Lora, &["schedule.steps=3"], &mut task).unwrap_err();
     assert!(matches!(&error, ReinforceError::Checkpoint(_)), "{error}");
     assert!(error.to_string().contains("was trained for the base model"), "{error}");
+}
+
+#[test]
+fn stage_2_goes_on_with_the_lineage_of_stage_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe(&["schedule.steps=1"]);
+    let keys = BTreeSet::from([ItemKey::of_question("one"), ItemKey::of_question("two")]);
+    let items = ItemSet::new("toys".into(), "train".into(), 0, &keys, 0);
+    let distill = Stage {
+        command: "distill".into(),
+        version: "0.1.0".into(),
+        settings: serde_json::json!({"target": {"kl_factor": 30.0, "policy": "compat"}}),
+        inputs: BTreeMap::new(),
+        items: TrainedItems::Known(vec![items]),
+    };
+    let stage1 = Checkpoint {
+        lineage: Some(Lineage { stages: vec![distill.clone()] }),
+        trained_items: Some(keys.clone()),
+        ..stage1(&model(1), TrainedWeights::Lora)
+    };
+    let mut task = Toy::indifferent();
+    let path = folder.path().join("run");
+    let end = start(&path, &stage1, &recipe, &mut task).unwrap().run(&mut |_| {}).unwrap();
+    let checkpoint = Checkpoint::load(&end.checkpoint, None).unwrap();
+    let stages = &checkpoint.lineage.as_ref().unwrap().stages;
+    assert_eq!((stages.len(), &stages[0]), (2, &distill));
+    assert_eq!(stages[1].command, "reinforce");
+    assert!(stages[1].settings["rollouts"]["group_size"] == 4, "{}", stages[1].settings);
+    // The toy task does not say what its items are.
+    assert_eq!(checkpoint.trained_items, Some(keys));
+    assert_eq!(checkpoint.history().unknown_items(), Some("the task does not say what its items are"));
+    let target = checkpoint.target().unwrap();
+    assert_eq!((target.kl_factor, target.policy.as_str()), (30.0, "compat"));
+}
+
+#[test]
+fn weights_of_a_checkpoint_that_do_not_fit_are_errors() {
+    let model = model(1);
+    let error = |change: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
+        let mut checkpoint = stage1(&model, TrainedWeights::Full);
+        if let Trained::Full(weights) = &mut checkpoint.trained {
+            change(weights);
+        }
+        Trainee::from_checkpoint(&Cpu::new(1), &model, &checkpoint, AdamWSettings::default()).unwrap_err().to_string()
+    };
+    let name = "model.layers.2.mlp.up_proj.weight";
+    let missing = error(&|weights| assert!(weights.remove(name).is_some()));
+    assert_eq!(
+        missing,
+        format!("tensor `{name}` of the checkpoint: expected the shape [48, 32], found no such tensor")
+    );
+    let turned = error(&|weights| {
+        let values = weights[name].to_f32().unwrap();
+        weights.insert(name.to_owned(), Tensor::from_f32(&[32, 48], &values).unwrap());
+    });
+    assert_eq!(turned, format!("tensor `{name}` of the checkpoint: expected the shape [48, 32], found [32, 48]"));
+    let integers = error(&|weights| {
+        weights.insert(name.to_owned(), Tensor::from_u32(&[48, 32], &[0; 48 * 32]).unwrap());
+    });
+    assert_eq!(integers, format!("tensor `{name}` of the checkpoint is not made of floats"));
 }

@@ -21,6 +21,7 @@ fn config() -> RunConfig {
         seed: 3,
         base_model: BaseIdentity { source: "pypi:tiny".to_owned(), sha256: "ab12".to_owned() },
         inputs: [("traces".to_owned(), "traces/tiny".to_owned())].into(),
+        digests: Some([("traces".to_owned(), "cd34".to_owned())].into()),
         recipe: Table::try_from(DistillRecipe::default()).unwrap(),
     }
 }
@@ -136,7 +137,7 @@ fn other_runs_and_other_files_are_refused() {
     let mut newer = config();
     newer.version = "0.2.0".to_owned();
     newer.git_revision = None;
-    newer.inputs.clear();
+    newer.inputs = [("traces".to_owned(), "/moved/traces".to_owned())].into();
     newer.base_model.source = "/models/tiny".to_owned();
     RunDirectory::create_or_resume(folder.path(), &newer).unwrap();
 
@@ -144,6 +145,36 @@ fn other_runs_and_other_files_are_refused() {
     fs::write(foreign.path().join("thesis.tex"), "irreplaceable").unwrap();
     assert!(matches!(open(foreign.path()), Err(RunError::Foreign { .. })));
     assert_eq!(fs::read_dir(foreign.path()).unwrap().count(), 1, "nothing was added");
+}
+
+#[test]
+fn inputs_with_other_content_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()).unwrap());
+    let refused = |digests: &[(&str, &str)]| {
+        let digests = digests.iter().map(|(name, digest)| ((*name).to_owned(), (*digest).to_owned()));
+        let config = RunConfig { digests: Some(digests.collect()), ..config() };
+        RunDirectory::create_or_resume(folder.path(), &config).unwrap_err().to_string()
+    };
+    let error = refused(&[("traces", "ef56")]);
+    assert!(error.contains("another `traces`: its content had SHA-256 cd34, now (traces/tiny) it has ef56"), "{error}");
+    assert!(error.contains("give the input as it was, or choose another directory"), "{error}");
+    assert!(refused(&[]).contains("another `traces`: its content had SHA-256 cd34, now (traces/tiny) it has nothing"));
+    let error = refused(&[("traces", "cd34"), ("start", "0a")]);
+    assert!(error.contains("another `start`: its content had SHA-256 nothing, now (nothing) it has 0a"), "{error}");
+
+    // A run from before digests were recorded: it is read, and not gone on with unless there is nothing to compare.
+    let path = folder.path().join("config.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let old = text.replace("[digests]\ntraces = \"cd34\"\n", "");
+    assert_ne!(old, text);
+    fs::write(&path, old).unwrap();
+    assert_eq!(RunDirectory::read_config(folder.path()).unwrap().digests, None);
+    let error = open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("was started before digests of its inputs were recorded"), "{error}");
+    assert!(error.contains("choose another directory to start a new run"), "{error}");
+    let nothing = RunConfig { digests: Some([].into()), ..config() };
+    RunDirectory::create_or_resume(folder.path(), &nothing).unwrap();
 }
 
 #[test]

@@ -3,9 +3,9 @@
 
 use std::{fs, path::Path, sync::LazyLock};
 
-use aloud_model::checkpoint::BaseIdentity;
+use aloud_model::checkpoint::{BaseIdentity, lineage::ItemKey};
 use aloud_train::traces::{
-    FORMAT_VERSION, FinishReason, HiddenDType, Trace, TraceError, TraceHeader, TraceReader, TraceWriter,
+    FORMAT_VERSION, FinishReason, HiddenDType, ItemSource, Trace, TraceError, TraceHeader, TraceReader, TraceWriter,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -19,6 +19,12 @@ fn header(hidden_dtype: HiddenDType) -> TraceHeader {
         hidden_size: 3,
         hidden_dtype,
         settings: json!({"temperature": 0.7, "sampling": {"seed": 1, "max_new_tokens": 64}}),
+        items: Some(ItemSource {
+            source: "gsm8k.jsonl".to_owned(),
+            split: "all".to_owned(),
+            seed: 0,
+            sha256: Some("ef56".to_owned()),
+        }),
     }
 }
 
@@ -27,6 +33,7 @@ fn trace(number: usize, prompt_len: usize, response_len: usize) -> Trace {
     Trace {
         index: 0,
         id: format!("gsm8k/{number}"),
+        item: Some(ItemKey::of_question(&format!("What is {number} + 1?"))),
         prompt: format!("What is {number} + 1?\n"),
         response: "It is “one” more.".to_owned(),
         token_ids: (0..prompt_len + response_len).map(|i| (number * 1000 + i) as u32).collect(),
@@ -65,6 +72,61 @@ fn traces_come_back_as_they_went_in() {
     }
     let error = reader.read(7).unwrap_err().to_string();
     assert!(error.starts_with("there is no trace 7: the store") && error.ends_with("has 7"), "{error}");
+}
+
+#[test]
+fn the_digest_is_that_of_what_is_trained_on() {
+    let digest = |change: fn(&mut Trace), n_traces: usize, traces_per_shard: usize| {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = TraceWriter::create_or_resume(folder.path(), header(HiddenDType::F32)).unwrap();
+        let mut writer = writer.with_traces_per_shard(traces_per_shard);
+        for number in 0..n_traces {
+            let mut trace = trace(number, 1 + number % 3, 1 + number % 4);
+            change(&mut trace);
+            writer.append(trace).unwrap();
+        }
+        writer.finish().unwrap();
+        TraceReader::open(folder.path()).unwrap().digest().unwrap()
+    };
+    let whole = digest(|_| {}, 5, 2);
+    assert_eq!((whole.len(), &whole), (64, &digest(|_| {}, 5, 3)), "shards do not matter");
+    assert_ne!(whole, digest(|_| {}, 6, 2), "an extended store");
+    assert_ne!(whole, digest(|trace| trace.lens_kl[0] += 0.5, 5, 2));
+    assert_ne!(whole, digest(|trace| trace.token_ids[0] += 1, 5, 2));
+    assert_ne!(whole, digest(|trace| trace.id.push('x'), 5, 2));
+}
+
+#[test]
+fn a_store_goes_on_with_the_same_content_only() {
+    let folder = tempfile::tempdir().unwrap();
+    write_store(folder.path(), 2, 2);
+    let mut edited = header(HiddenDType::F32);
+    edited.items.as_mut().unwrap().sha256 = Some("0123".to_owned());
+    let error = TraceWriter::create_or_resume(folder.path(), edited.clone()).unwrap_err().to_string();
+    assert!(error.contains("another items.sha256: it has \"ef56\", this run has \"0123\""), "{error}");
+
+    // A store from before items were recorded is read; of a file, it does not go on.
+    let path = folder.path().join("traces.json");
+    let mut old: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    old.as_object_mut().unwrap().remove("items").unwrap();
+    fs::write(&path, old.to_string()).unwrap();
+    let records = folder.path().join("shard-00000.jsonl");
+    let text = fs::read_to_string(&records).unwrap();
+    let old_records: String = text
+        .lines()
+        .map(|line| {
+            let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+            record.as_object_mut().unwrap().remove("item").unwrap();
+            format!("{record}\n")
+        })
+        .collect();
+    fs::write(&records, old_records).unwrap();
+    let reader = TraceReader::open(folder.path()).unwrap();
+    assert_eq!((&reader.header().items, reader.records()[0].item), (&None, None));
+    let error = TraceWriter::create_or_resume(folder.path(), edited.clone()).unwrap_err().to_string();
+    assert!(error.contains("another items.sha256: it has null"), "{error}");
+    edited.items.as_mut().unwrap().sha256 = None;
+    TraceWriter::create_or_resume(folder.path(), edited).unwrap();
 }
 
 #[test]

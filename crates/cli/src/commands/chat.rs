@@ -5,6 +5,7 @@ use std::io::{self, BufRead, IsTerminal};
 use aloud_engine::Exits;
 use aloud_eval::{ColourSupport, coloured_token, legend_line};
 use aloud_model::chat_template::Message;
+use aloud_model::checkpoint::lineage::ItemKey;
 use aloud_model::text_codec::TextCodec;
 use clap::Args;
 
@@ -133,7 +134,8 @@ impl Chat<'_> {
 
     fn answer(&mut self) -> anyhow::Result<String> {
         let (text, token_ids) = encode_conversation(&self.messages, self.codec)?;
-        let prompt = EncodedPrompt { id: "chat".to_owned(), text, token_ids, answer: None };
+        let item = ItemKey::of_question(&text);
+        let prompt = EncodedPrompt { id: "chat".to_owned(), text, token_ids, answer: None, item };
         let mut answer = None;
         let (n_blocks, colours) = (self.model.n_blocks(), self.context.colours);
         let prompts = std::slice::from_ref(&prompt);

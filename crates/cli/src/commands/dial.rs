@@ -2,6 +2,7 @@
 
 use aloud_eval::{Align, Table};
 use aloud_model::checkpoint::Checkpoint;
+use aloud_tasks::Split;
 use clap::Args;
 use serde_json::json;
 
@@ -54,7 +55,12 @@ pub(crate) fn run(arguments: &DialArgs, context: &Context) -> anyhow::Result<()>
     if arguments.generation.exits.decide() {
         return Err(UsageError::new("--exits, --exit-offset and --depth have no place here: use --offsets").into());
     }
-    let items = arguments.prompts.items()?;
+    let items = arguments.prompts.items(Split::Train)?;
+    if arguments.target_savings.is_some() && arguments.prompts.may_be_evaluated_on()? {
+        context.say(
+            "warning: these prompts have one part only: evaluate the offset on others (--split says that you know)",
+        );
+    }
     let cpu = context.cpu();
     let model = arguments.model.load(&cpu, context)?;
     let Some(path) = model.checkpoint.clone() else {

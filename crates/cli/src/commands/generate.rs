@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use aloud_eval::{ResponseRecord, average_layer_savings, coloured_token, legend_line, write_records};
+use aloud_tasks::Split;
 use clap::Args;
 
 use crate::context::{Context, print};
@@ -43,7 +44,7 @@ pub(crate) struct GenerateArgs {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> anyhow::Result<()> {
-    let items = arguments.prompts.items()?;
+    let items = arguments.prompts.items(Split::Test)?;
     let cpu = context.cpu();
     let model = arguments.model.load(&cpu, context)?;
     let codec = model.text_codec()?;

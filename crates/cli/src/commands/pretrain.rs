@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &PretrainArgs, context: &Context) -> anyhow::Result
         || BaseIdentity { source: "random weights".to_owned(), sha256: String::new() },
         |start| start.identity.clone(),
     );
-    let config = run_config("pretrain", recipe.seed, base, [], &recipe)?;
+    let config = run_config("pretrain", recipe.seed, base, [], [], &recipe)?;
     let (run, resume) = RunDirectory::create_or_resume(&arguments.output, &config)?;
     let start = start.map(|start| start.pretrained);
     let mut pretraining = Pretraining::new(&cpu, recipe, &examples, start, run, resume.as_ref())?;

@@ -18,12 +18,12 @@ use crate::dial::{DialPoint, find_offset, measure};
 use crate::error::UsageError;
 use crate::generation::GenerationSettings;
 use crate::loaded_model::{BaseModel, LoadedModel, ModelArgs};
-use crate::prompts::{TemplateArgs, default_instruction, stop_tokens};
+use crate::prompts::{TemplateArgs, content_digest, default_instruction, stop_tokens};
 use crate::rollout_task::{DataTask, Verifier};
 use crate::stage2::{Stage2, reinforce};
 
-/// Held-out prompts on which `--target-savings` is met.
-const HELD_OUT_PROMPTS: usize = 128;
+/// Training prompts on which `--target-savings` is met.
+const TUNING_PROMPTS: usize = 128;
 
 /// How forgiving the search for an answer is.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -67,7 +67,7 @@ pub(crate) struct ReinforceArgs {
     /// The run: configuration, metrics, samples, checkpoints. An interrupted run goes on from its last checkpoint
     #[arg(long, short, visible_alias = "out", value_name = "DIR")]
     output: PathBuf,
-    /// At the end, find the exit offset with this average layer savings on held-out prompts, and store it in the checkpoint
+    /// At the end, find the exit offset with this average layer savings on training prompts, and store it in the checkpoint
     #[arg(long, value_name = "SHARE", value_parser = share)]
     target_savings: Option<f64>,
     /// Print the result as one JSON object
@@ -106,14 +106,15 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
         Some(command) => format!("{}, n {n:?}, {:?}, rewards: {command}", arguments.data, arguments.template),
         None => format!("{}, n {n:?}, {:?}, scoring {:?}", arguments.data, arguments.template, arguments.scoring),
     };
-    let stage2 =
-        Stage2 { base: &base, stage1: (&path, &checkpoint), recipe: &recipe, data, directory: &arguments.output };
+    let data_sha256 = content_digest(&arguments.data, Split::Train)?;
+    let stage1 = (&*path, &checkpoint);
+    let stage2 = Stage2 { base: &base, stage1, recipe: &recipe, data, data_sha256, directory: &arguments.output };
     let outcome = reinforce(&stage2, &mut task, &cpu, context)?;
     drop(task);
     if let Some(target) = arguments.target_savings {
         let point = store_offset(arguments, &recipe, base, &outcome.checkpoint, target, context)?;
         context.say(&format!(
-            "stored exit offset {:.3}: average layer savings {:.1} % on held-out prompts",
+            "stored exit offset {:.3}: average layer savings {:.1} % on training prompts",
             point.exit_offset,
             100.0 * point.average_layer_savings
         ));
@@ -133,8 +134,8 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
     Ok(print(&format!("checkpoint: {}\n", outcome.checkpoint.display()))?)
 }
 
-/// Finds the exit offset with the wanted savings on held-out prompts and stores it in the checkpoint. A prompt file has one
-/// part only: there the prompts are those that were trained on.
+/// Finds the exit offset with the wanted savings on prompts of the training part and stores it in the checkpoint. What is
+/// evaluated later has no say in it.
 fn store_offset(
     arguments: &ReinforceArgs,
     recipe: &ReinforceRecipe,
@@ -143,7 +144,7 @@ fn store_offset(
     target: f64,
     context: &Context,
 ) -> anyhow::Result<DialPoint> {
-    let items = arguments.data.load(Some(HELD_OUT_PROMPTS), recipe.seed, Split::Test)?;
+    let items = arguments.data.load(Some(TUNING_PROMPTS), recipe.seed, Split::Train)?;
     let cpu = context.cpu();
     let model = LoadedModel::assemble(base, Some((path.to_owned(), Checkpoint::load(path, None)?)), &cpu)?;
     let codec = model.text_codec()?;

@@ -35,7 +35,7 @@ use crate::evaluation::{
 use crate::figures::write_figures;
 use crate::judge_options::{Judge, JudgeArgs};
 use crate::loaded_model::{BaseModel, LoadedModel, ModelArgs};
-use crate::prompts::{default_instruction, stop_tokens};
+use crate::prompts::{content_digest, default_instruction, item_source, stop_tokens};
 use crate::rollout_task::{DataTask, Verifier};
 use crate::serial_data::check_symbols;
 use crate::stage1::{self, Recording};
@@ -349,6 +349,7 @@ impl Sweep<'_> {
         let prompts: Vec<TracePrompt> = items.iter().map(encode).collect::<anyhow::Result<_>>()?;
         let recording = Recording {
             prompts: format!("{}, {} items, seed {}", self.asked.task, items.len(), self.asked.seed),
+            items: item_source(&self.asked.task, Split::Train, self.asked.seed)?,
             candidates: recipe.candidates.depths(config.n_layers)?,
             sampling: Sampling { temperature: if is_serial { 1.0 } else { 0.7 }, ..Sampling::default() },
             max_new_tokens: self.asked.max_new_tokens(),
@@ -378,7 +379,9 @@ impl Sweep<'_> {
         let mut task = DataTask::new(source, None, verifier, &codec, template, recipe.seed, stops)?;
         let directory = self.arguments.output.join(point.folder(self.dial)).join("training");
         let data = source.to_string();
-        let stage2 = Stage2 { base: &base, stage1: (&path, &checkpoint), recipe: &recipe, data, directory: &directory };
+        let data_sha256 = content_digest(source, Split::Train)?;
+        let stage1 = (&*path, &checkpoint);
+        let stage2 = Stage2 { base: &base, stage1, recipe: &recipe, data, data_sha256, directory: &directory };
         Ok(reinforce(&stage2, &mut task, &self.cpu, self.context)?.checkpoint)
     }
 }

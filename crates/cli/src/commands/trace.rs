@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use aloud_engine::Sampling;
 use aloud_model::source::ModelSource;
 use aloud_model::text_codec::TextCodec;
+use aloud_tasks::Split;
 use aloud_train::recipe::Candidates;
 use aloud_train::teacher::TracePrompt;
 use aloud_train::traces::HiddenDType;
@@ -17,6 +18,9 @@ use crate::loaded_model::BaseModel;
 use crate::numbers::temperature;
 use crate::prompts::{PromptArgs, stop_tokens};
 use crate::stage1::{Recording, record};
+
+/// The part that traces are of unless another one is asked for: they are trained on.
+const SPLIT: Split = Split::Train;
 
 /// Number format of stored hidden states.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -83,7 +87,8 @@ pub(crate) fn run(arguments: &TraceArgs, context: &Context) -> anyhow::Result<()
     codec.tokenizer.check_vocabulary(config.vocab_size)?;
     let prompts = trace_prompts(arguments, &codec)?;
     let recording = Recording {
-        prompts: format!("{}; given responses {}", arguments.prompts().description(), arguments.given()),
+        prompts: format!("{}; given responses {}", arguments.prompts().description(SPLIT), arguments.given()),
+        items: arguments.prompts().item_source(SPLIT)?,
         candidates: candidates::resolve(arguments.candidates.as_ref(), None, config.n_layers)?,
         sampling: Sampling { temperature: arguments.temperature, ..Sampling::default() },
         max_new_tokens: arguments.max_new_tokens,
@@ -104,7 +109,7 @@ pub(crate) fn run(arguments: &TraceArgs, context: &Context) -> anyhow::Result<()
 /// that the student learns to stop.
 fn trace_prompts(arguments: &TraceArgs, codec: &TextCodec) -> anyhow::Result<Vec<TracePrompt>> {
     let (prompts, given) = (arguments.prompts(), arguments.given());
-    let items = prompts.items()?;
+    let items = prompts.items(SPLIT)?;
     if items.is_empty() {
         return Err(UsageError::new("the data set is empty: nothing to trace").into());
     }

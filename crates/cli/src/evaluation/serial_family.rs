@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aloud_eval::Extracted;
+use aloud_model::checkpoint::lineage::ItemKey;
 use aloud_tasks::{
     ANSWER, END, MAX_SERIAL_STEPS, ResponseStyle, SEPARATOR, SERIAL_VOCABULARY, SerialItem, SerialSource, SerialTask,
     Split, THINK, verify_serial,
@@ -54,6 +55,7 @@ impl SerialFamily {
                         text: item.prompt(),
                         token_ids: prompt_ids(&item),
                         answer: Some(item.answer.to_owned()),
+                        item: ItemKey::of_question(&item.prompt()),
                     };
                     let number = (place * MAX_SERIAL_STEPS + k) as u64 * NUMBERS_A_STEP + index;
                     items.push(EvaluationItem {

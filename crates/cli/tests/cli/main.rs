@@ -10,6 +10,7 @@ mod fixtures;
 mod generation;
 mod judge;
 mod lens;
+mod lineage;
 mod program;
 mod records;
 mod reports;

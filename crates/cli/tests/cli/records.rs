@@ -111,12 +111,14 @@ fn write_traces(folder: &Folder, model: &str, candidates: &[usize]) -> String {
         hidden_size: 2,
         hidden_dtype: HiddenDType::F32,
         settings: json!({}),
+        items: None,
     };
     let mut writer = TraceWriter::create_or_resume(Path::new(&path), header).unwrap();
     for index in 0..2 {
         let trace = Trace {
             index,
             id: format!("trace-{index}"),
+            item: None,
             prompt: "p".to_owned(),
             response: "abc".to_owned(),
             token_ids: vec![1, 70, 71, 72],

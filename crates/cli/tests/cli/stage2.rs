@@ -9,20 +9,16 @@ use tempfile::TempDir;
 use crate::fixtures::{Run, aloud_with_cache, text};
 
 /// A folder with a cache, and a short stage 1 of the tiny reasoner in it.
-struct Stage1 {
+pub(crate) struct Stage1 {
     folder: TempDir,
 }
 
 impl Stage1 {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let stage1 = Self { folder: tempfile::tempdir().unwrap() };
         let traces = stage1.path("traces");
         let arguments = ["trace", "--model", "tiny-reasoner", "--data", "serial:steps=1", "--n", "24", "--candidates"];
-        stage1
-            .run(
-                &[&arguments[..], &["every 4", "--temperature", "1", "--split", "train", "--output", &traces]].concat(),
-            )
-            .ok();
+        stage1.run(&[&arguments[..], &["every 4", "--temperature", "1", "--output", &traces]].concat()).ok();
         let overrides = [
             "--set",
             "candidates=every 4",
@@ -39,16 +35,16 @@ impl Stage1 {
         stage1
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         text(&self.folder.path().join(name)).to_owned()
     }
 
-    fn run(&self, arguments: &[&str]) -> Run {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
         aloud_with_cache(arguments, &self.path("cache"))
     }
 
     /// A short stage 2 into `output`.
-    fn reinforce(&self, output: &str, arguments: &[&str]) -> Run {
+    pub(crate) fn reinforce(&self, output: &str, arguments: &[&str]) -> Run {
         let small = [
             "--set",
             "rollouts.prompts_per_step=2",

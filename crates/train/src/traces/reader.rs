@@ -6,8 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aloud_model::checkpoint::files::{self, FileError, TensorFile};
+use aloud_model::checkpoint::files::{self, FileError, Tensor, TensorFile};
+use aloud_model::digest::hexadecimal;
 use safetensors::Dtype;
+use sha2::{Digest, Sha256};
 
 use super::{HEADER, HiddenDType, Trace, TraceError, TraceHeader, TraceRecord, shard_path};
 
@@ -81,12 +83,11 @@ impl TraceReader {
             let tensor = shard.tensors.read_rows(name, record.row_offset, record.response_len)?;
             shard.tensors.finite_f32(name, &tensor)
         };
-        let token_offset = shard.token_offsets.get(index - shard.first_trace).copied().unwrap_or(0);
-        let n_tokens = record.prompt_len + record.response_len;
-        let token_ids = shard.tensors.read_rows("token_ids", token_offset, n_tokens)?.to_u32().unwrap_or_default();
+        let token_ids = read_token_ids(record, shard, index)?.to_u32().unwrap_or_default();
         Ok(Trace {
             index,
             id: record.id.clone(),
+            item: record.item,
             prompt: record.prompt.clone(),
             response: record.response.clone(),
             token_ids,
@@ -106,6 +107,23 @@ impl TraceReader {
         let (record, shard) = self.locate(index)?;
         let tensor = shard.tensors.read_rows("lens_kl", record.row_offset, record.response_len)?;
         Ok(shard.tensors.finite_f32("lens_kl", &tensor)?)
+    }
+
+    /// SHA-256 (hexadecimal) of what a run trains on: candidates and number format, and of every trace, in order, its id,
+    /// tokens and lens KLs (the hidden states follow from the model and the tokens). A store that was extended has another one.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn digest(&self) -> Result<String, TraceError> {
+        let mut hash = Sha256::new();
+        hash.update(format!("{:?} {:?}\n", self.header.candidates, self.header.hidden_dtype));
+        for index in 0..self.len() {
+            let (record, shard) = self.locate(index)?;
+            hash.update(format!("{:?} {} {}\n", record.id, record.prompt_len, record.response_len));
+            hash.update(read_token_ids(record, shard, index)?.bytes());
+            hash.update(shard.tensors.read_rows("lens_kl", record.row_offset, record.response_len)?.bytes());
+        }
+        Ok(hexadecimal(&hash.finalize()))
     }
 
     fn locate(&self, index: usize) -> Result<(&TraceRecord, &Shard), TraceError> {
@@ -165,6 +183,12 @@ impl TraceReader {
         self.shards.push(Shard { tensors, first_trace, token_offsets });
         Ok(())
     }
+}
+
+/// Reads the tokens of trace `index` of the store, which is in `shard`: prompt and response.
+fn read_token_ids(record: &TraceRecord, shard: &Shard, index: usize) -> Result<Tensor, FileError> {
+    let offset = shard.token_offsets.get(index - shard.first_trace).copied().unwrap_or(0);
+    shard.tensors.read_rows("token_ids", offset, record.prompt_len + record.response_len)
 }
 
 /// Reads and checks `traces.json`.

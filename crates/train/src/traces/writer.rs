@@ -172,6 +172,7 @@ impl TraceWriter {
             let record = TraceRecord {
                 index: trace.index,
                 id: trace.id.clone(),
+                item: trace.item,
                 prompt_len: trace.prompt_len,
                 response_len: trace.response_len(),
                 finish_reason: trace.finish_reason,
@@ -241,7 +242,11 @@ fn compare(directory: &Path, found: &TraceHeader, expected: &TraceHeader) -> Res
             return Err(other(field, expected, found));
         }
     }
-    match first_difference("settings", &expected.settings, &found.settings) {
+    let content = |header: &TraceHeader| header.items.as_ref().and_then(|items| items.sha256.clone());
+    let items = |header: &TraceHeader| serde_json::json!({ "sha256": content(header) });
+    let difference = first_difference("settings", &expected.settings, &found.settings)
+        .or_else(|| first_difference("items", &items(expected), &items(found)));
+    match difference {
         None => Ok(()),
         Some((field, expected, found)) => Err(other(&field, expected, found)),
     }

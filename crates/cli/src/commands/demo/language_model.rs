@@ -21,7 +21,7 @@ use crate::error::UsageError;
 use crate::generation::{GenerationSettings, Happening, generate, record};
 use crate::lens_annotation::annotate;
 use crate::loaded_model::{BaseModel, LoadedModel};
-use crate::prompts::{EncodedPrompt, TemplateArgs, stop_tokens};
+use crate::prompts::{EncodedPrompt, TemplateArgs, item_source, stop_tokens};
 use crate::stage1::{self, Distilled, Recording, target_savings};
 
 /// The recipe of the demo, part of the program.
@@ -131,9 +131,12 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
     Ok(print(&outcome.text())?)
 }
 
+/// The built-in word problems, of any number of steps.
+const WORD_PROBLEMS: DataSource = DataSource::WordProblems { steps: None };
+
 /// Built-in word problems, as the model's chat template puts them.
 fn word_problems(n: usize, codec: &TextCodec) -> anyhow::Result<Vec<EncodedPrompt>> {
-    let items = DataSource::WordProblems { steps: None }.load(Some(n), 0, Split::Train)?;
+    let items = WORD_PROBLEMS.load(Some(n), 0, Split::Train)?;
     let template = TemplateArgs::default();
     items.iter().map(|item| template.encode(item, Some(GSM8K_INSTRUCTION), codec)).collect()
 }
@@ -150,6 +153,7 @@ fn record_teacher(
     let config = &base.pretrained.config;
     let recording = Recording {
         prompts: "the demo's word problems".to_owned(),
+        items: item_source(&WORD_PROBLEMS, Split::Train, 0)?,
         candidates: candidates::resolve(None, None, config.n_layers)?,
         sampling: sampling(),
         max_new_tokens,

@@ -19,7 +19,7 @@ use crate::context::{Context, print};
 use crate::error::UsageError;
 use crate::generation::{GenerationSettings, Happening, generate, record};
 use crate::loaded_model::{BaseModel, LoadedModel};
-use crate::prompts::{EncodedPrompt, TemplateArgs, stop_tokens};
+use crate::prompts::{EncodedPrompt, TemplateArgs, item_source, stop_tokens};
 use crate::rollout_task::{DataTask, Verifier};
 use crate::serial_data::symbol_id;
 use crate::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
@@ -84,10 +84,12 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
 
     context.say("2/6 traces of the teacher");
     let traces = directory.join(format!("tiny-traces-{tag}"));
+    let source = DataSource::Serial(SerialSource::ALL);
     let prompts = serial_prompts(problems as usize, Split::Train, &codec)?;
     let n_blocks = base.pretrained.config.n_layers;
     let recording = Recording {
         prompts: "serial items".to_owned(),
+        items: item_source(&source, Split::Train, 0)?,
         candidates: stage1_recipe.candidates.depths(n_blocks)?,
         sampling: Sampling::default(),
         max_new_tokens: max_new_tokens.into(),
@@ -108,7 +110,6 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
 
     let penalty = stage2_recipe.reward.depth_penalty;
     context.say(&format!("4/6 stage 2: reinforcement learning with depth_penalty {penalty}"));
-    let source = DataSource::Serial(SerialSource::ALL);
     let template = TemplateArgs::default();
     let mut task = DataTask::new(&source, None, Verifier::Serial, &codec, template, stage2_recipe.seed, stops)?;
     let stage2 = Stage2 {
@@ -116,6 +117,7 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
         stage1: (&stage1_path, &stage1_checkpoint),
         recipe: &stage2_recipe,
         data: source.to_string(),
+        data_sha256: None,
         directory: &directory.join(format!("tiny-stage2-{tag}")),
     };
     let reinforced = reinforce(&stage2, &mut task, &cpu, context)?;
