@@ -77,8 +77,8 @@ pub use table::{Align, Table};
 pub use terminal::{ColourSupport, coloured_token, legend_line};
 pub use token_class::TokenClass;
 pub use verdicts::{
-    Condition, Contrast, ControlCheck, PairedDifference, TestedHypothesis, VERDICT_CONTROLS, Verdict, Verdicts,
-    control_check, verdicts,
+    CalibratedHypothesis, Condition, Contrast, ControlCheck, NullSimulation, PairedDifference, RecordedItem,
+    RecordedItems, TestedHypothesis, VERDICT_CONTROLS, Verdict, Verdicts, control_check, verdicts,
 };
 pub use view::{ViewOptions, render_page};
 pub use writing_system::WritingSystem;

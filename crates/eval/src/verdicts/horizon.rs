@@ -44,7 +44,7 @@ pub(super) fn evidence(
         match found {
             Some(contrast) => contrasts.push(Contrast { decides, ..contrast }),
             None if decides => {
-                obstacles.push(withheld.unwrap_or_else(|| format!("{HORIZON} has no value beside {}", control.key())))
+                obstacles.push(withheld.unwrap_or_else(|| format!("{HORIZON} has no value beside {}", control.key())));
             }
             None => {}
         }

@@ -3,6 +3,7 @@
 //! A claim of externalisation needs the model to differ in the same direction from its base, from a model that is weaker for
 //! another reason, and from the same training without exits: a hypothesis is as doubtful as the most doubtful of these contrasts.
 
+mod calibration;
 mod contrast;
 mod controls;
 mod decision;
@@ -14,6 +15,7 @@ mod tests;
 
 use serde::Serialize;
 
+pub use calibration::{CalibratedHypothesis, NullSimulation, RecordedItem, RecordedItems};
 pub use contrast::{Contrast, PairedDifference};
 pub use controls::{ControlCheck, VERDICT_CONTROLS, control_check};
 pub use decision::{Condition, TestedHypothesis, Verdict};
