@@ -76,3 +76,43 @@ fn answers(
         .unzip::<bool, bool, Vec<bool>, Vec<bool>>()
         .into()
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use aloud_tasks::Split;
+    use serde_json::json;
+
+    use super::*;
+    use crate::evaluation::serial_family::SerialFamily;
+
+    /// Answers to 200 items, right where `is_right` says so.
+    fn answers(is_right: impl Fn(usize) -> bool, n_steps: Option<usize>) -> Vec<SampleRow> {
+        let row = |item: usize| {
+            json!({
+                "key": format!("chain/{item}/think/0"), "task": "chain", "item_id": item.to_string(), "arm": "think",
+                "sample_idx": 0, "seed": 0, "prompt_hash": "", "completion": "", "cot": "", "answer_text": "",
+                "stop": "eos", "closed": true, "n_cot": 1, "n_answer": 1, "correct": {"strict": is_right(item)},
+                "n_steps": n_steps,
+            })
+        };
+        (0..200).map(|item| serde_json::from_value(row(item)).unwrap()).collect()
+    }
+
+    #[test]
+    fn as_many_items_as_equal_accuracies_take() {
+        let family = SerialFamily::new(None, 1, Split::Test, 0, 96).unwrap();
+        // One item in ten is right in one model alone, and one in the other: 20 % differ, 850 items are planned for.
+        let model = answers(|item| item % 10 != 0, None);
+        let equal = answers(|item| item % 10 != 1, None);
+        let n = needed(&family, &model, &[&equal]);
+        assert!((830..=900).contains(&n), "{n}");
+        // Ten numbers of steps would take 5 points at each: here there is one.
+        let n = needed(&family, &answers(|item| item % 10 != 0, Some(3)), &[&equal]);
+        assert!((830..=900).contains(&n), "{n}");
+        // What is certainly another accuracy, and what never differs, take no more than the run has.
+        assert_eq!(needed(&family, &model, &[&answers(|item| item % 2 != 0, None)]), 0);
+        assert!(needed(&family, &model, &[&model]) < 50);
+        assert_eq!(needed(&family, &model, &[]), 0);
+    }
+}

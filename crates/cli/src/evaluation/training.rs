@@ -106,7 +106,7 @@ impl Training {
         }
         let comparable = |earlier: &[Stage], last: &Stage| -> Vec<Value> {
             let mut stages: Vec<Value> = earlier.iter().chain([last]).map(as_compared).collect();
-            for pointer in [EXITS, DEPTH_PENALTY] {
+            for pointer in [EXITS, EXIT_OFFSET, DEPTH_PENALTY] {
                 let of_last = stages.last_mut().and_then(|stage| stage.get_mut("settings"));
                 remove(of_last, pointer);
             }
@@ -131,6 +131,8 @@ const STAGE_2: &str = "reinforce";
 /// Where a recipe of stage 2 has its price of depth, and whether its rollouts exit.
 const DEPTH_PENALTY: &str = "/reward/depth_penalty";
 const EXITS: &str = "/rollouts/exits";
+/// Not used without exits.
+const EXIT_OFFSET: &str = "/rollouts/exit_offset";
 
 /// What has to be the same of a stage: the version of the program is not part of a recipe.
 fn as_compared(stage: &Stage) -> Value {

@@ -38,9 +38,10 @@ impl Bench {
 
     fn run(&self, checkpoint: &str, output: &str, arguments: &[&str]) -> Run {
         let output = self.folder.path(output);
-        let fixed = ["eval", checkpoint, "--output", &output, "--task", "chain", "--max-new-tokens", "16"];
+        let fixed = ["eval", checkpoint, "--output", &output, "--task", "chain"];
+        let length: &[&str] = if arguments.contains(&"--max-new-tokens") { &[] } else { &["--max-new-tokens", "16"] };
         let tier: &[&str] = if arguments.contains(&"--tier") { &[] } else { &["--tier", "toy"] };
-        aloud_with_cache(&[&fixed, tier, arguments].concat(), &self.cache)
+        aloud_with_cache(&[&fixed, length, tier, arguments].concat(), &self.cache)
     }
 
     /// The records of an evaluation.
@@ -116,9 +117,12 @@ fn a_model_of_stage_2_is_compared_with_the_targets_of_its_stage_1() {
 #[test]
 fn parts_of_the_items_have_every_number_of_steps_and_say_so() {
     let bench = Bench::new();
-    let checkpoint =
-        bench.checkpoint("checkpoint", |checkpoint| with_stages(checkpoint, vec![distilled(1.0, "exact")]));
-    let evaluation = bench.evaluate(&checkpoint, "run", &["--n", "48", "--elicited", "8"]);
+    let checkpoint = bench.checkpoint("checkpoint", |checkpoint| {
+        with_stages(checkpoint, vec![distilled(1.0, "exact")]);
+        // Without exits the model's traces are closed, so that all of them can be elicited from.
+        checkpoint.exit_heads.biases.fill(-20.0);
+    });
+    let evaluation = bench.evaluate(&checkpoint, "run", &["--n", "48", "--elicited", "8", "--max-new-tokens", "96"]);
     let strata = |id: &str| record(&evaluation, "ee", id)["extra"]["strata"].as_object().unwrap().clone();
     // One of each number of steps has its answers elicited, four have their distributions compared, all of few are read.
     for (id, n) in [("D4.nec_acc", 1), ("C4.kl_ee_base", 4), ("A3.hist", 6), ("A6.regret", 6)] {
@@ -289,7 +293,8 @@ fn noise_is_written_with_what_it_was_tuned_to() {
 
     // A model that is more accurate than its base has no weaker base of its accuracy.
     let strong = better_than_its_base(&bench);
-    let evaluation = bench.evaluate(&strong, "strong-run", &asked);
+    let evaluation =
+        bench.evaluate(&strong, "strong-run", &["--n", "8", "--elicited", "0", "--controls", "base_noise"]);
     let record = record(&evaluation, "base_noise", "B3.strict");
     assert_eq!(
         (&record["value"], &record["null_reason"]),
