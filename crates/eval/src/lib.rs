@@ -76,5 +76,5 @@ pub use table::{Align, Table};
 pub use terminal::{ColourSupport, coloured_token, legend_line};
 pub use token_class::TokenClass;
 pub use verdicts::{Contrast, TestedHypothesis, Verdict, Verdicts, verdicts};
-pub use view::{ViewOptions, render_page};
+pub use view::{ResponseGroup, ViewOptions, render_page};
 pub use writing_system::WritingSystem;
