@@ -28,7 +28,8 @@ use crate::context::Context;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the whole way on a small real model in minutes: traces, distillation, exits, a page to look at
+    /// Run the whole way in minutes, on the built-in tiny reasoner: traces, both training stages, accuracies, a page to look
+    /// at; or stage 1 on a language model of yours
     Demo(demo::DemoArgs),
     /// Show what the model would say at each depth: per position and exit candidate the top token, KL and target hazard
     Lens(lens::LensArgs),

@@ -207,11 +207,42 @@ impl RolloutTask for DataTask<'_> {
         BTreeMap::from([("think_share".to_owned(), share(thinks)), ("malformed_share".to_owned(), share(malformed))])
     }
 
+    fn reward_hint(&self, rollouts: &[Rollout]) -> Option<String> {
+        let Verifier::GoldAnswer(Scoring::Strict) = self.verifier else { return None };
+        boxed_hint(rollouts.iter().map(|rollout| self.response(rollout)))
+    }
+
     fn stop_tokens(&self) -> &[u32] {
         &self.stop_tokens
     }
 
     fn text(&self, token_ids: &[u32]) -> String {
         self.codec.tokenizer.decode(token_ids, false).unwrap_or_default()
+    }
+}
+
+/// What to do if responses hold answers in a form that strict scoring does not look for.
+fn boxed_hint(responses: impl ExactSizeIterator<Item = String>) -> Option<String> {
+    let n = responses.len();
+    let n_boxed = responses.filter(|response| response.contains("\\boxed")).count();
+    (n_boxed > 0).then(|| {
+        format!(
+            "{n_boxed} of {n} responses of the last step hold `\\boxed`, which strict scoring does not read: score them with \
+             `--scoring flexible`"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn boxed_answers_suggest_flexible_scoring() {
+        let hint = |responses: &[&str]| boxed_hint(responses.iter().map(|text| (*text).to_owned()));
+        assert_eq!(hint(&["#### 4", "4"]), None);
+        let said = hint(&["so \\boxed{4}", "4", "\\boxed{5}"]).unwrap();
+        assert!(said.starts_with("2 of 3 responses") && said.ends_with("`--scoring flexible`"), "{said}");
     }
 }

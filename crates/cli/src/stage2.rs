@@ -83,6 +83,9 @@ pub(crate) fn reinforce(
                 ));
             });
         }
+        if let Some(warning) = &metrics.warning {
+            progress.suspend(|| context.say(&format!("warning: step {}: {warning}", metrics.step)));
+        }
         progress.set(metrics.step);
         let savings = 100.0 * metrics.average_layer_savings;
         progress.message(format!("reward {:.3}, ALS {savings:.1} %, {:.1} s", metrics.task_reward, metrics.seconds()));

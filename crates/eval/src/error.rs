@@ -61,6 +61,14 @@ pub enum EvalError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Groups of responses do not cover the responses.
+    #[error("the groups of the page have {expected} responses together, but {found} were given")]
+    Groups {
+        /// Responses of all groups.
+        expected: usize,
+        /// Responses given.
+        found: usize,
+    },
     /// There is nothing to compute from.
     #[error("no response records: expected at least one")]
     Empty,

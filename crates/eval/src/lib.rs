@@ -80,5 +80,5 @@ pub use verdicts::{
     CalibratedHypothesis, Condition, Contrast, ControlCheck, NullSimulation, PairedDifference, RecordedItem,
     RecordedItems, TestedHypothesis, VERDICT_CONTROLS, Verdict, Verdicts, control_check, verdicts,
 };
-pub use view::{ViewOptions, render_page};
+pub use view::{ResponseGroup, ViewOptions, render_page};
 pub use writing_system::WritingSystem;

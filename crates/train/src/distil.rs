@@ -371,7 +371,7 @@ impl<B: Backend> Distillation<B> {
             loss,
             token_kl_exited: share(sums.exited_kl, sums.n_exited),
             token_kl_full_depth: share(sums.full_kl, sums.n_full),
-            exit_cross_entropy: sums.exit_cross_entropy / sums.n_tokens().max(1) as f64,
+            exit_cross_entropy: sums.mean_exit_cross_entropy(),
             learning_rate: rates.trunk,
             learning_rate_heads: rates.heads,
             gradient_norm: norm,

@@ -24,7 +24,7 @@ pub struct HeldOutReport {
     pub token_kl_exited: Option<f64>,
     /// Token KL (nats per token) where it is full depth.
     pub token_kl_full_depth: Option<f64>,
-    /// `-log pi(prescribed depth)`, nats per token `t >= 1`.
+    /// Mean of `-log pi(prescribed depth)` over all response tokens, token 0 with its term of 0 included, nats per token.
     pub exit_cross_entropy: f64,
     /// Mean target exit distribution: candidates, then full depth.
     pub target_exits: Vec<f64>,
@@ -155,7 +155,7 @@ pub fn evaluate<B: Backend>(
         n_tokens: sums.n_tokens(),
         token_kl_exited: share(sums.exited_kl, sums.n_exited),
         token_kl_full_depth: share(sums.full_kl, sums.n_full),
-        exit_cross_entropy: sums.exit_cross_entropy / sums.n_counted.max(1) as f64,
+        exit_cross_entropy: sums.mean_exit_cross_entropy(),
         total_variation: total_variation(&target_exits, &learned_exits),
         per_token_total_variation: distances.mean(None),
         per_token_total_variation_constant: distances.mean(Some(&constant)),

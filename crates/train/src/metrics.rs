@@ -16,7 +16,7 @@ pub struct StepMetrics {
     pub token_kl_exited: Option<f64>,
     /// Mean token KL of tokens at full depth, nats per token; `None` if there are none.
     pub token_kl_full_depth: Option<f64>,
-    /// Mean of `-log pi_student(prescribed depth)`, nats per token.
+    /// Mean of `-log pi_student(prescribed depth)` over all response tokens, token 0 with its term of 0 included, nats per token.
     pub exit_cross_entropy: f64,
     /// Learning rate of the adapters, or of all weights.
     pub learning_rate: f64,

@@ -67,6 +67,11 @@ pub trait RolloutTask {
     /// Further means over rollouts, by name, for the metrics.
     fn measures(&self, rollouts: &[Rollout], rewards: &[f64]) -> BTreeMap<String, f64>;
 
+    /// What may keep these rollouts from a reward, in words for people; asked where no prompt's rewards differ.
+    fn reward_hint(&self, _rollouts: &[Rollout]) -> Option<String> {
+        None
+    }
+
     /// Tokens that end a response.
     fn stop_tokens(&self) -> &[u32];
 
@@ -194,8 +199,16 @@ pub struct ReinforceMetrics {
     pub response_tokens: f64,
     /// Share of responses that were cut.
     pub truncated: f64,
+    /// Share of prompts whose rollouts differ in task reward: only these teach tokens anything by it.
+    pub groups_with_spread: f64,
+    /// Without any such prompt: what may keep responses from a reward, as the task says.
+    pub reward_hint: Option<String>,
     /// Mean `sum_t k1_t`, nats per response; `None` if it was not measured.
-    pub kl: Option<f64>,
+    pub kl_per_response: Option<f64>,
+    /// The same sums over all response tokens, nats per token.
+    pub kl_per_token: Option<f64>,
+    /// What the KL costs a token, in units of the task reward: `kl_coefficient * kl_per_token`.
+    pub kl_cost_per_token: Option<f64>,
     /// Mean entropy of the tokens' distributions, nats per token.
     pub token_entropy: f64,
     /// Mean entropy of the exit decision at each candidate, nats, over the steps that reached it; 0 if none did.
@@ -224,6 +237,8 @@ pub struct ReinforceMetrics {
     pub rollout_tokens_per_second: f64,
     /// Largest memory of the process so far, in bytes, where the operating system tells.
     pub peak_memory_bytes: Option<u64>,
+    /// What looks wrong but does not end the run yet.
+    pub warning: Option<String>,
 }
 
 impl ReinforceMetrics {
@@ -233,7 +248,14 @@ impl ReinforceMetrics {
     }
 
     fn vitals(&self) -> StepVitals {
-        StepVitals { task_reward: self.task_reward, token_entropy: self.token_entropy, kl: self.kl }
+        StepVitals {
+            task_reward: self.task_reward,
+            token_entropy: self.token_entropy,
+            kl_per_token: self.kl_per_token,
+            groups_with_spread: self.groups_with_spread,
+            truncated: self.truncated,
+            reward_hint: self.reward_hint.clone(),
+        }
     }
 }
 
@@ -352,8 +374,9 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
         // A run that was stopped for a collapse and is started again stays stopped.
         let mut collapse = self.recipe.stop.verdict(&self.history);
         while self.step < self.n_steps() && collapse.is_none() {
-            let metrics = self.train_step()?;
+            let mut metrics = self.train_step()?;
             self.history.push(metrics.vitals());
+            metrics.warning = self.recipe.stop.warning(&self.history);
             collapse = self.recipe.stop.verdict(&self.history);
             self.run.append_metrics(&metrics)?;
             let every = self.recipe.run.checkpoint_every;
@@ -462,6 +485,10 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
         let counted = || rollouts.iter().flat_map(|rollout| rollout.depths.iter().skip(1));
         let n_tokens: usize = rollouts.iter().map(|rollout| rollout.token_ids.len()).sum();
         let deepest = rollouts.iter().filter_map(|rollout| rollout.depths.iter().skip(1).max());
+        let differ = |group: &[f64]| f64::from(u8::from(group.iter().any(|reward| *reward != group[0])));
+        let groups_with_spread = mean(rewards.chunks(settings.group_size).map(differ));
+        let kl: Option<f64> = kl.map(|kl| kl.into_iter().sum());
+        let kl_per_token = kl.map(|kl| kl / n_tokens.max(1) as f64);
         Ok(ReinforceMetrics {
             step,
             rollouts: rollouts.len() as u64,
@@ -473,7 +500,11 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
             deepest_step: mean(deepest.map(|depth| *depth as f64)),
             response_tokens: n_tokens as f64 / rollouts.len().max(1) as f64,
             truncated: mean(rollouts.iter().map(|rollout| f64::from(u8::from(rollout.is_truncated)))),
-            kl: kl.map(|kl| mean(kl.into_iter())),
+            groups_with_spread,
+            reward_hint: if groups_with_spread == 0.0 { self.task.reward_hint(&rollouts) } else { None },
+            kl_per_response: kl.map(|kl| kl / rollouts.len().max(1) as f64),
+            kl_per_token,
+            kl_cost_per_token: kl_per_token.map(|kl| self.recipe.reward.kl_coefficient * kl),
             token_entropy: mean(steps.iter().flatten().map(|step| f64::from(step.token_entropy))),
             exit_entropies: (0..self.trainee.policy.heads.candidates.len())
                 .map(|c| {
@@ -493,6 +524,7 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
             update_seconds,
             rollout_tokens_per_second: n_tokens as f64 / rollout_seconds.max(1e-9),
             peak_memory_bytes: peak_memory_bytes(),
+            warning: None,
         })
     }
 

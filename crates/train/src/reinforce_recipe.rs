@@ -191,6 +191,9 @@ impl RewardSettings {
 }
 
 impl Settings for ReinforceRecipe {
+    const RENAMED: &[(&str, &str)] =
+        &[("stop.max_kl", "it was in nats per response; set `stop.max_kl_per_token`, in nats per response token")];
+
     fn check(&self) -> Result<(), SettingsError> {
         if i64::try_from(self.seed).is_err() {
             return Err(SettingsError::rule(
@@ -245,7 +248,7 @@ impl Settings for ReinforceRecipe {
         check_range("learning_rate.weights", self.learning_rate.weights, &(0.0..1.0))?;
         check_range("learning_rate.heads", self.learning_rate.heads, &(0.0..1.0))?;
         check_range("stop.min_token_entropy", self.stop.min_token_entropy, &not_negative)?;
-        check_range("stop.max_kl", self.stop.max_kl, &not_negative)?;
+        check_range("stop.max_kl_per_token", self.stop.max_kl_per_token, &not_negative)?;
         check_range("stop.min_reward_share", self.stop.min_reward_share, &(0.0..1.0))?;
         check_range("run.ratio_tolerance", self.run.ratio_tolerance, &positive)?;
         self.optimizer.check()

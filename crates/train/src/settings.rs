@@ -75,6 +75,9 @@ impl SettingsError {
 
 /// Settings that [`resolve`] can build. The defaults must serialise every key: their keys are the valid ones.
 pub trait Settings: Default + Serialize + DeserializeOwned {
+    /// Keys of earlier versions that have another name or meaning now, and what to write instead.
+    const RENAMED: &[(&str, &str)] = &[];
+
     /// Checks ranges and keys that depend on each other.
     ///
     /// # Errors
@@ -176,7 +179,9 @@ impl<T: Settings> Builder<T> {
         let Some(place) = find(&mut table, key) else {
             let mut keys = Vec::new();
             collect_keys(&self.table, "", &mut keys);
-            return Err(SettingsError::UnknownKey { origin, key: key.to_owned(), advice: advice(key, &keys) });
+            let renamed = T::RENAMED.iter().find(|(old, _)| *old == key).map(|(_, advice)| (*advice).to_owned());
+            let advice = renamed.unwrap_or_else(|| advice(key, &keys));
+            return Err(SettingsError::UnknownKey { origin, key: key.to_owned(), advice });
         };
         if let Value::Table(group) = place {
             let keys = group.keys().map(|name| format!("`{key}.{name}`")).collect::<Vec<_>>().join(", ");

@@ -47,7 +47,7 @@ pub struct LossSums {
     pub full_kl: f64,
     /// Number of tokens at full depth.
     pub n_full: usize,
-    /// `-log pi(depth_t)` over tokens `t >= 1`.
+    /// `-log pi(depth_t)`; token 0, whose depth is pinned, has none.
     pub exit_cross_entropy: f64,
     /// Per candidate: prescribed exits there.
     pub exits: Vec<usize>,
@@ -92,9 +92,15 @@ impl LossSums {
         (self.exited_kl + self.full_kl) / self.n_tokens().max(1) as f64
     }
 
+    /// Mean `-log pi(depth_t)` over all response tokens, token 0 with its term of 0 included, nats per token: the exit term of
+    /// the loss.
+    pub fn mean_exit_cross_entropy(&self) -> f64 {
+        self.exit_cross_entropy / self.n_tokens().max(1) as f64
+    }
+
     /// The loss.
     pub fn loss(&self, exit_weight: f32) -> f64 {
-        self.token_kl() + f64::from(exit_weight) * self.exit_cross_entropy / self.n_tokens().max(1) as f64
+        self.token_kl() + f64::from(exit_weight) * self.mean_exit_cross_entropy()
     }
 }
 

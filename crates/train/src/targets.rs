@@ -23,14 +23,14 @@ pub const COMPAT_HAZARD_CUT: f64 = 0.1;
 /// Target hazard of one token at one candidate (arXiv 2603.21376):
 /// `q* = 2 (1 - sigmoid(kl_factor K)) = 1 - tanh(kl_factor K / 2)`.
 ///
-/// `kl` is the lens KL in nats; rounding can make it slightly negative, so it is clamped at 0. A KL that is not a number
-/// counts as infinite: no exit. The result is in `0..=1`: 1 at `K = 0`, falling with `K` and with `kl_factor`.
+/// `kl` is the lens KL in nats; rounding can make it slightly negative, so it is clamped at 0. The result is in `0..=1`: 1 at
+/// `K = 0`, falling with `K` and with `kl_factor`. A KL that is not a number stays one: it is no decision. Traces with one are
+/// refused, by trace and token, where they are written and where they are read.
 pub fn target_hazard(kl: f64, kl_factor: f64) -> f64 {
-    if kl.is_nan() {
-        return 0.0;
-    }
+    // Not `max`, which would turn a number that is none into 0.
+    let kl = if kl < 0.0 { 0.0 } else { kl };
     // 2 e^-x / (1 + e^-x): neither overflows nor loses the small hazards, as 1 - tanh would.
-    let small = (-kl_factor * kl.max(0.0)).exp();
+    let small = (-kl_factor * kl).exp();
     2.0 * small / (1.0 + small)
 }
 

@@ -6,18 +6,20 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use aloud_engine::Sampling;
-use aloud_kernels::Cpu;
+use aloud_kernels::{Backend, Cpu, KlDirection};
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, TrainedItems};
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint};
-use aloud_model::decoder::Decoder;
+use aloud_model::decoder::{Decoder, Trained};
 use aloud_model::load::{PretrainedModel, load};
 use aloud_model::source::ResolvedSource;
 use aloud_train::distil::{DistilError, Distillation};
 use aloud_train::metrics::StepMetrics;
-use aloud_train::random::split_held_out;
+use aloud_train::random::{Purpose, SampleRandom, split_held_out};
 use aloud_train::recipe::DistillRecipe;
 use aloud_train::run_directory::{FORMAT_VERSION, RunConfig, RunDirectory};
 use aloud_train::settings;
+use aloud_train::student::{LossSettings, StudentSequence, student_pass};
+use aloud_train::targets::{TargetPolicy, Targets};
 use aloud_train::teacher::{TeacherError, TeacherSettings, TracePrompt, record_traces};
 use aloud_train::traces::{
     FORMAT_VERSION as TRACE_VERSION, HiddenDType, ItemSource, TraceHeader, TraceReader, TraceWriter,
@@ -108,6 +110,23 @@ fn start(traces: &Path, run: &Path, recipe: &DistillRecipe) -> Result<Distillati
     Distillation::new(&Cpu::new(2), model, recipe.clone(), &reader, run, resume.as_ref())
 }
 
+/// Runs up to this step and dies there.
+fn interrupt(mut distillation: Distillation<Cpu>, step: u64) {
+    struct Stop;
+    let stopped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = distillation.run(&mut |metrics| {
+            if metrics.step == step {
+                std::panic::resume_unwind(Box::new(Stop));
+            }
+        });
+    }));
+    assert!(stopped.is_err());
+}
+
+fn losses_of(run: &Path) -> Vec<f64> {
+    RunDirectory::read_metrics::<StepMetrics>(run).unwrap().iter().map(|metrics| metrics.loss).collect()
+}
+
 fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut all: Vec<(PathBuf, Vec<u8>)> = std::fs::read_dir(directory)
         .unwrap()
@@ -138,7 +157,7 @@ fn interrupted_traces_go_on_to_the_same_files() {
 fn training_learns_and_a_resumed_run_equals_an_unbroken_one() {
     let folder = tempfile::tempdir().unwrap();
     let traces = folder.path().join("traces");
-    record(&traces, &prompts(20)).unwrap();
+    record(&traces, &prompts(40)).unwrap();
 
     let whole = folder.path().join("whole");
     let mut distillation = start(&traces, &whole, &recipe(&[])).unwrap();
@@ -150,7 +169,7 @@ fn training_learns_and_a_resumed_run_equals_an_unbroken_one() {
     let (before, _) = distillation.token_kl_before().unwrap().unwrap();
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     assert!(mean(&losses[n_steps - 5..]) < 0.8 * mean(&losses[..5]), "{losses:?}");
-    // Sixteen traces of a random model teach little that carries over; the training loss above shows the rest.
+    // Thirty-two traces of a random model teach little that carries over; the training loss above shows the rest.
     assert!(report.token_kl_exited.unwrap() < 0.9 * before.unwrap(), "{report:?} before {before:?}");
     assert!(report.total_variation < 0.1, "{report:?}");
     assert!(report.per_token_total_variation < report.per_token_total_variation_constant, "{report:?}");
@@ -158,18 +177,8 @@ fn training_learns_and_a_resumed_run_equals_an_unbroken_one() {
     assert!((report.learned_exits.iter().sum::<f64>() - 1.0).abs() < 1e-9);
 
     // The same run, stopped at a step between checkpoints.
-    struct Stop;
     let broken = folder.path().join("broken");
-    let mut distillation = start(&traces, &broken, &recipe(&[])).unwrap();
-    let stopped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let _ = distillation.run(&mut |metrics| {
-            if metrics.step == 17 {
-                std::panic::resume_unwind(Box::new(Stop));
-            }
-        });
-    }));
-    assert!(stopped.is_err());
-    drop(distillation);
+    interrupt(start(&traces, &broken, &recipe(&[])).unwrap(), 17);
     let mut distillation = start(&traces, &broken, &recipe(&[])).unwrap();
     assert_eq!(distillation.n_done(), 10);
     let (resumed_report, resumed_checkpoint) = distillation.run(&mut |_| {}).unwrap();
@@ -178,9 +187,6 @@ fn training_learns_and_a_resumed_run_equals_an_unbroken_one() {
         let read = |checkpoint: &Path| std::fs::read(checkpoint.join(file)).unwrap();
         assert!(read(&checkpoint) == read(&resumed_checkpoint), "{file} differs");
     }
-    let losses_of = |run: &Path| -> Vec<f64> {
-        RunDirectory::read_metrics::<StepMetrics>(run).unwrap().iter().map(|metrics| metrics.loss).collect()
-    };
     assert_eq!(losses_of(&whole), losses_of(&broken));
     assert!(Checkpoint::load(&checkpoint, Some(&model().identity.sha256)).is_ok());
 
@@ -221,19 +227,77 @@ fn a_checkpoint_knows_the_items_that_it_was_trained_on() {
 }
 
 #[test]
-fn full_parameter_training_learns_and_resumes() {
+fn full_parameter_training_learns_and_a_resumed_run_equals_an_unbroken_one() {
     let folder = tempfile::tempdir().unwrap();
     let traces = folder.path().join("traces");
     record(&traces, &prompts(12)).unwrap();
-    let recipe = recipe(&["trained=full", "learning_rate.weights=1e-3", "schedule.epochs=3", "run.checkpoint_every=2"]);
-    let run = folder.path().join("run");
-    let mut distillation = start(&traces, &run, &recipe).unwrap();
-    let mut losses = Vec::new();
-    distillation.run(&mut |metrics| losses.push(metrics.loss)).unwrap();
-    assert!(losses[losses.len() - 1] < losses[0], "{losses:?}");
-    drop(distillation);
-    let resumed = start(&traces, &run, &recipe).unwrap();
-    assert_eq!(resumed.n_done(), resumed.n_steps());
+    let recipe = recipe(&[
+        "trained=full",
+        "learning_rate.weights=1e-3",
+        "optimizer.weight_decay=0.1",
+        "schedule.epochs=3",
+        "run.checkpoint_every=2",
+    ]);
+    let whole = folder.path().join("whole");
+    let (report, checkpoint) = start(&traces, &whole, &recipe).unwrap().run(&mut |_| {}).unwrap();
+    let losses = losses_of(&whole);
+    assert!(losses.len() > 5 && losses[losses.len() - 1] < losses[0], "{losses:?}");
+
+    let broken = folder.path().join("broken");
+    interrupt(start(&traces, &broken, &recipe).unwrap(), 5);
+    let mut resumed = start(&traces, &broken, &recipe).unwrap();
+    assert_eq!(resumed.n_done(), 4, "from the middle");
+    let (resumed_report, resumed_checkpoint) = resumed.run(&mut |_| {}).unwrap();
+    assert_eq!(resumed_report, report);
+    assert_eq!(losses_of(&broken), losses);
+    for part in ["", "training_state"] {
+        let (expected, found) = (files(&checkpoint.join(part)), files(&resumed_checkpoint.join(part)));
+        assert!(!expected.is_empty() && expected == found, "weights, heads or moments differ: {part}");
+    }
+    drop(resumed);
+    let finished = start(&traces, &broken, &recipe).unwrap();
+    assert_eq!(finished.n_done(), finished.n_steps());
+}
+
+/// The exit term of the held-out evaluation, computed here: over all response tokens, as that of training.
+#[test]
+fn the_exit_term_is_over_all_response_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let traces = folder.path().join("traces");
+    record(&traces, &prompts(12)).unwrap();
+    let distillation = start(&traces, &folder.path().join("run"), &recipe(&[])).unwrap();
+    let report = distillation.evaluate(distillation.policy()).unwrap();
+
+    let reader = TraceReader::open(&traces).unwrap();
+    let targets = Targets { candidates: vec![2, 4], n_blocks: 6, kl_factor: 0.4, policy: TargetPolicy::Exact };
+    let settings = LossSettings {
+        exit_weight: 1.0,
+        direction: KlDirection::Reverse,
+        detach_heads: false,
+        trained: Trained::Adapters,
+    };
+    let unembedding = Cpu::new(2).matrix(model().weights.unembedding());
+    let (mut sum, mut n_tokens) = (0.0, 0);
+    for index in split_held_out(0, reader.len(), 0.2).1 {
+        let trace = reader.read(index).unwrap();
+        let lens_kl: Vec<f32> = trace.lens_kl.chunks(3).flat_map(|row| row[1..].to_vec()).collect();
+        let mut random = SampleRandom::new(0, Purpose::TargetReport, index as u64, 0, 0);
+        let depths = targets.draw_depths(&lens_kl, |t, c| random.uniform(t as u64, c as u64));
+        let sequence = StudentSequence {
+            token_ids: &trace.token_ids,
+            prompt_len: trace.prompt_len,
+            depths: &depths,
+            teacher_hidden: &trace.final_hidden,
+        };
+        let (decoder, policy) = (distillation.decoder(), distillation.policy());
+        let sums = student_pass(decoder, policy, &unembedding, &[sequence], &settings, 1, None).unwrap();
+        sum += sums.exit_cross_entropy;
+        n_tokens += trace.response_len();
+    }
+    assert_eq!(report.n_tokens, n_tokens);
+    let expected = sum / n_tokens as f64;
+    assert!(expected > 0.1, "a test of nothing: {expected}");
+    assert!((report.exit_cross_entropy - expected).abs() < 1e-5, "{}, expected {expected}", report.exit_cross_entropy);
 }
 
 #[test]

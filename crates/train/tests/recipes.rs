@@ -240,7 +240,7 @@ fn rules_of_reinforcement_name_their_keys() {
         ("learning_rate.weights", &["1"]),
         ("learning_rate.heads", &["1"]),
         ("stop.min_token_entropy", &["-1"]),
-        ("stop.max_kl", &["nan"]),
+        ("stop.max_kl_per_token", &["nan", "-1"]),
         ("stop.min_reward_share", &["1", "-0.5"]),
         ("run.ratio_tolerance", &["0", "nan"]),
         ("optimizer.beta2", &["1"]),
@@ -253,6 +253,9 @@ fn rules_of_reinforcement_name_their_keys() {
     assert!(
         error(&["reward.depth_penalty_form=median"]).contains("unknown variant `median`, expected `mean` or `max`")
     );
+    let renamed = error(&["stop.max_kl=200"]);
+    assert!(renamed.contains("unknown key `stop.max_kl`; it was in nats per response"), "{renamed}");
+    assert!(renamed.contains("set `stop.max_kl_per_token`"), "{renamed}");
     // The default price of depth is not 0.
     let exits = error(&["rollouts.exits=off"]);
     assert!(exits.starts_with("`rollouts.exits` and `reward.depth_penalty`: "), "{exits}");

@@ -98,13 +98,15 @@ struct Toy {
     step: u64,
     /// Calls of `rewards`.
     n_judged: usize,
+    /// What it says of rewards that do not differ.
+    hint: Option<&'static str>,
     /// All rollouts of the last step, with their rewards.
     last: RefCell<(Vec<Rollout>, Vec<f64>)>,
 }
 
 impl Toy {
     fn new(judge: Judge) -> Self {
-        Self { judge, stop_tokens: vec![END], step: 0, n_judged: 0, last: RefCell::default() }
+        Self { judge, stop_tokens: vec![END], step: 0, n_judged: 0, hint: None, last: RefCell::default() }
     }
 
     /// Rewards what is in a response, whatever its step.
@@ -143,6 +145,10 @@ impl RolloutTask for Toy {
     fn measures(&self, rollouts: &[Rollout], rewards: &[f64]) -> BTreeMap<String, f64> {
         *self.last.borrow_mut() = (rollouts.to_vec(), rewards.to_vec());
         BTreeMap::from([("prompts".to_owned(), 1.0 + rollouts.last().map_or(0.0, |rollout| rollout.prompt as f64))])
+    }
+
+    fn reward_hint(&self, _: &[Rollout]) -> Option<String> {
+        self.hint.map(str::to_owned)
     }
 
     fn stop_tokens(&self) -> &[u32] {
@@ -294,6 +300,7 @@ fn a_depth_penalty_makes_responses_shallower() {
             "schedule.steps=40",
             "rollouts.group_size=8",
             "reward.depth_penalty=1",
+            "stop.reward_spread=false",
             &format!("reward.depth_penalty_form={form}"),
             &format!("reward.variance_reduction={reduction}"),
             "learning_rate.heads=5e-2",
@@ -314,7 +321,7 @@ fn a_depth_penalty_makes_responses_shallower() {
 #[test]
 fn a_token_cost_makes_responses_shorter() {
     let folder = tempfile::tempdir().unwrap();
-    let overrides = ["schedule.steps=40", "rollouts.group_size=8", "reward.token_cost=0.1"];
+    let overrides = ["schedule.steps=40", "rollouts.group_size=8", "reward.token_cost=0.1", "stop.reward_spread=false"];
     let mut task = Toy::indifferent();
     let (_, metrics) = reinforce(&folder.path().join("run"), TrainedWeights::Full, &overrides, &mut task).unwrap();
     let (before, after) = course(&metrics, |step| step.response_tokens);
@@ -405,15 +412,15 @@ fn weight_decay_shrinks_the_matrices_of_blocks_and_adapters_alone() {
         for (name, before) in &before {
             // Named one by one: a gain, a bias, a table of tokens or an exit head is none of these.
             let is_matrix = name.contains(".self_attn.") || name.contains(".mlp.");
-            let is_vector = name.contains("norm") || name.ends_with(".bias");
+            let is_vector = name.contains("norm") || name.contains("bias");
             let decays = is_matrix && !is_vector;
             let expected: Vec<f32> = before.iter().map(|value| if decays { value * keep } else { *value }).collect();
             assert!(after[name] == expected, "{trained:?}: {name}");
             if decays { n_decayed += 1 } else { n_kept += 1 }
         }
         // Four blocks of seven matrices, or of two factors each; three heads with weight and bias, and in the model itself two
-        // norms a block, the last norm and the table of tokens.
-        let expected = if trained == TrainedWeights::Lora { (56, 6) } else { (28, 6 + 8 + 2) };
+        // norms a block, the last norm and both tables of tokens.
+        let expected = if trained == TrainedWeights::Lora { (56, 6) } else { (28, 6 + 8 + 3) };
         assert_eq!((n_decayed, n_kept), expected, "{trained:?}");
     }
 }
@@ -424,7 +431,7 @@ fn without_exits_the_action_is_the_token_alone() {
     let off = ["rollouts.exits=off", "rollouts.exit_offset=0.2", "rollouts.temperature=0.8", "schedule.steps=1"];
     for trained in [TrainedWeights::Lora, TrainedWeights::Full] {
         let folder = tempfile::tempdir().unwrap();
-        let mut task = Toy::rewarding(says_good);
+        let mut task = Toy::rewarding(|rollout| rollout.token_ids.len() as f64);
         let (end, metrics) = reinforce(&folder.path().join("run"), trained, &off, &mut task).unwrap();
         let (rollouts, _) = task.last();
         let start =
@@ -463,7 +470,7 @@ fn a_run_without_exits_learns_and_resumes() {
         let (unbroken, metrics) = reinforce(&whole, trained, &off, &mut Toy::rewarding(says_good)).unwrap();
         let (before, after) = course(&metrics, |step| step.task_reward);
         assert!(after > before + 0.2, "{trained:?}: from {before} to {after}");
-        let kl = |step: &ReinforceMetrics| step.kl.unwrap();
+        let kl = |step: &ReinforceMetrics| step.kl_per_response.unwrap();
         assert!(kl(&metrics[0]).abs() < 1e-3 && kl(&metrics[19]) > 0.1, "of the policy that the run began with");
 
         let mut fails = Toy::new(Box::new(|step, rollouts| match step {
@@ -616,9 +623,13 @@ fn kl_to_the_base_is_the_token_term_at_full_depth() {
             own.iter().zip(&of_base).map(|(a, b)| f64::from(a.log_probability) - f64::from(b.log_probability)).sum()
         };
         let expected = rollouts.iter().map(k1).sum::<f64>() / 16.0;
-        let found = metrics[0].kl.unwrap();
+        let found = metrics[0].kl_per_response.unwrap();
         assert!(expected.abs() > 0.05, "a test of nothing: {expected}");
         assert!((found - expected).abs() < 1e-4, "{found}, expected {expected}");
+        // Per token: of the same sums over all tokens, and not a mean of means.
+        let (per_token, tokens) = (metrics[0].kl_per_token.unwrap(), metrics[0].tokens as f64);
+        assert!((per_token * tokens - found * 16.0).abs() < 1e-9, "{per_token}");
+        assert!((metrics[0].kl_cost_per_token.unwrap() - 0.25 * per_token).abs() < 1e-12);
         let penalised = metrics[0].task_reward - 0.25 * found;
         assert!((metrics[0].mean_return - penalised).abs() < 1e-9, "{} {penalised}", metrics[0].mean_return);
     }
@@ -635,7 +646,11 @@ fn kl_to_stage_1_counts_exits_and_begins_at_zero() {
         let mut task = Toy::rewarding(says_good);
         let (_, metrics) = reinforce(&run, trained, &overrides, &mut task).unwrap();
         let tokens_per_response = metrics[0].response_tokens;
-        assert!(metrics[0].kl.unwrap().abs() < 1e-4 * tokens_per_response, "{:?}", metrics[0].kl);
+        assert!(
+            metrics[0].kl_per_response.unwrap().abs() < 1e-4 * tokens_per_response,
+            "{:?}",
+            metrics[0].kl_per_response
+        );
 
         // The rollouts of step 2 come from the checkpoint after step 1.
         let (rollouts, _) = task.last();
@@ -648,7 +663,7 @@ fn kl_to_stage_1_counts_exits_and_begins_at_zero() {
             own.iter().zip(&reference).map(|(a, b)| f64::from(a.log_joint) - f64::from(b.log_joint)).sum()
         };
         let expected = rollouts.iter().map(k1).sum::<f64>() / 16.0;
-        let found = metrics[1].kl.unwrap();
+        let found = metrics[1].kl_per_response.unwrap();
         assert!(expected.abs() > 5e-3, "a test of nothing: {expected}");
         assert!((found - expected).abs() < 1e-4, "{found}, expected {expected}");
     }
@@ -661,7 +676,7 @@ fn kl_without_a_cost_is_measured_now_and_then() {
         let overrides = ["schedule.steps=4", &format!("run.measure_kl_every={every}")];
         let mut task = Toy::rewarding(says_good);
         let (end, metrics) = reinforce(&folder.path().join(name), TrainedWeights::Lora, &overrides, &mut task).unwrap();
-        (metrics.iter().map(|step| step.kl.is_some()).collect::<Vec<_>>(), parameters(&end.checkpoint))
+        (metrics.iter().map(|step| step.kl_per_response.is_some()).collect::<Vec<_>>(), parameters(&end.checkpoint))
     };
     let (sometimes, parameters) = measured("sometimes", "2");
     let (never, without) = measured("never", "0");
@@ -750,6 +765,10 @@ fn metrics_are_those_of_the_rollouts() {
     close(metrics.task_reward, rewards.iter().sum::<f64>() / 16.0);
     let n_tokens: usize = rollouts.iter().map(|rollout| rollout.token_ids.len()).sum();
     close(metrics.response_tokens, n_tokens as f64 / 16.0);
+    let differ = rewards.chunks(4).filter(|group| group.iter().any(|reward| *reward != group[0])).count();
+    assert!(differ > 0 && differ < 4, "a test of nothing: {differ} of 4");
+    close(metrics.groups_with_spread, differ as f64 / 4.0);
+    assert_eq!((&metrics.reward_hint, &metrics.warning), (&None, &None));
     let returns = rollouts.iter().zip(&rewards).map(|(rollout, reward)| {
         let counted = &rollout.depths[1..];
         let depth = counted.iter().sum::<usize>() as f64 / (4 * counted.len().max(1)) as f64;
@@ -795,6 +814,37 @@ fn a_collapse_stops_the_run_at_a_checkpoint() {
     let (end, _) = reinforce(&run, TrainedWeights::Lora, &overrides, &mut Toy::indifferent()).unwrap();
     assert_eq!(end.steps, 5);
     assert!(end.collapse.is_some());
+}
+
+#[test]
+fn rewards_that_never_differ_warn_and_then_end_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let overrides = ["stop.patience=2", "reward.depth_penalty=0.3"];
+    let mut task = Toy::indifferent();
+    task.hint = Some("nobody says `5`");
+    let (end, metrics) = reinforce(&run, TrainedWeights::Lora, &overrides, &mut task).unwrap();
+    assert_eq!((end.steps, metrics.len()), (4, 4), "of 6");
+    assert!(metrics.iter().all(|step| step.groups_with_spread == 0.0));
+    let warned: Vec<bool> = metrics.iter().map(|step| step.warning.is_some()).collect();
+    assert_eq!(warned, [false, true, false, false]);
+    let collapse = end.collapse.unwrap();
+    for message in [metrics[1].warning.as_ref().unwrap(), &collapse] {
+        assert!(
+            message.contains("learn nothing from it; nobody says `5`. Look at responses in `samples`"),
+            "{message}"
+        );
+    }
+    assert_eq!(RunDirectory::latest(&run).unwrap().unwrap().step, 4, "at a checkpoint");
+    // Started again, it says the same and does nothing.
+    let (again, steps) = reinforce(&run, TrainedWeights::Lora, &overrides, &mut Toy::indifferent()).unwrap();
+    assert_eq!((again.collapse, steps.len()), (Some(collapse), 0));
+
+    let all = folder.path().join("all");
+    let overrides = [&overrides[..], &["stop.reward_spread=false"]].concat();
+    let (end, metrics) = reinforce(&all, TrainedWeights::Lora, &overrides, &mut Toy::indifferent()).unwrap();
+    assert_eq!((end.steps, end.collapse), (6, None), "depth alone, as asked");
+    assert!(metrics.iter().all(|step| step.warning.is_none()));
 }
 
 /// Prompts that a run cannot use.

@@ -225,8 +225,36 @@ fn headers_and_traces_that_contradict_themselves_are_refused() {
     assert!(refused(|trace| trace.prompt_len = 4).contains("number of response tokens must be at least 1"));
     assert!(refused(|trace| trace.final_hidden.truncate(5)).contains("final_hidden must be 2 rows of 3, found 5"));
     assert!(refused(|trace| trace.lens_kl.push(0.0)).contains("lens_kl must be 2 rows of 2, found 5 values"));
-    assert!(refused(|trace| trace.lens_kl[1] = f32::NAN).contains("lens_kl must be finite, found NaN"));
+    let error = refused(|trace| trace.lens_kl[3] = f32::NAN);
+    assert_eq!(error, "cannot store trace `gsm8k/0`: lens_kl of response token 1 must be finite, found NaN");
     assert!(refused(|trace| trace.token_log_probabilities[0] = f32::NEG_INFINITY).contains("finite, found -inf"));
+}
+
+#[test]
+fn a_damaged_kl_names_its_trace_and_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = TraceWriter::create_or_resume(folder.path(), header(HiddenDType::F32)).unwrap();
+    for trace in [trace(1, 2, 2), trace(0, 2, 3)] {
+        writer.append(trace).unwrap();
+    }
+    writer.finish().unwrap();
+    // Lens KLs are the only tensor that holds these positive numbers: of trace 0, response tokens 1 and 2.
+    let shard = folder.path().join("shard-00000.safetensors");
+    let mut bytes = fs::read(&shard).unwrap();
+    let kls: Vec<u8> = [2.75_f32, 2.625, 2.5, 2.375].iter().flat_map(|kl| kl.to_le_bytes()).collect();
+    let places: Vec<usize> = (0..bytes.len() - 16).filter(|at| bytes[*at..*at + 16] == kls).collect();
+    assert_eq!(places.len(), 1);
+    bytes[places[0] + 8..places[0] + 12].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&shard, bytes).unwrap();
+
+    let reader = TraceReader::open(folder.path()).unwrap();
+    assert!(reader.read(0).is_ok() && reader.read_lens_kl(0).is_ok());
+    for error in [reader.read(1).unwrap_err().to_string(), reader.read_lens_kl(1).unwrap_err().to_string()] {
+        assert!(
+            error.contains("tensor `lens_kl`, trace `gsm8k/0`, response token 2: expected a finite value"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

@@ -85,7 +85,7 @@ pub(crate) fn run(arguments: &ViewArgs, context: &Context) -> anyhow::Result<()>
         }
         _ => None,
     };
-    let options = ViewOptions { title: arguments.title.clone(), target_histogram, notes };
+    let options = ViewOptions { title: arguments.title.clone(), target_histogram, notes, groups: Vec::new() };
     let page = render_page(&records, &options)?;
     write_atomically(&arguments.out, page.as_bytes())?;
     Ok(print(&format!("{}\n", arguments.out.display()))?)

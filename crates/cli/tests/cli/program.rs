@@ -31,6 +31,8 @@ fn help_lists_every_command() {
         let help = aloud(&[command, "--help"]).ok();
         assert!(help.contains("Usage:"), "{help}");
     }
+    let demo = aloud(&["demo", "--help"]).ok();
+    assert!(demo.contains("built-in tiny reasoner: traces, both training stages"), "what the default does: {demo}");
     assert!(aloud(&["--version"]).ok().starts_with("aloud "));
 }
 

@@ -176,6 +176,20 @@ fn responses_that_are_all_cut_give_a_warning() {
 }
 
 #[test]
+fn rewards_that_never_differ_are_said_and_end_the_run() {
+    let stage1 = Stage1::new();
+    let items = stage1.path("items.jsonl");
+    fs::write(&items, "{\"prompt\": \"<q> 1 + 1\", \"raw\": true, \"answer\": \"777777\"}\n").unwrap();
+    let run = stage1.reinforce("never", &["--data", &items, "--set", "stop.patience=1", "--json"]);
+    assert!(run.stderr.contains("warning: step 1: in none of the last 1 steps"), "{}", run.stderr);
+    assert!(run.stderr.contains("warning: stopped after step 2: in none of the last 2 steps"), "{}", run.stderr);
+    let outcome = run.json();
+    assert_eq!(outcome["steps"], 2);
+    assert!(outcome["collapse"].as_str().unwrap().contains("scoring"), "{outcome}");
+    assert_eq!(stage1.metrics("never")[0]["groups_with_spread"], 0.0);
+}
+
+#[test]
 fn pretraining_makes_a_model_that_answers() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| text(&folder.path().join(name)).to_owned();
@@ -239,6 +253,9 @@ fn the_demo_runs_both_stages_and_reuses_what_is_there() {
     }
     let page = fs::read_to_string(outcome["report"].as_str().unwrap()).unwrap();
     assert!(page.contains("stage 2") && page.len() > 10_000);
+    // A headline a stage, side by side.
+    assert_eq!(page.matches("<dl class=\"summary\">").count(), 2);
+    assert!(page.contains("<h2>After stage 1: ") && page.contains("<h2>After stage 2: "));
     let again = aloud_with_cache(&demo, &path("cache")).json();
     assert_eq!(again["stage2_resumed_at"], 2);
     assert_eq!(again["stage2"], outcome["stage2"]);

@@ -28,13 +28,25 @@ pub struct ViewOptions {
     pub target_histogram: Option<Vec<f64>>,
     /// Paragraphs below the title.
     pub notes: Vec<String>,
+    /// Groups of responses that follow each other, all of them together: each has a headline of its own, side by side. None:
+    /// one headline for all.
+    pub groups: Vec<ResponseGroup>,
+}
+
+/// Responses that belong together, such as those of one checkpoint.
+#[derive(Clone, Debug)]
+pub struct ResponseGroup {
+    /// What the headline calls them.
+    pub name: String,
+    /// How many there are.
+    pub n: usize,
 }
 
 /// The page for these responses, all of the same model.
 ///
 /// # Errors
-/// If there is no response, one contradicts itself, they come from models with different blocks or candidates, or the
-/// target is not a distribution over the candidates and full depth.
+/// If there is no response, one contradicts itself, they come from models with different blocks or candidates, the groups
+/// have more or fewer of them, or the target is not a distribution over the candidates and full depth.
 pub fn render_page(records: &[ResponseRecord], options: &ViewOptions) -> Result<String, EvalError> {
     let summary = summarise(records)?;
     if let Some(target) = &options.target_histogram {
@@ -55,10 +67,9 @@ pub fn render_page(records: &[ResponseRecord], options: &ViewOptions) -> Result<
         ("style", STYLE.to_owned()),
         ("palette", palette_style(&summary)),
         ("notes", notes_html(&options.notes)),
-        ("summary", summary_html(&summary, records.len())),
-        ("histogram", histogram_html(&summary, options.target_histogram.as_deref())?),
+        ("overview", overview_html(records, &summary, options)?),
         ("sampler", sampler_html(records, &summary)),
-        ("legend", legend_html(&summary)),
+        ("legend", legend_html(&summary, options.groups.is_empty())),
         ("responses", responses),
         ("data", data),
         ("script", SCRIPT.to_owned()),
@@ -143,6 +154,35 @@ fn blocks(mean_depth: Option<f64>) -> String {
     mean_depth.map_or_else(|| "–".to_owned(), |depth| format!("{depth:.1}"))
 }
 
+/// The headline, or one for each group.
+fn overview_html(
+    records: &[ResponseRecord],
+    summary: &DepthSummary,
+    options: &ViewOptions,
+) -> Result<String, EvalError> {
+    let headline = |summary: &DepthSummary, n| -> Result<String, EvalError> {
+        let histogram = histogram_html(summary, options.target_histogram.as_deref())?;
+        Ok(format!("<dl class=\"summary\">{}</dl>\n{histogram}\n", summary_html(summary, n)))
+    };
+    if options.groups.is_empty() {
+        return Ok(format!("<div class=\"overview\">\n{}</div>", headline(summary, records.len())?));
+    }
+    let expected = options.groups.iter().map(|group| group.n).sum();
+    if expected != records.len() {
+        return Err(EvalError::Groups { expected, found: records.len() });
+    }
+    let mut sections = String::new();
+    let mut rest = records;
+    for ResponseGroup { name, n } in &options.groups {
+        let (members, later) = rest.split_at(*n);
+        rest = later;
+        let headline = headline(&summarise(members)?, *n)?;
+        // Writing to a string cannot fail.
+        let _ = write!(sections, "<section><h2>{}</h2>\n{headline}</section>\n", escape(name));
+    }
+    Ok(format!("<div class=\"overview groups\">\n{sections}</div>"))
+}
+
 fn summary_html(summary: &DepthSummary, n_responses: usize) -> String {
     let plural = if n_responses == 1 { "" } else { "s" };
     [
@@ -202,10 +242,12 @@ fn sampler_html(records: &[ResponseRecord], summary: &DepthSummary) -> String {
     )
 }
 
-fn legend_html(summary: &DepthSummary) -> String {
+/// The depths, with their shares of all tokens if those mean something.
+fn legend_html(summary: &DepthSummary, with_shares: bool) -> String {
     let mut html = String::new();
     for (class, depth) in depths(summary).enumerate() {
-        let share = per_cent(summary.histogram.as_ref().and_then(|shares| shares.get(class)).copied());
+        let share = || per_cent(summary.histogram.as_ref().and_then(|shares| shares.get(class)).copied());
+        let share = if with_shares { share() } else { String::new() };
         let full = if depth == summary.n_blocks { " full" } else { "" };
         let _ = write!(
             html,

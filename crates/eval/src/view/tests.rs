@@ -44,7 +44,7 @@ fn hostile_texts_are_harmless() {
     response.settings = serde_json::json!({ hostile: hostile });
     response.tokens[1].text = hostile.to_owned();
     response.tokens[1].exits[0].lens_token = Some(hostile.to_owned());
-    let options = ViewOptions { title: hostile.to_owned(), notes: vec![hostile.to_owned()], target_histogram: None };
+    let options = ViewOptions { title: hostile.to_owned(), notes: vec![hostile.to_owned()], ..options() };
     let page = render_page(&[response], &options).unwrap();
     assert!(!page.contains("<script>alert") && !page.contains("<img"));
     assert_eq!(page.matches("<script").count(), 2);
@@ -81,6 +81,28 @@ fn target_is_shown_and_checked() {
         let error = render_page(&records, &with(target)).unwrap_err().to_string();
         assert!(error.starts_with("target_histogram: ") && error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn every_group_has_a_headline_of_its_own() {
+    // Savings of 1/2 in the first group and of 1/4 in the second; 3/8 of all together is nobody's.
+    let half = record(8, &[4, 6], &[8, 4, 4]);
+    let quarter = record(8, &[4, 6], &[8, 6, 6]);
+    let group = |name: &str, n| ResponseGroup { name: name.to_owned(), n };
+    let with = |groups| ViewOptions { groups, ..options() };
+    let records = [half, quarter.clone(), quarter];
+    let page = render_page(&records, &with(vec![group("Before <1>", 1), group("After", 2)])).unwrap();
+    let (_, overview) = page.split_once("<div class=\"overview groups\">").unwrap();
+    let (overview, rest) = overview.split_once("</header>").unwrap();
+    let (before, after) = overview.split_once("<h2>After</h2>").unwrap();
+    assert!(before.contains("<h2>Before &lt;1&gt;</h2>"), "{before}");
+    let savings = |share: &str| format!("<dt>average layer savings</dt><dd>{share}\u{a0}%</dd>");
+    assert!(before.contains(&savings("50.0")) && before.contains("in 1 response<"), "{before}");
+    assert!(after.contains(&savings("25.0")) && after.contains("in 2 responses<"), "{after}");
+    assert_eq!(overview.matches("class=\"histogram\"").count(), 2);
+    assert!(rest.contains("<b class=\"k0\">4</b></button>"), "no share of both together");
+    let error = render_page(&records, &with(vec![group("Before", 1)])).unwrap_err().to_string();
+    assert_eq!(error, "the groups of the page have 1 responses together, but 3 were given");
 }
 
 #[test]

@@ -79,10 +79,7 @@ impl TraceReader {
     /// If there is no such trace, the file cannot be read, or a value is not finite.
     pub fn read(&self, index: usize) -> Result<Trace, TraceError> {
         let (record, shard) = self.locate(index)?;
-        let rows = |name| -> Result<Vec<f32>, FileError> {
-            let tensor = shard.tensors.read_rows(name, record.row_offset, record.response_len)?;
-            shard.tensors.finite_f32(name, &tensor)
-        };
+        let rows = |name| -> Result<Vec<f32>, FileError> { finite_rows(shard, record, name) };
         let token_ids = read_token_ids(record, shard, index)?.to_u32().unwrap_or_default();
         Ok(Trace {
             index,
@@ -105,8 +102,7 @@ impl TraceReader {
     /// If there is no such trace, the file cannot be read, or a value is not finite.
     pub fn read_lens_kl(&self, index: usize) -> Result<Vec<f32>, TraceError> {
         let (record, shard) = self.locate(index)?;
-        let tensor = shard.tensors.read_rows("lens_kl", record.row_offset, record.response_len)?;
-        Ok(shard.tensors.finite_f32("lens_kl", &tensor)?)
+        Ok(finite_rows(shard, record, "lens_kl")?)
     }
 
     /// SHA-256 (hexadecimal) of what a run trains on: candidates and number format, and of every trace, in order, its id,
@@ -189,6 +185,16 @@ impl TraceReader {
 fn read_token_ids(record: &TraceRecord, shard: &Shard, index: usize) -> Result<Tensor, FileError> {
     let offset = shard.token_offsets.get(index - shard.first_trace).copied().unwrap_or(0);
     shard.tensors.read_rows("token_ids", offset, record.prompt_len + record.response_len)
+}
+
+/// The rows of a trace in a tensor of its shard. An error about a value that is not finite names the trace and the token.
+fn finite_rows(shard: &Shard, record: &TraceRecord, name: &str) -> Result<Vec<f32>, FileError> {
+    let tensor = shard.tensors.read_rows(name, record.row_offset, record.response_len)?;
+    let values = tensor.to_f32().unwrap_or_default();
+    let Some(at) = values.iter().position(|value| !value.is_finite()) else { return Ok(values) };
+    let token = at / (values.len() / record.response_len).max(1);
+    let field = format!("tensor `{name}`, trace `{}`, response token {token}", record.id);
+    Err(FileError::content(shard.tensors.path(), field, "a finite value", values[at]))
 }
 
 /// Reads and checks `traces.json`.

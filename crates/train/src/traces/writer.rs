@@ -211,8 +211,9 @@ fn check(trace: &Trace, header: &TraceHeader) -> Result<(), TraceError> {
             let expected = format!("{n_rows} rows of {width}");
             return Err(invalid(trace, field, expected, format!("{} values", values.len())));
         }
-        if let Some(found) = values.iter().find(|value| !value.is_finite()) {
-            return Err(invalid(trace, field, "finite".to_owned(), found.to_string()));
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            let field = format!("{field} of response token {}", at / width.max(1));
+            return Err(invalid(trace, &field, "finite".to_owned(), values[at].to_string()));
         }
     }
     Ok(())

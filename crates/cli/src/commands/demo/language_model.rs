@@ -224,6 +224,7 @@ fn write_page(
              is: small factors save depth and damage text.",
             recipe.target.kl_factor
         )],
+        groups: Vec::new(),
     };
     Ok(write_atomically(path, render_page(records, &options)?.as_bytes())?)
 }

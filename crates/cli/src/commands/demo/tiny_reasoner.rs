@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use aloud_engine::{Exits, Sampling};
-use aloud_eval::{Align, ResponseRecord, Table, ViewOptions, render_page, write_atomically, write_records};
+use aloud_eval::{
+    Align, ResponseGroup, ResponseRecord, Table, ViewOptions, render_page, write_atomically, write_records,
+};
 use aloud_model::checkpoint::Checkpoint;
 use aloud_model::text_codec::TextCodec;
 use aloud_tasks::{DataSource, SerialSource, Split, THINK};
@@ -135,8 +137,14 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
 
     context.say("6/6 the page");
     let shown = serial_prompts(SHOWN, Split::Test, &codec)?;
-    let mut records = responses(&distilled_model, &codec, &shown, "stage 1")?;
-    records.extend(responses(&reinforced_model, &codec, &shown, "stage 2")?);
+    let of_stage1 = responses(&distilled_model, &codec, &shown, "stage 1")?;
+    let of_stage2 = responses(&reinforced_model, &codec, &shown, "stage 2")?;
+    let group = |name: &str, records: &[ResponseRecord]| ResponseGroup { name: name.to_owned(), n: records.len() };
+    let groups = vec![
+        group("After stage 1: the responses shown", &of_stage1),
+        group("After stage 2: the responses shown", &of_stage2),
+    ];
+    let records = [of_stage1, of_stage2].concat();
     write_records(&directory.join("tiny-generations.jsonl"), &records)?;
     let mut outcome = Outcome {
         base: Measured { als: None, exit_rate: None, ..measured(&base_report) },
@@ -150,7 +158,7 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
         stage2_resumed_at: reinforced.resumed_at,
         stage2_report,
     };
-    write_page(&outcome, &records, penalty)?;
+    write_page(&outcome, &records, groups, penalty)?;
     outcome.seconds = start.elapsed().as_secs_f64();
     if arguments.json {
         return Ok(print(&format!("{}\n", serde_json::to_string(&outcome)?))?);
@@ -228,7 +236,12 @@ fn responses(
     Ok(records.into_iter().flatten().collect())
 }
 
-fn write_page(outcome: &Outcome, records: &[ResponseRecord], penalty: f64) -> anyhow::Result<()> {
+fn write_page(
+    outcome: &Outcome,
+    records: &[ResponseRecord],
+    groups: Vec<ResponseGroup>,
+    penalty: f64,
+) -> anyhow::Result<()> {
     let sentence = |name: &str, measured: &Measured| {
         let depth = match (measured.als, measured.exit_rate) {
             (Some(als), Some(rate)) => {
@@ -251,7 +264,8 @@ fn write_page(outcome: &Outcome, records: &[ResponseRecord], penalty: f64) -> an
         sentence("Stage 1", &outcome.stage1),
         sentence(&format!("Stage 2, depth_penalty {penalty}"), &outcome.stage2),
     ];
-    let options = ViewOptions { title: "Aloud demo: a tiny reasoner".to_owned(), target_histogram: None, notes };
+    let options =
+        ViewOptions { title: "Aloud demo: a tiny reasoner".to_owned(), target_histogram: None, notes, groups };
     write_atomically(Path::new(&outcome.report), render_page(records, &options)?.as_bytes())?;
     Ok(())
 }
