@@ -1,5 +1,7 @@
 //! From texts, data sources and prompt files to token ids.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use aloud_model::chat_template::Message;
@@ -11,6 +13,7 @@ use aloud_tasks::{DataSource, GSM8K_INSTRUCTION, Item, Prompt, Split};
 use aloud_train::teacher::TracePrompt;
 use aloud_train::traces::ItemSource;
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::error::UsageError;
@@ -39,10 +42,10 @@ pub(crate) struct PromptArgs {
     /// A prompt; may be given several times
     #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["data", "prompts"])]
     prompt: Vec<String>,
-    /// A data source: word-problems, serial, chain, perm, vars (all also with :steps=N), tom, gsm8k:PATH, hf:openai/gsm8k, FILE.jsonl, FILE.csv
+    /// A data source: word-problems, serial, chain, perm, vars (all also with :steps=N), tom, gsm8k:PATH, hf:openai/gsm8k, FILE.jsonl, FILE.json, FILE.csv
     #[arg(long, value_name = "SOURCE", conflicts_with = "prompts")]
     data: Option<DataSource>,
-    /// A prompt file: JSON Lines or CSV
+    /// A prompt file: JSON Lines, one JSON array, or CSV
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
     /// Number of prompts to take from a data source or file
@@ -58,8 +61,60 @@ pub(crate) struct PromptArgs {
     template: TemplateArgs,
 }
 
-/// How prompts are written for the model.
+/// Variables of the chat template.
 #[derive(Args, Clone, Debug, Default)]
+pub(crate) struct TemplateVariables {
+    /// A variable of the model's chat template, such as enable_thinking=false (JSON, or else a text); may be given several times
+    #[arg(long = "template-arg", value_name = "KEY=VALUE", value_parser = template_variable)]
+    template_args: Vec<(String, Value)>,
+}
+
+/// For clap: `KEY=VALUE`.
+fn template_variable(text: &str) -> Result<(String, Value), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => {
+            Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()))))
+        }
+        _ => Err(format!("`{text}` is not KEY=VALUE, such as enable_thinking=false")),
+    }
+}
+
+impl TemplateVariables {
+    /// The codec whose template has the variables.
+    ///
+    /// # Errors
+    /// If the template does not use one (a usage error).
+    pub(crate) fn apply(&self, codec: &TextCodec) -> anyhow::Result<TextCodec> {
+        if self.template_args.is_empty() {
+            return Ok(codec.clone());
+        }
+        let variables = self.template_args.iter().cloned().collect();
+        let template = codec.chat_template.clone().with_variables(variables);
+        let chat_template = template.map_err(|error| UsageError::new(format!("--template-arg: {error}")))?;
+        Ok(TextCodec { chat_template, ..codec.clone() })
+    }
+
+    /// In words, for what must stay the same for a recording to go on; nothing where there are none.
+    pub(crate) fn description(&self) -> String {
+        self.texts().map(|(name, value)| format!("; {name} {value}")).collect()
+    }
+
+    /// Refuses variables where no template is used.
+    ///
+    /// # Errors
+    /// If there are some (a usage error); `why` says what is used instead.
+    pub(crate) fn refuse(&self, why: &str) -> Result<(), UsageError> {
+        if self.template_args.is_empty() { Ok(()) } else { Err(UsageError::new(format!("--template-arg: {why}"))) }
+    }
+
+    /// Names and values, for records.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (String, String)> {
+        self.template_args.iter().map(|(name, value)| (format!("template_arg.{name}"), value.to_string()))
+    }
+}
+
+/// How prompts are written for the model.
+#[derive(Args, Clone, Default)]
 pub(crate) struct TemplateArgs {
     /// Prompts are texts to be continued: no chat template
     #[arg(long)]
@@ -70,6 +125,21 @@ pub(crate) struct TemplateArgs {
     /// Written below each question [default: the answer format of word-problems, gsm8k and tom, else nothing]
     #[arg(long, value_name = "TEXT")]
     instruction: Option<String>,
+    #[command(flatten)]
+    pub(crate) variables: TemplateVariables,
+}
+
+/// What runs compare when they go on: variables stand in it only where there are some, as in runs from before there were any.
+impl fmt::Debug for TemplateArgs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { raw, system, instruction, variables } = self;
+        let mut shown = formatter.debug_struct("TemplateArgs");
+        shown.field("raw", raw).field("system", system).field("instruction", instruction);
+        if !variables.template_args.is_empty() {
+            shown.field("template_args", &BTreeMap::from_iter(variables.texts()));
+        }
+        shown.finish()
+    }
 }
 
 /// A prompt as the model sees it.
@@ -121,8 +191,9 @@ impl PromptArgs {
             (None, Some(file)) => file.display().to_string(),
             (None, None) => "command line".to_owned(),
         };
-        let TemplateArgs { raw, system, instruction } = template;
-        format!("{source}; raw {raw}; system {system:?}; instruction {instruction:?}")
+        let TemplateArgs { raw, system, instruction, variables } = template;
+        let variables = variables.description();
+        format!("{source}; raw {raw}; system {system:?}; instruction {instruction:?}{variables}")
     }
 
     /// The data source, `None` of prompts on the command line.
@@ -132,7 +203,7 @@ impl PromptArgs {
             (None, Some(file)) => {
                 let source = file.to_string_lossy().parse().ok();
                 let source = source.filter(|source| matches!(source, DataSource::Jsonl(_) | DataSource::Csv(_)));
-                let message = || format!("--prompts {}: the file must end in .jsonl or .csv", file.display());
+                let message = || format!("--prompts {}: the file must end in .jsonl, .json or .csv", file.display());
                 Ok(Some(source.ok_or_else(|| UsageError::new(message()))?))
             }
             (None, None) => Ok(None),
@@ -227,6 +298,8 @@ impl TemplateArgs {
         };
         let (text, token_ids) = match prompt {
             Prompt::Raw(text) => {
+                self.variables
+                    .refuse(&format!("item `{}` is a text that is written without a chat template", item.id))?;
                 let token_ids = codec.tokenizer.encode(&text, true)?;
                 (text, token_ids)
             }
@@ -238,7 +311,7 @@ impl TemplateArgs {
                 {
                     messages.insert(0, Message::system(system));
                 }
-                encode_conversation(&messages, codec)?
+                encode_conversation(&messages, &self.variables.apply(codec)?)?
             }
         };
         let key = ItemKey::of_question(&item.question);
@@ -280,4 +353,44 @@ pub(crate) fn stop_tokens(codec: &TextCodec, from_config: &[u32]) -> Vec<u32> {
     stops.sort_unstable();
     stops.dedup();
     stops
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        prompts: PromptArgs,
+    }
+
+    fn prompts(arguments: &[&str]) -> PromptArgs {
+        Command::try_parse_from([&["aloud", "--prompts", "a.jsonl"], arguments].concat()).unwrap().prompts
+    }
+
+    #[test]
+    fn template_arguments_are_json_or_text_and_recorded() {
+        for (text, expected) in [
+            ("enable_thinking=false", ("enable_thinking", json!(false))),
+            ("date_string=26 Jul 2024", ("date_string", json!("26 Jul 2024"))),
+            ("a=b=c", ("a", json!("b=c"))),
+            ("tools=[1]", ("tools", json!([1]))),
+            ("a=", ("a", json!(""))),
+        ] {
+            assert_eq!(template_variable(text), Ok((expected.0.to_owned(), expected.1)));
+        }
+        assert!(template_variable("enable_thinking").is_err() && template_variable("=1").is_err());
+        let (without, with) = (prompts(&[]), prompts(&["--template-arg", "enable_thinking=false"]));
+        // Recordings from before there were variables go on.
+        let described = "a.jsonl; raw false; system None; instruction None";
+        assert_eq!(without.description(), described);
+        assert_eq!(with.description(), format!("{described}; template_arg.enable_thinking false"));
+        assert_eq!(format!("{:?}", without.template), "TemplateArgs { raw: false, system: None, instruction: None }");
+        assert!(format!("{:?}", with.template).contains("template_arg.enable_thinking"));
+    }
 }

@@ -5,6 +5,7 @@ mod error;
 mod json;
 mod source;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
@@ -23,6 +24,8 @@ const BYTES_PER_STEP: usize = 4;
 /// Stack of a rendering, in bytes. In [`MAX_STEPS`] a template can nest as many lists, and the engine needs up to 700
 /// bytes of stack to write or drop each level. Only what is used is ever backed by memory.
 const STACK_BYTES: usize = 256 << 20;
+/// Variables that every template is given, and nobody else sets.
+const GIVEN: [&str; 4] = ["messages", "add_generation_prompt", "raise_exception", "strftime_now"];
 /// Name under which the engine knows the template.
 const NAME: &str = "chat_template";
 
@@ -72,6 +75,8 @@ pub struct ChatTemplate {
     kind: Kind,
     /// The time that templates see; `None` for the current one.
     unix_seconds: Option<i64>,
+    /// The user's own variables.
+    variables: Arc<BTreeMap<String, serde_json::Value>>,
 }
 
 #[derive(Clone, Debug)]
@@ -97,7 +102,36 @@ impl ChatTemplate {
     /// [`ChatTemplateError::Syntax`] if it is not Jinja that this program understands.
     pub fn new(source: TemplateSource, special: SpecialTexts) -> Result<Self, ChatTemplateError> {
         let jinja = Jinja::new(source, special)?;
-        Ok(Self { kind: Kind::Jinja(Arc::new(jinja)), unix_seconds: None })
+        Ok(Self::of(Kind::Jinja(Arc::new(jinja))))
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, unix_seconds: None, variables: Arc::default() }
+    }
+
+    /// The same template with variables of the user's own, such as Qwen3's `enable_thinking`, beside those that
+    /// [`render`](Self::render) gives.
+    ///
+    /// # Errors
+    /// [`ChatTemplateError::Variable`] if the template does not use a variable, or `render` gives it.
+    pub fn with_variables(self, variables: BTreeMap<String, serde_json::Value>) -> Result<Self, ChatTemplateError> {
+        let (used, origin) = match &self.kind {
+            Kind::None | Kind::Plain => (BTreeSet::new(), "this model".to_owned()),
+            Kind::Jinja(jinja) => (jinja.variables(), jinja.source.origin.clone()),
+        };
+        for name in variables.keys() {
+            let problem = if GIVEN.contains(&name.as_str()) {
+                "is given by this program".to_owned()
+            } else if used.contains(name) {
+                continue;
+            } else {
+                let own: Vec<&str> = used.iter().map(String::as_str).filter(|name| !GIVEN.contains(name)).collect();
+                let own = if own.is_empty() { "none".to_owned() } else { own.join(", ") };
+                format!("is not used by the template; it uses: {own}")
+            };
+            return Err(ChatTemplateError::Variable { origin, name: name.clone(), problem });
+        }
+        Ok(Self { variables: Arc::new(variables), ..self })
     }
 
     /// The same template at a fixed time (seconds since 1970-01-01 UTC) instead of the current one: some templates write
@@ -109,13 +143,13 @@ impl ChatTemplate {
 
     /// The template of a model that has none: rendering is an error.
     pub fn none() -> Self {
-        Self { kind: Kind::None, unix_seconds: None }
+        Self::of(Kind::None)
     }
 
     /// The contents alone, a newline between one message and the next; roles are left out. For base models, by explicit
     /// choice.
     pub fn plain() -> Self {
-        Self { kind: Kind::Plain, unix_seconds: None }
+        Self::of(Kind::Plain)
     }
 
     /// Whether [`render`](Self::render) can render anything.
@@ -134,7 +168,8 @@ impl ChatTemplate {
     /// Writes a conversation as one text. With `add_generation_prompt` it ends where the model's answer begins.
     ///
     /// The template sees what the reference library gives it: `messages`, `add_generation_prompt`, `bos_token`,
-    /// `eos_token`, `tools` and `documents` (none), `raise_exception`, `strftime_now` and a `tojson` like Python's.
+    /// `eos_token`, `tools` and `documents` (none), `raise_exception`, `strftime_now` and a `tojson` like Python's; and
+    /// the variables of [`with_variables`](Self::with_variables).
     ///
     /// # Errors
     /// [`ChatTemplateError::Missing`] without a template; otherwise if the template refuses the conversation, fails on it
@@ -146,7 +181,7 @@ impl ChatTemplate {
                 let contents: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
                 Ok(contents.join("\n"))
             }
-            Kind::Jinja(jinja) => jinja.render(messages, add_generation_prompt, self.unix_seconds),
+            Kind::Jinja(jinja) => jinja.render(messages, add_generation_prompt, self.unix_seconds, &self.variables),
         }
     }
 }
@@ -167,12 +202,24 @@ impl Jinja {
         Ok(Self { environment, source, special })
     }
 
+    /// Names that the template looks up before it sets them, functions of the language left out.
+    fn variables(&self) -> BTreeSet<String> {
+        let template = self.environment.template_from_named_str(NAME, &self.source.text);
+        let mut names: BTreeSet<String> =
+            template.map(|template| template.undeclared_variables(false).into_iter().collect()).unwrap_or_default();
+        for (global, _) in self.environment.globals() {
+            names.remove(global);
+        }
+        names
+    }
+
     /// Renders on a thread with a stack of its own, large enough for whatever a template can build in its steps.
     fn render(
         &self,
         messages: &[Message],
         add_generation_prompt: bool,
         unix_seconds: Option<i64>,
+        variables: &BTreeMap<String, serde_json::Value>,
     ) -> Result<String, ChatTemplateError> {
         let failed = |problem: &str| ChatTemplateError::Render {
             origin: self.source.origin.clone(),
@@ -183,7 +230,7 @@ impl Jinja {
             std::thread::Builder::new()
                 .name(NAME.to_owned())
                 .stack_size(STACK_BYTES)
-                .spawn_scoped(scope, || self.render_here(messages, add_generation_prompt, unix_seconds))
+                .spawn_scoped(scope, || self.render_here(messages, add_generation_prompt, unix_seconds, variables))
                 .map_err(|error| failed(&format!("cannot start a thread: {error}")))?
                 .join()
                 .map_err(|_| failed("the template engine failed"))?
@@ -195,6 +242,7 @@ impl Jinja {
         messages: &[Message],
         add_generation_prompt: bool,
         unix_seconds: Option<i64>,
+        variables: &BTreeMap<String, serde_json::Value>,
     ) -> Result<String, ChatTemplateError> {
         let bytes: usize = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
         let steps = MAX_STEPS + MAX_STEPS_PER_MESSAGE * messages.len() as u64 + (bytes / BYTES_PER_STEP) as u64;
@@ -205,16 +253,18 @@ impl Jinja {
             |Message { role, content }: &Message| context! { role => role.as_str(), content => content.as_str() };
         let messages: Vec<Value> = messages.iter().map(message).collect();
         let SpecialTexts { bos, eos } = &self.special;
-        let variables = context! {
-            messages,
-            add_generation_prompt,
-            tools => (),
-            documents => (),
-            strftime_now => Value::from_function(strftime_now),
-            bos_token => bos.as_deref().map_or(Value::UNDEFINED, Value::from),
-            eos_token => eos.as_deref().map_or(Value::UNDEFINED, Value::from),
-        };
-        environment.render_named_str(NAME, &self.source.text, variables).map_err(|error| {
+        let text = |text: &Option<String>| text.as_deref().map_or(Value::UNDEFINED, Value::from);
+        let mut all = BTreeMap::from([
+            ("messages", Value::from(messages)),
+            ("add_generation_prompt", Value::from(add_generation_prompt)),
+            ("tools", Value::from(())),
+            ("documents", Value::from(())),
+            ("strftime_now", Value::from_function(strftime_now)),
+            ("bos_token", text(bos)),
+            ("eos_token", text(eos)),
+        ]);
+        all.extend(variables.iter().map(|(name, value)| (name.as_str(), json::from_json(value))));
+        environment.render_named_str(NAME, &self.source.text, Value::from_pairs(all)).map_err(|error| {
             match describe(&error, &self.source.origin, false) {
                 ChatTemplateError::TooLong { origin, .. } => ChatTemplateError::TooLong { origin, steps },
                 error => error,

@@ -114,6 +114,35 @@ fn features_of_the_language_are_as_the_reference() {
     assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n"));
 }
 
+/// As Qwen3's template uses it, and one that has a default.
+#[test]
+fn variables_of_the_users_own_reach_the_template() {
+    let text = "{%- if not date is defined %}{%- set date = 'today' %}{%- endif %}{{ date }}: {{ messages[0].content }}\
+                {%- if add_generation_prompt and enable_thinking is defined and enable_thinking is false %}\
+                <think></think>{%- endif %}{{ tools }}";
+    let messages = [Message::user("Hi")];
+    let plain = template(text);
+    assert_eq!(plain.render(&messages, true).unwrap(), "today: Hinone");
+    let with = |name: &str, value: serde_json::Value| plain.clone().with_variables([(name.to_owned(), value)].into());
+    let rendered = |name, value| with(name, value).unwrap().render(&messages, true).unwrap();
+    assert_eq!(rendered("enable_thinking", false.into()), "today: Hi<think></think>none");
+    assert_eq!(rendered("enable_thinking", true.into()), "today: Hinone");
+    assert_eq!(rendered("date", "1 May".into()), "1 May: Hinone");
+    assert_eq!(rendered("tools", 3.into()), "today: Hi3");
+    for (name, expected) in [
+        (
+            "enable_thinkng",
+            "variable `enable_thinkng` is not used by the template; it uses: date, enable_thinking, tools",
+        ),
+        ("messages", "variable `messages` is given by this program"),
+    ] {
+        let error = with(name, true.into()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let error = ChatTemplate::none().with_variables([("a".to_owned(), true.into())].into()).unwrap_err().to_string();
+    assert!(error.contains("is not used by the template; it uses: none"), "{error}");
+}
+
 #[test]
 fn the_date_is_todays_unless_fixed() {
     let dated = template("{{ strftime_now('%Y') }}");

@@ -23,6 +23,16 @@ pub enum TasksError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// One row of an array in a file is not what the format asks for.
+    #[error("{}, row {row}: {reason}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The row, counted from 1.
+        row: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// One line of a file is not what the format asks for.
     #[error("{}, line {line}: {reason}", path.display())]
     Line {

@@ -2,17 +2,20 @@
 //!
 //! The rules for GSM8K: a **strict** answer follows `#### `, as in the data set (Cobbe et al. 2021, arXiv 2110.14168); a
 //! **flexible** answer is the first of: strict, the last `\boxed{…}`, the last "answer is" or "answer:", the last number.
+//! No part of a number passes for the number: where one of the first three is there and does not say one number (`#### 12:30`,
+//! `\boxed{5 + x}`, `answer: 5 to 7`), the rules after these three do not look for another.
 
 use crate::Number;
-use crate::number::{last_number, number_at};
+use crate::number_reader::{Found, Reading, SPACES, numbers};
+use crate::plain_text::{OPAQUE, boxes, plain};
 
 /// How forgiving the search for the answer is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Extraction {
-    /// The last number after `####`.
+    /// The number after the last `####` that is followed by one. A line `#### 3. Check` is a heading, and no answer.
     #[default]
     Strict,
-    /// Strict if it matches; else the last number in the last `\boxed{…}` that has one; else the number after the last
+    /// Strict if it matches; else what the last `\boxed{…}` with a number in it says; else the number after the last
     /// "answer is" or "answer:" that has one; else the last number.
     Flexible,
 }
@@ -37,12 +40,21 @@ pub fn answer_region(completion: &str) -> Region<'_> {
 /// The answer of a completion, or `None` if the search finds no number.
 pub fn extract_answer(completion: &str, extraction: Extraction) -> Option<Number> {
     let text = answer_region(completion).text;
-    match extraction {
-        Extraction::Strict => after_hashes(text),
-        Extraction::Flexible => {
-            after_hashes(text).or_else(|| boxed(text)).or_else(|| after_phrase(text)).or_else(|| last(text))
-        }
+    let plain = plain(text);
+    let strict = after_hashes(&plain);
+    if extraction == Extraction::Strict {
+        return strict?;
     }
+    // An answer that cannot be read is still the answer: numbers elsewhere are none.
+    let marked = strict.into_iter().chain(boxed(text)).chain(after_phrase(&plain));
+    let mut is_marked = false;
+    for answer in marked {
+        if answer.is_some() {
+            return answer;
+        }
+        is_marked = true;
+    }
+    if is_marked { None } else { last(&plain) }
 }
 
 /// Whether the answer of a completion equals `gold` as a number (`18.00` is `18`; there is no tolerance). A completion
@@ -51,51 +63,84 @@ pub fn is_correct(completion: &str, gold: &Number, extraction: Extraction) -> bo
     extract_answer(completion, extraction).as_ref() == Some(gold)
 }
 
+/// Whether a completion has an answer in a box and none after `####`, so that only [`Extraction::Flexible`] sees it.
+pub fn suggests_flexible(completion: &str) -> bool {
+    extract_answer(completion, Extraction::Strict).is_none()
+        && boxed(answer_region(completion).text).flatten().is_some()
+}
+
+/// An answer where one was looked for; inner `None`: it is there and is not one number.
+type Answer = Option<Number>;
+
+/// The last number.
 fn last(text: &str) -> Option<Number> {
-    Number::parse(text.get(last_number(text)?)?)
+    numbers(text)
+        .filter_map(|found| match found.reading {
+            Reading::Number(number) | Reading::List(number) => Some(number),
+            Reading::Unreadable => None,
+        })
+        .last()
 }
 
-/// The number that starts at `start`.
-fn parse_at(text: &str, start: usize) -> Option<Number> {
-    Number::parse(text.get(start..number_at(text, start)?)?)
-}
-
-/// The last match of `#### *NUMBER`.
-fn after_hashes(text: &str) -> Option<Number> {
-    let mut end = text.len();
-    while let Some(at) = text.get(..end)?.rfind("####") {
-        let rest = text.get(at + 4..)?;
-        let start = text.len() - rest.trim_start_matches(' ').len();
-        if let Some(number) = parse_at(text, start) {
-            return Some(number);
+/// After the last `#### *` that is followed by a number and is no heading.
+fn after_hashes(text: &str) -> Option<Answer> {
+    const MARK: &str = "####";
+    let mut before = text;
+    while let Some(at) = before.rfind(MARK) {
+        let line = line(text.get(at + MARK.len()..)?).trim_start_matches(' ');
+        if !is_heading(line)
+            && let Some(answer) = at_start(line)
+        {
+            return Some(answer);
         }
-        // Runs of five and more: `####` may also begin one character earlier.
-        end = at + 3;
+        before = before.get(..at)?.trim_end_matches('#');
     }
     None
 }
 
-/// The last number inside the last closed `\boxed{…}` that contains one.
-fn boxed(text: &str) -> Option<Number> {
-    const OPEN: &str = "\\boxed{";
-    text.rmatch_indices(OPEN).find_map(|(at, _)| {
-        let inside = text.get(at + OPEN.len()..)?;
-        let mut depth = 1_usize;
-        let end = inside.char_indices().find_map(|(i, c)| {
-            match c {
-                '{' => depth += 1,
-                '}' => depth -= 1,
-                _ => {}
-            }
-            (depth == 0).then_some(i)
-        })?;
-        last(inside.get(..end)?)
-    })
+/// The first line of a text, as far as an answer on it may go.
+fn line(text: &str) -> &str {
+    const LONGEST: usize = 1000;
+    let is_end = |(place, (_, character)): &(usize, (usize, char))| *place == LONGEST || *character == '\n';
+    let end = text.char_indices().enumerate().find(is_end).map_or(text.len(), |(_, (end, _))| end);
+    text.get(..end).unwrap_or(text)
 }
 
-/// The number after the last "answer is" or "answer:" (capitals count as small letters). White space, `:`, `*` and `=`
-/// may stand between.
-fn after_phrase(text: &str) -> Option<Number> {
+/// Whether what follows `####` is a numbered heading: `3. Check`, `3) Check`, `3: Check`.
+fn is_heading(line: &str) -> bool {
+    let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    let title = rest.strip_prefix(['.', ')', ':']).filter(|title| title.starts_with(' '));
+    title.is_some_and(|title| title.contains(char::is_alphabetic))
+}
+
+/// What the last box with a digit says.
+fn boxed(text: &str) -> Option<Answer> {
+    boxes(text).into_iter().rev().find_map(|inside| phrase(&plain(inside)))
+}
+
+/// What a phrase says by its only number, or by the number at its beginning; the part after the last `=` counts. `None` if
+/// there is no number in it.
+fn phrase(text: &str) -> Option<Answer> {
+    let value = text.rsplit(['=', '≈']).next().unwrap_or_default();
+    let mut found = numbers(value);
+    let only =
+        found.next().or_else(|| numbers(text).next().map(|found| Found { reading: Reading::Unreadable, ..found }))?;
+    let before = value.get(..only.range.start).unwrap_or_default().trim_end();
+    let is_expression =
+        text.contains(OPAQUE) || before.ends_with(['+', '-', '×', '÷', '*', '/', '^', '<', '>', '≤', '≥']);
+    if is_expression {
+        return Some(None);
+    }
+    if found.next().is_some() {
+        return Some(at_start(value.trim_start()).flatten());
+    }
+    let after = value.get(only.range.end..).unwrap_or_default();
+    Some(number_of(only.reading).filter(|_| !goes_on(after)))
+}
+
+/// What stands after the last "answer is" or "answer:" (capitals count as small letters) that is followed by a number. White
+/// space, `:`, `*` and `=` may stand between.
+fn after_phrase(text: &str) -> Option<Answer> {
     let lower = text.to_ascii_lowercase();
     let mut starts: Vec<usize> = ["answer is", "answer:"]
         .iter()
@@ -104,9 +149,57 @@ fn after_phrase(text: &str) -> Option<Number> {
     starts.sort_unstable();
     starts.into_iter().rev().find_map(|start| {
         let rest = text.get(start..)?;
-        let skipped = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ':' | '*' | '='));
-        parse_at(text, text.len() - skipped.len())
+        let rest = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ':' | '*' | '='));
+        at_start(line(rest))
     })
+}
+
+/// What the beginning of a line says; `None` if there is no number. An expression is worth what its `=` says.
+fn at_start(line: &str) -> Option<Answer> {
+    let found = number_at_start(line)?;
+    let after = line.get(found.range.end..).unwrap_or_default();
+    if !goes_on(after) {
+        return Some(number_of(found.reading));
+    }
+    let result = line.rsplit_once(['=', '≈']).map(|(_, result)| result.trim_start_matches(SPACES));
+    let found = result.and_then(|result| Some((number_at_start(result)?, result)));
+    Some(found.and_then(|(found, result)| number_of(found.reading).filter(|_| !goes_on(&result[found.range.end..]))))
+}
+
+/// The number before which nothing stands but its sign and currency.
+fn number_at_start(line: &str) -> Option<Found> {
+    // A line that begins with something else need not be searched.
+    let begins = line.starts_with(|c: char| c.is_ascii_digit() || "-+.$€£¥₹".contains(c) || c.is_ascii_uppercase());
+    if begins { numbers(line).next().filter(|found| found.range.start == 0) } else { None }
+}
+
+fn number_of(reading: Reading) -> Option<Number> {
+    match reading {
+        Reading::Number(number) => Some(number),
+        Reading::List(_) | Reading::Unreadable => None,
+    }
+}
+
+/// Whether what stands behind a number makes more of it on the same line: an operator and an operand (`5 + 3`, `5-7`), another
+/// number after a comma or a word (`2, 3`; `2 hours 30 minutes`; `5 to 7`).
+fn goes_on(after: &str) -> bool {
+    let rest = line(after).trim_start_matches(|c: char| SPACES.contains(&c) || "%$€£¥₹".contains(c));
+    let is_operand = |text: &str| text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '.' | '(' | OPAQUE));
+    let operand =
+        |text: &str| is_operand(text.trim_start_matches(|c: char| SPACES.contains(&c) || "-$€£¥₹".contains(c)));
+    if rest.starts_with(|c: char| c.is_ascii_digit()) {
+        return true;
+    }
+    if let Some(factor) = rest.strip_prefix(['+', '×', '÷', '^', '*']).filter(|factor| !factor.starts_with('*')) {
+        return operand(factor) || factor.trim_start().starts_with(char::is_alphabetic);
+    }
+    if let Some(other) = rest.strip_prefix(['-', '/', '=', ':', ',', ';']) {
+        return operand(other) && !(rest.starts_with('-') && other.trim_start_matches(SPACES).starts_with('.'));
+    }
+    let word = |text: &str| text.find(|c: char| !c.is_alphabetic()).unwrap_or(text.len());
+    let behind = rest[word(rest)..].trim_start_matches(['.', ',']).trim_start_matches(SPACES);
+    let conjunction = ["and ", "or ", "to "].into_iter().find_map(|word| behind.strip_prefix(word)).unwrap_or(behind);
+    word(rest) > 0 && conjunction.starts_with(|c: char| c.is_ascii_digit())
 }
 
 #[cfg(test)]

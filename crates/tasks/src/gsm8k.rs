@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::prompt_file::json_lines;
+use crate::json_rows::for_each_row;
 use crate::{Item, Number, Split, TasksError};
 
 /// An instruction that asks for the answer in the data set's format; to be written below the question.
@@ -37,12 +37,11 @@ pub fn read_gsm8k(path: &Path, split: Split, annotations: Annotations) -> Result
     let file = file_of(path, split)?;
     let stem = file.file_stem().map_or_else(|| split.as_str().to_owned(), |stem| stem.to_string_lossy().into_owned());
     let mut items = Vec::new();
-    for (number, value) in json_lines(&file)? {
+    for_each_row(&file, &mut |place, value| {
         let line: Line = serde_json::from_value(value)
-            .map_err(|e| TasksError::line(&file, number, format!("{e}; expected text in `question` and `answer`")))?;
-        let gold = gold_of(&line.answer).ok_or_else(|| {
-            TasksError::line(&file, number, "the last line of `answer` is not `#### ` followed by a number")
-        })?;
+            .map_err(|e| place.error(&file, format!("{e}; expected text in `question` and `answer`")))?;
+        let gold = gold_of(&line.answer)
+            .ok_or_else(|| place.error(&file, "the last line of `answer` is not `#### ` followed by a number"))?;
         items.push(Item {
             answer: Some(gold.to_string()),
             solution: Some(match annotations {
@@ -51,7 +50,8 @@ pub fn read_gsm8k(path: &Path, split: Split, annotations: Annotations) -> Result
             }),
             ..Item::new(format!("gsm8k-{stem}-{}", items.len()), line.question)
         });
-    }
+        Ok(())
+    })?;
     if items.is_empty() {
         return Err(TasksError::Empty { path: file });
     }

@@ -1,13 +1,17 @@
 //! Data sets, prompts, generators, answer extraction and rewards. This crate knows tasks; it knows nothing of models: a
 //! [`Prompt`] is rendered to tokens elsewhere, a completion comes back as text and is scored here.
 
+mod conversation;
 mod draw;
 mod error;
 mod extract;
 mod gsm8k;
 mod gsm8k_scorers;
 mod item;
+mod json_rows;
 mod number;
+mod number_reader;
+mod plain_text;
 mod prompt_file;
 mod reward;
 mod reward_program;
@@ -17,7 +21,7 @@ pub mod stories;
 mod word_problems;
 
 pub use error::{RewardError, TasksError};
-pub use extract::{Extraction, Region, answer_region, extract_answer, is_correct};
+pub use extract::{Extraction, Region, answer_region, extract_answer, is_correct, suggests_flexible};
 pub use gsm8k::{Annotations, GSM8K_INSTRUCTION, read_gsm8k, strip_annotations};
 pub use gsm8k_scorers::Gsm8kScorer;
 pub use item::{Item, Message, Prompt, Role, Split};

@@ -1,46 +1,106 @@
-//! Exact decimal numbers as they are written in answers, and the pattern that finds them in text.
+//! Exact numbers in one canonical spelling.
 
 use std::fmt;
-use std::ops::Range;
 
-/// An exact decimal number in one canonical spelling, so that `18.00`, `$18` and `18` are equal and `1,234` is `1234`.
+use crate::number_reader::{Reading, numbers};
+use crate::plain_text::plain;
+
+/// Most digits that an exponent may add to a number.
+const MAX_SHIFT: i32 = 400;
+
+/// An exact number in one canonical spelling, so that `18.00`, `$18` and `18` are equal, `1,234` is `1234`, `1.5e3` is `1500`
+/// and `1/2` is `0.5`. A fraction without an end as a decimal is written in its lowest terms, `22/7`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Number(String);
 
 impl Number {
-    /// Reads a number. `$`, `,`, `%`, surrounding white space and final full stops are removed first; what is left has to
-    /// be digits with an optional sign and an optional decimal part (`-12`, `.5`, `3.50`).
+    /// Reads a text that is one number and nothing else but currency, `%` and final full stops: digits with an optional sign and
+    /// an optional decimal part (`-12`, `.5`, `3.50`), thousands in groups of three (by `,`, a space, `'`, `_` or LaTeX's `{,}`
+    /// and `\,`), a fraction (`1/2`, `2 1/2`, `\frac{1}{2}`), a power of ten (`1.5e3`, `5 \times 10^3`), `3 million`.
     pub fn parse(text: &str) -> Option<Self> {
-        let kept: String = text.trim().chars().filter(|c| !matches!(c, '$' | ',' | '%')).collect();
-        let kept = kept.trim().trim_end_matches('.');
-        let (negative, digits) = match kept.strip_prefix('-') {
-            Some(rest) => (true, rest),
-            None => (false, kept.strip_prefix('+').unwrap_or(kept)),
-        };
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        if (whole.is_empty() && fraction.is_empty())
-            || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit())
-        {
-            return None;
-        }
-        let whole = whole.trim_start_matches('0');
-        let fraction = fraction.trim_end_matches('0');
-        let mut canonical = String::with_capacity(kept.len() + 1);
-        if negative && !(whole.is_empty() && fraction.is_empty()) {
-            canonical.push('-');
-        }
-        canonical.push_str(if whole.is_empty() { "0" } else { whole });
-        if !fraction.is_empty() {
-            canonical.push('.');
-            canonical.push_str(fraction);
-        }
-        Some(Self(canonical))
+        let text = plain(text);
+        let mut found = numbers(&text);
+        let (only, None) = (found.next()?, found.next()) else { return None };
+        let Reading::Number(number) = only.reading else { return None };
+        let is_around = |c: char| c.is_whitespace() || "$€£¥₹%.".contains(c);
+        let around = [text.get(..only.range.start)?, text.get(only.range.end..)?];
+        around.iter().all(|part| part.chars().all(is_around)).then_some(number)
     }
 
     /// The canonical spelling: no sign for zero, no leading or trailing zeros, no thousands separators.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is a fraction without an end as a decimal.
+    pub(crate) fn is_fraction(&self) -> bool {
+        self.0.contains('/')
+    }
+
+    /// The number of these digits before and behind the point, times ten to the `exponent`. `None` where that is too far away.
+    pub(crate) fn from_digits(negative: bool, whole: &str, fraction: &str, exponent: i32) -> Option<Self> {
+        if exponent.abs() > MAX_SHIFT {
+            return None;
+        }
+        let mut digits = format!("{whole}{fraction}");
+        let mut point = whole.len() as i64 + i64::from(exponent);
+        if point < 0 {
+            digits.insert_str(0, &"0".repeat(point.unsigned_abs() as usize));
+            point = 0;
+        }
+        let point = point as usize;
+        if digits.len() < point {
+            digits.push_str(&"0".repeat(point - digits.len()));
+        }
+        let (whole, fraction) = digits.split_at(point);
+        let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
+        let sign = if negative && !(whole.is_empty() && fraction.is_empty()) { "-" } else { "" };
+        let whole = if whole.is_empty() { "0" } else { whole };
+        let point = if fraction.is_empty() { "" } else { "." };
+        Some(Self(format!("{sign}{whole}{point}{fraction}")))
+    }
+
+    /// `(mixed + above / below)` with a sign, of decimals without one. `None` where that has too many digits, or `below` is 0.
+    pub(crate) fn from_fraction(negative: bool, mixed: u128, above: &str, below: &str) -> Option<Self> {
+        let ((above, above_shift), (below, below_shift)) = (integer(above)?, integer(below)?);
+        let power = |shift: usize| 10_u128.checked_pow(u32::try_from(shift).ok()?);
+        let (above, below) = (above.checked_mul(power(below_shift)?)?, below.checked_mul(power(above_shift)?)?);
+        let above = above.checked_add(mixed.checked_mul(below)?)?;
+        if below == 0 {
+            return None;
+        }
+        let divisor = greatest_common_divisor(above, below);
+        let (above, below) = (above / divisor, below / divisor);
+        let mut rest = below;
+        for prime in [2, 5] {
+            while rest.is_multiple_of(prime) {
+                rest /= prime;
+            }
+        }
+        if rest != 1 {
+            return Some(Self(format!("{}{above}/{below}", if negative { "-" } else { "" })));
+        }
+        let (whole, mut left, mut decimals) = ((above / below).to_string(), above % below, String::new());
+        while left > 0 {
+            left = left.checked_mul(10)?;
+            decimals.push_str(&(left / below).to_string());
+            left %= below;
+        }
+        Self::from_digits(negative, &whole, &decimals, 0)
+    }
+}
+
+/// A decimal without sign as an integer, and how many of its digits stand behind the point.
+fn integer(decimal: &str) -> Option<(u128, usize)> {
+    let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, ""));
+    Some((format!("{whole}{fraction}").parse().ok()?, fraction.len()))
+}
+
+fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    a.max(1)
 }
 
 impl From<i64> for Number {
@@ -53,61 +113,6 @@ impl fmt::Display for Number {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
-}
-
-/// The number that starts exactly at byte `start`, as the pattern
-/// `-?\$?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?` matches it there; a leading `-` is a sign only if the character
-/// before it is not a letter, a digit or `)`. Returns the end of the match.
-pub(crate) fn number_at(text: &str, start: usize) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let mut at = start;
-    if bytes.get(at) == Some(&b'-') {
-        let before = text.get(..start)?.chars().next_back();
-        if before.is_some_and(|c| c.is_alphanumeric() || c == ')') {
-            return None;
-        }
-        at += 1;
-    }
-    if bytes.get(at) == Some(&b'$') {
-        at += 1;
-    }
-    let digits = count_digits(bytes, at);
-    if digits == 0 {
-        return None;
-    }
-    let mut end = at + digits;
-    if digits <= 3 {
-        while bytes.get(end) == Some(&b',') && count_digits(bytes, end + 1) >= 3 {
-            end += 4;
-        }
-    }
-    if bytes.get(end) == Some(&b'.') {
-        let decimals = count_digits(bytes, end + 1);
-        if decimals > 0 {
-            end += 1 + decimals;
-        }
-    }
-    Some(end)
-}
-
-/// Byte range of the last number in `text`; matches are found from left to right and do not overlap.
-pub(crate) fn last_number(text: &str) -> Option<Range<usize>> {
-    let mut last = None;
-    let mut at = 0;
-    while at < text.len() {
-        match number_at(text, at) {
-            Some(end) => {
-                last = Some(at..end);
-                at = end;
-            }
-            None => at += 1,
-        }
-    }
-    last
-}
-
-fn count_digits(bytes: &[u8], start: usize) -> usize {
-    bytes.iter().skip(start).take_while(|b| b.is_ascii_digit()).count()
 }
 
 #[cfg(test)]
@@ -130,43 +135,43 @@ mod tests {
             ("50%", "50"),
             ("18.", "18"),
             ("-$7", "-7"),
+            ("$-7", "-7"),
+            ("+7", "7"),
+            ("1e3", "1000"),
+            ("1.5E-3", "0.0015"),
+            ("10^{-2}", "0.01"),
+            ("1/2", "0.5"),
+            ("\\frac{44}{14}", "22/7"),
+            ("-2 1/3", "-7/3"),
+            ("3 million", "3000000"),
+            ("70\u{202f}000", "70000"),
+            ("\u{2212}3", "-3"),
         ] {
             assert_eq!(Number::parse(text).unwrap().as_str(), expected, "{text}");
         }
-        for text in ["", ".", "-", "$", "1 2", "1.2.3", "eighteen", "1e3", "--3", "½", "٣"] {
+        for text in [
+            "", ".", "-", "$", "1 2", "1.2.3", "eighteen", "1e999", "½", "٣", "12:30", "18 eggs", "1/0", "1/2/3",
+            "5-7", "1,2,3", "70,00", "2^5", "2\\pi", "x1",
+        ] {
             assert_eq!(Number::parse(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn pattern_takes_thousands_only_in_groups_of_three() {
-        let found = |text: &'static str| last_number(text).map(|range| &text[range]);
-        assert_eq!(found("1,234"), Some("1,234"));
-        assert_eq!(found("12,345,678.9 in all"), Some("12,345,678.9"));
-        assert_eq!(found("1,2,3"), Some("3"));
-        assert_eq!(found("1,2345"), Some("5"));
-        assert_eq!(found("1234,567"), Some("567"));
-        assert_eq!(found("it is -$7."), Some("-$7"));
-        assert_eq!(found("between 5-7"), Some("7"));
-        assert_eq!(found("(3)-4"), Some("4"));
-        assert_eq!(found("é-4"), Some("4"));
-        assert_eq!(found("= -4"), Some("-4"));
-        assert_eq!(found("no digits … ٣"), None);
     }
 
     proptest! {
         #[test]
         fn integers_survive(value: i64) {
-            let written = value.to_string();
-            prop_assert_eq!(Number::parse(&written), Some(Number::from(value)));
-            prop_assert_eq!(last_number(&written), Some(0..written.len()));
+            prop_assert_eq!(Number::parse(&value.to_string()), Some(Number::from(value)));
         }
 
         #[test]
-        fn any_text_is_safe(text in "\\PC*") {
-            if let Some(range) = last_number(&text) {
-                prop_assert!(Number::parse(&text[range]).is_some());
+        fn canonical_spellings_are_read_back(text in "[0-9]{1,9}(\\.[0-9]{1,9})?(e-?[0-9]{1,2})?|[0-9]{1,5}/[0-9]{1,5}") {
+            if let Some(number) = Number::parse(&text) {
+                prop_assert_eq!(Number::parse(number.as_str()), Some(number.clone()));
             }
+        }
+
+        #[test]
+        fn any_text_is_safe(text in "(\\PC|[0-9,.$ /^eE×-]|10\\^|million){0,30}") {
             let _ = Number::parse(&text);
         }
     }

@@ -1,9 +1,10 @@
-//! Prompt files: JSON Lines and CSV.
+//! Prompt files: JSON and CSV.
 //!
-//! Fields of a line (or columns of the header): one of `prompt`, `question` (a user message) or, in JSON Lines, `messages`
-//! (a conversation, as chat templates take it). Optional: `id`, `story_text` (what the question is about, written above it as
+//! Fields of a row (or columns of the header): one of `prompt`, `question` (a user message) or, in JSON, `messages` (a
+//! conversation; `prompt` may be one too). A conversation ends with the user's turn, or with the assistant's answer, which is the reference
+//! response then. Optional: `id`, `story_text` (what the question is about, written above it as
 //! [`crate::stories::story_question`] does; `infilled_text` in its place, if there is one), `system`, `raw` (true: the prompt is taken as it is, without
-//! chat template), `response` or `solution` (a reference response), `answer` (the gold answer, or a worked solution whose last line is
+//! chat template), `response`, `completion` or `solution` (a reference response), `answer` (the gold answer, or a worked solution whose last line is
 //! `#### ` and the gold answer). Other fields are ignored. A byte order mark, CRLF and blank lines are fine.
 
 use std::collections::HashMap;
@@ -11,24 +12,25 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::conversation::{Conversation, completion, conversation};
 use crate::gsm8k::gold_of;
+use crate::json_rows::{Place, for_each_row};
 use crate::stories::story_question;
 use crate::{Item, Message, Role, TasksError};
 
-/// Reads a JSON Lines prompt file. Lines without `id` are named by their line number.
+/// Reads a prompt file in JSON Lines, or in JSON as one array. Rows without `id` are named by their line, or by their place in
+/// the array.
 ///
 /// # Errors
-/// If the file cannot be read or is empty, or a line is not an object, lacks a prompt, or has a field of the wrong type;
+/// If the file cannot be read or is empty, or a row is not an object, lacks a prompt, or has a field of the wrong type;
 /// also if an id occurs twice.
 pub fn read_jsonl(path: &Path) -> Result<Vec<Item>, TasksError> {
     let mut items = Vec::new();
-    for (line, value) in json_lines(path)? {
-        let Value::Object(fields) = value else {
-            return Err(TasksError::line(path, line, "not a JSON object"));
-        };
-        let item = item_of(&fields, line).map_err(|reason| TasksError::line(path, line, reason))?;
-        items.push((line, item));
-    }
+    for_each_row(path, &mut |place, value| {
+        let Value::Object(fields) = value else { return Err(place.error(path, "not a JSON object")) };
+        items.push((place, item_of(&fields, place).map_err(|reason| place.error(path, reason))?));
+        Ok(())
+    })?;
     finish(path, items)
 }
 
@@ -71,24 +73,10 @@ pub fn read_csv(path: &Path) -> Result<Vec<Item>, TasksError> {
                 ((*name).to_owned(), value)
             })
             .collect();
-        let item = item_of(&fields, line).map_err(|reason| TasksError::line(path, line, reason))?;
-        items.push((line, item));
+        let place = Place::Line(line);
+        items.push((place, item_of(&fields, place).map_err(|reason| place.error(path, reason))?));
     }
     finish(path, items)
-}
-
-/// The JSON values of a file with their line numbers, blank lines left out.
-pub(crate) fn json_lines(path: &Path) -> Result<Vec<(u64, Value)>, TasksError> {
-    let text = read_text(path)?;
-    (1_u64..)
-        .zip(text.lines())
-        .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(number, line)| {
-            serde_json::from_str(line)
-                .map(|value| (number, value))
-                .map_err(|e| TasksError::line(path, number, format!("not a JSON object: {e}")))
-        })
-        .collect()
 }
 
 /// The text of a file without a byte order mark; an error names the line that is not UTF-8.
@@ -133,11 +121,11 @@ fn csv_error(path: &Path, error: &csv::Error, lines: &mut LineCounter<'_>) -> Ta
     }
 }
 
-fn finish(path: &Path, items: Vec<(u64, Item)>) -> Result<Vec<Item>, TasksError> {
-    let mut seen: HashMap<String, u64> = HashMap::new();
-    for (line, item) in &items {
-        if let Some(first) = seen.insert(item.id.clone(), *line) {
-            return Err(TasksError::line(path, *line, format!("the id `{}` is already on line {first}", item.id)));
+fn finish(path: &Path, items: Vec<(Place, Item)>) -> Result<Vec<Item>, TasksError> {
+    let mut seen: HashMap<&str, Place> = HashMap::new();
+    for (place, item) in &items {
+        if let Some(first) = seen.insert(&item.id, *place) {
+            return Err(place.error(path, format!("the id `{}` is already on {first}", item.id)));
         }
     }
     if items.is_empty() {
@@ -146,58 +134,38 @@ fn finish(path: &Path, items: Vec<(u64, Item)>) -> Result<Vec<Item>, TasksError>
     Ok(items.into_iter().map(|(_, item)| item).collect())
 }
 
-/// An item of the fields of a line, or what is wrong with them.
-fn item_of(fields: &Map<String, Value>, line: u64) -> Result<Item, String> {
-    let id = match fields.get("id") {
-        None | Some(Value::Null) => format!("line-{line}"),
+/// An item of the fields of a row, or what is wrong with them.
+fn item_of(fields: &Map<String, Value>, place: Place) -> Result<Item, String> {
+    let id = match given(fields, "id") {
+        None => place.to_string().replace(' ', "-"),
         Some(Value::String(id)) => id.clone(),
         Some(Value::Number(id)) => id.to_string(),
         Some(_) => return Err("`id` is neither text nor a number".to_owned()),
     };
-    let raw = match fields.get("raw") {
-        None | Some(Value::Null) => false,
+    let raw = match given(fields, "raw") {
+        None => false,
         Some(Value::Bool(raw)) => *raw,
         Some(_) => return Err("`raw` is neither true nor false".to_owned()),
     };
-    let mut given = Vec::new();
-    for name in ["prompt", "question"] {
-        if let Some(text) = text_of(fields, name)? {
-            given.push((name, text));
-        }
-    }
-    let messages = match fields.get("messages") {
-        None | Some(Value::Null) => None,
-        Some(messages) => Some(messages_of(messages)?),
-    };
-    let system = text_of(fields, "system")?;
-    // A story that is there in prose too was meant to be read so.
-    let story = text_of(fields, "infilled_text")?.or(text_of(fields, "story_text")?);
-    let (context, question) = match (given.as_slice(), messages) {
-        ([(_, question)], None) => {
-            (Vec::new(), story.map_or_else(|| question.clone(), |story| story_question(&story, question)))
-        }
-        ([], Some(mut messages)) => {
-            let Some(last) = messages.pop() else { return Err("`messages` is empty".to_owned()) };
-            if last.role != Role::User {
-                return Err(format!("the last of `messages` is of role `{}`, not `user`", last.role.as_str()));
-            }
-            (messages, last.content)
-        }
-        ([], None) => return Err("no field `prompt`, `question` or `messages`".to_owned()),
-        _ => return Err("more than one of `prompt`, `question` and `messages`: only one can be asked".to_owned()),
-    };
-    let mut context = context;
-    if let Some(system) = system {
+    let Conversation { mut context, question, response } = asked(fields)?;
+    if let Some(system) = text_of(fields, "system")? {
         if context.iter().any(|message| message.role == Role::System) {
-            return Err("a system message both in `system` and in `messages`".to_owned());
+            return Err("a system message both in `system` and in the conversation".to_owned());
         }
         context.insert(0, Message::system(system));
     }
     if raw && !context.is_empty() {
-        return Err("`raw` text has no chat template: it cannot have `system` or earlier `messages`".to_owned());
+        return Err("`raw` text has no chat template: it cannot have `system` or earlier messages".to_owned());
     }
-    let mut solution = text_of(fields, "response")?.or(text_of(fields, "solution")?);
-    let answer = match fields.get("answer") {
+    let mut solution = match text_of(fields, "response")? {
+        Some(response) => Some(response),
+        None => given(fields, "completion").map(|value| completion(value, "completion")).transpose()?,
+    };
+    if solution.is_some() && response.is_some() {
+        return Err("two responses: the last turn of the conversation, and `response` or `completion`".to_owned());
+    }
+    solution = solution.or(response).or(text_of(fields, "solution")?);
+    let answer = match given(fields, "answer") {
         Some(Value::Number(number)) => Some(number.to_string()),
         _ => text_of(fields, "answer")?,
     };
@@ -214,6 +182,32 @@ fn item_of(fields: &Map<String, Value>, line: u64) -> Result<Item, String> {
     Ok(Item { id, question, context, raw, solution, answer })
 }
 
+/// What a row asks, in whichever of its fields.
+fn asked(fields: &Map<String, Value>) -> Result<Conversation, String> {
+    let mut names =
+        ["prompt", "question", "messages"].into_iter().filter_map(|name| Some((name, given(fields, name)?)));
+    let Some((name, value)) = names.next() else {
+        let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+        return Err(format!("no field `prompt`, `question` or `messages`; the fields are: {}", names.join(", ")));
+    };
+    if names.next().is_some() {
+        return Err("more than one of `prompt`, `question` and `messages`: only one can be asked".to_owned());
+    }
+    if name == "messages" || (name == "prompt" && value.is_array()) {
+        return conversation(value, name);
+    }
+    let Some(question) = text_of(fields, name)? else { return Err(format!("`{name}` is not text")) };
+    // A story that is there in prose too was meant to be read so.
+    let story = text_of(fields, "infilled_text")?.or(text_of(fields, "story_text")?);
+    let question = story.map_or_else(|| question.clone(), |story| story_question(&story, &question));
+    Ok(Conversation { context: Vec::new(), question, response: None })
+}
+
+/// A field that is there and is not null.
+fn given<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    fields.get(name).filter(|value| !value.is_null())
+}
+
 fn text_of(fields: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -223,20 +217,6 @@ fn text_of(fields: &Map<String, Value>, name: &str) -> Result<Option<String>, St
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(_) => Err(format!("`{name}` is not text")),
     }
-}
-
-fn messages_of(value: &Value) -> Result<Vec<Message>, String> {
-    let Value::Array(messages) = value else { return Err("`messages` is not a list".to_owned()) };
-    let mut read = Vec::with_capacity(messages.len());
-    for (index, message) in messages.iter().enumerate() {
-        let message: Message =
-            serde_json::from_value(message.clone()).map_err(|e| format!("message {} of `messages`: {e}", index + 1))?;
-        if message.role == Role::System && index > 0 {
-            return Err(format!("message {} of `messages`: a system message has to come first", index + 1));
-        }
-        read.push(message);
-    }
-    Ok(read)
 }
 
 #[cfg(test)]
@@ -281,21 +261,21 @@ mod tests {
     #[test]
     fn jsonl_errors_name_the_line_and_the_field() {
         for (content, expected) in [
-            ("{\"text\": \"a\"}", "line 1: no field `prompt`, `question` or `messages`"),
+            ("{\"text\": \"a\"}", "line 1: no field `prompt`, `question` or `messages`; the fields are: text"),
             ("\n{\"prompt\": 3}", "line 2: `prompt` is not text"),
             ("{\"prompt\": \" \"}", "line 1: `prompt` is empty"),
             ("{\"prompt\": \"a\", \"question\": \"b\"}", "line 1: more than one of"),
             ("{\"messages\": []}", "line 1: `messages` is empty"),
-            ("{\"messages\": {}}", "line 1: `messages` is not a list"),
+            ("{\"messages\": {}}", "line 1: `messages` is neither text nor a list"),
             (
                 "{\"messages\": [{\"role\": \"robot\", \"content\": \"\"}]}",
-                "line 1: message 1 of `messages`: unknown variant",
+                "line 1: message 1 of `messages`: unknown `role` `robot`",
             ),
-            ("{\"messages\": [{\"role\": \"assistant\", \"content\": \"\"}]}", "role `assistant`, not `user`"),
+            ("{\"messages\": [{\"role\": \"assistant\", \"content\": \"\"}]}", "holds an answer and no question"),
             ("{\"prompt\": \"a\", \"system\": \"s\", \"raw\": true}", "line 1: `raw` text has no chat template"),
             ("{\"prompt\": \"a\", \"raw\": \"yes\"}", "line 1: `raw` is neither"),
             ("{\"prompt\": \"a\", \"id\": []}", "line 1: `id` is neither"),
-            ("[1]", "line 1: not a JSON object"),
+            ("[1]", "row 1: not a JSON object"),
             ("{\"prompt\": \"a\"", "line 1: not a JSON object: EOF"),
             (
                 "{\"prompt\": \"a\", \"id\": 1}\n{\"prompt\": \"b\", \"id\": 1}",
@@ -336,6 +316,87 @@ mod tests {
         ] {
             let error = read(read_csv, content.as_bytes()).unwrap_err();
             assert!(error.contains(expected), "{content}: {error}");
+        }
+    }
+
+    const CONVERSATION: &str = r#"[{"role": "developer", "content": "s"},
+        {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}"#;
+
+    fn one(row: &str) -> Result<Item, String> {
+        Ok(read(read_jsonl, row.replace('\n', " ").as_bytes())?.remove(0))
+    }
+
+    #[test]
+    fn rows_as_other_trainers_write_them() {
+        let answered = format!(r#"{CONVERSATION}, {{"role": "assistant", "content": "c"}}]"#);
+        let expected =
+            Item { context: vec![Message::system("s")], solution: Some("c".to_owned()), ..Item::new("line-1", "ab") };
+        for row in [
+            format!(r#"{{"messages": {answered}}}"#),
+            format!(r#"{{"prompt": {answered}}}"#),
+            format!(r#"{{"prompt": {CONVERSATION}], "completion": "c"}}"#),
+            format!(r#"{{"prompt": {CONVERSATION}], "completion": [{{"role": "assistant", "content": "c"}}]}}"#),
+            r#"{"prompt": "ab", "system": "s", "completion": "c"}"#.to_owned(),
+        ] {
+            assert_eq!(one(&row), Ok(expected.clone()), "{row}");
+        }
+        let open = one(&format!(r#"{{"prompt": {CONVERSATION}]}}"#)).unwrap();
+        assert_eq!((open.question.as_str(), open.solution), ("ab", None));
+        // An earlier answer is no response.
+        let turns = r#"{"messages": [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"},
+            {"role": "user", "content": "3"}, {"role": "assistant", "content": "4"}]}"#;
+        let item = one(turns).unwrap();
+        assert_eq!(item.context, [Message::user("1"), Message::assistant("2")]);
+        assert_eq!((item.question.as_str(), item.solution.as_deref()), ("3", Some("4")));
+    }
+
+    #[test]
+    fn a_file_may_be_one_array() {
+        for content in [
+            "[{\"prompt\": \"a\"}, {\"id\": \"x\", \"prompt\": \"b\"}]",
+            "\u{feff}\r\n[\n{\"prompt\":\n\"a\"},{\"id\":\"x\",\"question\":\"b\"}\n]\n",
+        ] {
+            let items = read(read_jsonl, content.as_bytes()).unwrap();
+            assert_eq!(items, [Item::new("row-1", "a"), Item::new("x", "b")], "{content}");
+        }
+        for (content, expected) in [
+            ("[]", "the data set is empty"),
+            ("[{\"prompt\": \"a\"}, {\"prompt\": 3}]", "row 2: `prompt` is not text"),
+            (
+                "[{\"id\": 1, \"prompt\": \"a\"},{\"id\": 1, \"prompt\": \"a\"}]",
+                "row 2: the id `1` is already on row 1",
+            ),
+            ("[{\"prompt\": \"a\"},\n", "line 2: not an array of JSON objects: EOF"),
+            ("[{\"prompt\": \"a\"}]\n{\"prompt\": \"b\"}", "line 2: not an array of JSON objects: trailing"),
+        ] {
+            let error = read(read_jsonl, content.as_bytes()).unwrap_err();
+            assert!(error.contains(expected), "{content}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_by_row_and_field() {
+        let message = |content: &str| format!(r#"{{"messages": [{{"role": "user", "content": {content}}}]}}"#);
+        for (row, expected) in [
+            (
+                message(r#"[{"type": "text", "text": "a"}, {"type": "image_url"}]"#),
+                "line 1: message 1 of `messages`: part 2 of `content`: it is of type `image_url`: only `text` is read",
+            ),
+            (message("null"), "line 1: message 1 of `messages`: `content` is neither text nor a list of parts"),
+            (message(r#"[{"type": "text"}]"#), "part 1 of `content`: it has no `text`"),
+            (message(r#"["a"]"#), "part 1 of `content`: it has no `type`"),
+            (r#"{"prompt": [{"content": "a"}]}"#.to_owned(), "line 1: message 1 of `prompt`: it has no `role`"),
+            (r#"{"prompt": [{"role": "tool", "content": "a"}]}"#.to_owned(), "unknown `role` `tool`: expected"),
+            (r#"{"prompt": [{"role": "system", "content": "a"}]}"#.to_owned(), "message 1 is of role `system`"),
+            (r#"{"prompt": "a", "completion": 3}"#.to_owned(), "line 1: `completion` is neither text nor a list"),
+            (r#"{"prompt": "a", "completion": []}"#.to_owned(), "`completion` is neither text nor one message"),
+            (
+                format!(r#"{{"messages": {CONVERSATION}, {{"role": "assistant", "content": "c"}}], "response": "d"}}"#),
+                "line 1: two responses",
+            ),
+        ] {
+            let error = one(&row).unwrap_err();
+            assert!(error.contains(expected), "{row}: {error}");
         }
     }
 

@@ -14,13 +14,13 @@ use crate::{
 };
 
 const NAMES: &str = "expected `word-problems`, `word-problems:steps=N`, `serial`, `chain`, `perm` or `vars` (each also \
-                     with `:steps=N`), `tom`, `gsm8k:PATH`, `hf:openai/gsm8k`, `FILE.jsonl` or `FILE.csv`";
+                     with `:steps=N`), `tom`, `gsm8k:PATH`, `hf:openai/gsm8k`, `FILE.jsonl`, `FILE.json` or `FILE.csv`";
 
 /// Word problems of the held-out split are numbered from here, so that no training problem is among them.
 const FIRST_TEST_INDEX: u64 = 1 << 40;
 
 /// Where items come from. Parsed from, and written as: `word-problems[:steps=N]`, `serial[:steps=N]` (all serial tasks),
-/// `chain[:steps=N]`, `perm[:steps=N]`, `vars[:steps=N]`, `tom`, `gsm8k:PATH`, `hf:openai/gsm8k`, `FILE.jsonl`, `FILE.csv`.
+/// `chain[:steps=N]`, `perm[:steps=N]`, `vars[:steps=N]`, `tom`, `gsm8k:PATH`, `hf:openai/gsm8k`, `FILE.jsonl`, `FILE.json`, `FILE.csv`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataSource {
     /// The built-in generator of arithmetic word problems, without end.
@@ -36,7 +36,7 @@ pub enum DataSource {
     Gsm8k(PathBuf),
     /// GSM8K in the local cache of the Hugging Face hub. Nothing is downloaded.
     Gsm8kCache,
-    /// A prompt file in JSON Lines.
+    /// A prompt file in JSON Lines, or in JSON as one array.
     Jsonl(PathBuf),
     /// A prompt file in CSV.
     Csv(PathBuf),
@@ -97,7 +97,7 @@ impl FromStr for DataSource {
             ));
         }
         match Path::new(name).extension().and_then(|extension| extension.to_str()) {
-            Some("jsonl") => Ok(Self::Jsonl(PathBuf::from(name))),
+            Some("jsonl" | "json") => Ok(Self::Jsonl(PathBuf::from(name))),
             Some("csv") => Ok(Self::Csv(PathBuf::from(name))),
             _ => Err(error(NAMES)),
         }
@@ -330,6 +330,7 @@ mod tests {
             "gsm8k:some/where",
             "hf:openai/gsm8k",
             "a/b.jsonl",
+            "a/b.json",
             "a b.csv",
         ] {
             assert_eq!(name.parse::<DataSource>().unwrap().to_string(), name);

@@ -15,7 +15,7 @@ use crate::exit_offset::shown;
 use crate::generation::{GenerationArgs, GenerationSettings, Happening, Response, generate, record, summary_line};
 use crate::loaded_model::LoadedModel;
 use crate::model_args::ModelArgs;
-use crate::prompts::{EncodedPrompt, encode_conversation};
+use crate::prompts::{EncodedPrompt, TemplateVariables, encode_conversation};
 
 const HELP: &str = "/reset forgets the conversation, /exits on|off, /offset X (positive: earlier exits; or think=X,answer=Y), \
                     /quit";
@@ -30,6 +30,8 @@ pub(crate) struct ChatArgs {
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     #[command(flatten)]
+    variables: TemplateVariables,
+    #[command(flatten)]
     generation: GenerationArgs,
 }
 
@@ -41,6 +43,7 @@ pub(crate) fn run(arguments: &ChatArgs, context: &Context) -> anyhow::Result<()>
     if !codec.chat_template.is_some() {
         return Err(UsageError::new("this model has no chat template: choose an instruction-tuned model").into());
     }
+    let codec = arguments.variables.apply(&codec)?;
     let settings = arguments.generation.resolve(&model, &codec)?;
     let system = arguments.system.as_deref().map(Message::system);
     let mut chat = Chat {

@@ -17,7 +17,7 @@ use crate::error::UsageError;
 use crate::lens_pass::{PositionReading, lens_pass};
 use crate::loaded_model::LoadedModel;
 use crate::model_args::ModelArgs;
-use crate::prompts::encode_conversation;
+use crate::prompts::{TemplateVariables, encode_conversation};
 
 /// Arguments of `aloud lens`.
 #[derive(Args, Debug)]
@@ -31,6 +31,8 @@ pub(crate) struct LensArgs {
     model: ModelArgs,
     #[command(flatten)]
     input: InputArgs,
+    #[command(flatten)]
+    variables: TemplateVariables,
     /// JSON array of depths, one a token: a candidate, or the number of blocks [default: all run to the end]
     #[arg(long, value_name = "FILE")]
     depths_file: Option<PathBuf>,
@@ -88,6 +90,9 @@ struct Position {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &LensArgs, context: &Context) -> anyhow::Result<()> {
+    if arguments.input.prompt.is_none() {
+        arguments.variables.refuse("only --prompt is written by a chat template")?;
+    }
     // Files of arguments are read before the model is loaded: their faults show at once.
     let given_ids = arguments.input.tokens_file.as_deref().map(|path| read_integers(path, "token ids")).transpose()?;
     let given_depths = arguments.depths_file.as_deref().map(|path| read_integers(path, "depths")).transpose()?;
@@ -99,7 +104,7 @@ pub(crate) fn run(arguments: &LensArgs, context: &Context) -> anyhow::Result<()>
             let tokenizer = if arguments.json { None } else { model.text_codec().ok().map(|codec| codec.tokenizer) };
             (ids, tokenizer)
         }
-        None => encode(&arguments.input, &model)?,
+        None => encode(arguments, &model)?,
     };
     let candidates = candidates::resolve(arguments.candidates.as_ref(), model.head_depths(), model.n_blocks())?;
     let token_ids = check_ids(&token_ids, model.decoder.config().vocab_size)?;
@@ -118,8 +123,9 @@ pub(crate) fn run(arguments: &LensArgs, context: &Context) -> anyhow::Result<()>
 }
 
 /// Token ids of the text or prompt, and what they stand for.
-fn encode(input: &InputArgs, model: &LoadedModel) -> anyhow::Result<(Vec<i64>, Option<Tokenizer>)> {
-    let codec = model.text_codec()?;
+fn encode(arguments: &LensArgs, model: &LoadedModel) -> anyhow::Result<(Vec<i64>, Option<Tokenizer>)> {
+    let input = &arguments.input;
+    let codec = arguments.variables.apply(&model.text_codec()?)?;
     let ids = match (&input.text, &input.prompt) {
         (Some(text), _) => codec.tokenizer.encode(text, true)?,
         (None, prompt) => encode_conversation(&[Message::user(prompt.as_deref().unwrap_or_default())], &codec)?.1,

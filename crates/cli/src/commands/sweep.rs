@@ -360,8 +360,9 @@ impl Sweep<'_> {
         let instruction = default_instruction(&self.asked.task);
         let encode = |item| Ok(self.asked.template.encode(item, instruction, &codec)?.to_trace(None));
         let prompts: Vec<TracePrompt> = items.iter().map(encode).collect::<anyhow::Result<_>>()?;
+        let variables = self.asked.template.variables.description();
         let recording = Recording {
-            prompts: format!("{}, {} items, seed {}", self.asked.task, items.len(), self.asked.seed),
+            prompts: format!("{}, {} items, seed {}{variables}", self.asked.task, items.len(), self.asked.seed),
             items: item_source(&self.asked.task, Split::Train, self.asked.seed)?,
             candidates: recipe.candidates.depths(config.n_layers)?,
             sampling: Sampling { temperature: if is_serial { 1.0 } else { 0.7 }, ..Sampling::default() },
@@ -390,7 +391,7 @@ impl Sweep<'_> {
         let template = self.asked.template.clone();
         let mut task = DataTask::new(source, None, verifier, &codec, template, recipe.seed, stops)?;
         let directory = self.arguments.output.join(point.folder(self.dial)).join("training");
-        let data = source.to_string();
+        let data = format!("{source}{}", self.asked.template.variables.description());
         let data_sha256 = content_digest(source, Split::Train)?;
         let stage1 = (&*path, &checkpoint);
         let stage2 = Stage2 { base: &base, stage1, recipe: &recipe, data, data_sha256, directory: &directory };

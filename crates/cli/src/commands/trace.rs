@@ -40,7 +40,7 @@ pub(crate) struct TraceArgs {
     /// Record the `response` of each prompt (or the worked solution of its item) instead of generating one
     #[arg(long)]
     given_responses: bool,
-    /// A prompt file with a `response` a line, to be recorded as given: short for --prompts FILE --given-responses
+    /// A prompt file with a response in each row (`response`, `completion` or the last turn), to be recorded as given: short for --prompts FILE --given-responses
     #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "prompts", "prompt", "given_responses"])]
     responses: Option<PathBuf>,
     /// Depths at which tokens may stop: 5,10,15 or `every 5`
@@ -124,7 +124,10 @@ fn trace_prompts(arguments: &TraceArgs, codec: &TextCodec) -> anyhow::Result<Vec
                     Some((text, ids))
                 }
                 None if given => {
-                    let message = format!("prompt `{}` has no response: add a `response` field", prompt.id);
+                    let message = format!(
+                        "prompt `{}` has no response: add a `response` field, or a last turn of the assistant",
+                        prompt.id
+                    );
                     return Err(UsageError::new(message).into());
                 }
                 None => None,

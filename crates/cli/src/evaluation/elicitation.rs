@@ -35,11 +35,11 @@ impl Suffix {
         }
     }
 
-    /// Its tokens after a beginning; none if the family has no such suffix.
-    fn tokens(self, family: &dyn TaskFamily, beginning: &[u32]) -> Vec<u32> {
+    /// Its tokens after the first `length` tokens of a response; none if the family has no such suffix.
+    fn tokens(self, family: &dyn TaskFamily, response: &[u32], length: usize) -> Vec<u32> {
         match self {
-            Self::Default => family.suffix(beginning),
-            Self::Second => family.second_suffix(beginning).unwrap_or_default(),
+            Self::Default => family.suffix(response, length),
+            Self::Second => family.second_suffix(&response[..length]).unwrap_or_default(),
         }
     }
 }
@@ -195,7 +195,7 @@ fn answers(
 ) -> anyhow::Result<Vec<ElicitationRow>> {
     let request = |place: &Place, answer: Option<&[u32]>| {
         let Traced { asked, sample, tokens } = chunk[place.trace];
-        let suffix = place.suffix.tokens(family, &tokens.ids[..place.length]);
+        let suffix = place.suffix.tokens(family, &tokens.ids, place.length);
         let n_asked = answer.map_or(family.max_answer_tokens(), <[u32]>::len);
         let max_new_tokens = suffix.len() + n_asked;
         Request {

@@ -92,8 +92,9 @@ pub(crate) trait TaskFamily: Sync {
     /// The texts that models are given, by name.
     fn texts(&self) -> BTreeMap<String, String>;
 
-    /// What is appended to the beginning of a response to have the answer at once. An empty one stands for no trace.
-    fn suffix(&self, beginning: &[u32]) -> Vec<u32>;
+    /// What is appended to the first `length` tokens of a response to have the answer at once, in the form in which the response
+    /// gives it. Of length 0, it stands for no trace.
+    fn suffix(&self, response: &[u32], length: usize) -> Vec<u32>;
 
     /// The same in other words, for the question how much depends on them; `None` if there are no others.
     fn second_suffix(&self, _beginning: &[u32]) -> Option<Vec<u32>> {
@@ -110,6 +111,11 @@ pub(crate) trait TaskFamily: Sync {
     /// not known.
     fn n_written_values(&self, _item: usize, _beginning: &[u32]) -> Option<usize> {
         None
+    }
+
+    /// The answer that a response gives by itself, to be compared with elicited ones.
+    fn own_answer<'e>(&self, extracted: &'e Extracted) -> Option<&'e str> {
+        extracted.strict.as_deref()
     }
 
     /// The tokens of an answer after a suffix; `None` if it cannot be written.

@@ -45,7 +45,7 @@ impl Gates {
         let some: Vec<Traced<'_>> =
             part(family, &items, PARITY_TRACES).into_iter().map(|place| traces[place]).collect();
         let parity = replay_parity(subject, family, &some)?;
-        let anchor = anchor_stability(traces.iter().map(|traced| traced.sample), elicitations);
+        let anchor = anchor_stability(family, traces.iter().map(|traced| traced.sample), elicitations);
         Ok(Self([parity, anchor].into_iter().flatten().collect()))
     }
 
@@ -113,9 +113,13 @@ fn replayed_lengths(n_tokens: usize) -> impl DoubleEndedIterator<Item = usize> {
 
 /// How often the answer elicited after the whole trace is the one that the model gave by itself. `None` if no response had an
 /// answer.
-fn anchor_stability<'a>(samples: impl Iterator<Item = &'a SampleRow>, elicitations: &[ElicitationRow]) -> Option<Gate> {
+fn anchor_stability<'a>(
+    family: &dyn TaskFamily,
+    samples: impl Iterator<Item = &'a SampleRow>,
+    elicitations: &[ElicitationRow],
+) -> Option<Gate> {
     let natural: BTreeMap<&str, &str> =
-        samples.filter_map(|sample| Some((sample.key.as_str(), sample.extracted.strict.as_deref()?))).collect();
+        samples.filter_map(|sample| Some((sample.key.as_str(), family.own_answer(&sample.extracted)?))).collect();
     let is_reference = |row: &&ElicitationRow| {
         row.suffix == Suffix::Default.name()
             && row.mode == ReplayMode::Recorded

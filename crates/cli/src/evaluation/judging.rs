@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use aloud_eval::judge::{
     JudgeMaterial, JudgePart, JudgedRecords, JudgedRun, JudgedTask, Judgement, Kinship, calibrate, judged_item, kinship,
@@ -18,6 +21,9 @@ use super::parts::stratum;
 use crate::context::Context;
 use crate::judge_options::Judge;
 use crate::progress::Progress;
+
+/// Time between two looks at whether the judge keeps us waiting, and the shortest wait that is said.
+const WAITING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Key of the base model.
 const BASE: &str = "base";
@@ -114,7 +120,30 @@ fn ask(judge: &Judge, material: &JudgeMaterial, context: &Context) -> anyhow::Re
             progress.set(done as u64);
         }
     };
-    Ok(Judgement::ask(&judge.client, &judge.settings, material, &advance)?)
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                thread::park_timeout(WAITING_INTERVAL);
+                let words = judge.client.waiting().and_then(waiting_words).unwrap_or_default();
+                if let Ok(mut shown) = shown.lock()
+                    && let Some((_, progress)) = shown.as_mut()
+                {
+                    progress.message(words);
+                }
+            }
+        });
+        let judgement = Judgement::ask(&judge.client, &judge.settings, material, &advance);
+        is_done.store(true, Ordering::Relaxed);
+        waiting.thread().unpark();
+        Ok(judgement?)
+    })
+}
+
+/// What is said of a request that has been open for a while, and of what the last failed try ended with.
+fn waiting_words((waited, failure): (Duration, Option<String>)) -> Option<String> {
+    let last = failure.map_or_else(String::new, |failure| format!("; the last failure: {failure}"));
+    (waited >= WAITING_INTERVAL).then(|| format!("waiting for a reply for {} s{last}", waited.as_secs()))
 }
 
 /// The circumstances of a run, for records of all its items.
@@ -172,7 +201,7 @@ fn say_what_is_missing(
     }
     let n_missing = judgement.n_no_reply();
     if n_missing > 0 {
-        let reason = report.stopped.map_or_else(String::new, |reason| format!(": {reason}"));
+        let reason = report.stopped.or(report.last_failure).map_or_else(String::new, |reason| format!(": {reason}"));
         context.say(&format!(
             "warning: the judge did not reply to {n_missing} questions{reason}; what it did say is kept, the same command goes on"
         ));
@@ -182,5 +211,18 @@ fn say_what_is_missing(
         if let Some(reason) = overall.and_then(|record| record.null_reason.as_ref()) {
             context.say(&format!("warning: {}: no judged quality ({reason})", judged.name));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_said_with_the_last_failure() {
+        assert_eq!(waiting_words((Duration::from_secs(3), None)), None);
+        assert_eq!(waiting_words((Duration::from_secs(20), None)).as_deref(), Some("waiting for a reply for 20 s"));
+        let words = waiting_words((Duration::from_secs(20), Some("status 500: busy".to_owned())));
+        assert_eq!(words.as_deref(), Some("waiting for a reply for 20 s; the last failure: status 500: busy"));
     }
 }

@@ -293,9 +293,9 @@ fn elicited_records(run: &Evaluated, family: &dyn TaskFamily, strata: &Strata<'_
             _ => false,
         };
         let agrees = |row: &&&ElicitationRow| {
-            let natural = samples.get(row.sample.as_str()).and_then(|sample| sample.extracted.strict.as_ref());
+            let natural = samples.get(row.sample.as_str()).and_then(|sample| family.own_answer(&sample.extracted));
             let reference = with_and_without.get(row.sample.as_str()).and_then(|pair| pair[0]);
-            reference.is_none_or(|reference| reference.answer.is_none() || reference.answer.as_ref() == natural)
+            reference.is_none_or(|reference| reference.answer.is_none() || reference.answer.as_deref() == natural)
         };
         let anchored: Vec<ElicitationRow> = rows.iter().filter(agrees).map(|row| (*row).clone()).collect();
         let n_samples = |rows: &mut dyn Iterator<Item = &str>| rows.collect::<std::collections::BTreeSet<_>>().len();

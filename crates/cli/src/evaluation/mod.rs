@@ -4,6 +4,7 @@
 //! Only this folder lets models run for an evaluation. Metrics are functions of the rows, in `aloud-eval`.
 
 mod accuracy_items;
+mod answer_form;
 mod arguments;
 mod base_reading;
 mod digest;
@@ -28,6 +29,8 @@ mod serial_family;
 mod story_family;
 mod subject;
 mod sweep_points;
+#[cfg(test)]
+mod test_codec;
 mod text_steps;
 mod training;
 mod verdicts;

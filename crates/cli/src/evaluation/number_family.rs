@@ -4,19 +4,13 @@ use std::collections::BTreeMap;
 
 use aloud_eval::{Extracted, choose_items, n_written_values};
 use aloud_model::text_codec::TextCodec;
-use aloud_tasks::{Annotations, DataSource, Extraction, Gsm8kScorer, Item, Number, Split, extract_answer};
+use aloud_tasks::{Annotations, DataSource, Gsm8kScorer, Item, Number, Split};
 
+use super::answer_form::{AnswerForm, Suffixes, elicited_answer, trace_end};
 use super::family::{Arm, EvaluationItem, ReadResponse, TaskFamily, TraceSteps};
 use super::leave_out::retain;
 use super::text_steps::{split_response, trace_steps};
 use crate::prompts::{TemplateArgs, default_instruction};
-
-/// Marks of a trace that some models write.
-const THINK_OPEN: &str = "<think>";
-const THINK_CLOSE: &str = "</think>";
-
-/// Stands before the answer.
-const ANSWER_MARK: &str = "####";
 
 /// Most tokens of an elicited answer.
 const ANSWER_TOKENS: usize = 16;
@@ -30,43 +24,9 @@ pub(crate) struct NumberFamily<'a> {
     arms: [Arm; 1],
     stop_tokens: Vec<u32>,
     max_new_tokens: usize,
+    /// The prompt of the first item: all end alike.
+    prompt: String,
     suffixes: Suffixes,
-}
-
-/// The tokens that ask for the answer.
-struct Suffixes {
-    /// Texts by name.
-    texts: BTreeMap<String, String>,
-    /// After no trace.
-    without_trace: Vec<u32>,
-    /// After an open trace.
-    open: Vec<u32>,
-    /// After a trace that was closed.
-    closed: Vec<u32>,
-}
-
-impl Suffixes {
-    /// For a model that marks its traces, or not; `prompt` says whether it is asked with an open one.
-    fn new(codec: &TextCodec, prompt: &str) -> anyhow::Result<Self> {
-        let marks = codec.tokenizer.token_to_id(THINK_CLOSE).is_some();
-        let closed = format!("\n\n{ANSWER_MARK} ");
-        let open = if marks { format!("\n{THINK_CLOSE}{closed}") } else { format!("\n{ANSWER_MARK} ") };
-        let opens = marks && !prompt.trim_end().ends_with(THINK_OPEN);
-        let without_trace = match (marks, opens) {
-            (true, true) => format!("{THINK_OPEN}{open}"),
-            (true, false) => open.clone(),
-            (false, _) => format!("{ANSWER_MARK} "),
-        };
-        let encode = |text: &str| codec.tokenizer.encode(text, false);
-        Ok(Self {
-            without_trace: encode(&without_trace)?,
-            open: encode(&open)?,
-            closed: encode(&closed)?,
-            texts: [("suffix", open), ("suffix_after_closed_trace", closed), ("suffix_without_trace", without_trace)]
-                .map(|(name, text)| (name.to_owned(), text))
-                .into(),
-        })
-    }
 }
 
 impl<'a> NumberFamily<'a> {
@@ -110,20 +70,16 @@ impl<'a> NumberFamily<'a> {
         };
         let gold = items.iter().map(|(_, item)| item.gold()).collect();
         let items = items.iter().map(ask).collect::<anyhow::Result<Vec<EvaluationItem>>>()?;
-        let suffixes = Suffixes::new(codec, items.first().map_or("", |item| &item.prompt.text))?;
+        let prompt = items.first().map_or_else(String::new, |item| item.prompt.text.clone());
+        let mut suffixes = Suffixes::new(codec, &prompt)?;
+        suffixes.texts.extend(template.variables.texts());
         let arms = [Arm { name: "plain", start: Vec::new(), has_trace: true }];
-        Ok(Self { name, codec, items, gold, arms, stop_tokens, max_new_tokens, suffixes })
+        Ok(Self { name, codec, items, gold, arms, stop_tokens, max_new_tokens, prompt, suffixes })
     }
 
     fn text(&self, ids: &[u32]) -> anyhow::Result<String> {
         Ok(self.codec.tokenizer.decode(ids, true)?)
     }
-}
-
-/// Where a completion's trace ends, and where what follows it begins (bytes); `None`: it is not closed.
-fn trace_end(completion: &str) -> Option<(usize, usize)> {
-    let think = completion.rfind(THINK_CLOSE).map(|start| (start, start + THINK_CLOSE.len()));
-    think.or_else(|| completion.rfind(ANSWER_MARK).map(|start| (start, start)))
 }
 
 impl TaskFamily for NumberFamily<'_> {
@@ -154,7 +110,7 @@ impl TaskFamily for NumberFamily<'_> {
 
     fn read(&self, item: usize, ids: &[u32], _truncated: bool) -> anyhow::Result<ReadResponse> {
         let completion = self.text(ids)?;
-        let end = trace_end(&completion);
+        let end = trace_end(&completion, &self.prompt);
         let is_right =
             |scorer: Gsm8kScorer| self.gold[item].as_ref().is_some_and(|gold| scorer.is_correct(&completion, gold));
         let correct = Gsm8kScorer::ALL.into_iter().map(|scorer| (scorer.name().to_owned(), is_right(scorer))).collect();
@@ -167,7 +123,7 @@ impl TaskFamily for NumberFamily<'_> {
 
     fn steps(&self, ids: &[u32]) -> Option<TraceSteps> {
         let completion = self.text(ids).ok()?;
-        let (end, _) = trace_end(&completion)?;
+        let (end, _) = trace_end(&completion, &self.prompt)?;
         trace_steps(self.codec, ids, &completion[..end])
     }
 
@@ -175,13 +131,10 @@ impl TaskFamily for NumberFamily<'_> {
         self.suffixes.texts.clone()
     }
 
-    fn suffix(&self, beginning: &[u32]) -> Vec<u32> {
-        let is_closed = self.text(beginning).is_ok_and(|text| text.contains(THINK_CLOSE));
-        match beginning {
-            [] => self.suffixes.without_trace.clone(),
-            _ if is_closed => self.suffixes.closed.clone(),
-            _ => self.suffixes.open.clone(),
-        }
+    fn suffix(&self, response: &[u32], length: usize) -> Vec<u32> {
+        let form = self.text(response).map_or(AnswerForm::Marked, |completion| AnswerForm::of(&completion));
+        let beginning = self.text(&response[..length]).unwrap_or_default();
+        self.suffixes.tokens(form, &beginning).to_vec()
     }
 
     fn max_answer_tokens(&self) -> usize {
@@ -189,9 +142,11 @@ impl TaskFamily for NumberFamily<'_> {
     }
 
     fn read_answer(&self, ids: &[u32]) -> Option<String> {
-        let text = self.text(ids).ok()?;
-        let line = text.lines().next()?;
-        extract_answer(&format!("{ANSWER_MARK} {line}"), Extraction::Strict).map(|number| number.to_string())
+        elicited_answer(&self.text(ids).ok()?)
+    }
+
+    fn own_answer<'e>(&self, extracted: &'e Extracted) -> Option<&'e str> {
+        extracted.strict.as_deref().or(extracted.flex.as_deref())
     }
 
     fn accuracy_id(&self) -> &'static str {
@@ -215,12 +170,113 @@ impl TaskFamily for NumberFamily<'_> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use aloud_eval::{EarlyAnswers, ElicitationKind, ElicitationRow, ReplayMode, area_over_curve};
+
+    use super::super::test_codec::byte_codec;
     use super::*;
 
+    const MARKS: [&str; 2] = ["<think>", "</think>"];
+
+    fn family(codec: &TextCodec) -> NumberFamily<'_> {
+        let source = DataSource::WordProblems { steps: None };
+        NumberFamily::new(&source, Some(1), Split::Test, 0, codec, &TemplateArgs::default(), vec![], 400).unwrap()
+    }
+
+    /// Elicits from a scripted response: after each step, `answers` are what the model goes on with.
+    fn elicited(
+        family: &NumberFamily<'_>,
+        response: &str,
+        answers: &[&str],
+    ) -> (Extracted, Vec<String>, Vec<ElicitationRow>) {
+        let encode = |text: &str| family.codec.tokenizer.encode(text, false).unwrap();
+        let ids = encode(response);
+        let read = family.read(0, &ids, false).unwrap();
+        let steps = family.steps(&ids).unwrap();
+        assert_eq!(steps.ends.len(), answers.len(), "{response}: {:?}", steps.ends);
+        let found: Vec<Option<String>> = answers.iter().map(|answer| family.read_answer(&encode(answer))).collect();
+        let reference = found.last().cloned().flatten();
+        let row = |(position, answer): (usize, &Option<String>)| ElicitationRow {
+            sample: "s".to_owned(),
+            item: "i".to_owned(),
+            kind: ElicitationKind::Prefix,
+            suffix: "default".to_owned(),
+            position,
+            n_positions: answers.len() - 1,
+            fraction: 1.0,
+            mode: ReplayMode::Recorded,
+            answer: answer.clone(),
+            logp: None,
+            logp_gold: None,
+            same: reference.as_ref().map(|reference| answer.as_ref() == Some(reference)),
+        };
+        let rows = found.iter().enumerate().map(row).collect();
+        let suffixes = steps.ends.iter().map(|length| family.text(&family.suffix(&ids, *length)).unwrap()).collect();
+        (read.extracted, suffixes, rows)
+    }
+
     #[test]
-    fn a_trace_ends_at_its_mark_or_before_the_answer() {
-        assert_eq!(trace_end("a\n</think>\n\n#### 3"), Some((2, 10)));
-        assert_eq!(trace_end("2 + 2 = 4\n#### 4"), Some((10, 10)));
-        assert_eq!(trace_end("2 + 2 = 4"), None);
+    fn early_answering_has_values_for_every_form_of_answer() {
+        let (with_marks, without_marks) = (byte_codec(&MARKS), byte_codec(&[]));
+        let boxed = "The final answer is \\boxed{";
+        let cases = [
+            (
+                &with_marks,
+                "<think>\nThere are 9.\n9 + 9 is 18.\nSo so.\n</think>\n\n**Answer**\n\\[\\boxed{18}\\]",
+                ["3}", "9}", "18}", "18}."],
+                format!("<think>\n</think>\n\n{boxed}"),
+                format!("\n</think>\n\n{boxed}"),
+            ),
+            (
+                &with_marks,
+                "<think>\nThere are 9.\n9 + 9 is 18.\nSo so.\n</think>\n\n#### 18",
+                ["3", "9", "18", "18"],
+                "<think>\n</think>\n\n#### ".to_owned(),
+                "\n</think>\n\n#### ".to_owned(),
+            ),
+            (
+                &without_marks,
+                "There are 9.\n9 + 9 is 18.\nSo so.\nIt is \\boxed{18}.",
+                ["3}", "9}", "18}", "18}"],
+                boxed.to_owned(),
+                format!("\n{boxed}"),
+            ),
+            (
+                &without_marks,
+                "There are 9.\n9 + 9 is 18.\nSo so.\n#### 18",
+                ["3", "9", "18", "18"],
+                "#### ".to_owned(),
+                "\n#### ".to_owned(),
+            ),
+        ];
+        for (codec, response, answers, without_trace, after_trace) in cases {
+            let family = family(codec);
+            let (extracted, suffixes, rows) = elicited(&family, response, &answers);
+            assert_eq!(suffixes[0], without_trace, "{response}");
+            assert!(suffixes[1..].iter().all(|suffix| *suffix == after_trace), "{response}: {suffixes:?}");
+            // The anchor: what the model said by itself is what it says after the whole trace.
+            assert_eq!(family.own_answer(&extracted), rows[3].answer.as_deref(), "{response}");
+            assert_eq!(rows[3].answer.as_deref(), Some("18"));
+            let (traces, excluded) = EarlyAnswers::gather(&rows, ReplayMode::Recorded, "default", |_| true);
+            assert!(excluded.is_empty());
+            assert_eq!(traces[0].same, [false, false, true, true], "{response}");
+            let curve: Vec<f64> = traces[0].same.iter().map(|same| f64::from(u8::from(*same))).collect();
+            assert_eq!(area_over_curve(&curve), Some(0.5));
+        }
+    }
+
+    #[test]
+    fn an_open_trace_is_closed_before_it_is_asked() {
+        let codec = byte_codec(&MARKS);
+        let mut family = family(&codec);
+        // As R1's template ends.
+        "<think>\n".clone_into(&mut family.prompt);
+        family.suffixes = Suffixes::new(&codec, &family.prompt).unwrap();
+        let response = "9 + 9 is 18.\nSo 18.\n</think>\n\n\\boxed{18}";
+        let (_, suffixes, _) = elicited(&family, response, &["9}", "18}", "18}"]);
+        assert!(suffixes.iter().all(|suffix| suffix == "\n</think>\n\nThe final answer is \\boxed{"), "{suffixes:?}");
+        // Thinking that was cut has no answer, whatever it boxed on its way.
+        let ids = codec.tokenizer.encode("Perhaps \\boxed{9}. Wait", false).unwrap();
+        assert_eq!(family.steps(&ids), None);
     }
 }

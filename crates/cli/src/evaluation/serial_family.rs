@@ -149,7 +149,7 @@ impl TaskFamily for SerialFamily {
         .into()
     }
 
-    fn suffix(&self, _beginning: &[u32]) -> Vec<u32> {
+    fn suffix(&self, _response: &[u32], _length: usize) -> Vec<u32> {
         vec![symbol_id(ANSWER)]
     }
 

@@ -82,7 +82,9 @@ impl<'a> StoryFamily<'a> {
             open: encode(&open)?,
             texts: [("suffix", open), ("suffix_without_trace", without_trace)]
                 .map(|(name, text)| (name.to_owned(), text))
-                .into(),
+                .into_iter()
+                .chain(template.variables.texts())
+                .collect(),
         })
     }
 
@@ -154,8 +156,8 @@ impl TaskFamily for StoryFamily<'_> {
     }
 
     /// Beginnings of traces end before the mark that closes them.
-    fn suffix(&self, beginning: &[u32]) -> Vec<u32> {
-        if beginning.is_empty() { self.without_trace.clone() } else { self.open.clone() }
+    fn suffix(&self, _response: &[u32], length: usize) -> Vec<u32> {
+        if length == 0 { self.without_trace.clone() } else { self.open.clone() }
     }
 
     fn max_answer_tokens(&self) -> usize {

@@ -51,7 +51,8 @@ pub(super) fn step_ends(ends: &[usize]) -> Vec<usize> {
 /// The steps of a trace, the text at the beginning of a response of tokens `ids`; `None` if there is no step.
 pub(super) fn trace_steps(codec: &TextCodec, ids: &[u32], trace: &str) -> Option<TraceSteps> {
     let pieces = piece_ends(trace.trim_end());
-    let ends: Vec<usize> = pieces.into_iter().map(|end| tokens_of(codec, ids, end)).collect();
+    let bytes = byte_ends(codec, ids);
+    let ends: Vec<usize> = pieces.into_iter().map(|end| tokens_of(&bytes, end)).collect();
     Some(TraceSteps { ends: step_ends(&ends) }).filter(|steps| steps.ends.len() > 1)
 }
 
@@ -69,27 +70,72 @@ pub(super) fn split_response(
         trace: completion[..trace_end].to_owned(),
         answer_text: completion[answer_start..].to_owned(),
         closed: end.is_some(),
-        n_trace: if end.is_some() { tokens_of(codec, ids, answer_start) } else { ids.len() },
+        n_trace: if end.is_some() { tokens_of(&byte_ends(codec, ids), answer_start) } else { ids.len() },
         extracted,
         correct,
         completion,
     }
 }
 
-/// The smallest number of tokens whose text has at least `length` bytes.
-pub(super) fn tokens_of(codec: &TextCodec, ids: &[u32], length: usize) -> usize {
-    let (mut low, mut high) = (0, ids.len());
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        let reaches = codec.tokenizer.decode(&ids[..middle], true).is_ok_and(|text| text.len() >= length);
-        (low, high) = if reaches { (low, middle) } else { (middle + 1, high) };
-    }
-    low
+/// How many bytes of text there are after each token. A character belongs to the token that completes it.
+fn byte_ends(codec: &TextCodec, ids: &[u32]) -> Vec<usize> {
+    let mut decoder = codec.tokenizer.stream_decoder(true);
+    let mut length = 0;
+    let after = |id: &u32| {
+        length += decoder.push(*id).map_or(0, |text| text.len());
+        length
+    };
+    ids.iter().map(after).collect()
+}
+
+/// The smallest number of tokens whose text has at least `length` bytes; all of them if there is none.
+fn tokens_of(byte_ends: &[usize], length: usize) -> usize {
+    if length == 0 { 0 } else { (byte_ends.partition_point(|end| *end < length) + 1).min(byte_ends.len()) }
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::super::test_codec::byte_codec;
     use super::*;
+
+    /// The definition, by decoding every beginning: half a character is not there yet.
+    fn by_decoding(codec: &TextCodec, ids: &[u32], length: usize) -> usize {
+        let reaches = |n: &usize| {
+            let text = codec.tokenizer.decode(&ids[..*n], true).unwrap();
+            text.trim_end_matches(char::REPLACEMENT_CHARACTER).len() >= length
+        };
+        (0..=ids.len()).find(reaches).unwrap_or(ids.len())
+    }
+
+    #[test]
+    fn tokens_are_counted_in_one_decoding() {
+        let codec = byte_codec(&["</think>"]);
+        let text = "It costs 3 €. 🎉 Größe: ½.\nSo 数字 is 5.</think> #### 5";
+        let ids = codec.tokenizer.encode(text, false).unwrap();
+        let ends = byte_ends(&codec, &ids);
+        // One step of one decoder a token; the text of a mark comes at once.
+        assert_eq!((ends.len(), ends.last()), (ids.len(), Some(&text.len())));
+        assert_eq!(ids.len(), text.len() - "</think>".len() + 1);
+        for length in (0..=text.len() + 1).filter(|length| *length > text.len() || text.is_char_boundary(*length)) {
+            assert_eq!(tokens_of(&ends, length), by_decoding(&codec, &ids, length), "{length}");
+        }
+        assert_eq!(tokens_of(&[], 3), 0);
+    }
+
+    #[test]
+    fn long_traces_are_cut_in_linear_time() {
+        let codec = byte_codec(&[]);
+        let line = "Zwei mal zwei ist vier, größer wird es nicht.\n";
+        let trace = line.repeat(4000);
+        let ids = codec.tokenizer.encode(&trace, false).unwrap();
+        let start = std::time::Instant::now();
+        let steps = trace_steps(&codec, &ids, &trace).unwrap();
+        // Decoding a beginning for every look at one took a minute for this.
+        assert!(start.elapsed().as_secs() < 10);
+        assert_eq!(steps.ends.len(), 4001);
+        assert_eq!(steps.ends[1], line.len());
+    }
 
     #[test]
     fn pieces_are_lines_and_sentences() {

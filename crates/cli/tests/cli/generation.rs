@@ -302,3 +302,50 @@ fn a_chat_reads_piped_lines() {
     assert!(run.stderr.contains("the message is dropped") && run.code == 0, "{}", run.stderr);
     assert_eq!(run.stdout, once);
 }
+
+/// A template that uses a variable, as Qwen3's does, and prompt files as other trainers write them.
+#[test]
+fn template_arguments_and_conversations_reach_prompts_and_traces() {
+    let folder = Folder::new();
+    let model = folder.model_with_tokenizer();
+    let path = std::path::Path::new(&model).join("tokenizer_config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let template = config["chat_template"].as_str().unwrap();
+    config["chat_template"] = format!("{template}{{% if enable_thinking is false %}}(no){{% endif %}}").into();
+    std::fs::write(&path, config.to_string()).unwrap();
+
+    let prompt = |arguments: &[&str]| {
+        let fixed = ["--model", &model, "-p", "one?", "--exits", "off"];
+        generate(&[&fixed, arguments].concat())[0]["prompt"].as_str().unwrap().to_owned()
+    };
+    let plain = "<|im_start|>user\none?<|im_end|>\n<|im_start|>assistant\n";
+    assert_eq!(prompt(&[]), plain);
+    assert_eq!(prompt(&["--template-arg", "enable_thinking=false"]), format!("{plain}(no)"));
+    assert_eq!(prompt(&["--template-arg", "enable_thinking=true"]), plain);
+    let refused =
+        |arguments: &[&str]| aloud(&[&["generate", "--model", &model, "-p", "x"], arguments].concat()).error(2);
+    let error = refused(&["--template-arg", "enable_thinkng=false"]);
+    assert!(error.contains("`enable_thinkng` is not used by the template; it uses: enable_thinking"), "{error}");
+    let error = refused(&["--raw", "--template-arg", "enable_thinking=false"]);
+    assert!(error.contains("without a chat template"), "{error}");
+
+    let responses = folder.file(
+        "responses.json",
+        r#"[{"messages": [{"role": "developer", "content": "Be brief."},
+             {"role": "user", "content": [{"type": "text", "text": "one?"}]}, {"role": "assistant", "content": "yes"}]},
+            {"prompt": [{"role": "user", "content": "two?"}], "completion": [{"role": "assistant", "content": "no"}]}]"#,
+    );
+    let traces = folder.path("traces");
+    let trace = |arguments: &[&str]| {
+        let fixed = ["trace", "--model", &model, "--responses", &responses, "--candidates", "2,4", "--output", &traces];
+        aloud(&[&fixed, arguments].concat())
+    };
+    trace(&["--template-arg", "enable_thinking=false"]).ok();
+    let rows = std::fs::read_to_string(std::path::Path::new(&traces).join("shard-00000.jsonl")).unwrap();
+    for part in ["system\\nBe brief.", "user\\none?", "assistant\\n(no)", "\"yes\"", "user\\ntwo?", "\"no\""] {
+        assert!(rows.contains(part), "{part}: {rows}");
+    }
+    // What was recorded with one template does not go on with another.
+    let error = trace(&[]).error(1);
+    assert!(error.contains("template_arg.enable_thinking false"), "{error}");
+}

@@ -78,6 +78,8 @@ pub struct ChatReport {
     pub cost: f64,
     /// Which limit of the budget, or which failure, kept requests from being sent.
     pub stopped: Option<String>,
+    /// What the last try that brought no reply ended with.
+    pub last_failure: Option<String>,
     /// What was learnt about the endpoint, a sentence each.
     pub notes: Vec<String>,
 }
@@ -93,6 +95,10 @@ struct State {
     n_failed_in_a_row: u32,
     /// The failure that concerns all requests.
     stopped: Option<String>,
+    /// What the last try that brought no reply ended with.
+    last_failure: Option<String>,
+    /// When the requests that have no reply yet were first sent.
+    open: Vec<Instant>,
 }
 
 /// How one try ended.
@@ -172,8 +178,10 @@ impl ChatClient {
         if self.settings.offline {
             return Err(ChatError::NotCached { model: request.model.clone(), key: key.clone() });
         }
-        let answered = self.ask(request, &key);
-        self.note_outcome(&answered);
+        let started = Instant::now();
+        self.state().open.push(started);
+        let answered = self.ask(request, &key, started);
+        self.note_outcome(&answered, started);
         answered
     }
 
@@ -187,9 +195,17 @@ impl ChatClient {
             n_failed: state.n_failed,
             usage: spent.usage,
             cost: spent.cost,
-            stopped: state.stopped.clone().or(spent.reached),
+            stopped: state.stopped.clone().or(spent.reached.map(|limit| with_failure(limit, &state))),
+            last_failure: state.last_failure.clone(),
             notes: state.notes.clone(),
         }
+    }
+
+    /// How long the oldest request that has no reply yet has been waiting, and what the last failed try ended with, if one did;
+    /// `None` if no request is open.
+    pub fn waiting(&self) -> Option<(Duration, Option<String>)> {
+        let state = self.state();
+        Some((state.open.iter().min()?.elapsed(), state.last_failure.clone()))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -197,11 +213,12 @@ impl ChatClient {
     }
 
     /// Sends the request until there is a reply or no hope, and stores the reply.
-    fn ask(&self, request: &ChatRequest, key: &str) -> Result<ChatReply, ChatError> {
+    fn ask(&self, request: &ChatRequest, key: &str, begin: Instant) -> Result<ChatReply, ChatError> {
         let mut random = KeyedRandom::new(self.settings.seed, &format!("pause {key}"));
         let retry = self.settings.retry;
         let mut n_sent = 0;
         let mut n_tries = 0;
+        let mut time_limit = self.settings.timeouts.request;
         let mut shape = self.state().shape;
         let mut lessons = Vec::new();
         loop {
@@ -211,7 +228,8 @@ impl ChatClient {
             let body = shape.body(request);
             let started = Instant::now();
             n_sent += 1;
-            match self.try_once(request, shape, &body)? {
+            let longest = self.settings.timeouts.total.min(time_limit.saturating_sub(begin.elapsed()));
+            match self.try_once(request, shape, &body, longest)? {
                 Outcome::Reply { response, reply } => {
                     self.learn(shape, &lessons);
                     self.cache.write(&CachedReply {
@@ -243,16 +261,31 @@ impl ChatClient {
                     if n_tries >= retry.max_tries {
                         return Err(failed(reason));
                     }
-                    thread::sleep(retry.pause(n_tries, asked_pause, &mut random));
+                    time_limit += asked_pause.unwrap_or_default();
+                    let pause = retry.pause(n_tries, asked_pause, &mut random);
+                    if begin.elapsed() + pause >= time_limit {
+                        let seconds = self.settings.timeouts.request.as_secs_f64();
+                        return Err(failed(format!("{reason}; a request may take {seconds} s in all")));
+                    }
+                    thread::sleep(pause);
                 }
             }
         }
     }
 
     /// One exchange, paid for.
-    fn try_once(&self, request: &ChatRequest, shape: RequestShape, body: &Value) -> Result<Outcome, ChatError> {
-        let estimate = self.budget.reserve(request)?;
-        let answer = self.transport.post(body.to_string().as_bytes());
+    fn try_once(
+        &self,
+        request: &ChatRequest,
+        shape: RequestShape,
+        body: &Value,
+        longest: Duration,
+    ) -> Result<Outcome, ChatError> {
+        let estimate = self.budget.reserve(request).map_err(|error| match error {
+            ChatError::Budget { reason } => ChatError::Budget { reason: with_failure(reason, &self.state()) },
+            other => other,
+        })?;
+        let answer = self.transport.post(body.to_string().as_bytes(), longest);
         let may_be_billed = match &answer {
             Ok(reply) => (200..300).contains(&reply.status),
             Err(no_reply) => no_reply.may_be_billed,
@@ -270,6 +303,14 @@ impl ChatClient {
             _ => Bill::Nothing,
         };
         self.budget.settle(estimate, bill);
+        let failure = match &outcome {
+            Outcome::MayPass { reason, .. } => Some(reason.clone()),
+            Outcome::Final(error) => Some(error.to_string()),
+            Outcome::Reply { .. } | Outcome::OtherShape(..) => None,
+        };
+        if failure.is_some() {
+            self.state().last_failure = failure;
+        }
         Ok(outcome)
     }
 
@@ -333,8 +374,11 @@ impl ChatClient {
     }
 
     /// Counts failures, and stops the client where a failure concerns all requests.
-    fn note_outcome(&self, answered: &Result<ChatReply, ChatError>) {
+    fn note_outcome(&self, answered: &Result<ChatReply, ChatError>, started: Instant) {
         let mut state = self.state();
+        if let Some(place) = state.open.iter().position(|open| *open == started) {
+            state.open.swap_remove(place);
+        }
         let stops = match answered {
             Ok(_) => {
                 state.n_failed_in_a_row = 0;
@@ -354,6 +398,14 @@ impl ChatClient {
         if let (true, Err(error)) = (stops, answered) {
             state.stopped.get_or_insert_with(|| error.to_string());
         }
+    }
+}
+
+/// A limit that was reached, with what used it up: a budget may be gone on tries that brought no reply.
+fn with_failure(limit: String, state: &State) -> String {
+    match &state.last_failure {
+        Some(failure) => format!("{limit}; the last failure: {failure}"),
+        None => limit,
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) enum Answer {
     Hang(Duration),
     /// Answers with a part of a response, and closes.
     CutOff,
+    /// Sends a body a byte at a time, for so long, and does not end it.
+    Endless(Duration),
 }
 
 /// A request as it came in.
@@ -111,6 +113,15 @@ fn serve(mut stream: &TcpStream, log: &Mutex<Vec<Seen>>, script: &Mutex<Box<Scri
         Answer::Hang(time) => {
             thread::sleep(time);
             Ok(())
+        }
+        Answer::Endless(time) => {
+            let end = std::time::Instant::now() + time;
+            let mut written = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n");
+            while written.is_ok() && std::time::Instant::now() < end {
+                thread::sleep(Duration::from_millis(20));
+                written = stream.write_all(b" ");
+            }
+            written
         }
         Answer::CutOff => write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{{\"choices\": ["),
     };

@@ -26,7 +26,7 @@ fn request(text: &str) -> ChatRequest {
 fn settings(address: &str, folder: &Path) -> ChatSettings {
     ChatSettings {
         key: Some(ApiKey::new(KEY).unwrap()),
-        timeouts: Timeouts { connect: Duration::from_secs(5), total: Duration::from_secs(20) },
+        timeouts: Timeouts { connect: Duration::from_secs(5), total: Duration::from_secs(20), ..Timeouts::default() },
         retry: RetryPolicy { first_pause: Duration::from_millis(1), ..RetryPolicy::default() },
         ..ChatSettings::new(Endpoint::new(address).unwrap(), folder.join("cache"))
     }
@@ -164,7 +164,8 @@ fn errors_that_may_pass_are_tried_again() {
 fn a_hanging_server_is_left() {
     let folder = tempfile::tempdir().unwrap();
     let server = ScriptedServer::with_script([Answer::Hang(Duration::from_secs(30)), completion("hello", "stop")]);
-    let timeouts = Timeouts { connect: Duration::from_secs(5), total: Duration::from_millis(300) };
+    let timeouts =
+        Timeouts { connect: Duration::from_secs(5), total: Duration::from_millis(300), ..Timeouts::default() };
     let settings = settings(server.address(), folder.path());
     let mut retry = settings.retry;
     retry.max_tries = 1;
@@ -310,4 +311,40 @@ fn a_damaged_cache_file_is_named() {
         assert!(error.to_string().contains("delete the file to ask again"), "{error}");
     }
     assert_eq!(server.seen().len(), 1);
+}
+
+#[test]
+fn a_body_that_never_ends_is_left_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = ScriptedServer::answering(|_| Answer::Endless(Duration::from_secs(60)));
+    let settings = settings(server.address(), folder.path());
+    // A try may take longer than all of them together.
+    let timeouts = Timeouts { request: Duration::from_secs(1), ..settings.timeouts };
+    let client = ChatClient::new(ChatSettings { timeouts, ..settings }).unwrap();
+    assert_eq!(client.waiting(), None);
+    let started = Instant::now();
+    let error = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| client.complete(&request("hi")).unwrap_err().to_string());
+        while client.waiting().is_none_or(|(waited, _)| waited < Duration::from_millis(100)) {
+            assert!(!asked.is_finished());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        asked.join().unwrap()
+    });
+    assert!(started.elapsed() < Duration::from_secs(15), "{error}");
+    assert!(error.contains("timeout") && error.contains("a request may take 1 s in all"), "{error}");
+    assert_eq!(client.waiting(), None);
+}
+
+#[test]
+fn a_budget_that_failures_used_up_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = ScriptedServer::answering(|_| status(200, r#"{"error": {"message": "model not loaded"}}"#));
+    let limits = BudgetLimits { max_calls: Some(2), ..BudgetLimits::default() };
+    let client = ChatClient::new(ChatSettings { limits, ..settings(server.address(), folder.path()) }).unwrap();
+    let error = client.complete(&request("hi")).unwrap_err();
+    assert!(matches!(error, ChatError::Budget { .. }) && error.to_string().contains("model not loaded"), "{error}");
+    let report = client.report();
+    assert!(report.stopped.unwrap().contains("2 calls allowed, 2 made; the last failure: the JSON has no choices[0]"));
+    assert!(report.last_failure.unwrap().contains("model not loaded"));
 }

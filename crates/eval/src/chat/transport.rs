@@ -17,11 +17,13 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Until the whole reply is there.
     pub total: Duration,
+    /// Until a request is given up: all its tries and the pauses between them, without those that the endpoint asked for.
+    pub request: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), total: Duration::from_mins(2) }
+        Self { connect: Duration::from_secs(10), total: Duration::from_mins(2), request: Duration::from_mins(5) }
     }
 }
 
@@ -69,7 +71,6 @@ impl Transport {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_connect(Some(timeouts.connect))
-            .timeout_global(Some(timeouts.total))
             .user_agent(concat!("aloud/", env!("CARGO_PKG_VERSION")))
             .build();
         Ok(Self { agent: config.new_agent(), url: endpoint.completions_url(), authorization })
@@ -79,9 +80,10 @@ impl Transport {
         &self.url
     }
 
-    /// Posts a JSON document and waits for the whole answer.
-    pub(super) fn post(&self, body: &[u8]) -> Result<HttpReply, NoReply> {
-        let mut request = self.agent.post(&self.url).header("content-type", "application/json");
+    /// Posts a JSON document and waits for the whole answer, at most so long.
+    pub(super) fn post(&self, body: &[u8], longest: Duration) -> Result<HttpReply, NoReply> {
+        let request = self.agent.post(&self.url).config().timeout_global(Some(longest)).build();
+        let mut request = request.header("content-type", "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization.clone());
         }

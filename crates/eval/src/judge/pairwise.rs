@@ -119,6 +119,10 @@ pub fn judge_pairs(
 ) -> Result<Vec<PairwiseRow>, ChatError> {
     let mut order: Vec<usize> = (0..items.len()).collect();
     KeyedRandom::new(settings.seed, "judge pairs").shuffle(&mut order);
+    // A judge may keep us waiting for its first reply.
+    if !items.is_empty() {
+        progress(0, items.len());
+    }
     let n_done = AtomicUsize::new(0);
     let mut rows = client.try_map(&order, |index| {
         let row = judge_pair(client, settings, &items[*index])?;

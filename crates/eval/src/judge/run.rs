@@ -82,6 +82,10 @@ pub fn judge(
 ) -> Result<Vec<JudgeRow>, ChatError> {
     check(judging, items)?;
     let jobs = jobs_in_order(judging, settings.seed, items);
+    // A judge may keep us waiting for its first reply.
+    if !jobs.is_empty() {
+        progress(0, jobs.len());
+    }
     let n_done = AtomicUsize::new(0);
     let mut rows = client.try_map(&jobs, |job| {
         let row = judge_one(client, settings, judging, &items[job.index], job.repeat)?;

@@ -33,6 +33,16 @@ pub enum ChatTemplateError {
          model, give a template, or give plain text"
     )]
     Missing,
+    /// A variable cannot be set.
+    #[error("chat template of {origin}: variable `{name}` {problem}")]
+    Variable {
+        /// Where the template came from.
+        origin: String,
+        /// The variable.
+        name: String,
+        /// Why not.
+        problem: String,
+    },
     /// The template is not Jinja that this program understands.
     #[error("chat template of {origin}, line {line}: {problem}")]
     Syntax {

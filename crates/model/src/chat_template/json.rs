@@ -43,6 +43,23 @@ pub(super) fn to_json(state: &State, value: &Value, options: Kwargs) -> Result<V
     Ok(Value::from(text))
 }
 
+/// A JSON value as the engine has it.
+pub(super) fn from_json(value: &serde_json::Value) -> Value {
+    match value {
+        serde_json::Value::Null => Value::from(()),
+        serde_json::Value::Bool(value) => Value::from(*value),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(integer) => Value::from(integer),
+            None => Value::from(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        serde_json::Value::String(text) => Value::from(text.as_str()),
+        serde_json::Value::Array(values) => values.iter().map(from_json).collect(),
+        serde_json::Value::Object(fields) => {
+            Value::from_pairs(fields.iter().map(|(name, value)| (name.as_str(), from_json(value))))
+        }
+    }
+}
+
 /// Settings, and the rendering that pays for what is written.
 struct Writer<'a> {
     state: &'a State<'a, 'a>,
