@@ -388,8 +388,8 @@ mod tests {
         let (without, with) = (prompts(&[]), prompts(&["--template-arg", "enable_thinking=false"]));
         // Recordings from before there were variables go on.
         let described = "a.jsonl; raw false; system None; instruction None";
-        assert_eq!(without.description(), described);
-        assert_eq!(with.description(), format!("{described}; template_arg.enable_thinking false"));
+        assert_eq!(without.description(Split::Train), described);
+        assert_eq!(with.description(Split::Train), format!("{described}; template_arg.enable_thinking false"));
         assert_eq!(format!("{:?}", without.template), "TemplateArgs { raw: false, system: None, instruction: None }");
         assert!(format!("{:?}", with.template).contains("template_arg.enable_thinking"));
     }

@@ -208,6 +208,7 @@ mod tests {
             answer: answer.clone(),
             logp: None,
             logp_gold: None,
+            new_value: None,
             same: reference.as_ref().map(|reference| answer.as_ref() == Some(reference)),
         };
         let rows = found.iter().enumerate().map(row).collect();
