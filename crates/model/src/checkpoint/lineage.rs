@@ -189,7 +189,12 @@ impl Checkpoint {
 
 /// `trained_items.txt`: the keys, sorted, one a line.
 fn lines(keys: &BTreeSet<ItemKey>) -> String {
-    keys.iter().map(|key| format!("{key}\n")).collect()
+    let mut text = String::with_capacity(17 * keys.len());
+    for key in keys {
+        text.push_str(&key.to_string());
+        text.push('\n');
+    }
+    text
 }
 
 /// Writes the keys into the folder of a checkpoint that is being prepared.
