@@ -14,7 +14,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::ModelError;
-use crate::pickles;
 pub use built_in::TINY_REASONER;
 
 /// A model that lies on this machine's disk.
@@ -221,8 +220,8 @@ fn resolve_path(path: &Path) -> Result<ResolvedSource, ModelError> {
     if path.is_file() {
         return if is_gguf(path) {
             Ok(ResolvedSource::Gguf(path.to_owned()))
-        } else if pickles::is_pickle(path) {
-            Err(error(pickles::advice(path, "model.safetensors")))
+        } else if crate::pickles::is_pickle(path) {
+            Err(error(crate::pickles::advice(path, "model.safetensors")))
         } else {
             Err(error("expected a directory or a file that ends in `.gguf`".to_owned()))
         };
@@ -240,8 +239,8 @@ fn resolve_path(path: &Path) -> Result<ResolvedSource, ModelError> {
     let ggufs = files_ending_in_gguf(path)?;
     match ggufs.as_slice() {
         [gguf] => Ok(ResolvedSource::Gguf(gguf.clone())),
-        [] => Err(error(match pickles::first_in(path) {
-            Some(pickle) => pickles::advice(&pickle, "model.safetensors"),
+        [] => Err(error(match crate::pickles::first_in(path) {
+            Some(pickle) => crate::pickles::advice(&pickle, "model.safetensors"),
             None => {
                 "the directory has neither `config.json` with `model.safetensors` (or its index) nor a `.gguf` file"
                     .to_owned()
