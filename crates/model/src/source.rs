@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use crate::error::ModelError;
 use crate::gguf::PartName;
-use crate::pickles;
 pub use built_in::TINY_REASONER;
 
 /// A model that lies on this machine's disk.
@@ -222,8 +221,8 @@ fn resolve_path(path: &Path) -> Result<ResolvedSource, ModelError> {
     if path.is_file() {
         return if is_gguf(path) {
             Ok(ResolvedSource::Gguf(path.to_owned()))
-        } else if pickles::is_pickle(path) {
-            Err(error(pickles::advice(path, "model.safetensors")))
+        } else if crate::pickles::is_pickle(path) {
+            Err(error(crate::pickles::advice(path, "model.safetensors")))
         } else {
             Err(error("expected a directory or a file that ends in `.gguf`".to_owned()))
         };
@@ -245,8 +244,8 @@ fn resolve_path(path: &Path) -> Result<ResolvedSource, ModelError> {
     ggufs.retain(|gguf| PartName::of(gguf).is_none_or(|part| part.number == 1 || !part.path(1).exists()));
     match ggufs.as_slice() {
         [gguf] => Ok(ResolvedSource::Gguf(gguf.clone())),
-        [] => Err(error(match pickles::first_in(path) {
-            Some(pickle) => pickles::advice(&pickle, "model.safetensors"),
+        [] => Err(error(match crate::pickles::first_in(path) {
+            Some(pickle) => crate::pickles::advice(&pickle, "model.safetensors"),
             None => {
                 "the directory has neither `config.json` with `model.safetensors` (or its index) nor a `.gguf` file"
                     .to_owned()
