@@ -238,11 +238,7 @@ impl<'a, B: Backend> Engine<'a, B> {
 
     /// One pass: every running sequence consumes its next tokens, given ones as far as the row limit allows. Returns, per
     /// sequence, the token it emitted, if its given tokens are through.
-    fn pass(
-        &self,
-        requests: &[Request],
-        running: &mut [Running<B>],
-    ) -> Result<Vec<Option<Token>>, RequestError> {
+    fn pass(&self, requests: &[Request], running: &mut [Running<B>]) -> Result<Vec<Option<Token>>, RequestError> {
         // Equal beginnings run once: sequences wait for an earlier one, which is never behind, and copy its state.
         let sources: Vec<Option<(usize, usize)>> =
             (running.iter().enumerate()).map(|(index, sequence)| sequence.source(&running[..index])).collect();

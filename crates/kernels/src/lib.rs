@@ -9,7 +9,8 @@ mod rope_table;
 mod rows;
 
 pub use backend::{
-    Backend, Heads, KeyValues, KlDirection, LensReading, LensRow, MAX_LOGIT_ROWS, Query, Readout, Rotation, TokenReading,
+    Backend, Heads, KeyValues, KlDirection, LensReading, LensRow, MAX_LOGIT_ROWS, Query, Readout, Rotation,
+    TokenReading,
 };
 pub use cpu::{Cpu, SimdLevel};
 pub use error::KernelError;

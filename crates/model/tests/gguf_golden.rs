@@ -215,11 +215,17 @@ fn parts_that_do_not_make_a_model_are_named() {
 
     std::fs::remove_file(&parts[1]).unwrap();
     let found = message(&parts[0]);
-    assert!(found.contains("it is part 1 of 2 of a split model, and `m-00002-of-00002.gguf` is not beside it"), "{found}");
+    assert!(
+        found.contains("it is part 1 of 2 of a split model, and `m-00002-of-00002.gguf` is not beside it"),
+        "{found}"
+    );
     std::fs::remove_file(&parts[0]).unwrap();
     std::fs::write(&parts[1], second).unwrap();
     let found = message(&parts[1]);
-    assert!(found.contains("it is part 2 of 2 of a split model, and `m-00001-of-00002.gguf` is not beside it"), "{found}");
+    assert!(
+        found.contains("it is part 2 of 2 of a split model, and `m-00001-of-00002.gguf` is not beside it"),
+        "{found}"
+    );
 }
 
 /// The scale of a quantised block that is not a number makes all its values so.
@@ -241,6 +247,9 @@ fn quantised_scales_that_are_not_finite_are_named() {
         bytes[at..at + special.len()].copy_from_slice(special);
         std::fs::write(&path, content.to_bytes()).unwrap();
         let message = GgufFile::open(&path).unwrap().read_matrix(name).unwrap_err().to_string();
-        assert!(message.contains(&format!("m.gguf: tensor `{name}`: expected finite values, found NaN at [0, ")), "{message}");
+        assert!(
+            message.contains(&format!("m.gguf: tensor `{name}`: expected finite values, found NaN at [0, ")),
+            "{message}"
+        );
     }
 }

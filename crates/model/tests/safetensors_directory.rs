@@ -307,7 +307,9 @@ fn names_with_another_prefix_are_read() {
         ("llama", &untied, &bare),
         ("llama", &untied, &|name| format!("module.{name}")),
         ("llama", &untied, &|name| format!("language_model.{name}")),
-        ("llama", &untied, &|name| if name == "lm_head.weight" { name.to_owned() } else { format!("base.{}", bare(name)) }),
+        ("llama", &untied, &|name| {
+            if name == "lm_head.weight" { name.to_owned() } else { format!("base.{}", bare(name)) }
+        }),
     ];
     for (model, tensors, rename) in cases {
         let expected = load_directory(&golden(model)).unwrap();

@@ -50,7 +50,9 @@ fn a_model_of_many_blocks_is_traced_at_every_one() {
     let mut views: Vec<(String, TensorView<'_>)> = Vec::new();
     for (name, tensor) in tensors.tensors() {
         match name.strip_prefix("model.layers.0.") {
-            Some(rest) => views.extend((0..BLOCKS).map(|block| (format!("model.layers.{block}.{rest}"), tensor.clone()))),
+            Some(rest) => {
+                views.extend((0..BLOCKS).map(|block| (format!("model.layers.{block}.{rest}"), tensor.clone())))
+            }
             None if name.starts_with("model.layers.") => {}
             None => views.push((name, tensor)),
         }
@@ -75,7 +77,8 @@ fn every_end_of_sequence_ends_a_response() {
     let generate = |n: usize| {
         let n = n.to_string();
         let fixed = ["generate", "--model", &model, "--prompt", "2 + 2", "--temperature", "1", "--json"];
-        let record = json_lines(&aloud(&[&fixed[..], &["--seed", "4", "--max-new-tokens", &n]].concat()).ok()).remove(0);
+        let record =
+            json_lines(&aloud(&[&fixed[..], &["--seed", "4", "--max-new-tokens", &n]].concat()).ok()).remove(0);
         let ids: Vec<u64> =
             record["tokens"].as_array().unwrap().iter().map(|token| token["token_id"].as_u64().unwrap()).collect();
         (ids, record["finish_reason"].as_str().unwrap().to_owned())
@@ -119,7 +122,11 @@ fn a_guess_about_a_model_is_said() {
     fs::write(Path::new(&model).join("model.safetensors.index.json"), r#"{"weight_map": {}}"#).unwrap();
     let lens = ["lens", "--model", &model, "--text", "2"];
     let run = aloud(&lens);
-    assert!(run.stderr.starts_with("warning: ") && run.stderr.contains("`model.safetensors` is read"), "{}", run.stderr);
+    assert!(
+        run.stderr.starts_with("warning: ") && run.stderr.contains("`model.safetensors` is read"),
+        "{}",
+        run.stderr
+    );
     assert_eq!(aloud(&[&lens[..], &["--quiet"]].concat()).stderr, "");
     run.ok();
 
@@ -136,7 +143,10 @@ fn a_guess_about_a_model_is_said() {
     };
     assert_eq!(with(true), "");
     let warning = with(false);
-    assert!(warning.starts_with("warning: ") && warning.contains("m.gguf: it has no `tokenizer.ggml.pre`"), "{warning}");
+    assert!(
+        warning.starts_with("warning: ") && warning.contains("m.gguf: it has no `tokenizer.ggml.pre`"),
+        "{warning}"
+    );
 }
 
 /// A tokenizer of a closed vocabulary cannot express the questions that other models are verified with.

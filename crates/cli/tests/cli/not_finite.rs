@@ -27,9 +27,9 @@ fn damage(model: &str, name: &str, value: f32) {
             (found.to_owned(), tensor.dtype(), tensor.shape().to_vec(), data)
         })
         .collect();
-    let views = changed.iter().map(|(name, dtype, shape, data)| {
-        (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap())
-    });
+    let views = changed
+        .iter()
+        .map(|(name, dtype, shape, data)| (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap()));
     fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 

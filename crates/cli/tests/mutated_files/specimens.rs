@@ -14,7 +14,7 @@ use aloud_model::source::ResolvedSource;
 use aloud_model::text_codec::TextCodec;
 use aloud_tasks::{Annotations, Split, read_csv, read_gsm8k, read_jsonl};
 use aloud_train::pretrain_recipe::PretrainRecipe;
-use aloud_train::recipe::Recipe;
+use aloud_train::recipe::DistillRecipe;
 use aloud_train::reinforce_recipe::ReinforceRecipe;
 use aloud_train::settings::resolve;
 use aloud_train::traces::{FORMAT_VERSION, FinishReason, HiddenDType, Trace, TraceHeader, TraceReader, TraceWriter};
@@ -128,7 +128,8 @@ fn write_evaluation(folder: &Path) {
     let (model, cache) = (Folder::new(), folder.join("cache"));
     let model = model.model_with_tokenizer();
     let records = folder.join("records.jsonl");
-    let generate = ["generate", "--model", &model, "--prompt", "2 + 2", "--max-new-tokens", "4", "--out", text(&records)];
+    let generate =
+        ["generate", "--model", &model, "--prompt", "2 + 2", "--max-new-tokens", "4", "--out", text(&records)];
     aloud(&generate).ok();
     let run = folder.join("run");
     let evaluate = ["eval", "tiny-reasoner", "--output", text(&run), "--task", "chain", "--tier", "toy", "--n", "2"];
@@ -262,7 +263,7 @@ fn read_prompts(path: &Path) -> bool {
 
 fn read_recipe(path: &Path) -> bool {
     match path.file_name().and_then(|name| name.to_str()) {
-        Some("distill-tiny.toml") => resolve::<Recipe>(Some(path), &[]).is_ok(),
+        Some("distill-tiny.toml") => resolve::<DistillRecipe>(Some(path), &[]).is_ok(),
         Some("reinforce-tiny.toml") => resolve::<ReinforceRecipe>(Some(path), &[]).is_ok(),
         _ => resolve::<PretrainRecipe>(Some(path), &[]).is_ok(),
     }

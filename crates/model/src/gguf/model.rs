@@ -60,8 +60,7 @@ impl GgufFile {
 
     /// The places of all tensors, under the names that `rename` gives them.
     fn stored(&self, rename: impl Fn(&str) -> String) -> Result<StoredTensors, ModelError> {
-        let mut stored =
-            StoredTensors { path: self.path.clone(), files: self.files.clone(), tensors: BTreeMap::new() };
+        let mut stored = StoredTensors { path: self.path.clone(), files: self.files.clone(), tensors: BTreeMap::new() };
         for (name, tensor) in &self.tensors {
             let placed = StoredTensor {
                 file: tensor.file,

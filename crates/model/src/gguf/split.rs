@@ -76,7 +76,8 @@ impl GgufFile {
         }
         match whole.u64(N_TENSORS)? {
             Some(expected) if expected != whole.tensors.len() as u64 => {
-                let problem = format!("expected the number of tensors in all parts, {}, found {expected}", whole.tensors.len());
+                let problem =
+                    format!("expected the number of tensors in all parts, {}, found {expected}", whole.tensors.len());
                 Err(ModelError::key(&whole.files[0], N_TENSORS, problem))
             }
             _ => Ok(whole),

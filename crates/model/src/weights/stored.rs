@@ -187,7 +187,8 @@ impl<'a> TensorReader<'a> {
         let matrix = Matrix::new(dtype, rows, columns, &self.buffer).map_err(|problem| error(problem.to_string()))?;
         if let Some((row, column, value)) = matrix.first_not_finite() {
             let place = if shape.len() == 1 { format!("{row}") } else { format!("{row}, {column}") };
-            let problem = format!("expected finite values, found {value} at [{place}]; fetch or convert the model again");
+            let problem =
+                format!("expected finite values, found {value} at [{place}]; fetch or convert the model again");
             return Err(error(problem));
         }
         Ok(match tensor.row_order.permutation(rows) {
