@@ -8,7 +8,6 @@ use aloud_engine::{
 };
 use aloud_eval::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, summarise};
 use aloud_model::text_codec::TextCodec;
-use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
@@ -327,11 +326,12 @@ pub(crate) fn generate(
             Flow::Finish
         })
     });
-    if let Err(RequestError::NotFinite { request, .. }) = run {
-        run.with_context(|| format!("prompt `{}`", prompts[request].id))?;
-    } else {
-        run?;
-    }
+    run.map_err(|error| match error {
+        RequestError::NotFinite { request, .. } => {
+            anyhow::Error::new(error).context(format!("prompt `{}`", prompts[request].id))
+        }
+        _ => error.into(),
+    })?;
     timing.total = start.elapsed();
     timing.after_first_token = first_token.map_or(Duration::ZERO, |first| first.elapsed());
     failure.map_or(Ok(timing), Err)
