@@ -191,7 +191,7 @@ impl<'a> Reader<'a> {
             Some(value) => self.with_multiple(value),
             None => None,
         };
-        let is_whole = self.ends_well(&value);
+        let is_whole = self.ends_well(value.as_ref());
         value.filter(|_| is_whole)
     }
 
@@ -329,7 +329,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether the number ends where it was read to. What is written together with it is passed over.
-    fn ends_well(&mut self, value: &Option<Value<'a>>) -> bool {
+    fn ends_well(&mut self, value: Option<&Value<'a>>) -> bool {
         let is_decimal = matches!(value, Some(Value::Decimal(_, fraction, _)) if !fraction.is_empty());
         let is_cut = is_decimal && (self.rest().starts_with('…') || self.rest().starts_with("..."));
         // The second and third part of a date.

@@ -1,6 +1,8 @@
 //! LaTeX and Unicode spellings of numbers as plain text, so that one reader of numbers suffices: `70{,}000`, `\frac{1}{2}`,
 //! `\text{ eggs}`, thin spaces, the minus sign U+2212, superscripts, full-width digits.
 
+use std::fmt::Write as _;
+
 use crate::Number;
 
 /// A space that does not break: between digits it groups thousands.
@@ -112,9 +114,8 @@ fn escape<'a>(after: &'a str, plain: &mut String) -> &'a str {
     match character {
         ',' | ';' | ':' | ' ' => plain.push(THIN),
         '!' => {}
-        '\\' => plain.push('\n'),
+        '\\' | '\n' => plain.push('\n'),
         '(' | ')' | '[' | ']' | '{' | '}' | '|' | '#' | '&' => plain.push(' '),
-        '\n' => plain.push('\n'),
         _ => plain.push(character),
     }
     &after[character.len_utf8()..]
@@ -131,7 +132,8 @@ fn fraction<'a>(rest: &'a str, plain: &mut String) -> &'a str {
             if plain.ends_with(|c: char| c.is_ascii_digit()) {
                 plain.push(' ');
             }
-            plain.push_str(&format!("{above}/{below} "));
+            // Writing to a string cannot fail.
+            let _ = write!(plain, "{above}/{below} ");
         }
         _ => plain.push(OPAQUE),
     }
