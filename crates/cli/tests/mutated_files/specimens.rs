@@ -44,7 +44,9 @@ pub(crate) fn write(folder: &Path) {
         path
     };
     let copy = |from: PathBuf, files: &[&str], to: &Path| {
-        files.iter().for_each(|file| drop(fs::copy(from.join(file), to.join(file)).unwrap()));
+        for file in files {
+            fs::copy(from.join(file), to.join(file)).unwrap();
+        }
     };
     for name in ["llama", "qwen2", "qwen3"] {
         let to = directory(&format!("models/{name}"));
