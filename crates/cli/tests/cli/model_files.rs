@@ -18,7 +18,7 @@ fn configure(model: &str, key: &str, value: Value) {
     fs::write(&path, config.to_string()).unwrap();
 }
 
-/// A context of millions of tokens takes no memory before it is used: not even a twentieth of its rotations would fit here.
+/// A context of millions of tokens takes no memory before it is used: all its rotations (1.07 GB) would not fit here.
 #[cfg(unix)]
 #[test]
 fn a_long_context_takes_no_memory() {
@@ -51,7 +51,7 @@ fn a_model_of_many_blocks_is_traced_at_every_one() {
     for (name, tensor) in tensors.tensors() {
         match name.strip_prefix("model.layers.0.") {
             Some(rest) => {
-                views.extend((0..BLOCKS).map(|block| (format!("model.layers.{block}.{rest}"), tensor.clone())))
+                views.extend((0..BLOCKS).map(|block| (format!("model.layers.{block}.{rest}"), tensor.clone())));
             }
             None if name.starts_with("model.layers.") => {}
             None => views.push((name, tensor)),
@@ -62,7 +62,7 @@ fn a_model_of_many_blocks_is_traced_at_every_one() {
 
     let prompts = folder.file("prompts.jsonl", "{\"id\": \"a\", \"prompt\": \"2 + 2\"}\n");
     let traces = folder.path("traces");
-    let trace = ["trace", "--model", &model, "--data", &prompts, "--candidates", "every 1", "--max-new-tokens", "3"];
+    let trace = ["trace", "--model", &model, "--prompts", &prompts, "--candidates", "every 1", "--max-new-tokens", "3"];
     aloud(&[&trace[..], &["--output", &traces]].concat()).ok();
     let lens = aloud(&["lens", "--model", &model, "--text", "2", "--candidates", "every 1", "--json"]).json();
     assert_eq!(lens["positions"][0]["kl"].as_array().unwrap().len(), BLOCKS - 1);
@@ -101,7 +101,7 @@ fn every_end_of_sequence_ends_a_response() {
             }
             let prompts = folder.file("prompts.jsonl", "{\"id\": \"a\", \"prompt\": \"2 + 2\"}\n");
             let traces = tempfile::tempdir().unwrap();
-            let trace = ["trace", "--model", &model, "--data", &prompts, "--max-new-tokens", "6", "--temperature", "1"];
+            let trace = ["trace", "-m", &model, "--prompts", &prompts, "--max-new-tokens", "6", "--temperature", "1"];
             aloud(&[&trace[..], &["--seed", "4", "--output", text(traces.path())]].concat()).ok();
             let shard = fs::read_to_string(traces.path().join("shard-00000.jsonl")).unwrap();
             let records = json_lines(&shard);

@@ -40,7 +40,7 @@ fn say(folder: &Folder, model: &str) -> [Run; 3] {
     [
         aloud(&["generate", "--model", model, "--prompt", "2 + 2", "--max-new-tokens", "4"]),
         aloud(&["lens", "--model", model, "--text", "2 + 2", "--json"]),
-        aloud(&["trace", "--model", model, "--data", &prompts, "--max-new-tokens", "4", "--output", &traces]),
+        aloud(&["trace", "--model", model, "--prompts", &prompts, "--max-new-tokens", "4", "--output", &traces]),
     ]
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aloud_eval::{EvaluationRun, read_records, render_page};
+use aloud_eval::{EvaluationRun, ViewOptions, read_records, render_page};
 use aloud_kernels::Cpu;
 use aloud_model::chat_template::Message;
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint};
@@ -118,7 +118,7 @@ fn write_prompts(directory: &Path) {
     let jsonl = [
         json!({"id": "a", "prompt": "What is 2 + 2?", "answer": "4"}),
         json!({"messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "What is 1?"}]}),
-        json!({"id": "c", "question": "And 3?", "answer": 3}),
+        json!({"id": "c", "question": "And 3?", "answer": "3"}),
     ];
     let lines = |rows: &[serde_json::Value]| rows.iter().map(|row| format!("{row}\n")).collect::<String>();
     fs::write(directory.join("prompts.jsonl"), lines(&jsonl)).unwrap();
@@ -191,7 +191,7 @@ pub(crate) fn all(folder: &Path) -> Vec<Specimen> {
         bytes: fs::read(&records).unwrap(),
         file: records,
         kind: Kind::JsonLines,
-        read: |path| read_records(path).is_ok_and(|records| render_page(&records, &Default::default()).is_ok()),
+        read: |path| read_records(path).is_ok_and(|records| render_page(&records, &ViewOptions::default()).is_ok()),
     });
     // A lock file and the like have no content.
     all.retain(|specimen| !specimen.bytes.is_empty());
