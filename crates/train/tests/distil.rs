@@ -48,10 +48,6 @@ fn prompts(n: usize) -> Vec<TracePrompt> {
 }
 
 fn record(directory: &Path, prompts: &[TracePrompt]) -> Result<(), TeacherError> {
-    record_with(directory, prompts, 5)
-}
-
-fn record_with(directory: &Path, prompts: &[TracePrompt], seed: u64) -> Result<(), TeacherError> {
     let model = model();
     let decoder = Decoder::new(&Cpu::new(2), &model.config, &model.weights);
     let header = TraceHeader {
@@ -69,7 +65,7 @@ fn record_with(directory: &Path, prompts: &[TracePrompt], seed: u64) -> Result<(
         sampling: Sampling { temperature: 0.8, ..Sampling::default() },
         max_new_tokens: 12,
         stop_tokens: vec![7],
-        seed,
+        seed: 5,
         batch: 3,
         rows_per_pass: 50,
     };
@@ -161,7 +157,7 @@ fn interrupted_traces_go_on_to_the_same_files() {
 fn training_learns_and_a_resumed_run_equals_an_unbroken_one() {
     let folder = tempfile::tempdir().unwrap();
     let traces = folder.path().join("traces");
-    record(&traces, &prompts(40)).unwrap();
+    record(&traces, &prompts(20)).unwrap();
 
     let whole = folder.path().join("whole");
     let mut distillation = start(&traces, &whole, &recipe(&[])).unwrap();
@@ -173,7 +169,7 @@ fn training_learns_and_a_resumed_run_equals_an_unbroken_one() {
     let (before, _) = distillation.token_kl_before().unwrap().unwrap();
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     assert!(mean(&losses[n_steps - 5..]) < 0.8 * mean(&losses[..5]), "{losses:?}");
-    // Thirty-two traces of a random model teach little that carries over; the training loss above shows the rest.
+    // Sixteen traces of a random model teach little that carries over; the training loss above shows the rest.
     assert!(report.token_kl_exited.unwrap() < 0.9 * before.unwrap(), "{report:?} before {before:?}");
     assert!(report.total_variation < 0.1, "{report:?}");
     assert!(report.per_token_total_variation < report.per_token_total_variation_constant, "{report:?}");
@@ -320,35 +316,4 @@ fn what_does_not_belong_together_is_refused() {
     let _ = distillation.run(&mut |metrics| assert!(metrics.loss.is_finite()));
     let other = recipe(&["target.kl_factor=2.0"]);
     assert!(start(&traces, &run, &other).is_err(), "another recipe in the same run directory");
-}
-
-#[test]
-fn scratch() {
-    for (n, seed) in [(40, 5), (40, 6), (40, 7), (80, 5), (80, 6)] {
-        let folder = tempfile::tempdir().unwrap();
-        let traces = folder.path().join("traces");
-        record_with(&traces, &prompts(n), seed).unwrap();
-        for (k, overrides) in [
-            &["target.kl_factor=0.4"][..],
-            &["target.kl_factor=1.5"],
-            &["target.kl_factor=4"],
-            &["target.kl_factor=1.5", "learning_rate.heads=5e-3"],
-            &["target.kl_factor=0.4", "learning_rate.heads=5e-3"],
-        ]
-        .iter()
-        .enumerate()
-        {
-            let run = folder.path().join(format!("r{k}"));
-            let mut d = start(&traces, &run, &recipe(overrides)).unwrap();
-            let mut losses = Vec::new();
-            let (report, _) = d.run(&mut |m: &StepMetrics| losses.push(m.loss)).unwrap();
-            let report = report.unwrap();
-            let (before, _) = d.token_kl_before().unwrap().unwrap();
-            let mean = |l: &[f64]| l.iter().sum::<f64>() / l.len() as f64;
-            let s = losses.len();
-            println!("n {n} seed {seed} {overrides:?} steps {s} loss {:.3} kl {:.3} tv {:.3} pt {:.4} const {:.4}",
-                mean(&losses[s - 5..]) / mean(&losses[..5]), report.token_kl_exited.unwrap() / before.unwrap(),
-                report.total_variation, report.per_token_total_variation, report.per_token_total_variation_constant);
-        }
-    }
 }
