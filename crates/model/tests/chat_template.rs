@@ -122,12 +122,12 @@ fn variables_of_the_users_own_reach_the_template() {
                 <think></think>{%- endif %}{{ tools }}";
     let messages = [Message::user("Hi")];
     let plain = template(text);
-    assert_eq!(plain.render(&messages, true).unwrap(), "today: Hinone");
+    assert_eq!(plain.render(&messages, true).unwrap(), "today: HiNone");
     let with = |name: &str, value: serde_json::Value| plain.clone().with_variables([(name.to_owned(), value)].into());
     let rendered = |name, value| with(name, value).unwrap().render(&messages, true).unwrap();
-    assert_eq!(rendered("enable_thinking", false.into()), "today: Hi<think></think>none");
-    assert_eq!(rendered("enable_thinking", true.into()), "today: Hinone");
-    assert_eq!(rendered("date", "1 May".into()), "1 May: Hinone");
+    assert_eq!(rendered("enable_thinking", false.into()), "today: Hi<think></think>None");
+    assert_eq!(rendered("enable_thinking", true.into()), "today: HiNone");
+    assert_eq!(rendered("date", "1 May".into()), "1 May: HiNone");
     assert_eq!(rendered("tools", 3.into()), "today: Hi3");
     for (name, expected) in [
         (

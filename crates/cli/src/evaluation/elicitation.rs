@@ -88,6 +88,7 @@ pub(super) fn elicit(
     for chunk in traces.chunks(CHUNK) {
         // A trace that lacks one is done again as a whole: its answers are compared with that after the whole trace.
         let places: Vec<Place> = (chunk.iter().enumerate())
+            .filter(|(_, traced)| has_room(subject, family, traced, suffix))
             .map(|(trace, traced)| places(family, trace, traced, modes, suffix))
             .filter(|places| places.iter().any(|place| !log.has(&row(&chunk[place.trace], place).key())))
             .flatten()
@@ -109,6 +110,16 @@ pub(super) fn elicit(
         }
     }
     Ok(())
+}
+
+/// Whether the model's context has room for an answer after the whole of a trace.
+fn has_room(subject: &Subject<'_>, family: &dyn TaskFamily, traced: &Traced<'_>, suffix: Suffix) -> bool {
+    let ids = &traced.tokens.ids;
+    family.steps(ids).and_then(|steps| steps.ends.last().copied()).is_none_or(|whole| {
+        let n_asked = suffix.tokens(family, ids, whole).len() + family.max_answer_tokens();
+        let prompt = &family.items()[traced.asked.item].prompt.token_ids;
+        prompt.len() + whole + n_asked <= subject.decoder.config().max_position_embeddings
+    })
 }
 
 /// Where answers are elicited from a trace: without any of it, after steps of it, and after all of it.

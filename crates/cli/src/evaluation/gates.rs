@@ -79,9 +79,14 @@ fn replay_parity(
         request(traced, 0, Forced::Whole(ids.clone()), ids.len())
     };
     let stepwise = run(&engine, &traces.iter().map(whole).collect::<Vec<_>>(), &|| {})?;
-    // The longest first: what is shorter begins as it does, and is not run again.
+    // The longest first: what is shorter begins as it does, and is not run again. A beginning that fills the context has no next token.
+    let context = subject.decoder.config().max_position_embeddings;
+    let has_room = |(trace, length): &(usize, usize)| {
+        family.items()[traces[*trace].asked.item].prompt.token_ids.len() + length < context
+    };
     let places: Vec<(usize, usize)> = (traces.iter().enumerate())
         .flat_map(|(trace, traced)| replayed_lengths(traced.tokens.ids.len()).rev().map(move |length| (trace, length)))
+        .filter(has_room)
         .collect();
     let next = |forced: &dyn Fn(usize, usize) -> Forced| -> anyhow::Result<Vec<Option<Token>>> {
         let request = |&(trace, length): &(usize, usize)| request(&traces[trace], length, forced(trace, length), 1);

@@ -278,7 +278,8 @@ fn elicited_records(run: &Evaluated, family: &dyn TaskFamily, strata: &Strata<'_
     for mode in [ReplayMode::Recorded, ReplayMode::Full] {
         let rows: Vec<&ElicitationRow> =
             run.elicitations.iter().filter(|row| row.mode == mode && row.suffix == Suffix::Default.name()).collect();
-        if rows.is_empty() {
+        // A model at full depth is not replayed at full depth once more. Without a closed trace the records say so.
+        if rows.is_empty() && (mode == ReplayMode::Full || run.n_elicited == 0) {
             continue;
         }
         let ends = |row: &&&ElicitationRow| row.kind == ElicitationKind::NoTrace || row.position == row.n_positions;
@@ -304,7 +305,9 @@ fn elicited_records(run: &Evaluated, family: &dyn TaskFamily, strata: &Strata<'_
         let (second, _) = EarlyAnswers::gather(&run.elicitations, mode, Suffix::Second.name(), |_| false);
         let n_elicited = with_and_without.len();
         excluded.insert("anchor_disagrees", n_elicited - n_anchored);
-        excluded.insert("not_closed", n_not_closed(run, family, n_elicited));
+        let [n_not_closed, n_closed] = traces_by_end(run, family);
+        excluded.insert("not_closed", n_not_closed);
+        excluded.insert("no_room_in_context", n_closed.saturating_sub(n_elicited));
         let context = RecordContext { mode: Some(mode), ..run.context.clone() };
         let setting = run.setting(&context);
         let (needed, necessity): (Vec<&str>, Vec<NecessityItem>) = (with_and_without.values())
@@ -342,9 +345,11 @@ fn elicited_records(run: &Evaluated, family: &dyn TaskFamily, strata: &Strata<'_
     records
 }
 
-/// Traces among those that answers are elicited from which were not closed.
-fn n_not_closed(run: &Evaluated, family: &dyn TaskFamily, n_elicited: usize) -> usize {
-    traced_part(family, &run.samples.rows, run.n_elicited).len().saturating_sub(n_elicited)
+/// Traces among those that answers are to be elicited from: how many were not closed, and how many were.
+fn traces_by_end(run: &Evaluated, family: &dyn TaskFamily) -> [usize; 2] {
+    let traced = traced_part(family, &run.samples.rows, run.n_elicited);
+    let n_closed = traced.iter().filter(|(place, _)| family.steps(&run.tokens.rows[*place].ids).is_some()).count();
+    [traced.len() - n_closed, n_closed]
 }
 
 /// D7 of every task whose items have a known number of steps and are answered without a trace too.

@@ -134,7 +134,8 @@ mod tests {
         // Decoding a beginning for every look at one took a minute for this.
         assert!(start.elapsed().as_secs() < 10);
         assert_eq!(steps.ends.len(), 4001);
-        assert_eq!(steps.ends[1], line.len());
+        // The line break is too short for a step of its own, and joins the next line.
+        assert_eq!(steps.ends[1], line.trim_end().len());
     }
 
     #[test]

@@ -30,13 +30,15 @@ impl Content {
         let mut content = Self::read(path);
         let vocab_size = content.tensors.iter().find(|tensor| tensor.0 == "token_embd.weight").unwrap().1[0];
         let character = |id: u32| char::from_u32(if id < 26 { 97 + id } else { 0x100 + id }).unwrap().to_string();
+        let mut tokens: Vec<String> = (0..vocab_size as u32).map(character).collect();
+        *tokens.last_mut().unwrap() = "ab".to_owned();
         let strings = |strings: Vec<String>| GgufValue::Array(GgufArray::String(strings));
         let metadata = [
             ("model", GgufValue::String("gpt2".to_owned())),
             ("pre", GgufValue::String("qwen2".to_owned())),
-            ("tokens", strings((0..vocab_size as u32).map(character).collect())),
+            ("tokens", strings(tokens)),
             ("token_type", GgufValue::Array(GgufArray::I32(vec![1; vocab_size]))),
-            ("merges", strings(Vec::new())),
+            ("merges", strings(vec!["a b".to_owned()])),
             ("eos_token_id", GgufValue::U32(1)),
             ("add_bos_token", GgufValue::Bool(false)),
         ];
