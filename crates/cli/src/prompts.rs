@@ -96,7 +96,7 @@ impl TemplateVariables {
 
     /// In words, for what must stay the same for a recording to go on; nothing where there are none.
     pub(crate) fn description(&self) -> String {
-        self.texts().map(|(name, value)| format!("; {name} {value}")).collect()
+        self.texts().fold(String::new(), |text, (name, value)| text + "; " + &name + " " + &value)
     }
 
     /// Refuses variables where no template is used.
@@ -136,7 +136,7 @@ impl fmt::Debug for TemplateArgs {
         let mut shown = formatter.debug_struct("TemplateArgs");
         shown.field("raw", raw).field("system", system).field("instruction", instruction);
         if !variables.template_args.is_empty() {
-            shown.field("template_args", &BTreeMap::from_iter(variables.texts()));
+            shown.field("template_args", &variables.texts().collect::<BTreeMap<_, _>>());
         }
         shown.finish()
     }

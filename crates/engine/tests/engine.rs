@@ -306,7 +306,7 @@ fn logits_that_are_not_finite_are_an_error() {
             stop_tokens: Vec::new(),
             ..request(sequence, Exits::Off)
         });
-        let mut seen = vec![0; 2];
+        let mut seen = [0; 2];
         let result = Engine::new(&decoder, None, Limits::default()).run(&requests, &mut |event| {
             if let Event::Token { request, .. } = event {
                 seen[request] += 1;

@@ -302,7 +302,8 @@ fn names_with_another_prefix_are_read() {
     let untied = golden_tensors("llama");
     assert!(untied.contains_key("lm_head.weight"));
     let bare = |name: &str| name.strip_prefix("model.").unwrap_or(name).to_owned();
-    let cases: [(&str, &Tensors, &dyn Fn(&str) -> String); 5] = [
+    type Renamed<'a> = &'a dyn Fn(&str) -> String;
+    let cases: [(&str, &Tensors, Renamed<'_>); 5] = [
         ("qwen2", &tied, &bare),
         ("llama", &untied, &bare),
         ("llama", &untied, &|name| format!("module.{name}")),

@@ -112,14 +112,13 @@ fn a_store_goes_on_with_the_same_content_only() {
     fs::write(&path, old.to_string()).unwrap();
     let records = folder.path().join("shard-00000.jsonl");
     let text = fs::read_to_string(&records).unwrap();
-    let old_records: String = text
-        .lines()
-        .map(|line| {
-            let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
-            record.as_object_mut().unwrap().remove("item").unwrap();
-            format!("{record}\n")
-        })
-        .collect();
+    let mut old_records = String::new();
+    for line in text.lines() {
+        let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+        record.as_object_mut().unwrap().remove("item").unwrap();
+        old_records.push_str(&record.to_string());
+        old_records.push('\n');
+    }
     fs::write(&records, old_records).unwrap();
     let reader = TraceReader::open(folder.path()).unwrap();
     assert_eq!((&reader.header().items, reader.records()[0].item), (&None, None));

@@ -62,7 +62,7 @@ fn an_interrupted_run_goes_on_and_another_one_is_refused() {
 }
 
 #[test]
-fn a_trace_that_fills_the_context_is_left_out() {
+fn a_response_that_fills_the_context_is_evaluated() {
     let folder = Folder::new();
     let cache = folder.path("cache");
     let checkpoint = checkpoint(&folder, &cache);
@@ -70,10 +70,10 @@ fn a_trace_that_fills_the_context_is_left_out() {
     let fixed = ["eval", &checkpoint, "--output", &folder.path("run"), "--tier", "toy", "--max-new-tokens", "120"];
     let asked = ["--task", "perm", "--n", "96", "--controls", "base_randmatch", "--json"];
     let evaluation = aloud_with_cache(&[&fixed[..], &asked].concat(), &cache).json();
-    let exclusions = &record(&evaluation, "base_randmatch", "D1.aoc")["exclusions"];
-    let left_out = |reason: &str| exclusions.get(reason).and_then(Value::as_u64).unwrap_or(0);
-    assert!(left_out("no_room_in_context") > 0, "{exclusions}");
-    assert!(left_out("not_closed") > 0, "{exclusions}");
+    let answers = record(&evaluation, "base_randmatch", "D1.aoc");
+    assert_eq!(answers["gates"][0]["name"], "replay_parity");
+    // Nothing is asked after a trace that has no end.
+    assert!(answers["exclusions"]["not_closed"].as_u64().unwrap() > 0, "{answers}");
 }
 
 #[test]

@@ -120,7 +120,8 @@ fn write_prompts(directory: &Path) {
         json!({"messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "What is 1?"}]}),
         json!({"id": "c", "question": "And 3?", "answer": "3"}),
     ];
-    let lines = |rows: &[serde_json::Value]| rows.iter().map(|row| format!("{row}\n")).collect::<String>();
+    let lines =
+        |rows: &[serde_json::Value]| rows.iter().fold(String::new(), |text, row| text + &row.to_string() + "\n");
     fs::write(directory.join("prompts.jsonl"), lines(&jsonl)).unwrap();
     fs::write(directory.join("prompts.csv"), "id,prompt,answer\na,\"What, is it?\",4\nb,Why?,5\n").unwrap();
     let gsm8k = json!({"question": "How many?", "answer": "2 + 2 = <<2+2=4>>4\n#### 4"});

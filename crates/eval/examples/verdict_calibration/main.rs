@@ -2,6 +2,8 @@
 //! verdict_calibration -- --runs 5000`. Other items: `--record MODEL_RUN CONTROL_RUN` prints what two evaluation runs recorded, as
 //! `--items FILE` reads it.
 
+#![expect(clippy::print_stdout, reason = "a program for the terminal")]
+
 use std::error::Error;
 use std::path::Path;
 

@@ -316,7 +316,7 @@ fn a_damaged_cache_file_is_named() {
 #[test]
 fn a_body_that_never_ends_is_left_in_time() {
     let folder = tempfile::tempdir().unwrap();
-    let server = ScriptedServer::answering(|_| Answer::Endless(Duration::from_secs(60)));
+    let server = ScriptedServer::answering(|_| Answer::Endless(Duration::from_mins(1)));
     let settings = settings(server.address(), folder.path());
     // A try may take longer than all of them together.
     let timeouts = Timeouts { request: Duration::from_secs(1), ..settings.timeouts };

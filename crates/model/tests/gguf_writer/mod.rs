@@ -31,7 +31,7 @@ impl Content {
         let vocab_size = content.tensors.iter().find(|tensor| tensor.0 == "token_embd.weight").unwrap().1[0];
         let character = |id: u32| char::from_u32(if id < 26 { 97 + id } else { 0x100 + id }).unwrap().to_string();
         let mut tokens: Vec<String> = (0..vocab_size as u32).map(character).collect();
-        *tokens.last_mut().unwrap() = "ab".to_owned();
+        "ab".clone_into(tokens.last_mut().unwrap());
         let strings = |strings: Vec<String>| GgufValue::Array(GgufArray::String(strings));
         let metadata = [
             ("model", GgufValue::String("gpt2".to_owned())),
