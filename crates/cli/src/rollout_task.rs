@@ -6,7 +6,8 @@ use aloud_model::checkpoint::lineage::{ItemKey, ItemSet};
 use aloud_model::text_codec::TextCodec;
 use aloud_tasks::stories::{StoryScoring, story_reward};
 use aloud_tasks::{
-    Completion, DataSource, Item, ResponseStyle, RewardProgram, Scoring, Split, numeric_or_text_reward, verify_serial,
+    Completion, DataSource, Item, ResponseStyle, RewardProgram, Scoring, Split, numeric_or_text_reward,
+    suggests_flexible, verify_serial,
 };
 use aloud_train::ancestry::StageItems;
 use aloud_train::random::epoch_order;
@@ -224,7 +225,7 @@ impl RolloutTask for DataTask<'_> {
 /// What to do if responses hold answers in a form that strict scoring does not look for.
 fn boxed_hint(responses: impl ExactSizeIterator<Item = String>) -> Option<String> {
     let n = responses.len();
-    let n_boxed = responses.filter(|response| response.contains("\\boxed")).count();
+    let n_boxed = responses.filter(|response| suggests_flexible(response)).count();
     (n_boxed > 0).then(|| {
         format!(
             "{n_boxed} of {n} responses of the last step hold `\\boxed`, which strict scoring does not read: score them with \
