@@ -19,7 +19,7 @@ pub struct EarlyAnswers {
     pub same: Vec<bool>,
     /// Log-probability (nats, a sum) of the reference answer after the first `j` parts; may be empty.
     pub log_probability: Vec<f64>,
-    /// The same at the ends of the parts that bring a new value of the gold solution, [joined](joined_to_values) with what follows
+    /// The same at the ends of the parts that bring a new value of the gold solution, joined with what follows
     /// them; none where the solution's steps are not known, or the trace brings no value.
     pub same_at_values: Option<Vec<bool>>,
     /// Whether the model is right both with and without its trace.
