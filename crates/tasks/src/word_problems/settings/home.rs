@@ -208,7 +208,7 @@ pub(super) const FLOUR: Setting = Setting {
     multiple_of: 50,
     openings: &["{N} has {x} grams of {@} in the kitchen.", "A jar in the kitchen of {N} holds {x} grams of {@}."],
     events: &[
-        fewer(0, (100, 400), "{He} uses {k} grams for dinner.", &["After dinner, {=} grams are left."]),
+        fewer(0, (100, 400), "{He} uses {k} grams for dinner.", &["After dinner, {=} {~y gram is/grams are} left."]),
         groups_more(
             0,
             (2, 5),
@@ -221,13 +221,13 @@ pub(super) const FLOUR: Setting = Setting {
             (2, 6),
             (40, 120),
             "{He} makes {k} puddings, and each needs {j} grams.",
-            &["The puddings need {=} grams.", "After making them, {N} has {=} grams."],
+            &["The puddings need {=} grams.", "After making them, {N} has {=} {~y gram/grams}."],
         ),
         part_fewer(
             0,
             (2, 5),
             "{He} then gives {k part} of the {@} to {F}.",
-            &["{F} gets {=} grams.", "{N} keeps {=} grams."],
+            &["{F} gets {=} {~s gram/grams}.", "{N} keeps {=} {~y gram/grams}."],
         ),
         more(
             0,

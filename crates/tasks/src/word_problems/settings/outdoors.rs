@@ -167,7 +167,7 @@ pub(super) const FISHING: Setting = Setting {
             0,
             (2, 4),
             "They then keep {k part} of the {@} for their village and sell the others.",
-            &["For the village they keep {=} {@}.", "They can sell {=} {@}."],
+            &["For the village they keep {=} {~s @}.", "They can sell {=} {~y @}."],
         ),
         each(0, 1, (3, 9), "A restaurant pays ${k} for each.", &["The restaurant pays {$=}."]),
         fewer(1, (10, 60), "The fuel for the day costs ${k}.", &["After paying for fuel, {$=} remains."]),

@@ -101,7 +101,7 @@ pub(super) const SCHOOL: Setting = Setting {
             "From another class, {k} children join them.",
             &["With the other class, there are {=} children."],
         ),
-        fewer(0, (2, 8), "Today {k} children are ill at home.", &["Today there are {=} children."]),
+        fewer(0, (2, 8), "Today {k} children are ill at home.", &["Today there {~y is/are} {=} {~y child/children}."]),
         split(0, 1, (2, 6), "They work in groups of {k}.", &["They form {=} {~y group/groups}."]),
         each(1, 2, (2, 8), "Each group gets {k} {@}.", &["The groups get {=} {@}."]),
         each(0, 2, (2, 6), "Each child needs {k} {@}.", &["The children need {=} {@}."]),
