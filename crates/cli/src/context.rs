@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use aloud_eval::ColourSupport;
+use aloud_report::terminal::ColourSupport;
 use aloud_kernels::Cpu;
 use aloud_model::source::FetchSettings;
 use clap::{ArgAction, Args};

@@ -1,7 +1,7 @@
 //! The dial: what an exit offset saves on given prompts, and the offset for a wanted saving.
 
 use aloud_engine::Exits;
-use aloud_model::text_codec::TextCodec;
+use aloud_text::text_codec::TextCodec;
 use serde::Serialize;
 
 use crate::generation::{GenerationSettings, Happening, generate};

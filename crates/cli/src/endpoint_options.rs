@@ -3,9 +3,12 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use aloud_eval::chat::{
-    ApiKey, BudgetLimits, ChatClient, ChatMessage, ChatRequest, ChatSettings, Endpoint, RetryPolicy,
-};
+use aloud_openai::api_key::ApiKey;
+use aloud_openai::budget::BudgetLimits;
+use aloud_openai::client::{ChatClient, ChatSettings};
+use aloud_openai::message::{ChatMessage, ChatRequest};
+use aloud_openai::endpoint::Endpoint;
+use aloud_openai::retry::RetryPolicy;
 use aloud_tasks::stories::{Asking, TextModel};
 
 use crate::error::UsageError;
@@ -39,7 +42,7 @@ impl EndpointOptions<'_> {
     /// # Errors
     /// If an option is not usable (a usage error).
     pub(crate) fn open(&self) -> Result<ChatClient, UsageError> {
-        let usage = |option: &str, error: aloud_eval::chat::ChatError| {
+        let usage = |option: &str, error: aloud_openai::error::ChatError| {
             UsageError::new(format!("--{}-{option}: {error}", self.flag))
         };
         let key = match self.key_variable {

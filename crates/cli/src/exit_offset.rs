@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use aloud_engine::{AnswerOffset, ExitOffset};
-use aloud_model::text_codec::TextCodec;
+use aloud_text::text_codec::TextCodec;
 use anyhow::bail;
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use aloud_eval::plot::{Figure, Medium, to_csv, to_json, to_svg};
-use aloud_eval::{Theme, write_atomically};
+use aloud_report::plot::{Figure, Medium, to_csv, to_json, to_svg};
+use aloud_report::palette::Theme;
+use aloud_base::durable_file::write_atomically;
 use anyhow::Context as _;
 
 /// Writes each figure as SVG, with its numbers as CSV and JSON.

@@ -6,8 +6,9 @@ use aloud_engine::{
     Engine, Event, ExitOffset, ExitRule, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, RequestError,
     Sampling, Token,
 };
-use aloud_eval::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, summarise};
-use aloud_model::text_codec::TextCodec;
+use aloud_measure::record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord};
+use aloud_measure::depth_metrics::summarise;
+use aloud_text::text_codec::TextCodec;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 

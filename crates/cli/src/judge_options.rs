@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_eval::chat::{BudgetLimits, ChatClient, Prices, RetryPolicy};
-use aloud_eval::judge::JudgeSettings;
+use aloud_openai::budget::{BudgetLimits, Prices};
+use aloud_openai::client::ChatClient;
+use aloud_openai::retry::RetryPolicy;
+use aloud_oversight::judge::JudgeSettings;
 use clap::Args;
 
 use crate::endpoint_options::EndpointOptions;

@@ -1,7 +1,7 @@
 //! Adds to a record what the lens says at every candidate that a token reached.
 
-use aloud_eval::{ExitRecord, ResponseRecord};
-use aloud_model::text_codec::TextCodec;
+use aloud_measure::record::{ExitRecord, ResponseRecord};
+use aloud_text::text_codec::TextCodec;
 use aloud_train::targets::target_hazard;
 
 use crate::lens_pass::lens_pass;

@@ -8,7 +8,7 @@ use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::{PretrainedModel, load};
 use aloud_model::lora::Lora;
 use aloud_model::source::{ModelSource, ResolvedSource};
-use aloud_model::text_codec::TextCodec;
+use aloud_text::text_codec::TextCodec;
 use anyhow::{Context as _, bail};
 
 use crate::context::{Context, fetch_settings};

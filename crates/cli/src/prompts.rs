@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use aloud_model::chat_template::Message;
+use aloud_text::chat_template::Message;
 use aloud_model::checkpoint::lineage::ItemKey;
 use aloud_model::digest::{hexadecimal, sha256_of_file};
-use aloud_model::text_codec::TextCodec;
+use aloud_text::text_codec::TextCodec;
 use aloud_tasks::stories::STORY_INSTRUCTION;
 use aloud_tasks::{DataSource, GSM8K_INSTRUCTION, Item, Prompt, Split};
 use aloud_train::teacher::TracePrompt;

@@ -1,6 +1,6 @@
 //! The text of a response as it grows: whole characters, cut at stop texts, each piece with the depth of its token.
 
-use aloud_model::tokenizer::{StreamDecoder, Tokenizer, TokenizerError};
+use aloud_text::tokenizer::{StreamDecoder, Tokenizer, TokenizerError};
 
 /// A piece of text and the depth (blocks) of the token that it came with.
 #[derive(Clone, Debug, PartialEq, Eq)]

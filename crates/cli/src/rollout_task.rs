@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet};
-use aloud_model::text_codec::TextCodec;
+use aloud_text::text_codec::TextCodec;
 use aloud_tasks::stories::{StoryScoring, story_reward};
 use aloud_tasks::{
     Completion, DataSource, Item, ResponseStyle, RewardProgram, Scoring, Split, numeric_or_text_reward,

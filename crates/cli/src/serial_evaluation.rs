@@ -2,7 +2,10 @@
 //! so that the model thinks aloud, and once with `<a>` forced, so that it answers at once.
 
 use aloud_engine::{Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, Sampling, Token};
-use aloud_eval::{Horizon, average_layer_savings, exit_rate, mean_depth, serial_horizon, wilson_interval};
+use aloud_measure::metrics::serial_horizon::Horizon;
+use aloud_measure::depth_metrics::{average_layer_savings, exit_rate, mean_depth};
+use aloud_measure::metrics::serial_horizon;
+use aloud_measure::statistics::wilson_interval;
 use aloud_kernels::Cpu;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_tasks::{

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use aloud_engine::Sampling;
-use aloud_eval::{Align, Table};
+use aloud_report::table::{Align, Table};
 use aloud_kernels::Cpu;
 use aloud_model::decoder::Decoder;
 use aloud_model::load::PretrainedModel;
-use aloud_model::text_codec::TextCodec;
+use aloud_text::text_codec::TextCodec;
 use aloud_train::distil::Distillation;
 use aloud_train::held_out::HeldOutReport;
 use aloud_train::recipe::DistillRecipe;

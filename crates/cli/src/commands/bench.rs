@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 use std::time::Instant;
 
-use aloud_eval::{Align, Table};
+use aloud_report::table::{Align, Table};
 use aloud_model::source::ModelSource;
 use aloud_train::metrics::peak_memory_bytes;
 use anyhow::{Context as _, bail};

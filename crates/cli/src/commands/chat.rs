@@ -3,10 +3,10 @@
 use std::io::{self, BufRead, IsTerminal};
 
 use aloud_engine::Exits;
-use aloud_eval::{ColourSupport, coloured_token, legend_line};
-use aloud_model::chat_template::Message;
+use aloud_report::terminal::{ColourSupport, coloured_token, legend_line};
+use aloud_text::chat_template::Message;
 use aloud_model::checkpoint::lineage::ItemKey;
-use aloud_model::text_codec::TextCodec;
+use aloud_text::text_codec::TextCodec;
 use clap::Args;
 
 use crate::context::{Context, print};

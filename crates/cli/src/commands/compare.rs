@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_eval::{Align, Bootstrap, Comparison, Difference, EvaluationRun, Table, compare, open_runs};
+use aloud_report::table::{Align, Table};
+use aloud_measure::statistics::Bootstrap;
+use aloud_measure::compare::{Comparison, Difference};
+use aloud_measure::evaluation_run::{EvaluationRun, open_runs};
+use aloud_measure::compare;
 use clap::Args;
 
 use crate::context::{Context, print};

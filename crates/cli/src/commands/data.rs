@@ -5,7 +5,7 @@ mod story_models;
 
 use std::path::{Path, PathBuf};
 
-use aloud_eval::write_atomically;
+use aloud_base::durable_file::write_atomically;
 use aloud_tasks::{DataSource, Item, MAX_STEPS};
 use clap::{Args, Subcommand};
 

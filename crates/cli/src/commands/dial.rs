@@ -1,6 +1,6 @@
 //! `aloud dial`: depth against exit offset, and the offset for a wanted saving.
 
-use aloud_eval::{Align, Table};
+use aloud_report::table::{Align, Table};
 use aloud_model::checkpoint::Checkpoint;
 use aloud_tasks::Split;
 use clap::Args;

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use aloud_engine::Exits;
-use aloud_eval::{Align, MetricRecord, Table};
+use aloud_report::table::{Align, Table};
+use aloud_measure::metric_record::MetricRecord;
 use aloud_kernels::Cpu;
 use aloud_model::source::ModelSource;
-use aloud_model::text_codec::TextCodec;
+use aloud_text::text_codec::TextCodec;
 use aloud_tasks::{SerialTask, Split};
 use clap::{Args, ValueEnum};
 use serde::Serialize;

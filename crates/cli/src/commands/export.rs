@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aloud_eval::inspect::inspect_logs;
-use aloud_eval::tensorboard::{event_file, event_file_name, metric_scalars, read_training_scalars};
-use aloud_eval::{open_runs, read_metric_records, write_atomically};
+use aloud_report::inspect::inspect_logs;
+use aloud_report::tensorboard::{event_file, event_file_name, metric_scalars, read_training_scalars};
+use aloud_measure::evaluation_run::open_runs;
+use aloud_measure::metric_record::read_metric_records;
+use aloud_base::durable_file::write_atomically;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use aloud_eval::{ResponseRecord, average_layer_savings, coloured_token, legend_line, write_records};
+use aloud_measure::record::{ResponseRecord, write_records};
+use aloud_measure::depth_metrics::average_layer_savings;
+use aloud_report::terminal::{coloured_token, legend_line};
 use aloud_tasks::Split;
 use clap::Args;
 
@@ -154,7 +156,7 @@ fn coloured_response(record: &ResponseRecord, context: &Context) -> String {
 
 /// The line that explains the colours; nothing where there are none.
 fn legend(settings: &GenerationSettings, n_blocks: usize, context: &Context) -> String {
-    if context.colours == aloud_eval::ColourSupport::None {
+    if context.colours == aloud_report::terminal::ColourSupport::None {
         return String::new();
     }
     format!("{}\n", legend_line(&settings.candidates, n_blocks, context.colours))

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_eval::{Align, Table};
-use aloud_model::chat_template::Message;
-use aloud_model::tokenizer::Tokenizer;
+use aloud_report::table::{Align, Table};
+use aloud_text::chat_template::Message;
+use aloud_text::tokenizer::Tokenizer;
 use aloud_train::recipe::Candidates;
 use aloud_train::targets::target_hazard;
 use anyhow::Context as _;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aloud_engine::{Exits, Sampling};
 use aloud_model::checkpoint::Checkpoint;
-use aloud_model::text_codec::TextCodec;
+use aloud_text::text_codec::TextCodec;
 use aloud_tasks::stories::StoryScoring;
 use aloud_tasks::{DataSource, RewardProgram, Scoring, Split};
 use aloud_train::reinforce_recipe::{ReinforceRecipe, RolloutExits};

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use aloud_eval::report::{ReportOptions, TokenText, render_markdown, render_report};
-use aloud_eval::{Bootstrap, EvaluationRun, RunSet, open_runs, write_atomically};
+use aloud_report::page::{ReportOptions, TokenText, render_markdown, render_report};
+use aloud_measure::statistics::Bootstrap;
+use aloud_measure::evaluation_run::{EvaluationRun, RunSet, open_runs};
+use aloud_base::durable_file::write_atomically;
 use aloud_model::source::ModelSource;
-use aloud_model::text_codec::TextCodec;
-use aloud_model::tokenizer::Tokenizer;
+use aloud_text::text_codec::TextCodec;
+use aloud_text::tokenizer::Tokenizer;
 use clap::Args;
 
 use crate::context::{Context, print};

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use aloud_engine::{Exits, Sampling};
-use aloud_eval::judge::JudgedTask;
-use aloud_eval::report::quality_distribution_figures;
-use aloud_eval::{
-    Align, CurveIndex, CurvePoint, Dial, MetricRecord, RUN_SCHEMA, RunStatus, Table, open_runs, read_manifest,
-    write_curve_index,
-};
+use aloud_oversight::judge::JudgedTask;
+use aloud_report::page::quality_distribution_figures;
+use aloud_report::table::{Align, Table};
+use aloud_measure::run_files::{CurveIndex, CurvePoint, RUN_SCHEMA, RunStatus, read_manifest, write_curve_index};
+use aloud_measure::metric_record::{Dial, MetricRecord};
+use aloud_measure::evaluation_run::open_runs;
 use aloud_kernels::Cpu;
 use aloud_model::source::ModelSource;
-use aloud_model::text_codec::TextCodec;
+use aloud_text::text_codec::TextCodec;
 use aloud_tasks::stories::StoryScoring;
 use aloud_tasks::{DataSource, Scoring, Split};
 use aloud_train::recipe::DistillRecipe;

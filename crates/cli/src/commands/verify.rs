@@ -6,7 +6,8 @@ use aloud_engine::{
     Engine, Event, ExitOffset, Exits, Flow, Forced, Limits, ParityReport, Prefix, Request, Sampling, replay, uniform,
     verify,
 };
-use aloud_eval::{Align, ResponseRecord, Table, read_records};
+use aloud_report::table::{Align, Table};
+use aloud_measure::record::{ResponseRecord, read_records};
 use aloud_kernels::{Backend, Cpu};
 use aloud_model::decoder::Policy;
 use aloud_model::exit_heads::{ExitHeads, HeadInput};

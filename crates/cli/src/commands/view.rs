@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_eval::{
-    ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, ViewOptions, read_records, render_page,
-    write_atomically,
-};
+use aloud_measure::record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, read_records};
+use aloud_report::view::{ViewOptions, render_page};
+use aloud_base::durable_file::write_atomically;
 use aloud_model::source::ModelSource;
-use aloud_model::text_codec::TextCodec;
-use aloud_model::tokenizer::Tokenizer;
+use aloud_text::text_codec::TextCodec;
+use aloud_text::tokenizer::Tokenizer;
 use aloud_train::random::{Purpose, SampleRandom};
 use aloud_train::targets::{TargetPolicy, TargetStatistics, Targets};
 use aloud_train::traces::{Trace, TraceReader};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aloud_eval::SampleRow;
+use aloud_measure::run_files::SampleRow;
 
 use super::family::TaskFamily;
 use super::matching::{EQUAL_ACCURACY, accuracy_difference, items_needed};

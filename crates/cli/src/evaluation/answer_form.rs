@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use aloud_model::text_codec::TextCodec;
+use aloud_text::text_codec::TextCodec;
 use aloud_tasks::{Extraction, answer_region, extract_answer};
 
 /// Marks of a trace that some models write.

@@ -1,9 +1,9 @@
 //! What is asked of a model, as `eval` and `sweep` take it from the command line.
 
-use aloud_eval::Tier;
+use aloud_measure::metric_record::Tier;
 use aloud_kernels::Cpu;
 use aloud_model::decoder::Decoder;
-use aloud_model::text_codec::TextCodec;
+use aloud_text::text_codec::TextCodec;
 use aloud_tasks::{DataSource, MAX_SERIAL_STEPS, SerialSource, SerialTask, Split};
 use clap::{Args, ValueEnum};
 
@@ -228,7 +228,7 @@ fn n_kinds(task: Option<SerialTask>) -> usize {
 
 /// Items of a task; `None` for all of them.
 fn items_of_a_task(tier: Tier) -> Option<usize> {
-    aloud_eval::items_of_tier(tier)
+    aloud_measure::statistics::items_of_tier(tier)
 }
 
 /// Items of each serial task and number of steps: of all numbers together the tier's items of a task, but for the largest

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use aloud_model::tokenizer::Tokenizer;
+use aloud_text::tokenizer::Tokenizer;
 use sha2::{Digest, Sha256};
 
 /// Of a text.

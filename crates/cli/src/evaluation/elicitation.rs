@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aloud_engine::{Engine, Forced, Limits, Prefix, Request, Sampling};
-use aloud_eval::{ElicitationKind, ElicitationRow, LogRow as _, LogWriter, ReplayMode, SampleRow, TokenRow};
+use aloud_measure::run_files::{ElicitationKind, ElicitationRow, LogRow as _, LogWriter, SampleRow, TokenRow};
+use aloud_measure::metric_record::ReplayMode;
 
 use super::family::TaskFamily;
 use super::samples::{Asked, run};

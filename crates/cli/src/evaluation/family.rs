@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aloud_eval::Extracted;
+use aloud_measure::run_files::Extracted;
 
 use crate::prompts::EncodedPrompt;
 

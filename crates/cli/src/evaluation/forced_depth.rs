@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use aloud_eval::{Horizon, serial_horizon};
+use aloud_measure::metrics::serial_horizon::Horizon;
+use aloud_measure::metrics::serial_horizon;
 use aloud_kernels::{Backend as _, Cpu, MAX_LOGIT_ROWS, Readout};
 use aloud_model::decoder::{Decoder, PackedBatch};
 use anyhow::ensure;

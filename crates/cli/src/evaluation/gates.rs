@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use aloud_engine::{Engine, Exits, Forced, Limits, Prefix, Request, Sampling, Token};
-use aloud_eval::{ElicitationKind, ElicitationRow, Gate, MetricRecord, ReplayMode, SampleRow};
+use aloud_measure::run_files::{ElicitationKind, ElicitationRow, SampleRow};
+use aloud_measure::metric_record::{Gate, MetricRecord, ReplayMode};
 
 use super::elicitation::{Suffix, Traced};
 use super::family::TaskFamily;

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use aloud_eval::judge::{
-    JudgeMaterial, JudgePart, JudgedRecords, JudgedRun, JudgedTask, Judgement, Kinship, calibrate, judged_item, kinship,
-};
-use aloud_eval::{Bootstrap, EvaluationRun, MetricRecord, RecordContext, write_atomically, write_metric_records};
+use aloud_oversight::judge::{JudgeMaterial, JudgePart, JudgedRecords, JudgedRun, JudgedTask, Judgement, Kinship, calibrate, judged_item, kinship};
+use aloud_measure::statistics::Bootstrap;
+use aloud_measure::evaluation_run::EvaluationRun;
+use aloud_measure::metric_record::{MetricRecord, RecordContext, write_metric_records};
+use aloud_base::durable_file::write_atomically;
 use aloud_tasks::strip_annotations;
 use anyhow::Context as _;
 use serde_json::json;

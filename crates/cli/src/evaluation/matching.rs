@@ -3,7 +3,8 @@
 use aloud_engine::{
     Engine, Exits, FinishReason, Forced, Limits, OracleExits, Prefix, Request, Sampling, Token, uniform,
 };
-use aloud_eval::{Bootstrap, NoiseControl};
+use aloud_measure::statistics::Bootstrap;
+use aloud_measure::run_files::NoiseControl;
 use aloud_kernels::{Cpu, Matrix};
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::PretrainedModel;

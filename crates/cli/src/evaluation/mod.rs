@@ -1,7 +1,7 @@
 //! Evaluation runs: a model and its controls answer the same items with the same random numbers, and what they did is
 //! written to one folder a model, from which metrics are computed.
 //!
-//! Only this folder lets models run for an evaluation. Metrics are functions of the rows, in `aloud-eval`.
+//! Only this folder lets models run for an evaluation. Metrics are functions of the rows, in `aloud-measure`.
 
 mod accuracy_items;
 mod answer_form;

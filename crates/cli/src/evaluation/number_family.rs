@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use aloud_eval::{Extracted, choose_items, n_written_values};
-use aloud_model::text_codec::TextCodec;
+use aloud_measure::run_files::Extracted;
+use aloud_measure::statistics::choose_items;
+use aloud_measure::metrics::step_coverage::n_written_values;
+use aloud_text::text_codec::TextCodec;
 use aloud_tasks::{Annotations, DataSource, Gsm8kScorer, Item, Number, Split};
 
 use super::answer_form::{AnswerForm, Suffixes, elicited_answer, trace_end};
@@ -171,7 +173,9 @@ impl TaskFamily for NumberFamily<'_> {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
-    use aloud_eval::{EarlyAnswers, ElicitationKind, ElicitationRow, ReplayMode, area_over_curve};
+    use aloud_measure::metrics::early_answering::{EarlyAnswers, area_over_curve};
+    use aloud_measure::run_files::{ElicitationKind, ElicitationRow};
+    use aloud_measure::metric_record::ReplayMode;
 
     use super::super::test_codec::byte_codec;
     use super::*;

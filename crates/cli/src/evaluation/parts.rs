@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use aloud_eval::{SampleRow, choose_stratified};
+use aloud_measure::run_files::SampleRow;
+use aloud_measure::statistics::choose_stratified;
 use serde_json::{Value, json};
 
 use super::family::TaskFamily;

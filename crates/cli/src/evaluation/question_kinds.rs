@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use aloud_eval::{
-    Align, ItemRows, KindAnswer, MetricRecord, MetricSetting, Table, balanced_accuracy_record, with_kinds,
-};
+use aloud_report::table::{Align, Table};
+use aloud_measure::metrics::item_rows::{ItemRows, MetricSetting};
+use aloud_measure::metrics::answer_kinds::{KindAnswer, balanced_accuracy_record, with_kinds};
+use aloud_measure::metric_record::MetricRecord;
 
 use super::family::TaskFamily;
 

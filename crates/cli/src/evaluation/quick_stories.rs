@@ -1,10 +1,9 @@
 //! Accuracy and depth on stories, without an evaluation run: nothing is written.
 
 use aloud_engine::{Engine, FinishReason, Limits, Request, Token};
-use aloud_eval::{
-    Align, Bootstrap, KindAccuracy, KindAnswer, Table, accuracy_by_kind, balanced_accuracy, majority_baseline,
-    wilson_interval,
-};
+use aloud_report::table::{Align, Table};
+use aloud_measure::statistics::{Bootstrap, wilson_interval};
+use aloud_measure::metrics::answer_kinds::{KindAccuracy, KindAnswer, accuracy_by_kind, balanced_accuracy, majority_baseline};
 use serde::Serialize;
 
 use super::family::TaskFamily;

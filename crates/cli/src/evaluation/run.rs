@@ -7,12 +7,10 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use aloud_engine::Exits;
-use aloud_eval::{
-    Direction, ElicitationRow, Log, LogRow, LogWriter, Manifest, MetricRecord, NoiseControl, RecordContext, ReplayMode,
-    RunIdentity, RunStatus, SampleRow, Tier, TokenRow, read_log, read_manifest, write_manifest, write_metric_records,
-};
+use aloud_measure::metric_record::{Direction, MetricRecord, RecordContext, ReplayMode, Tier, write_metric_records};
+use aloud_measure::run_files::{ElicitationRow, Log, LogRow, LogWriter, Manifest, NoiseControl, RunIdentity, RunStatus, SampleRow, TokenRow, read_log, read_manifest, write_manifest};
 use aloud_kernels::Cpu;
-use aloud_model::text_codec::TextCodec;
+use aloud_text::text_codec::TextCodec;
 use anyhow::Context as _;
 use serde_json::json;
 

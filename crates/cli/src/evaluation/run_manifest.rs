@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aloud_eval::{Decoding, ExitConvention, ExitHeadKind, Manifest, ModelShape, RUN_SCHEMA, RunIdentity, RunStatus};
-use aloud_model::text_codec::TextCodec;
+use aloud_measure::metric_record::Decoding;
+use aloud_measure::run_files::{ExitConvention, Manifest, RUN_SCHEMA, RunIdentity, RunStatus};
+use aloud_measure::metrics::flops::{ExitHeadKind, ModelShape};
+use aloud_text::text_codec::TextCodec;
 use anyhow::bail;
 use serde_json::{Map, Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aloud_eval::Extracted;
+use aloud_measure::run_files::Extracted;
 use aloud_model::checkpoint::lineage::ItemKey;
 use aloud_tasks::{
     ANSWER, END, MAX_SERIAL_STEPS, ResponseStyle, SEPARATOR, SERIAL_VOCABULARY, SerialItem, SerialSource, SerialTask,

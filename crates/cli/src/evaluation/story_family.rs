@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use aloud_eval::Extracted;
-use aloud_model::text_codec::TextCodec;
+use aloud_measure::run_files::Extracted;
+use aloud_text::text_codec::TextCodec;
 use aloud_tasks::stories::{QuestionGroup, STORY_INSTRUCTION, StoryScoring, examination, story_answer};
 use aloud_tasks::{Split, answer_region};
 

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use aloud_engine::{ExitOffset, ExitRule, Exits, OracleExits};
-use aloud_eval::{DepthPolicy, Dial, NoiseControl, RandomMatched, hazard_of_logit, static_depth_of_equal_mean};
+use aloud_measure::metric_record::{DepthPolicy, Dial};
+use aloud_measure::run_files::NoiseControl;
+use aloud_measure::metrics::controls::{RandomMatched, static_depth_of_equal_mean};
+use aloud_measure::metrics::exit_mix::hazard_of_logit;
 use aloud_kernels::Cpu;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::PretrainedModel;

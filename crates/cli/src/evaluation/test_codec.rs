@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aloud_model::chat_template::ChatTemplate;
-use aloud_model::text_codec::TextCodec;
-use aloud_model::tokenizer::Tokenizer;
+use aloud_text::chat_template::ChatTemplate;
+use aloud_text::text_codec::TextCodec;
+use aloud_text::tokenizer::Tokenizer;
 use serde_json::json;
 
 /// Byte-level BPE without merges, so that every character of several bytes is several tokens; `marks` are tokens too.

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_eval::{
-    ControlCheck, EvaluationRun, TestedHypothesis, VERDICT_CONTROLS, Verdicts, verdicts, write_atomically,
-};
+use aloud_measure::verdicts::{ControlCheck, TestedHypothesis, VERDICT_CONTROLS, Verdicts};
+use aloud_measure::evaluation_run::EvaluationRun;
+use aloud_measure::verdicts;
+use aloud_base::durable_file::write_atomically;
 
 use super::subject::ModelKey;
 

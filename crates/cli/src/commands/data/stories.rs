@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aloud_eval::write_atomically;
+use aloud_base::durable_file::write_atomically;
 use aloud_tasks::TasksError;
 use aloud_tasks::stories::{
     Asymmetry, Family, Part, Story, StoryFile, StoryFormat, StoryGenerator, StorySettings, TextModel as _,

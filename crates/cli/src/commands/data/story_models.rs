@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aloud_eval::chat::{BudgetLimits, RetryPolicy};
+use aloud_openai::budget::BudgetLimits;
+use aloud_openai::retry::RetryPolicy;
 use clap::Args;
 
 use crate::endpoint_options::{ChatTextModel, EndpointOptions};

@@ -3,10 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use aloud_engine::{Exits, Sampling};
-use aloud_eval::{Align, ResponseRecord, Table, ViewOptions, render_page, summarise, write_atomically, write_records};
+use aloud_report::table::{Align, Table};
+use aloud_measure::record::{ResponseRecord, write_records};
+use aloud_report::view::{ViewOptions, render_page};
+use aloud_measure::depth_metrics::summarise;
+use aloud_base::durable_file::write_atomically;
 use aloud_kernels::Cpu;
 use aloud_model::checkpoint::Checkpoint;
-use aloud_model::text_codec::TextCodec;
+use aloud_text::text_codec::TextCodec;
 use aloud_tasks::{DataSource, GSM8K_INSTRUCTION, Split};
 use aloud_train::recipe::DistillRecipe;
 use aloud_train::settings;

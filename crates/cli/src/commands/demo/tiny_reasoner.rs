@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use aloud_engine::{Exits, Sampling};
-use aloud_eval::{
-    Align, ResponseGroup, ResponseRecord, Table, ViewOptions, render_page, write_atomically, write_records,
-};
+use aloud_report::table::{Align, Table};
+use aloud_report::view::{ResponseGroup, ViewOptions, render_page};
+use aloud_measure::record::{ResponseRecord, write_records};
+use aloud_base::durable_file::write_atomically;
 use aloud_model::checkpoint::Checkpoint;
-use aloud_model::text_codec::TextCodec;
+use aloud_text::text_codec::TextCodec;
 use aloud_tasks::{DataSource, SerialSource, Split, THINK};
 use aloud_train::recipe::DistillRecipe;
 use aloud_train::reinforce_recipe::ReinforceRecipe;
