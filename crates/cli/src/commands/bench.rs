@@ -12,9 +12,10 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use aloud_session::host::{Host, Progress as _};
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::loaded_model::{BaseModel, resolve};
+use aloud_session::loaded_model::{BaseModel, resolve};
 use crate::workloads::{Row, Workload};
 
 /// Arguments of `aloud bench`.

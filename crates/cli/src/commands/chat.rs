@@ -9,13 +9,16 @@ use aloud_model::checkpoint::lineage::ItemKey;
 use aloud_text::text_codec::TextCodec;
 use clap::Args;
 
+use aloud_session::host::Host;
 use crate::context::{Context, print};
 use crate::error::{UsageError, one_line};
-use crate::exit_offset::shown;
-use crate::generation::{GenerationArgs, GenerationSettings, Happening, Response, generate, record, summary_line};
-use crate::loaded_model::LoadedModel;
-use crate::model_args::ModelArgs;
-use crate::prompts::{EncodedPrompt, TemplateVariables, encode_conversation};
+use aloud_session::exit_offset::shown;
+use crate::arguments::generation::GenerationArgs;
+use aloud_session::generation::{GenerationSettings, Happening, Response, generate, record, summary_line};
+use aloud_session::loaded_model::LoadedModel;
+use crate::arguments::model::ModelArgs;
+use crate::arguments::prompts::TemplateVariableArgs;
+use aloud_session::prompts::{EncodedPrompt, encode_conversation};
 
 const HELP: &str = "/reset forgets the conversation, /exits on|off, /offset X (positive: earlier exits; or think=X,answer=Y), \
                     /quit";
@@ -30,7 +33,7 @@ pub(crate) struct ChatArgs {
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     #[command(flatten)]
-    variables: TemplateVariables,
+    variables: TemplateVariableArgs,
     #[command(flatten)]
     generation: GenerationArgs,
 }
@@ -161,7 +164,7 @@ impl Chat<'_> {
         Ok(text)
     }
 
-    fn say_summary(&self, prompt: &EncodedPrompt, response: Response, timing: &crate::generation::Timing) {
+    fn say_summary(&self, prompt: &EncodedPrompt, response: Response, timing: &aloud_session::generation::Timing) {
         let record = record(self.model, self.codec, &self.settings, 0, prompt, response);
         self.context.say(&summary_line(&[record], timing));
     }

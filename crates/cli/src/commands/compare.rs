@@ -9,6 +9,7 @@ use aloud_measure::evaluation_run::{EvaluationRun, open_runs};
 use aloud_measure::compare;
 use clap::Args;
 
+use aloud_session::host::Host;
 use crate::context::{Context, print};
 use crate::error::UsageError;
 

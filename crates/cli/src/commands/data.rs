@@ -9,9 +9,10 @@ use aloud_base::durable_file::write_atomically;
 use aloud_tasks::{DataSource, Item, MAX_STEPS};
 use clap::{Args, Subcommand};
 
+use aloud_session::host::Host;
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::prompts::SplitArg;
+use crate::arguments::prompts::SplitArg;
 
 use stories::StoryArgs;
 

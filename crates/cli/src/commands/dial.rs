@@ -6,13 +6,14 @@ use aloud_tasks::Split;
 use clap::Args;
 use serde_json::json;
 
+use aloud_session::host::{Host, Progress as _};
 use crate::context::{Context, print};
-use crate::dial::{DialPoint, find_offset, measure};
+use aloud_session::dial::{DialPoint, find_offset, measure};
 use crate::error::UsageError;
-use crate::generation::GenerationArgs;
-use crate::model_args::ModelArgs;
-use crate::numbers::finite;
-use crate::prompts::PromptArgs;
+use crate::arguments::generation::GenerationArgs;
+use crate::arguments::model::ModelArgs;
+use aloud_session::numbers::finite;
+use crate::arguments::prompts::PromptArgs;
 
 /// Arguments of `aloud dial`.
 #[derive(Args, Debug)]

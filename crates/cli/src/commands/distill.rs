@@ -9,10 +9,11 @@ use aloud_train::traces::TraceReader;
 use anyhow::Context as _;
 use clap::Args;
 
+use aloud_session::host::Host;
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::model_args::ModelArgs;
-use crate::stage1::{START_ADAPTER, distil};
+use crate::arguments::model::ModelArgs;
+use aloud_session::stage1::{START_ADAPTER, distil};
 
 /// Arguments of `aloud distill`.
 #[derive(Args, Debug)]

@@ -14,17 +14,22 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use aloud_session::host::{Host, Progress as _};
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::evaluation::{
-    AskedArgs, AskedItems, AskedKind, JudgedFolder, Matched, ModelKey, Models, RunSettings, TrainedOn,
-    check_enough_left, evaluate, evaluate_stories, judge_folders, judged_tasks, kinds_text,
-};
-use crate::generation::ExitArgs;
-use crate::judge_options::JudgeArgs;
-use crate::model_args::{ModelArgs, PositionalModelArgs};
-use crate::serial_data::check_symbols;
-use crate::serial_evaluation::{SerialReport, SerialSettings, answer_serial, held_out_items};
+use crate::arguments::task::TaskArgs;
+use aloud_lab::evaluation::task_choice::AskedKind;
+use aloud_lab::evaluation::run::{AskedItems, RunSettings, evaluate};
+use aloud_lab::evaluation::judging::{JudgedFolder, judge_folders, judged_tasks};
+use aloud_lab::evaluation::subject::{Matched, ModelKey, Models};
+use aloud_lab::evaluation::leave_out::{TrainedOn, check_enough_left};
+use aloud_lab::evaluation::quick_stories::evaluate_stories;
+use aloud_lab::evaluation::question_kinds::kinds_text;
+use crate::arguments::generation::ExitArgs;
+use crate::arguments::judge::JudgeArgs;
+use crate::arguments::model::{ModelArgs, PositionalModelArgs};
+use aloud_session::serial_data::check_symbols;
+use aloud_lab::serial_evaluation::{SerialReport, SerialSettings, answer_serial, held_out_items};
 
 /// Arguments of `aloud eval`.
 #[derive(Args, Debug)]
@@ -54,7 +59,7 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "DIR", requires = "output")]
     same_training: Option<PathBuf>,
     #[command(flatten)]
-    asked: AskedArgs,
+    asked: TaskArgs,
     #[command(flatten)]
     exits: ExitArgs,
     /// Print one JSON object

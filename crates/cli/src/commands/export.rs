@@ -12,6 +12,7 @@ use aloud_base::durable_file::write_atomically;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
+use aloud_session::host::Host;
 use crate::context::{Context, print};
 use crate::error::UsageError;
 

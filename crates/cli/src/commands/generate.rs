@@ -9,11 +9,14 @@ use aloud_report::terminal::{coloured_token, legend_line};
 use aloud_tasks::Split;
 use clap::Args;
 
+use aloud_session::host::{Host, Progress as _};
 use crate::context::{Context, print};
-use crate::generation::{GenerationArgs, GenerationSettings, Happening, generate, record, summary_line};
-use crate::lens_annotation::annotate;
-use crate::model_args::ModelArgs;
-use crate::prompts::{EncodedPrompt, PromptArgs};
+use crate::arguments::generation::GenerationArgs;
+use aloud_session::generation::{GenerationSettings, Happening, generate, record, summary_line};
+use aloud_session::lens_annotation::annotate;
+use crate::arguments::model::ModelArgs;
+use crate::arguments::prompts::PromptArgs;
+use aloud_session::prompts::EncodedPrompt;
 
 /// Arguments of `aloud generate`.
 #[derive(Args, Debug)]
@@ -57,7 +60,7 @@ pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> anyhow::Result
     let prompts = repeated(arguments.prompts.encode(&items, &codec)?, arguments.samples);
 
     let streams = prompts.len() == 1 && !arguments.json;
-    let mut progress = (!streams).then(|| context.progress("generating", "responses", Some(prompts.len() as u64)));
+    let mut progress = (!streams).then(|| context.bar("generating", "responses", Some(prompts.len() as u64)));
     let mut n_tokens = 0_u64;
     let mut records: BTreeMap<usize, ResponseRecord> = BTreeMap::new();
     let mut n_printed = 0;
@@ -79,11 +82,11 @@ pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> anyhow::Result
                 let Some(progress) = &mut progress else { return Ok(()) };
                 progress.advance(1);
                 if !arguments.json {
-                    return progress.suspend(|| Ok(print(&response_text(&records[&request], context))?));
+                    return progress.around(|| Ok(print(&response_text(&records[&request], context))?));
                 }
                 // Lines come in the order of the prompts, whatever finishes first.
                 while let Some(record) = records.get(&n_printed).filter(|_| !arguments.lens) {
-                    progress.suspend(|| print_record(record))?;
+                    progress.around(|| print_record(record))?;
                     n_printed += 1;
                 }
             }
@@ -94,12 +97,12 @@ pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> anyhow::Result
 
     let mut records: Vec<ResponseRecord> = records.into_values().collect();
     if arguments.lens {
-        let mut progress = context.progress("reading lenses", "responses", Some(records.len() as u64));
+        let mut progress = context.bar("reading lenses", "responses", Some(records.len() as u64));
         for (record, prompt) in records.iter_mut().zip(&prompts) {
             annotate(record, &prompt.token_ids, &model, &codec)?;
             progress.advance(1);
             if arguments.json {
-                progress.suspend(|| print_record(record))?;
+                progress.around(|| print_record(record))?;
             }
         }
     }

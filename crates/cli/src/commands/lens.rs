@@ -11,13 +11,15 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use crate::candidates;
+use aloud_session::candidates;
+use aloud_session::host::Host;
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::lens_pass::{PositionReading, lens_pass};
-use crate::loaded_model::LoadedModel;
-use crate::model_args::ModelArgs;
-use crate::prompts::{TemplateVariables, encode_conversation};
+use aloud_session::lens_pass::{PositionReading, lens_pass};
+use aloud_session::loaded_model::LoadedModel;
+use crate::arguments::model::ModelArgs;
+use crate::arguments::prompts::TemplateVariableArgs;
+use aloud_session::prompts::encode_conversation;
 
 /// Arguments of `aloud lens`.
 #[derive(Args, Debug)]
@@ -32,7 +34,7 @@ pub(crate) struct LensArgs {
     #[command(flatten)]
     input: InputArgs,
     #[command(flatten)]
-    variables: TemplateVariables,
+    variables: TemplateVariableArgs,
     /// JSON array of depths, one a token: a candidate, or the number of blocks [default: all run to the end]
     #[arg(long, value_name = "FILE")]
     depths_file: Option<PathBuf>,

@@ -13,15 +13,17 @@ use aloud_train::settings;
 use clap::{Args, ValueEnum};
 
 use crate::commands::dial::share;
+use aloud_session::host::{Host, Progress as _};
 use crate::context::{Context, print};
-use crate::dial::{DialPoint, find_offset, measure};
+use aloud_session::dial::{DialPoint, find_offset, measure};
 use crate::error::UsageError;
-use crate::generation::GenerationSettings;
-use crate::loaded_model::{BaseModel, LoadedModel};
-use crate::model_args::ModelArgs;
-use crate::prompts::{TemplateArgs, content_digest, default_instruction, stop_tokens};
-use crate::rollout_task::{DataTask, Verifier};
-use crate::stage2::{Stage2, reinforce};
+use aloud_session::generation::GenerationSettings;
+use aloud_session::loaded_model::{BaseModel, LoadedModel};
+use crate::arguments::model::ModelArgs;
+use crate::arguments::prompts::TemplateArgs;
+use aloud_session::prompts::{content_digest, default_instruction, stop_tokens};
+use aloud_session::rollout_task::{DataTask, Verifier};
+use aloud_session::stage2::{Stage2, reinforce};
 
 /// Training prompts on which `--target-savings` is met.
 const TUNING_PROMPTS: usize = 128;

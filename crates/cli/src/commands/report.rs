@@ -12,10 +12,11 @@ use aloud_text::text_codec::TextCodec;
 use aloud_text::tokenizer::Tokenizer;
 use clap::Args;
 
+use aloud_session::host::Host;
 use crate::context::{Context, print};
 use crate::error::UsageError;
 use crate::figures::write_figures;
-use crate::loaded_model::resolve;
+use aloud_session::loaded_model::resolve;
 
 /// Arguments of `aloud report`.
 #[derive(Args, Debug)]

@@ -26,21 +26,27 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use aloud_session::host::Host;
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::evaluation::{
-    AskedArgs, AskedItems as EvaluatedItems, AskedKind, JudgedFolder, ModelKey, Models, PointCheckpoint, RunSettings,
-    SweepPoint, SweptDial, TrainedOn, evaluate, judge_folders, judged_tasks, sweep_points,
-};
+use crate::arguments::task::TaskArgs;
+use aloud_lab::evaluation::task_choice::AskedKind;
+use aloud_lab::evaluation::run::{AskedItems as EvaluatedItems, RunSettings, evaluate};
+use aloud_lab::evaluation::judging::{JudgedFolder, judge_folders, judged_tasks};
+use aloud_lab::evaluation::subject::{ModelKey, Models};
+use aloud_lab::evaluation::sweep_points::{PointCheckpoint, SweepPoint, SweptDial};
+use aloud_lab::evaluation::leave_out::TrainedOn;
+use aloud_lab::evaluation::sweep_points;
 use crate::figures::write_figures;
-use crate::judge_options::{Judge, JudgeArgs};
-use crate::loaded_model::{BaseModel, LoadedModel};
-use crate::model_args::ModelArgs;
-use crate::prompts::{content_digest, default_instruction, item_source, stop_tokens};
-use crate::rollout_task::{DataTask, Verifier};
-use crate::serial_data::check_symbols;
-use crate::stage1::{self, Recording};
-use crate::stage2::{Stage2, reinforce};
+use crate::arguments::judge::JudgeArgs;
+use aloud_session::loaded_model::{BaseModel, LoadedModel};
+use crate::arguments::model::ModelArgs;
+use aloud_session::prompts::{content_digest, default_instruction, item_source, stop_tokens};
+use aloud_session::rollout_task::{DataTask, Verifier};
+use aloud_session::serial_data::check_symbols;
+use aloud_session::stage1;
+use aloud_session::stage1::Recording;
+use aloud_session::stage2::{Stage2, reinforce};
 
 /// Arguments of `aloud sweep`.
 #[derive(Args, Debug)]
@@ -84,7 +90,7 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     n_traces: u32,
     #[command(flatten)]
-    asked: AskedArgs,
+    asked: TaskArgs,
     /// Folder of the sweep
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
@@ -193,7 +199,7 @@ struct AskedItems {
 struct Sweep<'a> {
     arguments: &'a SweepArgs,
     dial: SweptDial,
-    asked: AskedArgs,
+    asked: TaskArgs,
     cpu: Cpu,
     context: &'a Context,
 }

@@ -10,13 +10,15 @@ use aloud_train::teacher::TracePrompt;
 use aloud_train::traces::HiddenDType;
 use clap::{Args, ValueEnum};
 
-use crate::candidates;
+use aloud_session::candidates;
+use aloud_session::host::Host;
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::model_args::ModelArgs;
-use crate::numbers::temperature;
-use crate::prompts::{PromptArgs, stop_tokens};
-use crate::stage1::{Recording, record};
+use crate::arguments::model::ModelArgs;
+use aloud_session::numbers::temperature;
+use crate::arguments::prompts::PromptArgs;
+use aloud_session::prompts::stop_tokens;
+use aloud_session::stage1::{Recording, record};
 
 /// The part that traces are of unless another one is asked for: they are trained on.
 const SPLIT: Split = Split::Train;

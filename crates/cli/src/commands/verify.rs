@@ -16,11 +16,12 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
+use aloud_session::host::{Host, Progress as _};
 use crate::context::{Context, print};
-use crate::exit_offset;
-use crate::generation::PROMPT_TOKEN_IDS;
-use crate::loaded_model::LoadedModel;
-use crate::model_args::ModelArgs;
+use aloud_session::exit_offset;
+use aloud_session::generation::PROMPT_TOKEN_IDS;
+use aloud_session::loaded_model::LoadedModel;
+use crate::arguments::model::ModelArgs;
 
 /// Arguments of `aloud verify`.
 #[derive(Args, Debug)]

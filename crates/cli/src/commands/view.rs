@@ -17,9 +17,9 @@ use serde_json::json;
 
 use crate::commands::lens::kl_factor;
 use crate::context::{Context, print};
-use crate::generation::PROMPT_TOKEN_IDS;
-use crate::loaded_model::resolve;
-use crate::model_args::ModelArgs;
+use aloud_session::generation::PROMPT_TOKEN_IDS;
+use aloud_session::loaded_model::resolve;
+use crate::arguments::model::ModelArgs;
 
 /// Arguments of `aloud view`.
 #[derive(Args, Debug)]

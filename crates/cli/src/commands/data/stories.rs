@@ -12,8 +12,9 @@ use aloud_tasks::stories::{
 use clap::{Args, ValueEnum};
 
 use super::story_models::StoryModelArgs;
+use aloud_session::host::{Host, Progress as _};
 use crate::context::{Context, print};
-use crate::endpoint_options::ChatTextModel;
+use crate::arguments::endpoint::ChatTextModel;
 use crate::error::UsageError;
 
 /// Stories with an own structure fail to appear: so many duplicates in a row end the work.

@@ -19,14 +19,16 @@ use aloud_train::traces::{HiddenDType, TraceReader};
 use serde::Serialize;
 
 use super::DemoArgs;
-use crate::candidates;
+use aloud_session::candidates;
+use aloud_session::host::{Host, Progress as _};
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::generation::{GenerationSettings, Happening, generate, record};
-use crate::lens_annotation::annotate;
-use crate::loaded_model::{BaseModel, LoadedModel};
-use crate::prompts::{EncodedPrompt, TemplateArgs, item_source, stop_tokens};
-use crate::stage1::{self, Distilled, Recording, target_savings};
+use aloud_session::generation::{GenerationSettings, Happening, generate, record};
+use aloud_session::lens_annotation::annotate;
+use aloud_session::loaded_model::{BaseModel, LoadedModel};
+use aloud_session::prompts::{EncodedPrompt, Template, item_source, stop_tokens};
+use aloud_session::stage1;
+use aloud_session::stage1::{Distilled, Recording, target_savings};
 
 /// The recipe of the demo, part of the program.
 const RECIPE: &str = include_str!("../../../../../recipes/distill-demo.toml");
@@ -141,7 +143,7 @@ const WORD_PROBLEMS: DataSource = DataSource::WordProblems { steps: None };
 /// Built-in word problems, as the model's chat template puts them.
 fn word_problems(n: usize, codec: &TextCodec) -> anyhow::Result<Vec<EncodedPrompt>> {
     let items = WORD_PROBLEMS.load(Some(n), 0, Split::Train)?;
-    let template = TemplateArgs::default();
+    let template = Template::default();
     items.iter().map(|item| template.encode(item, Some(GSM8K_INSTRUCTION), codec)).collect()
 }
 

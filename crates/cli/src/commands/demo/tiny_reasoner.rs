@@ -18,16 +18,18 @@ use aloud_train::traces::HiddenDType;
 use serde::Serialize;
 
 use super::DemoArgs;
+use aloud_session::host::{Host, Progress as _};
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::generation::{GenerationSettings, Happening, generate, record};
-use crate::loaded_model::{BaseModel, LoadedModel};
-use crate::prompts::{EncodedPrompt, TemplateArgs, item_source, stop_tokens};
-use crate::rollout_task::{DataTask, Verifier};
-use crate::serial_data::symbol_id;
-use crate::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
-use crate::stage1::{self, Recording};
-use crate::stage2::{Stage2, reinforce};
+use aloud_session::generation::{GenerationSettings, Happening, generate, record};
+use aloud_session::loaded_model::{BaseModel, LoadedModel};
+use aloud_session::prompts::{EncodedPrompt, Template, item_source, stop_tokens};
+use aloud_session::rollout_task::{DataTask, Verifier};
+use aloud_session::serial_data::symbol_id;
+use aloud_lab::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
+use aloud_session::stage1;
+use aloud_session::stage1::Recording;
+use aloud_session::stage2::{Stage2, reinforce};
 
 /// The recipes of the demo, part of the program.
 const STAGE1: &str = include_str!("../../../../../recipes/distill-tiny.toml");
@@ -113,7 +115,7 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
 
     let penalty = stage2_recipe.reward.depth_penalty;
     context.say(&format!("4/6 stage 2: reinforcement learning with depth_penalty {penalty}"));
-    let template = TemplateArgs::default();
+    let template = Template::default();
     let mut task = DataTask::new(&source, None, Verifier::Serial, &codec, template, stage2_recipe.seed, stops)?;
     let stage2 = Stage2 {
         base: &base,
@@ -174,7 +176,7 @@ fn resolve<T: Settings>(name: &str, text: &str, overrides: &[String]) -> anyhow:
 /// Items of the serial tasks as prompts.
 fn serial_prompts(n: usize, split: Split, codec: &TextCodec) -> anyhow::Result<Vec<EncodedPrompt>> {
     let items = DataSource::Serial(SerialSource::ALL).load(Some(n), 0, split)?;
-    items.iter().map(|item| TemplateArgs::default().encode(item, None, codec)).collect()
+    items.iter().map(|item| Template::default().encode(item, None, codec)).collect()
 }
 
 /// Exits as the model's checkpoint recommends them, if it has one.
@@ -307,7 +309,7 @@ impl Outcome {
         ]);
         for k in 1..=aloud_tasks::MAX_SERIAL_STEPS {
             let rows = || self.stage2_report.tasks.iter().flat_map(|task| &task.steps).filter(|row| row.k == k);
-            let mean = |value: &dyn Fn(&crate::serial_evaluation::StepsReport) -> f64| {
+            let mean = |value: &dyn Fn(&aloud_lab::serial_evaluation::StepsReport) -> f64| {
                 rows().map(value).sum::<f64>() / rows().count().max(1) as f64
             };
             steps.row([
