@@ -5,6 +5,7 @@
 mod arguments;
 mod commands;
 mod context;
+mod distilled;
 mod error;
 mod figures;
 mod progress;

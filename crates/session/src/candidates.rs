@@ -1,4 +1,4 @@
-//! Exit candidates as an argument: a list of depths or `every N`, with a default for every model.
+//! Exit candidates as they are asked for: a list of depths or `every N`, with a default for every model.
 
 use crate::error::SessionError;
 use aloud_train::recipe::Candidates;
@@ -7,7 +7,10 @@ use aloud_train::recipe::Candidates;
 /// Blocks between the candidates of a model without exit heads, if none are given.
 const DEFAULT_STEP: usize = 5;
 
-/// For clap: `5,10,15` or `every 5`.
+/// Reads `5,10,15` or `every 5`.
+///
+/// # Errors
+/// If it is neither.
 pub fn parse(text: &str) -> Result<Candidates, String> {
     let expected = || format!("`{text}` is neither a list of depths such as 5,10,15 nor `every 5`");
     if let Some(step) = text.strip_prefix("every") {

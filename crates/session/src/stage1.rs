@@ -6,7 +6,6 @@ use crate::host::Host;
 use std::path::{Path, PathBuf};
 
 use aloud_engine::Sampling;
-use aloud_report::table::{Align, Table};
 use aloud_kernels::Cpu;
 use aloud_model::decoder::Decoder;
 use aloud_model::load::PretrainedModel;
@@ -159,43 +158,6 @@ pub fn distil(
         token_kl_full_depth_before: before.and_then(|(_, full)| full),
         held_out,
     })
-}
-
-impl Distilled {
-    /// A table for people.
-    pub fn table(&self) -> String {
-        let Some(report) = &self.held_out else {
-            return "no held-out traces: nothing was evaluated\n".to_owned();
-        };
-        let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-        let nats = |kl: Option<f64>| kl.map_or_else(|| "-".to_owned(), |kl| format!("{kl:.3}"));
-        let mut table =
-            Table::new([("on held-out traces", Align::Left), ("target", Align::Right), ("learned", Align::Right)]);
-        table.row(["exit rate".to_owned(), percent(report.target_exit_rate), percent(report.learned_exit_rate)]);
-        table.row([
-            "average layer savings".to_owned(),
-            percent(report.target_layer_savings),
-            percent(report.learned_layer_savings),
-        ]);
-        table.row(["total variation of exits".to_owned(), String::new(), format!("{:.3}", report.total_variation)]);
-        table.row([
-            "per-token total variation (heads that ignore their input)".to_owned(),
-            format!("({:.3})", report.per_token_total_variation_constant),
-            format!("{:.3}", report.per_token_total_variation),
-        ]);
-        let mut tokens = Table::new([("", Align::Left), ("without adapters", Align::Right), ("trained", Align::Right)]);
-        tokens.row([
-            "token KL where exited (nats)".to_owned(),
-            nats(self.token_kl_exited_before),
-            nats(report.token_kl_exited),
-        ]);
-        tokens.row([
-            "token KL at full depth (nats)".to_owned(),
-            nats(self.token_kl_full_depth_before),
-            nats(report.token_kl_full_depth),
-        ]);
-        format!("{table}\n{tokens}")
-    }
 }
 
 /// Exit rate and average layer savings that the traces give as targets at a factor.

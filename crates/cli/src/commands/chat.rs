@@ -41,13 +41,13 @@ pub(crate) struct ChatArgs {
 /// Runs the command.
 pub(crate) fn run(arguments: &ChatArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
-    let model = arguments.model.load(&cpu, context)?;
+    let model = arguments.model.choice().load(&cpu, context)?;
     let codec = model.text_codec()?;
     if !codec.chat_template.is_some() {
         return Err(UsageError::new("this model has no chat template: choose an instruction-tuned model").into());
     }
-    let codec = arguments.variables.apply(&codec)?;
-    let settings = arguments.generation.resolve(&model, &codec)?;
+    let codec = arguments.variables.choice().apply(&codec)?;
+    let settings = arguments.generation.choice().resolve(&model, &codec)?;
     let system = arguments.system.as_deref().map(Message::system);
     let mut chat = Chat {
         model: &model,
@@ -111,7 +111,7 @@ impl Chat<'_> {
             ["/exits", "on"] => Exits::Sampled { offset: self.model.recommended_offset.unwrap_or(0.0).into() },
             ["/offset", text] => {
                 let offset = text.parse().map_err(UsageError::new);
-                match offset.and_then(|offset| self.arguments.exits.offset(offset, self.codec)) {
+                match offset.and_then(|offset| self.arguments.exits.choice().offset(offset, self.codec)) {
                     Ok(offset) => Exits::Sampled { offset },
                     Err(error) => return eprintln!("/offset {text}: {error}"),
                 }

@@ -53,26 +53,26 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &DialArgs, context: &Context) -> anyhow::Result<()> {
-    if arguments.generation.exits.decide() {
+    if arguments.generation.exits.choice().decide() {
         return Err(UsageError::new("--exits, --exit-offset and --depth have no place here: use --offsets").into());
     }
-    let items = arguments.prompts.items(Split::Train)?;
-    if arguments.target_savings.is_some() && arguments.prompts.may_be_evaluated_on()? {
+    let items = arguments.prompts.choice().items(Split::Train)?;
+    if arguments.target_savings.is_some() && arguments.prompts.choice().may_be_evaluated_on()? {
         context.say(
             "warning: these prompts have one part only: evaluate the offset on others (--split says that you know)",
         );
     }
     let cpu = context.cpu();
-    let model = arguments.model.load(&cpu, context)?;
+    let model = arguments.model.choice().load(&cpu, context)?;
     let Some(path) = model.checkpoint.clone() else {
         return Err(UsageError::new("an exit offset needs exit heads: give a --checkpoint").into());
     };
     let codec = model.text_codec()?;
-    let mut settings = arguments.generation.resolve(&model, &codec)?;
+    let mut settings = arguments.generation.choice().resolve(&model, &codec)?;
     if let Some(text) = &arguments.force_start {
         settings.force_start(text, &codec)?;
     }
-    let prompts = arguments.prompts.encode(&items, &codec)?;
+    let prompts = arguments.prompts.choice().encode(&items, &codec)?;
     let batch = arguments.batch.into();
     let mut progress = context.progress("measuring", "offsets", None);
     let mut at = |offset| {

@@ -27,7 +27,8 @@ use aloud_lab::evaluation::quick_stories::evaluate_stories;
 use aloud_lab::evaluation::question_kinds::kinds_text;
 use crate::arguments::generation::ExitArgs;
 use crate::arguments::judge::JudgeArgs;
-use crate::arguments::model::{ModelArgs, PositionalModelArgs};
+use crate::arguments::model::PositionalModelArgs;
+use aloud_session::model_choice::ModelChoice;
 use aloud_session::serial_data::check_symbols;
 use aloud_lab::serial_evaluation::{SerialReport, SerialSettings, answer_serial, held_out_items};
 
@@ -83,7 +84,7 @@ impl std::str::FromStr for ControlArg {
         if name == "all" {
             return Ok(Self::All);
         }
-        let control = ModelKey::from_str(name, false).ok().filter(|key| ModelKey::CONTROLS.contains(key));
+        let control = ModelKey::CONTROLS.into_iter().find(|key| key.name() == name);
         control.map(Self::One).ok_or_else(|| {
             let names: Vec<&str> = ModelKey::CONTROLS.iter().map(|key| key.name()).collect();
             format!("expected all, or some of {} (same_training comes with --same-training DIR)", names.join(", "))
@@ -122,20 +123,20 @@ fn print_json<Report: Serialize>(models: &Models, report: &Report) -> anyhow::Re
 /// Runs the command.
 pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
-    let kind = arguments.asked.kind()?;
+    let kind = arguments.asked.choice().kind()?;
     if arguments.judge.is_named() && arguments.output.is_none() {
         return Err(UsageError::new("--judge-url: name a folder for the evaluation with --output").into());
     }
-    let (model, base) = arguments.model.named().load_with_base(&cpu, context)?;
+    let (model, base) = arguments.model.choice().load_with_base(&cpu, context)?;
     let codec = model.text_codec()?;
     if matches!(kind, AskedKind::Serial(_)) {
         check_symbols(&codec.tokenizer)?;
     }
-    let exits = arguments.exits.resolve(&model, &codec)?;
+    let exits = arguments.exits.choice().resolve(&model, &codec)?;
     let mut models = Models::new(model, base, &cpu)?;
     if let Some(path) = &arguments.same_training {
         let source = models.trained.source.clone();
-        let control = ModelArgs::of(&ModelSource::Path(path.clone()), Some(&source)).load(&cpu, context)?;
+        let control = ModelChoice::of(&ModelSource::Path(path.clone()), Some(&source)).load(&cpu, context)?;
         models = models.with_same_training(control)?;
     }
     match (&arguments.output, kind) {
@@ -159,7 +160,7 @@ fn quick(
     models: &Models,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let asked = &arguments.asked;
+    let asked = &arguments.asked.choice();
     let n = match (asked.n, asked.tier) {
         (Some(n), _) => n as usize,
         (None, Some(_)) => asked.family(Split::Test, codec, &models.trained.decoder)?.items().len(),
@@ -196,7 +197,7 @@ fn quick_stories(
     models: &Models,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let mut asked = arguments.asked.clone();
+    let mut asked = arguments.asked.choice();
     if asked.tier.is_none() {
         asked.n = asked.n.or(Some(DEFAULT_STORIES));
     }
@@ -225,7 +226,7 @@ fn full(
     cpu: &Cpu,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let asked = &arguments.asked;
+    let asked = &arguments.asked.choice();
     let judge = arguments.judge.open(output, asked.seed)?;
     let controls = controls(arguments, models, context)?;
     let has_verdicts = controls.contains(&ModelKey::BaseNoise)

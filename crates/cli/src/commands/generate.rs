@@ -49,15 +49,15 @@ pub(crate) struct GenerateArgs {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> anyhow::Result<()> {
-    let items = arguments.prompts.items(Split::Test)?;
+    let items = arguments.prompts.choice().items(Split::Test)?;
     let cpu = context.cpu();
-    let model = arguments.model.load(&cpu, context)?;
+    let model = arguments.model.choice().load(&cpu, context)?;
     let codec = model.text_codec()?;
-    let mut settings = arguments.generation.resolve(&model, &codec)?;
+    let mut settings = arguments.generation.choice().resolve(&model, &codec)?;
     if let Some(text) = &arguments.force_start {
         settings.force_start(text, &codec)?;
     }
-    let prompts = repeated(arguments.prompts.encode(&items, &codec)?, arguments.samples);
+    let prompts = repeated(arguments.prompts.choice().encode(&items, &codec)?, arguments.samples);
 
     let streams = prompts.len() == 1 && !arguments.json;
     let mut progress = (!streams).then(|| context.bar("generating", "responses", Some(prompts.len() as u64)));

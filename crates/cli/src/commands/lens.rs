@@ -93,13 +93,13 @@ struct Position {
 /// Runs the command.
 pub(crate) fn run(arguments: &LensArgs, context: &Context) -> anyhow::Result<()> {
     if arguments.input.prompt.is_none() {
-        arguments.variables.refuse("only --prompt is written by a chat template")?;
+        arguments.variables.choice().refuse("only --prompt is written by a chat template")?;
     }
     // Files of arguments are read before the model is loaded: their faults show at once.
     let given_ids = arguments.input.tokens_file.as_deref().map(|path| read_integers(path, "token ids")).transpose()?;
     let given_depths = arguments.depths_file.as_deref().map(|path| read_integers(path, "depths")).transpose()?;
     let cpu = context.cpu();
-    let model = arguments.model.load(&cpu, context)?;
+    let model = arguments.model.choice().load(&cpu, context)?;
     let (token_ids, tokenizer) = match given_ids {
         Some(ids) => {
             // The table shows ids if there is no tokenizer: none is needed for given ids.
@@ -127,7 +127,7 @@ pub(crate) fn run(arguments: &LensArgs, context: &Context) -> anyhow::Result<()>
 /// Token ids of the text or prompt, and what they stand for.
 fn encode(arguments: &LensArgs, model: &LoadedModel) -> anyhow::Result<(Vec<i64>, Option<Tokenizer>)> {
     let input = &arguments.input;
-    let codec = arguments.variables.apply(&model.text_codec()?)?;
+    let codec = arguments.variables.choice().apply(&model.text_codec()?)?;
     let ids = match (&input.text, &input.prompt) {
         (Some(text), _) => codec.tokenizer.encode(text, true)?,
         (None, prompt) => encode_conversation(&[Message::user(prompt.as_deref().unwrap_or_default())], &codec)?.1,

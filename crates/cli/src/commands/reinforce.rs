@@ -87,7 +87,7 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
         return Err(UsageError::new(problem).into());
     }
     let cpu = context.cpu();
-    let (base, path, checkpoint) = arguments.model.load_to_train(&cpu, context)?;
+    let (base, path, checkpoint) = arguments.model.choice().load_to_train(&cpu, context)?;
     let codec = TextCodec::load(&base.location)?;
     codec.tokenizer.check_vocabulary(base.pretrained.config.vocab_size)?;
     let verifier = match (&arguments.reward_command, &arguments.data) {
@@ -107,11 +107,11 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
     };
     let stops = stop_tokens(&codec, &base.pretrained.config.eos_token_ids);
     let n = arguments.n.map(|n| n as usize);
-    let template = arguments.template.clone();
-    let mut task = DataTask::new(&arguments.data, n, verifier, &codec, template, recipe.seed, stops)?;
+    let template = arguments.template.choice();
+    let mut task = DataTask::new(&arguments.data, n, verifier, &codec, template.clone(), recipe.seed, stops)?;
     let data = match &arguments.reward_command {
-        Some(command) => format!("{}, n {n:?}, {:?}, rewards: {command}", arguments.data, arguments.template),
-        None => format!("{}, n {n:?}, {:?}, scoring {:?}", arguments.data, arguments.template, arguments.scoring),
+        Some(command) => format!("{}, n {n:?}, {template:?}, rewards: {command}", arguments.data),
+        None => format!("{}, n {n:?}, {template:?}, scoring {:?}", arguments.data, arguments.scoring),
     };
     let data_sha256 = content_digest(&arguments.data, Split::Train)?;
     let stage1 = (&*path, &checkpoint);
@@ -155,8 +155,8 @@ fn store_offset(
     let cpu = context.cpu();
     let model = LoadedModel::assemble(base, Some((path.to_owned(), Checkpoint::load(path, None)?)), &cpu)?;
     let codec = model.text_codec()?;
-    let instruction = default_instruction(&arguments.data);
-    let encode = |item| arguments.template.encode(item, instruction, &codec);
+    let (instruction, template) = (default_instruction(&arguments.data), arguments.template.choice());
+    let encode = |item| template.encode(item, instruction, &codec);
     let prompts = items.iter().map(encode).collect::<anyhow::Result<Vec<_>>>()?;
     let settings = GenerationSettings {
         sampling: Sampling { temperature: recipe.rollouts.temperature, ..Sampling::default() },

@@ -30,7 +30,7 @@ use aloud_session::host::Host;
 use crate::context::{Context, print};
 use crate::error::UsageError;
 use crate::arguments::task::TaskArgs;
-use aloud_lab::evaluation::task_choice::AskedKind;
+use aloud_lab::evaluation::task_choice::{AskedKind, TaskChoice};
 use aloud_lab::evaluation::run::{AskedItems as EvaluatedItems, RunSettings, evaluate};
 use aloud_lab::evaluation::judging::{JudgedFolder, judge_folders, judged_tasks};
 use aloud_lab::evaluation::subject::{ModelKey, Models};
@@ -40,7 +40,7 @@ use aloud_lab::evaluation::sweep_points;
 use crate::figures::write_figures;
 use crate::arguments::judge::JudgeArgs;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
-use crate::arguments::model::ModelArgs;
+use aloud_session::model_choice::ModelChoice;
 use aloud_session::prompts::{content_digest, default_instruction, item_source, stop_tokens};
 use aloud_session::rollout_task::{DataTask, Verifier};
 use aloud_session::serial_data::check_symbols;
@@ -70,7 +70,7 @@ pub(crate) struct SweepArgs {
     preset: Option<Preset>,
     /// The dial that is turned
     #[arg(long, value_enum, required_unless_present = "preset")]
-    dial: Option<SweptDial>,
+    dial: Option<DialArg>,
     /// Values of the dial, separated by commas
     #[arg(long, value_name = "VALUES", value_delimiter = ',', allow_hyphen_values = true)]
     values: Vec<f64>,
@@ -103,10 +103,32 @@ pub(crate) struct SweepArgs {
 
 impl SweepArgs {
     /// The model of the sweep, named as in every other command.
-    fn model_args(&self) -> Result<ModelArgs, UsageError> {
+    fn model_choice(&self) -> Result<ModelChoice, UsageError> {
         let model = self.model.as_ref().or(self.named.as_ref());
         let model = model.ok_or_else(|| UsageError::new("name the model of the sweep"))?;
-        Ok(ModelArgs::of(model, self.base.as_ref()))
+        Ok(ModelChoice::of(model, self.base.as_ref()))
+    }
+}
+
+/// The dial that is turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum DialArg {
+    /// Added to the exit logits of one trained model
+    Offset,
+    /// Factor of the lens KL in the targets of stage 1; a model for every value
+    KlFactor,
+    /// Price of depth in stage 2; a model for every value
+    DepthPenalty,
+}
+
+impl From<DialArg> for SweptDial {
+    fn from(dial: DialArg) -> Self {
+        match dial {
+            DialArg::Offset => Self::Offset,
+            DialArg::KlFactor => Self::KlFactor,
+            DialArg::DepthPenalty => Self::DepthPenalty,
+        }
     }
 }
 
@@ -164,14 +186,14 @@ struct Row {
 pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<()> {
     let (dial, values) = match (arguments.preset, arguments.dial) {
         (Some(Preset::SourceTable), _) => (SweptDial::KlFactor, SOURCE_FACTORS.to_vec()),
-        (None, Some(dial)) => (dial, arguments.values.clone()),
+        (None, Some(dial)) => (dial.into(), arguments.values.clone()),
         (None, None) => return Err(UsageError::new("name a dial with --dial, or a --preset").into()),
     };
     let points = sweep_points(&values, &arguments.checkpoint).map_err(UsageError::new)?;
     if dial == SweptDial::Offset && points.iter().any(|point| point.checkpoint.is_some()) {
         return Err(UsageError::new("--dial offset turns the dial of one model: --checkpoint has no meaning").into());
     }
-    let mut asked = arguments.asked.clone();
+    let mut asked = arguments.asked.choice();
     if arguments.preset.is_some() {
         asked.n = asked.n.or(Some(SOURCE_PROBLEMS));
         // The table has no use for them.
@@ -199,7 +221,7 @@ struct AskedItems {
 struct Sweep<'a> {
     arguments: &'a SweepArgs,
     dial: SweptDial,
-    asked: TaskArgs,
+    asked: TaskChoice,
     cpu: Cpu,
     context: &'a Context,
 }
@@ -328,12 +350,12 @@ impl Sweep<'_> {
         let checkpoint = match (&point.checkpoint, self.dial) {
             (Some(path), _) => path.clone(),
             (None, SweptDial::Offset) => {
-                return self.arguments.model_args()?.load_with_base(&self.cpu, self.context);
+                return self.arguments.model_choice()?.load_with_base(&self.cpu, self.context);
             }
             (None, SweptDial::KlFactor) => self.distil(point)?,
             (None, SweptDial::DepthPenalty) => self.reinforce(point)?,
         };
-        ModelArgs::of(&ModelSource::Path(checkpoint), base).load_with_base(&self.cpu, self.context)
+        ModelChoice::of(&ModelSource::Path(checkpoint), base).load_with_base(&self.cpu, self.context)
     }
 
     fn recipe<T: Settings>(&self, point: &SweepPoint) -> anyhow::Result<T> {
@@ -346,7 +368,7 @@ impl Sweep<'_> {
     /// Stage 1 at a factor.
     fn distil(&self, point: &SweepPoint) -> anyhow::Result<PathBuf> {
         let recipe: DistillRecipe = self.recipe(point)?;
-        let base = self.arguments.model_args()?.load_to_distill(&self.cpu, self.context)?;
+        let base = self.arguments.model_choice()?.load_to_distill(&self.cpu, self.context)?;
         let traces = match &self.arguments.traces {
             Some(traces) => traces.clone(),
             None => self.record(&base, &recipe)?,
@@ -385,7 +407,7 @@ impl Sweep<'_> {
     /// Stage 2 at a price of depth.
     fn reinforce(&self, point: &SweepPoint) -> anyhow::Result<PathBuf> {
         let recipe: ReinforceRecipe = self.recipe(point)?;
-        let (base, path, checkpoint) = self.arguments.model_args()?.load_to_train(&self.cpu, self.context)?;
+        let (base, path, checkpoint) = self.arguments.model_choice()?.load_to_train(&self.cpu, self.context)?;
         let codec = TextCodec::load(&base.location)?;
         let source = &self.asked.task;
         let verifier = match source {

@@ -17,7 +17,7 @@ use crate::error::UsageError;
 use crate::arguments::model::ModelArgs;
 use aloud_session::numbers::temperature;
 use crate::arguments::prompts::PromptArgs;
-use aloud_session::prompts::stop_tokens;
+use aloud_session::prompts::{PromptChoice, stop_tokens};
 use aloud_session::stage1::{Recording, record};
 
 /// The part that traces are of unless another one is asked for: they are trained on.
@@ -69,8 +69,9 @@ pub(crate) struct TraceArgs {
 }
 
 impl TraceArgs {
-    fn prompts(&self) -> PromptArgs {
-        self.responses.as_ref().map_or_else(|| self.prompts.clone(), |file| self.prompts.with_file(file))
+    fn prompts(&self) -> PromptChoice {
+        let prompts = self.prompts.choice();
+        self.responses.as_ref().map_or_else(|| prompts.clone(), |file| prompts.with_file(file))
     }
 
     fn given(&self) -> bool {
@@ -81,7 +82,7 @@ impl TraceArgs {
 /// Runs the command.
 pub(crate) fn run(arguments: &TraceArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
-    let base = arguments.model.load_teacher(&cpu, context)?;
+    let base = arguments.model.choice().load_teacher(&cpu, context)?;
     let codec = TextCodec::load(&base.location)?;
     let config = &base.pretrained.config;
     codec.tokenizer.check_vocabulary(config.vocab_size)?;

@@ -59,7 +59,7 @@ struct Recorded {
 /// Runs the command.
 pub(crate) fn run(arguments: &VerifyArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
-    let model = arguments.model.load(&cpu, context)?;
+    let model = arguments.model.choice().load(&cpu, context)?;
     let without_heads = Policy::new(&cpu, None, ExitHeads::new(Vec::new(), HeadInput::Rms, 0, &[]));
     let policy = model.policy.as_ref().unwrap_or(&without_heads);
     let recorded = match &arguments.records {

@@ -19,7 +19,7 @@ use crate::commands::lens::kl_factor;
 use crate::context::{Context, print};
 use aloud_session::generation::PROMPT_TOKEN_IDS;
 use aloud_session::loaded_model::resolve;
-use crate::arguments::model::ModelArgs;
+use aloud_session::model_choice::ModelChoice;
 
 /// Arguments of `aloud view`.
 #[derive(Args, Debug)]
@@ -119,7 +119,7 @@ fn read_traces(
 ) -> anyhow::Result<()> {
     let header = reader.header();
     let source = match &arguments.model {
-        Some(source) => ModelArgs::of(source, None).base_source()?,
+        Some(source) => ModelChoice::of(source, None).base_source()?,
         None => header.base_model.source.parse().context("name the model of these traces with --model")?,
     };
     let location = resolve(&source, context)

@@ -12,31 +12,29 @@ use aloud_measure::metrics::exit_mix::hazard_of_logit;
 use aloud_kernels::Cpu;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::PretrainedModel;
-use clap::ValueEnum;
 
 use super::matching::NoisyModel;
 use super::training::{Target, Training};
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
 
 /// The model, or a control of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-#[value(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ModelKey {
-    /// The base model at full depth
+    /// The base model at full depth.
     Base,
-    /// The trained model with its own exits
+    /// The trained model with its own exits.
     Ee,
-    /// The trained model with exits off
+    /// The trained model with exits off.
     EeOff,
-    /// The base model; every token's depth drawn from the trained model's depth histogram
+    /// The base model; every token's depth drawn from the trained model's depth histogram.
     BaseRandmatch,
-    /// The base model; all tokens stop at one depth, the nearest to the trained model's mean depth
+    /// The base model; all tokens stop at one depth, the nearest to the trained model's mean depth.
     Static,
-    /// The base model; depths drawn from the teacher's targets, of the trained model's mean depth
+    /// The base model; depths drawn from the teacher's targets, of the trained model's mean depth.
     BaseOracle,
-    /// The base model at full depth with noise in its weights, as accurate as the trained model
+    /// The base model at full depth with noise in its weights, as accurate as the trained model.
     BaseNoise,
-    /// The model of the same recipe and steps without a price of depth and without exits (--same-training)
+    /// The model of the same recipe and steps without a price of depth and without exits (--same-training).
     SameTraining,
 }
 

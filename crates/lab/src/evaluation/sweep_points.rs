@@ -3,17 +3,14 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-
 /// The dial that is turned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SweptDial {
-    /// Added to the exit logits of one trained model
+    /// Added to the exit logits of one trained model.
     Offset,
-    /// Factor of the lens KL in the targets of stage 1; a model for every value
+    /// Factor of the lens KL in the targets of stage 1; a model for every value.
     KlFactor,
-    /// Price of depth in stage 2; a model for every value
+    /// Price of depth in stage 2; a model for every value.
     DepthPenalty,
 }
 
@@ -46,7 +43,9 @@ impl fmt::Display for SweptDial {
 /// A value of the dial with its model, if that is there already: `0.5=runs/half`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PointCheckpoint {
+    /// The value.
     pub value: f64,
+    /// Where its model is.
     pub path: PathBuf,
 }
 

@@ -21,6 +21,7 @@ use serde::Serialize;
 use super::DemoArgs;
 use aloud_session::candidates;
 use aloud_session::host::{Host, Progress as _};
+use crate::distilled::distilled_tables;
 use crate::context::{Context, print};
 use crate::error::UsageError;
 use aloud_session::generation::{GenerationSettings, Happening, generate, record};
@@ -271,7 +272,7 @@ impl Outcome {
         }
         format!(
             "\n{table}\n{}\n{targets}\nALS: average layer savings, mean of 1 - depth / blocks. {:.0} s in all.\npage: {}\n",
-            self.distilled.table(),
+            distilled_tables(&self.distilled),
             self.seconds,
             self.page.display()
         )
