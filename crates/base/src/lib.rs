@@ -1,5 +1,7 @@
-//! Durable files, digests, and the one keyed random number. Knows nothing else of the program.
+//! What every other crate may stand on: files that are written whole, digests, the one keyed random number, exact fractions.
+//! Knows nothing of the rest.
 
 pub mod digest;
 pub mod durable_file;
-pub mod keyed_random;
+pub mod random;
+pub mod rational;

@@ -2,9 +2,9 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use aloud_report::terminal::ColourSupport;
 use aloud_kernels::Cpu;
 use aloud_model::source::{FetchEvent, FetchSettings};
+use aloud_report::terminal::ColourSupport;
 use clap::{ArgAction, Args};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;

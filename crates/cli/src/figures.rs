@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use aloud_report::plot::{Figure, Medium, to_csv, to_json, to_svg};
+use aloud_base::durable_file;
 use aloud_report::palette::Theme;
-use aloud_base::durable_file::write_atomically;
+use aloud_report::plot::{Figure, Medium, to_csv, to_json, to_svg};
 use anyhow::Context as _;
 
 /// Writes each figure as SVG, with its numbers as CSV and JSON.
@@ -16,9 +16,9 @@ pub(crate) fn write_figures(folder: &Path, figures: &[Figure]) -> anyhow::Result
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for figure in figures {
         let file = |extension: &str| folder.join(format!("{}.{extension}", figure.name));
-        write_atomically(&file("svg"), to_svg(figure, Medium::File(Theme::Light)).as_bytes())?;
-        write_atomically(&file("csv"), to_csv(figure).as_bytes())?;
-        write_atomically(&file("json"), format!("{}\n", to_json(figure)).as_bytes())?;
+        durable_file::write(&file("svg"), to_svg(figure, Medium::File(Theme::Light)).as_bytes())?;
+        durable_file::write(&file("csv"), to_csv(figure).as_bytes())?;
+        durable_file::write(&file("json"), format!("{}\n", to_json(figure)).as_bytes())?;
     }
     Ok(())
 }

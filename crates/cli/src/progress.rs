@@ -6,7 +6,6 @@ use aloud_model::source::FetchEvent;
 use aloud_session::host::Progress;
 use indicatif::{HumanBytes, HumanDuration, ProgressBar as Bar, ProgressState, ProgressStyle as BarStyle};
 
-
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProgressStyle {

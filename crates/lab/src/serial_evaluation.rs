@@ -1,16 +1,16 @@
 //! Accuracy, style and depth of a model on held-out serial items. Every item is answered twice: once with `<t>` forced,
 //! so that the model thinks aloud, and once with `<a>` forced, so that it answers at once.
 
-use aloud_session::error::SessionError;
-use aloud_session::error::Context as _;
-use aloud_session::bail;
 use aloud_engine::{Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, Sampling, Token};
-use aloud_measure::metrics::serial_horizon::Horizon;
-use aloud_measure::depth_metrics::{average_layer_savings, exit_rate, mean_depth};
-use aloud_measure::metrics::serial_horizon;
-use aloud_measure::statistics::wilson_interval;
 use aloud_kernels::Cpu;
+use aloud_measure::depth_metrics::{average_layer_savings, exit_rate, mean_depth};
+use aloud_measure::metrics::serial_horizon::Horizon;
+use aloud_measure::metrics::serial_horizon::serial_horizon;
+use aloud_measure::statistics::wilson_interval;
 use aloud_model::decoder::{Decoder, Policy};
+use aloud_session::bail;
+use aloud_session::error::Context as _;
+use aloud_session::error::SessionError;
 use aloud_tasks::{
     ANSWER, END, MAX_SERIAL_STEPS, SERIAL_VOCABULARY, SerialItem, SerialSource, SerialTask, Split, THINK, verify_serial,
 };

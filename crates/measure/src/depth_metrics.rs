@@ -3,7 +3,7 @@
 //! `d_t` is the depth of the step that emitted token `t`, `L` the number of blocks. Token 0 is pinned to full depth and is
 //! not counted: all means are over `t >= 1`, weighted by token over all responses (long responses count more).
 
-use crate::error::EvalError;
+use crate::error::MeasureError;
 use crate::record::ResponseRecord;
 
 /// Depth metrics of one or more responses of the same model. Means are `None` if no token was free to exit.
@@ -36,12 +36,12 @@ fn free_depths(records: &[ResponseRecord]) -> Vec<usize> {
 ///
 /// # Errors
 /// If there is no record, one contradicts itself, or they come from models with different blocks or candidates.
-pub fn summarise(records: &[ResponseRecord]) -> Result<DepthSummary, EvalError> {
-    let first = records.first().ok_or(EvalError::Empty)?;
+pub fn summarise(records: &[ResponseRecord]) -> Result<DepthSummary, MeasureError> {
+    let first = records.first().ok_or(MeasureError::Empty)?;
     for record in records {
         record.check()?;
         if record.n_blocks != first.n_blocks || record.candidates != first.candidates {
-            return Err(EvalError::MixedModels {
+            return Err(MeasureError::MixedModels {
                 id: record.id.clone(),
                 n_blocks: record.n_blocks,
                 candidates: record.candidates.clone(),
@@ -112,9 +112,9 @@ pub fn candidate_shares(depths: &[usize], candidates: &[usize]) -> Vec<Option<f6
 ///
 /// # Errors
 /// If they have different lengths.
-pub fn total_variation(a: &[f64], b: &[f64]) -> Result<f64, EvalError> {
+pub fn total_variation(a: &[f64], b: &[f64]) -> Result<f64, MeasureError> {
     if a.len() != b.len() {
-        return Err(EvalError::Histogram {
+        return Err(MeasureError::Histogram {
             name: "total variation".to_owned(),
             reason: format!("histograms of {} and {} depths cannot be compared", a.len(), b.len()),
         });
@@ -212,8 +212,8 @@ mod tests {
     #[test]
     fn models_are_not_mixed() {
         let error = summarise(&[record(28, &CANDIDATES, &[28]), record(30, &CANDIDATES, &[30])]).unwrap_err();
-        assert!(matches!(error, EvalError::MixedModels { n_blocks: 30, .. }), "{error}");
-        assert!(matches!(summarise(&[]).unwrap_err(), EvalError::Empty));
+        assert!(matches!(error, MeasureError::MixedModels { n_blocks: 30, .. }), "{error}");
+        assert!(matches!(summarise(&[]).unwrap_err(), MeasureError::Empty));
     }
 
     #[test]

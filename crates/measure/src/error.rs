@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-/// An error of the eval crate.
+use aloud_base::durable_file::WriteError;
+
+/// What can be wrong with the files of records and with what is computed from them.
 #[derive(Debug, thiserror::Error)]
-pub enum EvalError {
+pub enum MeasureError {
     /// A file could not be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
@@ -97,4 +99,10 @@ pub enum EvalError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl From<WriteError> for MeasureError {
+    fn from(WriteError { path, source }: WriteError) -> Self {
+        Self::Write { path, source }
+    }
 }

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::run_files::{CurveIndex, ElicitationRow, ExitConvention, LogRow, Manifest, RunIdentity, RunStatus, SampleRow, TokenRow, read_curve_index, read_log, read_manifest};
+use crate::error::MeasureError;
 use crate::metric_record::{DepthPolicy, Dial, MetricRecord, ReplayMode, read_metric_records};
-use crate::error::EvalError;
+use crate::run_files::{
+    CurveIndex, ElicitationRow, ExitConvention, LogRow, Manifest, RunIdentity, RunStatus, SampleRow, TokenRow,
+    read_curve_index, read_log, read_manifest,
+};
 
 const MANIFEST: &str = "manifest.json";
 const CURVE: &str = "curve.json";
@@ -78,7 +81,7 @@ impl EvaluationRun {
     ///
     /// # Errors
     /// If there is no manifest, a file is damaged, or a log is of another run than the manifest.
-    pub fn open(folder: &Path) -> Result<Self, EvalError> {
+    pub fn open(folder: &Path) -> Result<Self, MeasureError> {
         let manifest = read_manifest(&folder.join(MANIFEST))?;
         let mut remarks = Vec::new();
         match manifest.status {
@@ -188,7 +191,7 @@ struct Logs<'a> {
 
 impl Logs<'_> {
     /// The rows of a log by its name; none if there is no such log.
-    fn rows<Row: LogRow>(&mut self, name: &str) -> Result<Vec<Row>, EvalError> {
+    fn rows<Row: LogRow>(&mut self, name: &str) -> Result<Vec<Row>, MeasureError> {
         let path = self.folder.join(format!("{name}.jsonl"));
         if !path.is_file() {
             return Ok(Vec::new());
@@ -210,7 +213,7 @@ impl Logs<'_> {
 ///
 /// # Errors
 /// If no run is left; the error is that of the first folder.
-pub fn open_runs(folders: &[PathBuf]) -> Result<RunSet, EvalError> {
+pub fn open_runs(folders: &[PathBuf]) -> Result<RunSet, MeasureError> {
     let mut set = RunSet::default();
     let mut first_error = None;
     for folder in folders {
@@ -227,7 +230,7 @@ pub fn open_runs(folders: &[PathBuf]) -> Result<RunSet, EvalError> {
         } else {
             let reason =
                 "there is neither a manifest.json nor a curve.json; expected the folder of an evaluation or a sweep";
-            Err(EvalError::File { path: folder.clone(), reason: reason.to_owned() })
+            Err(MeasureError::File { path: folder.clone(), reason: reason.to_owned() })
         };
         if let Err(error) = opened {
             set.left_out.push(LeftOut { folder: folder.clone(), reason: error.to_string() });
@@ -235,7 +238,7 @@ pub fn open_runs(folders: &[PathBuf]) -> Result<RunSet, EvalError> {
         }
     }
     if set.runs.is_empty() {
-        return Err(first_error.unwrap_or(EvalError::Empty));
+        return Err(first_error.unwrap_or(MeasureError::Empty));
     }
     name_runs(&mut set.runs);
     Ok(set)
@@ -249,7 +252,7 @@ fn runs_below(folder: &Path) -> Vec<PathBuf> {
     runs
 }
 
-fn open_one(folder: &Path, set: &mut RunSet, first_error: &mut Option<EvalError>) {
+fn open_one(folder: &Path, set: &mut RunSet, first_error: &mut Option<MeasureError>) {
     match EvaluationRun::open(folder) {
         Ok(run) => set.runs.push(run),
         Err(error) => {
@@ -259,7 +262,7 @@ fn open_one(folder: &Path, set: &mut RunSet, first_error: &mut Option<EvalError>
     }
 }
 
-fn open_sweep(folder: &Path, index: CurveIndex, set: &mut RunSet, first_error: &mut Option<EvalError>) {
+fn open_sweep(folder: &Path, index: CurveIndex, set: &mut RunSet, first_error: &mut Option<MeasureError>) {
     let mut places = Vec::new();
     for point in &index.points {
         let at = folder.join(&point.folder);

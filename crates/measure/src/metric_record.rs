@@ -8,8 +8,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::error::EvalError;
-use aloud_base::durable_file::write_atomically;
+use crate::error::MeasureError;
+use aloud_base::durable_file;
 
 /// What a larger value of a metric means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -325,8 +325,8 @@ impl MetricRecord {
     /// # Errors
     /// If a number is not finite, the interval is empty, there is neither a value nor a reason or both, or the
     /// exclusions do not add up.
-    pub fn check(&self) -> Result<(), EvalError> {
-        self.fault().map_or(Ok(()), |reason| Err(EvalError::Record { id: self.id.clone(), reason }))
+    pub fn check(&self) -> Result<(), MeasureError> {
+        self.fault().map_or(Ok(()), |reason| Err(MeasureError::Record { id: self.id.clone(), reason }))
     }
 
     fn fault(&self) -> Option<String> {
@@ -369,9 +369,10 @@ impl MetricRecord {
 /// # Errors
 /// If the file cannot be read, is not JSON (for instance because it was cut), or a record lacks a field or contradicts
 /// itself; the error names the file and the record.
-pub fn read_metric_records(path: &Path) -> Result<Vec<MetricRecord>, EvalError> {
-    let text = std::fs::read_to_string(path).map_err(|source| EvalError::Read { path: path.to_path_buf(), source })?;
-    let error = |reason| EvalError::File { path: path.to_path_buf(), reason };
+pub fn read_metric_records(path: &Path) -> Result<Vec<MetricRecord>, MeasureError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| MeasureError::Read { path: path.to_path_buf(), source })?;
+    let error = |reason| MeasureError::File { path: path.to_path_buf(), reason };
     let values: Vec<Value> = serde_json::from_str(&text)
         .map_err(|e| error(format!("damaged: {e}; expected an array of metric records, evaluate again")))?;
     (1..)
@@ -392,17 +393,17 @@ pub fn read_metric_records(path: &Path) -> Result<Vec<MetricRecord>, EvalError> 
 ///
 /// # Errors
 /// If a record contradicts itself, or the file cannot be written.
-pub fn write_metric_records(path: &Path, records: &[MetricRecord]) -> Result<(), EvalError> {
+pub fn write_metric_records(path: &Path, records: &[MetricRecord]) -> Result<(), MeasureError> {
     let mut content = String::from("[");
     for (index, record) in records.iter().enumerate() {
         record.check()?;
         let line = serde_json::to_string(record)
-            .map_err(|e| EvalError::Record { id: record.id.clone(), reason: e.to_string() })?;
+            .map_err(|e| MeasureError::Record { id: record.id.clone(), reason: e.to_string() })?;
         content.push_str(if index == 0 { "\n" } else { ",\n" });
         content.push_str(&line);
     }
     content.push_str("\n]\n");
-    write_atomically(path, content.as_bytes())
+    Ok(durable_file::write(path, content.as_bytes())?)
 }
 
 #[cfg(test)]

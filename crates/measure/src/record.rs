@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::EvalError;
-use aloud_base::durable_file::write_atomically;
+use crate::error::MeasureError;
+use aloud_base::durable_file;
 
 /// The format version written by this program, and the only one it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -88,8 +88,8 @@ impl ResponseRecord {
     /// If the version is not [`FORMAT_VERSION`], the candidates are not strictly increasing in `1..n_blocks`, token 0 is not
     /// at full depth, a depth is not a candidate or `n_blocks`, an exit is not a candidate up to its token's depth, or a
     /// number is out of its range.
-    pub fn check(&self) -> Result<(), EvalError> {
-        self.fault().map_or(Ok(()), |reason| Err(EvalError::Record { id: self.id.clone(), reason }))
+    pub fn check(&self) -> Result<(), MeasureError> {
+        self.fault().map_or(Ok(()), |reason| Err(MeasureError::Record { id: self.id.clone(), reason }))
     }
 
     /// The first contradiction.
@@ -155,11 +155,12 @@ impl ResponseRecord {
 ///
 /// # Errors
 /// If the file cannot be read, or a line is not a record or contradicts itself (the error names file and line).
-pub fn read_records(path: &Path) -> Result<Vec<ResponseRecord>, EvalError> {
-    let text = std::fs::read_to_string(path).map_err(|source| EvalError::Read { path: path.to_path_buf(), source })?;
+pub fn read_records(path: &Path) -> Result<Vec<ResponseRecord>, MeasureError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| MeasureError::Read { path: path.to_path_buf(), source })?;
     let mut records = Vec::new();
     for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
-        let error = |reason| EvalError::Line { path: path.to_path_buf(), line, reason };
+        let error = |reason| MeasureError::Line { path: path.to_path_buf(), line, reason };
         let record: ResponseRecord =
             serde_json::from_str(text).map_err(|e| error(format!("not a response record: {e}")))?;
         if let Some(reason) = record.fault() {
@@ -174,15 +175,15 @@ pub fn read_records(path: &Path) -> Result<Vec<ResponseRecord>, EvalError> {
 ///
 /// # Errors
 /// If a record contradicts itself, or the file cannot be written.
-pub fn write_records(path: &Path, records: &[ResponseRecord]) -> Result<(), EvalError> {
+pub fn write_records(path: &Path, records: &[ResponseRecord]) -> Result<(), MeasureError> {
     let mut content = Vec::new();
     for record in records {
         record.check()?;
         serde_json::to_writer(&mut content, record)
-            .map_err(|e| EvalError::Record { id: record.id.clone(), reason: e.to_string() })?;
+            .map_err(|e| MeasureError::Record { id: record.id.clone(), reason: e.to_string() })?;
         content.push(b'\n');
     }
-    write_atomically(path, &content)
+    Ok(durable_file::write(path, &content)?)
 }
 
 #[cfg(test)]

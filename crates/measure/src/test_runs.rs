@@ -8,17 +8,25 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters, wilson_confidence};
-use crate::run_files::{CurveIndex, CurvePoint, ElicitationKind, ElicitationRow, ExitConvention, Extracted, LogRow, Manifest, RUN_SCHEMA, Region, RunIdentity, RunStatus, SampleRow, Stop, TokenRow, sample_key, write_curve_index, write_manifest};
-use crate::metric_record::{Decoding, Dial, Direction, Gate, MetricRecord, RecordContext, ReplayMode, Tier, write_metric_records};
+use crate::metric_record::{
+    Decoding, Dial, Direction, Gate, MetricRecord, RecordContext, ReplayMode, Tier, write_metric_records,
+};
 use crate::record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord};
+use crate::run_files::{
+    CurveIndex, CurvePoint, ElicitationKind, ElicitationRow, ExitConvention, Extracted, LogRow, Manifest, RUN_SCHEMA,
+    Region, RunIdentity, RunStatus, SampleRow, Stop, TokenRow, sample_key, write_curve_index, write_manifest,
+};
+use crate::statistics::{Bootstrap, Cluster, mean_of_clusters, wilson_confidence};
 use crate::token_class::TokenClass;
 
 /// What a run is like.
 #[derive(Clone, Debug)]
 pub struct Fixture {
+    /// Name of the model.
     pub model: &'static str,
+    /// Where the dial stands.
     pub dial: Dial,
+    /// How far the run came.
     pub status: RunStatus,
     /// How likely exits are: 0 runs everything at full depth.
     pub depth_scale: f64,
@@ -26,7 +34,9 @@ pub struct Fixture {
     pub accuracy: f64,
     /// Share of the trace after which the answer is fixed.
     pub commitment: f64,
+    /// Number of items.
     pub n_items: usize,
+    /// How much was asked.
     pub tier: Tier,
     /// A gate that is not met.
     pub failed_gate: bool,

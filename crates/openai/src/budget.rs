@@ -145,8 +145,8 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
-    use crate::message::ChatMessage;
     use super::*;
+    use crate::message::ChatMessage;
 
     /// 300 bytes: 100 tokens.
     fn request() -> ChatRequest {

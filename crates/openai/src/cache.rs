@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::endpoint::Endpoint;
 use crate::error::ChatError;
 use crate::message::{ChatMessage, ChatRequest, Usage};
-use crate::endpoint::Endpoint;
 use aloud_base::digest::sha256_digits;
-use aloud_base::durable_file::write_atomically;
+use aloud_base::durable_file;
 
 /// The format of the files that this program writes, and the only one it reads.
 pub(super) const SCHEMA: u32 = 1;
@@ -119,6 +119,6 @@ impl Cache {
             fs::create_dir_all(folder).map_err(|e| error(e.to_string()))?;
         }
         let content = serde_json::to_vec_pretty(reply).map_err(|e| error(e.to_string()))?;
-        write_atomically(&path, &content).map_err(|e| error(e.to_string()))
+        durable_file::write(&path, &content).map_err(|e| error(e.to_string()))
     }
 }

@@ -16,12 +16,12 @@ use super::retry::{concerns_all_requests, may_pass};
 use super::transport::{HttpReply, NoReply, Transport};
 use crate::api_key::ApiKey;
 use crate::budget::BudgetLimits;
+use crate::endpoint::Endpoint;
 use crate::error::ChatError;
 use crate::message::{ChatReply, ChatRequest, Usage};
-use crate::endpoint::Endpoint;
 use crate::retry::RetryPolicy;
 use crate::transport::Timeouts;
-use aloud_base::keyed_random::KeyedRandom;
+use aloud_base::random::KeyedRandom;
 
 /// So many requests in a row that failed in every try mean that the endpoint is gone, and the rest is not sent.
 const FAILURES_TO_STOP: u32 = 3;
@@ -220,7 +220,7 @@ impl ChatClient {
 
     /// Sends the request until there is a reply or no hope, and stores the reply.
     fn ask(&self, request: &ChatRequest, key: &str, begin: Instant) -> Result<ChatReply, ChatError> {
-        let mut random = KeyedRandom::new(self.settings.seed, &format!("pause {key}"));
+        let mut random = KeyedRandom::named(self.settings.seed, &format!("pause {key}"));
         let retry = self.settings.retry;
         let mut n_sent = 0;
         let mut n_tries = 0;

@@ -97,7 +97,7 @@ mod tests {
     fn the_body_has_the_fields_of_the_shape() {
         let mut request = ChatRequest {
             model: "m".to_owned(),
-            messages: vec![super::super::ChatMessage::user("hi")],
+            messages: vec![crate::message::ChatMessage::user("hi")],
             temperature: 0.0,
             max_tokens: 9,
             seed: None,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use aloud_base::keyed_random::KeyedRandom;
+use aloud_base::random::KeyedRandom;
 
 /// How often and after which pauses a request is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ mod tests {
         let policy = RetryPolicy::default();
         for (n_tries, bound) in [(1, 1.0), (2, 2.0), (5, 16.0), (6, 32.0), (7, 60.0), (80, 60.0)] {
             let pauses =
-                (0..200).map(|seed| policy.pause(n_tries, None, &mut KeyedRandom::new(seed, "pause")).as_secs_f64());
+                (0..200).map(|seed| policy.pause(n_tries, None, &mut KeyedRandom::named(seed, "pause")).as_secs_f64());
             let (low, high) = pauses.fold((f64::MAX, 0.0_f64), |(low, high), pause| (low.min(pause), high.max(pause)));
             assert!(low < 0.05 * bound && 0.95 * bound < high && high <= bound, "{n_tries}: {low} to {high}");
         }
@@ -101,7 +101,7 @@ mod tests {
         #[test]
         fn the_endpoint_is_never_asked_too_early(seed: u64, n_tries in 0_u32..100, seconds in 0_u64..10_000) {
             let asked = Duration::from_secs(seconds);
-            let pause = RetryPolicy::default().pause(n_tries, Some(asked), &mut KeyedRandom::new(seed, "pause"));
+            let pause = RetryPolicy::default().pause(n_tries, Some(asked), &mut KeyedRandom::named(seed, "pause"));
             prop_assert!(asked <= pause && pause <= asked.max(Duration::from_mins(1)));
         }
     }

@@ -25,7 +25,9 @@ pub enum Answer {
 /// A request as it came in.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// The header of the key.
     pub authorization: Option<String>,
+    /// What was asked.
     pub body: Value,
 }
 
@@ -65,10 +67,12 @@ impl ScriptedServer {
         Self::answering(move |_| answers.pop_front().unwrap_or(Answer::Status(418, vec![], "script ended".to_owned())))
     }
 
+    /// Where it is.
     pub fn address(&self) -> &str {
         &self.address
     }
 
+    /// All requests so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().expect("no test panics here").clone()
     }

@@ -5,7 +5,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::*;
+use crate::api_key::ApiKey;
+use crate::budget::{BudgetLimits, Prices};
+use crate::client::{ChatClient, ChatSettings};
+use crate::endpoint::Endpoint;
+use crate::error::ChatError;
+use crate::message::{ChatMessage, ChatReply, ChatRequest};
+use crate::retry::RetryPolicy;
+use crate::scripted_server::{Answer, ScriptedServer, completion};
+use crate::transport::Timeouts;
 
 const KEY: &str = "sk-test-0123456789-secret";
 

@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 use ureq::Agent;
 use ureq::http::HeaderValue;
 
-use crate::api_key::ApiKey;
-use crate::error::ChatError;
-use crate::endpoint::Endpoint;
 use super::retry::retry_after;
+use crate::api_key::ApiKey;
+use crate::endpoint::Endpoint;
+use crate::error::ChatError;
 
 /// Replies are texts of a few kilobytes. What is larger than this, in bytes, is not one.
 const MAX_RESPONSE_BYTES: u64 = 8 << 20;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use aloud_measure::error::EvalError;
+use aloud_measure::error::MeasureError;
 use aloud_measure::metric_record::MetricRecord;
 
 /// Polynomial of CRC-32C (Castagnoli), lowest bit first.
@@ -59,12 +59,13 @@ pub fn event_file_name(start: f64) -> String {
 ///
 /// # Errors
 /// If the file cannot be read, or a line is not an object with a whole number `step`.
-pub fn read_training_scalars(path: &Path) -> Result<Vec<Scalar>, EvalError> {
-    let text = std::fs::read_to_string(path).map_err(|source| EvalError::Read { path: path.to_path_buf(), source })?;
+pub fn read_training_scalars(path: &Path) -> Result<Vec<Scalar>, MeasureError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| MeasureError::Read { path: path.to_path_buf(), source })?;
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut scalars = Vec::new();
     for (line, text) in (1..).zip(whole.lines()).filter(|(_, text)| !text.trim().is_empty()) {
-        let error = |reason| EvalError::Line { path: path.to_path_buf(), line, reason };
+        let error = |reason| MeasureError::Line { path: path.to_path_buf(), line, reason };
         let value: Value = serde_json::from_str(text).map_err(|e| error(format!("not JSON: {e}")))?;
         let step = value
             .get("step")

@@ -3,7 +3,6 @@
 use crate::error::SessionError;
 use aloud_train::recipe::Candidates;
 
-
 /// Blocks between the candidates of a model without exit heads, if none are given.
 const DEFAULT_STEP: usize = 5;
 
@@ -29,7 +28,9 @@ pub fn resolve(
     n_blocks: usize,
 ) -> Result<Vec<usize>, SessionError> {
     match (given, heads) {
-        (Some(given), _) => given.depths(n_blocks).map_err(|error| SessionError::usage(format!("--candidates: {error}"))),
+        (Some(given), _) => {
+            given.depths(n_blocks).map_err(|error| SessionError::usage(format!("--candidates: {error}")))
+        }
         (None, Some(heads)) => Ok(heads.to_vec()),
         (None, None) => Ok((1..n_blocks).filter(|depth| depth.is_multiple_of(DEFAULT_STEP)).collect()),
     }

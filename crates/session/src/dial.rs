@@ -1,7 +1,7 @@
 //! The dial: what an exit offset saves on given prompts, and the offset for a wanted saving.
 
-use crate::error::SessionError;
 use crate::bail;
+use crate::error::SessionError;
 use aloud_engine::Exits;
 use aloud_text::text_codec::TextCodec;
 use serde::Serialize;

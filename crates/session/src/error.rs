@@ -42,7 +42,9 @@ impl SessionError {
 /// An error with its causes on one line: `a: b: c`. A cause that the message before already ends with is not said twice.
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
     let mut line = String::new();
-    for cause in std::iter::successors(Some(error), |error| error.source()) {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        next = cause.source();
         let text = cause.to_string();
         let text = text.lines().map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
         if line.is_empty() {
@@ -80,6 +82,30 @@ macro_rules! from_library_errors {
 from_library_errors!(
     std::io::Error,
     serde_json::Error,
+    toml::ser::Error,
+    aloud_base::digest::ReadError,
+    aloud_base::durable_file::WriteError,
+    aloud_engine::RequestError,
+    aloud_kernels::KernelError,
+    aloud_measure::error::MeasureError,
+    aloud_method::candidates::CandidatesError,
+    aloud_model::checkpoint::CheckpointError,
+    aloud_model::checkpoint::files::FileError,
+    aloud_model::decoder::BatchError,
+    aloud_model::error::ModelError,
+    aloud_model::lora::MisfitError,
+    aloud_tasks::RewardError,
+    aloud_tasks::TasksError,
+    aloud_text::chat_template::ChatTemplateError,
+    aloud_text::text_codec::TextCodecError,
+    aloud_text::tokenizer::TokenizerError,
+    aloud_train::distil::DistilError,
+    aloud_train::pretrain::PretrainError,
+    aloud_train::reinforce::ReinforceError,
+    aloud_train::run_directory::RunError,
+    aloud_train::settings::SettingsError,
+    aloud_train::teacher::TeacherError,
+    aloud_train::traces::TraceError,
 );
 
 /// Says what was being done when something failed.

@@ -1,7 +1,7 @@
 //! The exit offset as it is written: on the command line, in records, and for people.
 
-use crate::error::SessionError;
 use crate::bail;
+use crate::error::SessionError;
 use std::str::FromStr;
 
 use aloud_engine::{AnswerOffset, ExitOffset};

@@ -1,15 +1,14 @@
 //! Runs prompts through the engine and makes records of the responses.
 
 use crate::error::SessionError;
-use crate::error::Context as _;
 use std::time::{Duration, Instant};
 
 use aloud_engine::{
     Engine, Event, ExitOffset, ExitRule, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, RequestError,
     Sampling, Token,
 };
-use aloud_measure::record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord};
 use aloud_measure::depth_metrics::summarise;
+use aloud_measure::record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord};
 use aloud_text::text_codec::TextCodec;
 use serde_json::{Map, Value, json};
 
@@ -162,10 +161,14 @@ impl ExitChoice {
         let has_heads = model.policy.is_some();
         match (self.depth, self.exits) {
             (Some(depth), _) if (1..=n_blocks).contains(&depth) => Ok(Exits::Fixed(depth)),
-            (Some(depth), _) => Err(SessionError::usage(format!("--depth {depth}: the model has depths 1 to {n_blocks}"))),
+            (Some(depth), _) => {
+                Err(SessionError::usage(format!("--depth {depth}: the model has depths 1 to {n_blocks}")))
+            }
             (None, Some(switch @ (HeadUse::On | HeadUse::Threshold | HeadUse::Compat))) if !has_heads => {
                 let name = switch.name();
-                Err(SessionError::usage(format!("--exits {name} needs exit heads: give a checkpoint, or a fixed --depth")))
+                Err(SessionError::usage(format!(
+                    "--exits {name} needs exit heads: give a checkpoint, or a fixed --depth"
+                )))
             }
             (None, Some(HeadUse::Off)) if self.exit_offset.is_some() => {
                 Err(SessionError::usage("--exit-offset has no effect with --exits off"))

@@ -1,7 +1,7 @@
 //! One teacher-forced pass that reads the model at every exit candidate.
 
-use crate::error::SessionError;
 use crate::ensure;
+use crate::error::SessionError;
 use aloud_kernels::{Backend, LensReading, LensRow, Readout};
 use aloud_model::decoder::{Decoder, PackedBatch, Policy};
 

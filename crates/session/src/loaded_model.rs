@@ -1,9 +1,9 @@
 //! Base models and checkpoints, put together to a model that runs.
 
-use crate::error::SessionError;
-use crate::error::Context as _;
-use crate::host::Host;
 use crate::bail;
+use crate::error::Context as _;
+use crate::error::SessionError;
+use crate::host::Host;
 use std::path::{Path, PathBuf};
 
 use aloud_kernels::{Backend, Cpu};

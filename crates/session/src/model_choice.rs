@@ -1,15 +1,14 @@
 //! One way to name a model, a checkpoint and its base: which files are meant, and that they belong together.
 
-use crate::model_kind::{Named, kind_of_directory, what_is};
-use crate::error::SessionError;
 use crate::error::Context as _;
+use crate::error::SessionError;
 use crate::host::Host;
+use crate::model_kind::{Named, kind_of_directory, what_is};
 use std::path::{Path, PathBuf};
 
 use aloud_kernels::Cpu;
-use aloud_model::checkpoint::{Checkpoint, CheckpointError, is_peft_adapter, peft_base};
+use aloud_model::checkpoint::{Checkpoint, CheckpointError, peft_base};
 use aloud_model::source::ModelSource;
-use aloud_train::run_directory::RunDirectory;
 
 use crate::loaded_model::{BaseModel, LoadedModel, check_checkpoint};
 
@@ -70,11 +69,7 @@ impl ModelChoice {
     ///
     /// # Errors
     /// If no checkpoint is named (a usage error), or they do not belong together.
-    pub fn load_to_train(
-        &self,
-        cpu: &Cpu,
-        host: &dyn Host,
-    ) -> Result<(BaseModel, PathBuf, Checkpoint), SessionError> {
+    pub fn load_to_train(&self, cpu: &Cpu, host: &dyn Host) -> Result<(BaseModel, PathBuf, Checkpoint), SessionError> {
         let choice = self.choose()?;
         let Some((path, checkpoint)) = choice.checkpoint.clone() else {
             return Err(SessionError::usage("name a checkpoint of stage 1 with --checkpoint: distil one first").into());

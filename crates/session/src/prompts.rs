@@ -5,17 +5,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use aloud_text::chat_template::Message;
 use aloud_model::checkpoint::lineage::ItemKey;
 use aloud_model::digest::{hexadecimal, sha256_of_file};
-use aloud_text::text_codec::TextCodec;
 use aloud_tasks::stories::STORY_INSTRUCTION;
 use aloud_tasks::{DataSource, GSM8K_INSTRUCTION, Item, Prompt, Split};
+use aloud_text::chat_template::Message;
+use aloud_text::text_codec::TextCodec;
 use aloud_train::teacher::TracePrompt;
 use aloud_train::traces::ItemSource;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-
 
 /// Where prompts come from, and how they are written for the model.
 #[derive(Clone, Debug)]

@@ -4,12 +4,12 @@ use crate::error::SessionError;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet};
-use aloud_text::text_codec::TextCodec;
 use aloud_tasks::stories::{StoryScoring, story_reward};
 use aloud_tasks::{
     Completion, DataSource, Item, ResponseStyle, RewardProgram, Scoring, Split, numeric_or_text_reward,
     suggests_flexible, verify_serial,
 };
+use aloud_text::text_codec::TextCodec;
 use aloud_train::ancestry::StageItems;
 use aloud_train::random::epoch_order;
 use aloud_train::reinforce::{RolloutTask, TaskPrompt};

@@ -1,7 +1,7 @@
 //! What a training run writes down before it starts.
 
-use crate::error::SessionError;
 use crate::error::Context as _;
+use crate::error::SessionError;
 use aloud_model::checkpoint::BaseIdentity;
 use aloud_train::run_directory::{FORMAT_VERSION, RunConfig};
 use serde::Serialize;

@@ -1,9 +1,9 @@
 //! The built-in serial tasks as a tiny reasoner sees them: as token ids, and as examples to pretrain on.
 
-use crate::error::SessionError;
 use crate::bail;
-use aloud_text::tokenizer::{Tokenizer, word_level_files};
+use crate::error::SessionError;
 use aloud_tasks::{END, ResponseStyle, SERIAL_VOCABULARY, SerialItem, SerialSource, Split, Symbol};
+use aloud_text::tokenizer::{Tokenizer, word_level_files};
 use aloud_train::pretrain::{PretrainExample, PretrainSource};
 use aloud_train::pretrain_recipe::TraceStyle;
 use aloud_train::random::{Purpose, uniform};

@@ -1,7 +1,7 @@
 //! The two steps of stage 1, as `trace`, `distill` and `demo` run them: record the teacher, train the student.
 
-use crate::error::SessionError;
 use crate::error::Context as _;
+use crate::error::SessionError;
 use crate::host::Host;
 use std::path::{Path, PathBuf};
 
@@ -37,12 +37,19 @@ pub struct Recording {
     pub prompts: String,
     /// What their items are a part of.
     pub items: ItemSource,
+    /// Depths (blocks) that the lens is read at.
     pub candidates: Vec<usize>,
+    /// How tokens are drawn.
     pub sampling: Sampling,
+    /// Most tokens of a response.
     pub max_new_tokens: usize,
+    /// Tokens that end a response.
     pub stop_tokens: Vec<u32>,
+    /// Seed of all draws.
     pub seed: u64,
+    /// Responses generated together.
     pub batch: usize,
+    /// Number format of the stored hidden states.
     pub hidden_dtype: HiddenDType,
 }
 

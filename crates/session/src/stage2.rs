@@ -16,14 +16,17 @@ use crate::run_config::run_config;
 
 /// What a run is made of.
 pub struct Stage2<'a> {
+    /// The base model.
     pub base: &'a BaseModel,
     /// The checkpoint of stage 1, and where it is.
     pub stage1: (&'a Path, &'a Checkpoint),
+    /// The complete recipe.
     pub recipe: &'a ReinforceRecipe,
     /// The data, in words.
     pub data: String,
     /// SHA-256 of the file that the items are read from, if they are read from one.
     pub data_sha256: Option<String>,
+    /// Where the run is written.
     pub directory: &'a Path,
 }
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use aloud_openai::api_key::ApiKey;
 use aloud_openai::budget::BudgetLimits;
 use aloud_openai::client::{ChatClient, ChatSettings};
-use aloud_openai::message::{ChatMessage, ChatRequest};
 use aloud_openai::endpoint::Endpoint;
+use aloud_openai::message::{ChatMessage, ChatRequest};
 use aloud_openai::retry::RetryPolicy;
 use aloud_tasks::stories::{Asking, TextModel};
 

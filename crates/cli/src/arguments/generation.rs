@@ -68,7 +68,6 @@ pub(crate) enum Switch {
     Compat,
 }
 
-
 impl GenerationArgs {
     /// What the arguments ask for.
     pub(crate) fn choice(&self) -> GenerationChoice {
@@ -91,6 +90,11 @@ impl ExitArgs {
             Switch::Threshold => HeadUse::Threshold,
             Switch::Compat => HeadUse::Compat,
         });
-        ExitChoice { exits, exit_offset: self.exit_offset, answer_marker: self.answer_marker.clone(), depth: self.depth }
+        ExitChoice {
+            exits,
+            exit_offset: self.exit_offset,
+            answer_marker: self.answer_marker.clone(),
+            depth: self.depth,
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use aloud_model::source::ModelSource;
 use crate::arguments::model::ModelChoice;
+use aloud_model::source::ModelSource;
 use clap::Args;
 
 /// Which model to run.

@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 use std::time::Instant;
 
-use aloud_report::table::{Align, Table};
 use aloud_model::source::ModelSource;
+use aloud_report::table::{Align, Table};
 use aloud_train::metrics::peak_memory_bytes;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use aloud_session::host::{Host, Progress as _};
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use aloud_session::loaded_model::{BaseModel, resolve};
 use crate::workloads::{Row, Workload};
+use aloud_session::host::{Host, Progress as _};
+use aloud_session::loaded_model::{BaseModel, resolve};
 
 /// Arguments of `aloud bench`.
 #[derive(Args, Debug)]

@@ -3,21 +3,21 @@
 use std::io::{self, BufRead, IsTerminal};
 
 use aloud_engine::Exits;
+use aloud_model::checkpoint::lineage::ItemKey;
 use aloud_report::terminal::{ColourSupport, coloured_token, legend_line};
 use aloud_text::chat_template::Message;
-use aloud_model::checkpoint::lineage::ItemKey;
 use aloud_text::text_codec::TextCodec;
 use clap::Args;
 
-use aloud_session::host::Host;
+use crate::arguments::generation::GenerationArgs;
+use crate::arguments::model::ModelArgs;
+use crate::arguments::prompts::TemplateVariableArgs;
 use crate::context::{Context, print};
 use crate::error::{UsageError, one_line};
 use aloud_session::exit_offset::shown;
-use crate::arguments::generation::GenerationArgs;
 use aloud_session::generation::{GenerationSettings, Happening, Response, generate, record, summary_line};
+use aloud_session::host::Host;
 use aloud_session::loaded_model::LoadedModel;
-use crate::arguments::model::ModelArgs;
-use crate::arguments::prompts::TemplateVariableArgs;
 use aloud_session::prompts::{EncodedPrompt, encode_conversation};
 
 const HELP: &str = "/reset forgets the conversation, /exits on|off, /offset X (positive: earlier exits; or think=X,answer=Y), \

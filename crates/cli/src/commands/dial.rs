@@ -1,19 +1,19 @@
 //! `aloud dial`: depth against exit offset, and the offset for a wanted saving.
 
-use aloud_report::table::{Align, Table};
 use aloud_model::checkpoint::Checkpoint;
+use aloud_report::table::{Align, Table};
 use aloud_tasks::Split;
 use clap::Args;
 use serde_json::json;
 
-use aloud_session::host::{Host, Progress as _};
-use crate::context::{Context, print};
-use aloud_session::dial::{DialPoint, find_offset, measure};
-use crate::error::UsageError;
 use crate::arguments::generation::GenerationArgs;
 use crate::arguments::model::ModelArgs;
-use aloud_session::numbers::finite;
 use crate::arguments::prompts::PromptArgs;
+use crate::context::{Context, print};
+use crate::error::UsageError;
+use aloud_session::dial::{DialPoint, find_offset, measure};
+use aloud_session::host::{Host, Progress as _};
+use aloud_session::numbers::finite;
 
 /// Arguments of `aloud dial`.
 #[derive(Args, Debug)]

@@ -9,12 +9,12 @@ use aloud_train::traces::TraceReader;
 use anyhow::Context as _;
 use clap::Args;
 
-use aloud_session::host::Host;
-use crate::distilled::distilled_tables;
-use crate::context::{Context, print};
-use crate::error::UsageError;
-use aloud_session::model_choice::ModelChoice;
 use crate::arguments::model::ModelArgs;
+use crate::context::{Context, print};
+use crate::distilled::distilled_tables;
+use crate::error::UsageError;
+use aloud_session::host::Host;
+use aloud_session::model_choice::ModelChoice;
 use aloud_session::stage1::{START_ADAPTER, distil};
 
 /// Arguments of `aloud distill`.

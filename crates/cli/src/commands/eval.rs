@@ -4,33 +4,33 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use aloud_engine::Exits;
-use aloud_report::table::{Align, Table};
-use aloud_measure::metric_record::MetricRecord;
 use aloud_kernels::Cpu;
+use aloud_measure::metric_record::MetricRecord;
 use aloud_model::source::ModelSource;
-use aloud_text::text_codec::TextCodec;
+use aloud_report::table::{Align, Table};
 use aloud_tasks::{SerialTask, Split};
+use aloud_text::text_codec::TextCodec;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use aloud_session::host::{Host, Progress as _};
-use crate::context::{Context, print};
-use crate::error::UsageError;
-use crate::arguments::task::TaskArgs;
-use aloud_lab::evaluation::task_choice::AskedKind;
-use aloud_lab::evaluation::run::{AskedItems, RunSettings, evaluate};
-use aloud_lab::evaluation::judging::{JudgedFolder, judge_folders, judged_tasks};
-use aloud_lab::evaluation::subject::{Matched, ModelKey, Models};
-use aloud_lab::evaluation::leave_out::{TrainedOn, check_enough_left};
-use aloud_lab::evaluation::quick_stories::evaluate_stories;
-use aloud_lab::evaluation::question_kinds::kinds_text;
 use crate::arguments::generation::ExitArgs;
 use crate::arguments::judge::JudgeArgs;
 use crate::arguments::model::PositionalModelArgs;
+use crate::arguments::task::TaskArgs;
+use crate::context::{Context, print};
+use crate::error::UsageError;
+use aloud_lab::evaluation::judging::{JudgedFolder, judge_folders, judged_tasks};
+use aloud_lab::evaluation::leave_out::{TrainedOn, check_enough_left};
+use aloud_lab::evaluation::question_kinds::kinds_text;
+use aloud_lab::evaluation::quick_stories::evaluate_stories;
+use aloud_lab::evaluation::run::{AskedItems, RunSettings, evaluate};
+use aloud_lab::evaluation::subject::{Matched, ModelKey, Models};
+use aloud_lab::evaluation::task_choice::AskedKind;
+use aloud_lab::serial_evaluation::{SerialReport, SerialSettings, answer_serial, held_out_items};
+use aloud_session::host::{Host, Progress as _};
 use aloud_session::model_choice::ModelChoice;
 use aloud_session::serial_data::check_symbols;
-use aloud_lab::serial_evaluation::{SerialReport, SerialSettings, answer_serial, held_out_items};
 
 /// Arguments of `aloud eval`.
 #[derive(Args, Debug)]

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use aloud_measure::record::{ResponseRecord, write_records};
 use aloud_measure::depth_metrics::average_layer_savings;
+use aloud_measure::record::{ResponseRecord, write_records};
 use aloud_report::terminal::{coloured_token, legend_line};
 use aloud_tasks::Split;
 use clap::Args;
 
-use aloud_session::host::{Host, Progress as _};
-use crate::context::{Context, print};
 use crate::arguments::generation::GenerationArgs;
-use aloud_session::generation::{GenerationSettings, Happening, generate, record, summary_line};
-use aloud_session::lens_annotation::annotate;
 use crate::arguments::model::ModelArgs;
 use crate::arguments::prompts::PromptArgs;
+use crate::context::{Context, print};
+use aloud_session::generation::{GenerationSettings, Happening, generate, record, summary_line};
+use aloud_session::host::{Host, Progress as _};
+use aloud_session::lens_annotation::annotate;
 use aloud_session::prompts::EncodedPrompt;
 
 /// Arguments of `aloud generate`.

@@ -11,14 +11,14 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use aloud_session::candidates;
-use aloud_session::host::Host;
-use crate::context::{Context, print};
-use crate::error::UsageError;
-use aloud_session::lens_pass::{PositionReading, lens_pass};
-use aloud_session::loaded_model::LoadedModel;
 use crate::arguments::model::ModelArgs;
 use crate::arguments::prompts::TemplateVariableArgs;
+use crate::context::{Context, print};
+use crate::error::UsageError;
+use aloud_session::candidates;
+use aloud_session::host::Host;
+use aloud_session::lens_pass::{PositionReading, lens_pass};
+use aloud_session::loaded_model::LoadedModel;
 use aloud_session::prompts::encode_conversation;
 
 /// Arguments of `aloud lens`.

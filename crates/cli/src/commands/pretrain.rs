@@ -12,9 +12,9 @@ use aloud_train::settings;
 use clap::Args;
 use serde_json::json;
 
-use aloud_session::host::{Host, Progress as _};
 use crate::context::{Context, print};
 use crate::error::UsageError;
+use aloud_session::host::{Host, Progress as _};
 use aloud_session::loaded_model::BaseModel;
 use aloud_session::run_config::run_config;
 use aloud_session::serial_data::SerialExamples;

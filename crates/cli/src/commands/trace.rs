@@ -3,20 +3,20 @@
 use std::path::PathBuf;
 
 use aloud_engine::Sampling;
-use aloud_text::text_codec::TextCodec;
 use aloud_tasks::Split;
+use aloud_text::text_codec::TextCodec;
 use aloud_train::recipe::Candidates;
 use aloud_train::teacher::TracePrompt;
 use aloud_train::traces::HiddenDType;
 use clap::{Args, ValueEnum};
 
-use aloud_session::candidates;
-use aloud_session::host::Host;
+use crate::arguments::model::ModelArgs;
+use crate::arguments::prompts::PromptArgs;
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::arguments::model::ModelArgs;
+use aloud_session::candidates;
+use aloud_session::host::Host;
 use aloud_session::numbers::temperature;
-use crate::arguments::prompts::PromptArgs;
 use aloud_session::prompts::{PromptChoice, stop_tokens};
 use aloud_session::stage1::{Recording, record};
 

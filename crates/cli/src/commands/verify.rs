@@ -6,22 +6,22 @@ use aloud_engine::{
     Engine, Event, ExitOffset, Exits, Flow, Forced, Limits, ParityReport, Prefix, Request, Sampling, replay, uniform,
     verify,
 };
-use aloud_report::table::{Align, Table};
-use aloud_measure::record::{ResponseRecord, read_records};
 use aloud_kernels::{Backend, Cpu};
+use aloud_measure::record::{ResponseRecord, read_records};
 use aloud_model::decoder::Policy;
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
+use aloud_report::table::{Align, Table};
 use aloud_tasks::{DataSource, Split};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use aloud_session::host::{Host, Progress as _};
+use crate::arguments::model::ModelArgs;
 use crate::context::{Context, print};
 use aloud_session::exit_offset;
 use aloud_session::generation::PROMPT_TOKEN_IDS;
+use aloud_session::host::{Host, Progress as _};
 use aloud_session::loaded_model::LoadedModel;
-use crate::arguments::model::ModelArgs;
 
 /// Arguments of `aloud verify`.
 #[derive(Args, Debug)]

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use aloud_base::durable_file;
 use aloud_measure::record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, read_records};
-use aloud_report::view::{ViewOptions, render_page};
-use aloud_base::durable_file::write_atomically;
 use aloud_model::source::ModelSource;
+use aloud_report::view::{ViewOptions, render_page};
 use aloud_text::text_codec::TextCodec;
 use aloud_text::tokenizer::Tokenizer;
 use aloud_train::random::{Purpose, SampleRandom};
@@ -86,7 +86,7 @@ pub(crate) fn run(arguments: &ViewArgs, context: &Context) -> anyhow::Result<()>
     };
     let options = ViewOptions { title: arguments.title.clone(), target_histogram, notes, groups: Vec::new() };
     let page = render_page(&records, &options)?;
-    write_atomically(&arguments.out, page.as_bytes())?;
+    durable_file::write(&arguments.out, page.as_bytes())?;
     Ok(print(&format!("{}\n", arguments.out.display()))?)
 }
 

@@ -4,8 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use aloud_measure::metric_record::{ConfidenceInterval, Decoding, DepthPolicy, Dial, Direction, IntervalMethod, MetricRecord, RecordContext, Tier, write_metric_records};
-use aloud_measure::run_files::{ExitConvention, Extracted, LogWriter, Manifest, RUN_SCHEMA, RunIdentity, RunStatus, SampleRow, Stop, TokenRow, sample_key, write_manifest};
+use aloud_measure::metric_record::{
+    ConfidenceInterval, Decoding, DepthPolicy, Dial, Direction, IntervalMethod, MetricRecord, RecordContext, Tier,
+    write_metric_records,
+};
+use aloud_measure::run_files::{
+    ExitConvention, Extracted, LogWriter, Manifest, RUN_SCHEMA, RunIdentity, RunStatus, SampleRow, Stop, TokenRow,
+    sample_key, write_manifest,
+};
 use serde_json::Value;
 
 use crate::fixtures::{Folder, aloud};

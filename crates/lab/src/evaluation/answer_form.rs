@@ -4,8 +4,8 @@
 use aloud_session::error::SessionError;
 use std::collections::BTreeMap;
 
-use aloud_text::text_codec::TextCodec;
 use aloud_tasks::{Extraction, answer_region, extract_answer};
+use aloud_text::text_codec::TextCodec;
 
 /// Marks of a trace that some models write.
 const THINK_OPEN: &str = "<think>";

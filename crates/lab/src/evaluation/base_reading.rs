@@ -1,9 +1,9 @@
 //! What the base model at full depth makes of a response that is given: how surprising each token is, and from which depth on
 //! its readout is that of full depth.
 
-use aloud_session::error::SessionError;
 use aloud_kernels::{Backend as _, Cpu, LensRow, Readout};
 use aloud_model::decoder::{Decoder, PackedBatch, Policy};
+use aloud_session::error::SessionError;
 
 use aloud_session::lens_pass::check_finite;
 

@@ -1,10 +1,10 @@
 //! How far a model's distributions are from the base's, on traces of the base.
 
-use aloud_session::error::SessionError;
-use aloud_session::bail;
 use aloud_engine::{Engine, Forced, Limits, Prefix, Request, Sampling};
 use aloud_kernels::{Backend as _, Cpu, KlDirection, MAX_LOGIT_ROWS, Readout};
 use aloud_model::decoder::Decoder;
+use aloud_session::bail;
+use aloud_session::error::SessionError;
 
 use super::base_reading::consumed;
 use super::elicitation::Traced;

@@ -5,8 +5,8 @@ use aloud_session::error::SessionError;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aloud_engine::{Engine, Forced, Limits, Prefix, Request, Sampling};
-use aloud_measure::run_files::{ElicitationKind, ElicitationRow, LogRow as _, LogWriter, SampleRow, TokenRow};
 use aloud_measure::metric_record::ReplayMode;
+use aloud_measure::run_files::{ElicitationKind, ElicitationRow, LogRow as _, LogWriter, SampleRow, TokenRow};
 
 use super::family::TaskFamily;
 use super::samples::{Asked, run};

@@ -3,13 +3,13 @@
 //! The step that emits the answer consumes the answer's mark. It reads of the prompt, at block `l`, what full depth computed
 //! below `l`; so its state at depth `d` of one full pass is its state if it stops there, and one pass gives all depths.
 
-use aloud_session::error::SessionError;
 use aloud_session::ensure;
+use aloud_session::error::SessionError;
 use std::collections::BTreeMap;
 
-use aloud_measure::metrics::serial_horizon::Horizon;
-use aloud_measure::metrics::serial_horizon;
 use aloud_kernels::{Backend as _, Cpu, MAX_LOGIT_ROWS, Readout};
+use aloud_measure::metrics::serial_horizon::Horizon;
+use aloud_measure::metrics::serial_horizon::serial_horizon;
 use aloud_model::decoder::{Decoder, PackedBatch};
 use serde_json::{Value, json};
 

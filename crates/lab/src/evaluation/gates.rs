@@ -4,8 +4,8 @@ use aloud_session::error::SessionError;
 use std::collections::BTreeMap;
 
 use aloud_engine::{Engine, Exits, Forced, Limits, Prefix, Request, Sampling, Token};
-use aloud_measure::run_files::{ElicitationKind, ElicitationRow, SampleRow};
 use aloud_measure::metric_record::{Gate, MetricRecord, ReplayMode};
+use aloud_measure::run_files::{ElicitationKind, ElicitationRow, SampleRow};
 
 use super::elicitation::{Suffix, Traced};
 use super::family::TaskFamily;

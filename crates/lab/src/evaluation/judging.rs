@@ -1,7 +1,7 @@
 //! A judge's grades of responses that evaluations have written: asked for, written beside them, and added to their records.
 
-use aloud_session::error::SessionError;
 use aloud_session::error::Context as _;
+use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,12 +11,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use aloud_openai::client::ChatClient;
-use aloud_oversight::judge::{JudgeSettings, JudgeMaterial, JudgePart, JudgedRecords, JudgedRun, JudgedTask, Judgement, Kinship, calibrate, judged_item, kinship};
-use aloud_measure::statistics::Bootstrap;
+use aloud_base::durable_file;
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::metric_record::{MetricRecord, RecordContext, write_metric_records};
-use aloud_base::durable_file::write_atomically;
+use aloud_measure::statistics::Bootstrap;
+use aloud_openai::client::ChatClient;
+use aloud_oversight::judge::{
+    JudgeMaterial, JudgePart, JudgeSettings, JudgedRecords, JudgedRun, JudgedTask, Judgement, Kinship, calibrate,
+    judged_item, kinship,
+};
 use aloud_tasks::strip_annotations;
 use serde_json::json;
 
@@ -176,7 +179,12 @@ fn record_context(run: &EvaluationRun, family: &str) -> RecordContext {
 }
 
 /// What the client did in this call, and how the judge is related to whom it judged.
-fn write_report(judge: &Judge, judgement: &Judgement, judged: &[JudgedRun<'_>], path: &Path) -> Result<(), SessionError> {
+fn write_report(
+    judge: &Judge,
+    judgement: &Judgement,
+    judged: &[JudgedRun<'_>],
+    path: &Path,
+) -> Result<(), SessionError> {
     let kinships: BTreeMap<&str, Kinship> = judged
         .iter()
         .map(|judged| (judged.name, kinship(&judge.settings.judge_model, &judged.run.manifest.model_source)))
@@ -190,7 +198,7 @@ fn write_report(judge: &Judge, judgement: &Judgement, judged: &[JudgedRun<'_>], 
         "n_no_reply": judgement.n_no_reply(),
         "client": judge.client.report(),
     });
-    Ok(write_atomically(path, format!("{report:#}\n").as_bytes())?)
+    Ok(durable_file::write(path, format!("{report:#}\n").as_bytes())?)
 }
 
 /// Says what a reader of the grades has to know.

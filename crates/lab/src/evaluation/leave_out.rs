@@ -1,8 +1,8 @@
 //! Items that a model was trained on are no part of its evaluation.
 
+use aloud_session::bail;
 use aloud_session::error::SessionError;
 use aloud_session::host::Host;
-use aloud_session::bail;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aloud_model::checkpoint::lineage::ItemKey;

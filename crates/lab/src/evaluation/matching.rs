@@ -1,15 +1,15 @@
 //! What controls are made equal to: the oracle's factor of equal mean depth, and weight noise of equal accuracy.
 
-use aloud_session::error::SessionError;
 use aloud_engine::{
     Engine, Exits, FinishReason, Forced, Limits, OracleExits, Prefix, Request, Sampling, Token, uniform,
 };
-use aloud_measure::statistics::Bootstrap;
-use aloud_measure::run_files::NoiseControl;
 use aloud_kernels::{Cpu, Matrix};
+use aloud_measure::run_files::NoiseControl;
+use aloud_measure::statistics::Bootstrap;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::PretrainedModel;
 use aloud_model::weights::ParameterMut;
+use aloud_session::error::SessionError;
 
 use super::family::TaskFamily;
 use super::parts::part;
@@ -171,7 +171,8 @@ pub fn noisy_model(
     };
     // Accuracy falls with noise.
     let few = tuning.answers(&model, TRIED_ITEMS)?;
-    let excess = |exponent: f64| Ok::<_, SessionError>(share(&few) - share(&with_noise(exponent.exp2(), TRIED_ITEMS)?.1));
+    let excess =
+        |exponent: f64| Ok::<_, SessionError>(share(&few) - share(&with_noise(exponent.exp2(), TRIED_ITEMS)?.1));
     let coarse = search([-12.0, 0.0], NEAR_ACCURACY, TRIES, &mut { excess })?;
     let (_, right) = with_noise(coarse.exp2(), TRIED_ITEMS)?;
     let n = items_needed(&few, &right, TUNED_HALF_WIDTH).clamp(TRIED_ITEMS, NOISE_ITEMS);

@@ -5,28 +5,30 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use aloud_measure::statistics::Bootstrap;
-use aloud_measure::metrics::early_answering::{EarlyAnswers, early_answering_record, soft_early_answering_record, step_early_answering_record, suffix_shift};
-use aloud_measure::run_files::{ElicitationKind, ElicitationRow, Log, Manifest, SampleRow, TokenRow};
-use aloud_measure::metrics::serial_horizon::{Horizon, StepAccuracy, serial_horizon_record};
-use aloud_measure::metrics::item_rows::{ItemRows, MetricSetting, PairedItems, join_items, pair_items};
 use aloud_measure::metric_record::{MetricRecord, RecordContext, ReplayMode};
-use aloud_measure::metrics::flops::{ModelShape, flops_record};
-use aloud_measure::metrics::necessity::{NecessityItem, necessity_records};
-use aloud_measure::metrics::settling::{SettlingCriterion, regret_record};
-use aloud_measure::metrics::step_coverage::{SolvedItem, step_coverage_records};
 use aloud_measure::metrics::accuracy::{accuracy_record, paired_accuracy};
-use aloud_measure::metrics::text_drift::{base_kl_record, script_record, unknown_record};
-use aloud_measure::metrics::text_statistics::{distinct_record, perplexity_record, text_statistics_records};
-use aloud_measure::metrics::serial_depth::{exchange_record, opaque_depth_record};
+use aloud_measure::metrics::early_answering::{
+    EarlyAnswers, early_answering_record, soft_early_answering_record, step_early_answering_record, suffix_shift,
+};
 use aloud_measure::metrics::exit_distribution::exit_distribution_record;
 use aloud_measure::metrics::exit_rate::exit_rate_record;
+use aloud_measure::metrics::flops::{ModelShape, flops_record};
+use aloud_measure::metrics::item_rows::{ItemRows, MetricSetting, PairedItems, join_items, pair_items};
 use aloud_measure::metrics::layer_savings::layer_savings_record;
-use aloud_measure::metrics::serial_horizon;
+use aloud_measure::metrics::necessity::{NecessityItem, necessity_records};
+use aloud_measure::metrics::serial_depth::{exchange_record, opaque_depth_record};
+use aloud_measure::metrics::serial_horizon::serial_horizon;
+use aloud_measure::metrics::serial_horizon::{Horizon, StepAccuracy, serial_horizon_record};
+use aloud_measure::metrics::settling::{SettlingCriterion, regret_record};
+use aloud_measure::metrics::step_coverage::{SolvedItem, step_coverage_records};
 use aloud_measure::metrics::surprisal::surprisal_record;
+use aloud_measure::metrics::text_drift::{base_kl_record, script_record, unknown_record};
+use aloud_measure::metrics::text_statistics::{distinct_record, perplexity_record, text_statistics_records};
 use aloud_measure::metrics::token_classes::token_class_record;
 use aloud_measure::metrics::trace_length::trace_length_record;
 use aloud_measure::metrics::truncation::truncation_record;
+use aloud_measure::run_files::{ElicitationKind, ElicitationRow, Log, Manifest, SampleRow, TokenRow};
+use aloud_measure::statistics::Bootstrap;
 use serde_json::Value;
 
 use super::elicitation::Suffix;

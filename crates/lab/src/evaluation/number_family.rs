@@ -3,11 +3,11 @@
 use aloud_session::error::SessionError;
 use std::collections::BTreeMap;
 
+use aloud_measure::metrics::step_coverage::n_written_values;
 use aloud_measure::run_files::Extracted;
 use aloud_measure::statistics::choose_items;
-use aloud_measure::metrics::step_coverage::n_written_values;
-use aloud_text::text_codec::TextCodec;
 use aloud_tasks::{Annotations, DataSource, Gsm8kScorer, Item, Number, Split};
+use aloud_text::text_codec::TextCodec;
 
 use super::answer_form::{AnswerForm, Suffixes, elicited_answer, trace_end};
 use super::family::{Arm, EvaluationItem, ReadResponse, TaskFamily, TraceSteps};
@@ -174,9 +174,9 @@ impl TaskFamily for NumberFamily<'_> {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+    use aloud_measure::metric_record::ReplayMode;
     use aloud_measure::metrics::early_answering::{EarlyAnswers, area_over_curve};
     use aloud_measure::run_files::{ElicitationKind, ElicitationRow};
-    use aloud_measure::metric_record::ReplayMode;
 
     use super::super::test_codec::byte_codec;
     use super::*;

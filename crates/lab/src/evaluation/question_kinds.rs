@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use aloud_report::table::{Align, Table};
-use aloud_measure::metrics::item_rows::{ItemRows, MetricSetting};
-use aloud_measure::metrics::answer_kinds::{KindAnswer, balanced_accuracy_record, with_kinds};
 use aloud_measure::metric_record::MetricRecord;
+use aloud_measure::metrics::answer_kinds::{KindAnswer, balanced_accuracy_record, with_kinds};
+use aloud_measure::metrics::item_rows::{ItemRows, MetricSetting};
+use aloud_report::table::{Align, Table};
 
 use super::family::TaskFamily;
 
@@ -16,12 +16,7 @@ const LABEL_SOURCE: &str = "belief tracking";
 const BALANCED_SCORER: &str = "strict";
 
 /// The record of a scorer with the accuracy of every kind of question, if the family has kinds.
-pub fn of_kinds(
-    record: MetricRecord,
-    scorer: &str,
-    items: &[ItemRows<'_>],
-    family: &dyn TaskFamily,
-) -> MetricRecord {
+pub fn of_kinds(record: MetricRecord, scorer: &str, items: &[ItemRows<'_>], family: &dyn TaskFamily) -> MetricRecord {
     match answers(items, scorer, family) {
         Some(answers) => with_kinds(record, &answers, LABEL_SOURCE),
         None => record,

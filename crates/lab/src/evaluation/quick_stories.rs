@@ -1,10 +1,12 @@
 //! Accuracy and depth on stories, without an evaluation run: nothing is written.
 
-use aloud_session::error::SessionError;
 use aloud_engine::{Engine, FinishReason, Limits, Request, Token};
-use aloud_report::table::{Align, Table};
+use aloud_measure::metrics::answer_kinds::{
+    KindAccuracy, KindAnswer, accuracy_by_kind, balanced_accuracy, majority_baseline,
+};
 use aloud_measure::statistics::{Bootstrap, wilson_interval};
-use aloud_measure::metrics::answer_kinds::{KindAccuracy, KindAnswer, accuracy_by_kind, balanced_accuracy, majority_baseline};
+use aloud_report::table::{Align, Table};
+use aloud_session::error::SessionError;
 use serde::Serialize;
 
 use super::family::TaskFamily;

@@ -5,9 +5,9 @@ use aloud_session::error::SessionError;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aloud_measure::metrics::exit_distribution::HazardReading;
+use aloud_measure::metrics::exit_mix::target_hazard_of_kl;
 use aloud_measure::metrics::settling::{SettledToken, SettlingCriterion, settling_depths};
 use aloud_measure::run_files::TokenRow;
-use aloud_measure::metrics::exit_mix::target_hazard_of_kl;
 
 use aloud_train::targets::COMPAT_HAZARD_CUT;
 

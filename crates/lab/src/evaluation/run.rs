@@ -1,7 +1,7 @@
 //! One evaluation: the model and its controls, each to a folder of its own.
 
-use aloud_session::error::SessionError;
 use aloud_session::error::Context as _;
+use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -10,9 +10,12 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use aloud_engine::Exits;
-use aloud_measure::metric_record::{Direction, MetricRecord, RecordContext, ReplayMode, Tier, write_metric_records};
-use aloud_measure::run_files::{ElicitationRow, Log, LogRow, LogWriter, Manifest, NoiseControl, RunIdentity, RunStatus, SampleRow, TokenRow, read_log, read_manifest, write_manifest};
 use aloud_kernels::Cpu;
+use aloud_measure::metric_record::{Direction, MetricRecord, RecordContext, ReplayMode, Tier, write_metric_records};
+use aloud_measure::run_files::{
+    ElicitationRow, Log, LogRow, LogWriter, Manifest, NoiseControl, RunIdentity, RunStatus, SampleRow, TokenRow,
+    read_log, read_manifest, write_manifest,
+};
 use aloud_text::text_codec::TextCodec;
 use serde_json::json;
 

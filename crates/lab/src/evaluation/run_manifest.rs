@@ -1,13 +1,13 @@
 //! What the folder of a model's run says that it holds, and whether its rows may be kept.
 
-use aloud_session::error::SessionError;
 use aloud_session::bail;
+use aloud_session::error::SessionError;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use aloud_measure::metric_record::Decoding;
-use aloud_measure::run_files::{ExitConvention, Manifest, RUN_SCHEMA, RunIdentity, RunStatus};
 use aloud_measure::metrics::flops::{ExitHeadKind, ModelShape};
+use aloud_measure::run_files::{ExitConvention, Manifest, RUN_SCHEMA, RunIdentity, RunStatus};
 use aloud_text::text_codec::TextCodec;
 use serde_json::{Map, Value, json};
 

@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use aloud_engine::{Engine, Event, FinishReason, Flow, Forced, Limits, Prefix, Request, Sampling, Token};
+use aloud_kernels::Cpu;
+use aloud_measure::metrics::settling::settling_depths;
+use aloud_measure::metrics::token_classes::{TokenText, classify_tokens};
 use aloud_measure::run_files::{COPY_FLAG, LogWriter, Region, SampleRow, Stop, TokenRow, sample_key};
 use aloud_measure::token_class::TokenClass;
-use aloud_measure::metrics::token_classes::{TokenText, classify_tokens};
-use aloud_measure::metrics::settling::settling_depths;
-use aloud_kernels::Cpu;
 use aloud_model::decoder::Decoder;
 use aloud_text::text_codec::TextCodec;
 

@@ -1,7 +1,7 @@
 //! The serial tasks as an evaluation asks them: every item is answered thinking aloud, and at once.
 
-use aloud_session::error::SessionError;
 use aloud_session::error::Context as _;
+use aloud_session::error::SessionError;
 use std::collections::BTreeMap;
 
 use aloud_measure::run_files::Extracted;

@@ -4,9 +4,9 @@ use aloud_session::error::SessionError;
 use std::collections::BTreeMap;
 
 use aloud_measure::run_files::Extracted;
-use aloud_text::text_codec::TextCodec;
 use aloud_tasks::stories::{QuestionGroup, STORY_INSTRUCTION, StoryScoring, examination, story_answer};
 use aloud_tasks::{Split, answer_region};
+use aloud_text::text_codec::TextCodec;
 
 use super::family::{Arm, EvaluationItem, ReadResponse, TaskFamily, TraceSteps};
 use super::leave_out::retain;

@@ -1,15 +1,15 @@
 //! The model of an evaluation and its controls (as the metric cards name them), and how each decides its depths.
 
-use aloud_session::error::SessionError;
 use aloud_session::error::Context as _;
+use aloud_session::error::SessionError;
 use std::fmt;
 
 use aloud_engine::{ExitOffset, ExitRule, Exits, OracleExits};
+use aloud_kernels::Cpu;
 use aloud_measure::metric_record::{DepthPolicy, Dial};
-use aloud_measure::run_files::NoiseControl;
 use aloud_measure::metrics::controls::{RandomMatched, static_depth_of_equal_mean};
 use aloud_measure::metrics::exit_mix::hazard_of_logit;
-use aloud_kernels::Cpu;
+use aloud_measure::run_files::NoiseControl;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::PretrainedModel;
 

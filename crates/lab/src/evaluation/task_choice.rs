@@ -1,11 +1,11 @@
 //! What is asked of a model: which task, how many items of it, and how they are written.
 
-use aloud_session::error::SessionError;
-use aloud_measure::metric_record::Tier;
 use aloud_kernels::Cpu;
+use aloud_measure::metric_record::Tier;
 use aloud_model::decoder::Decoder;
-use aloud_text::text_codec::TextCodec;
+use aloud_session::error::SessionError;
 use aloud_tasks::{DataSource, MAX_SERIAL_STEPS, SerialSource, SerialTask, Split};
+use aloud_text::text_codec::TextCodec;
 
 use super::accuracy_items::AccuracyItems;
 use super::family::TaskFamily;

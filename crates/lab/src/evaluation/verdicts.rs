@@ -3,10 +3,10 @@
 use aloud_session::error::SessionError;
 use std::path::{Path, PathBuf};
 
-use aloud_measure::verdicts::{ControlCheck, TestedHypothesis, VERDICT_CONTROLS, Verdicts};
+use aloud_base::durable_file;
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::verdicts;
-use aloud_base::durable_file::write_atomically;
+use aloud_measure::verdicts::{ControlCheck, TestedHypothesis, VERDICT_CONTROLS, Verdicts};
 
 use super::subject::ModelKey;
 
@@ -31,7 +31,7 @@ pub fn write_verdicts(output: &Path, folders: &[(ModelKey, PathBuf)]) -> Result<
     let found = verdicts(&model, &controls.iter().collect::<Vec<_>>());
     let mut text = serde_json::to_vec_pretty(&found)?;
     text.push(b'\n');
-    write_atomically(&output.join(VERDICTS), &text)?;
+    durable_file::write(&output.join(VERDICTS), &text)?;
     Ok(Some(found))
 }
 

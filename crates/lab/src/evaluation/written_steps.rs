@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use aloud_measure::statistics::{Bootstrap, Cluster, mean_of_clusters};
 use aloud_measure::metric_record::{Direction, MetricRecord};
 use aloud_measure::metrics::item_rows::{ItemRows, MetricSetting};
-use aloud_measure::metrics::step_coverage::SolvedItem;
 use aloud_measure::metrics::step_coverage;
+use aloud_measure::metrics::step_coverage::SolvedItem;
+use aloud_measure::statistics::{Bootstrap, Cluster, mean_of_clusters};
 use serde_json::json;
 
 use super::family::{ReadResponse, TaskFamily};

@@ -1,23 +1,21 @@
 //! D7 of two runs on the same items: a horizon is no mean over items, so items are drawn within each number of steps, each
 //! with both runs.
 
+use aloud_base::random::Domain;
 use std::collections::BTreeMap;
 
-use crate::statistics::Resamples;
-use crate::statistics::Bootstrap;
-use crate::metric_record::{ConfidenceInterval, Direction, IntervalMethod};
 use crate::evaluation_run::EvaluationRun;
+use crate::metric_record::{ConfidenceInterval, Direction, IntervalMethod};
 use crate::metrics::serial_horizon::Horizon;
+use crate::metrics::serial_horizon::serial_horizon;
 use crate::run_files::SampleRow;
-use crate::metrics::serial_horizon;
+use crate::statistics::Bootstrap;
+use crate::statistics::Resamples;
 
 use super::Difference;
 
 /// Id of the records.
 pub(crate) const HORIZON: &str = "D7.horizon";
-
-/// Purpose of the draws.
-const RESAMPLE_PAIRS_WITHIN_STEPS: u64 = 5;
 
 /// Whether two answers to the same item are right, by number of steps: `[a, b]`.
 pub(crate) type SharedAnswers = BTreeMap<usize, Vec<[bool; 2]>>;
@@ -56,7 +54,7 @@ impl PairedHorizons {
     /// `b - a` in draws of the items within each number of steps.
     pub(crate) fn differences(&self, bootstrap: &Bootstrap) -> Vec<f64> {
         let sizes: Vec<usize> = self.answers.values().map(Vec::len).collect();
-        let resamples = Resamples::within(bootstrap, RESAMPLE_PAIRS_WITHIN_STEPS, &sizes);
+        let resamples = Resamples::within(bootstrap, Domain::RESAMPLE_PAIRS_WITHIN_STEPS, &sizes);
         let mut first = 0;
         let by_steps: Vec<Vec<[f64; 2]>> = (self.answers.values())
             .map(|answers| {
@@ -138,8 +136,8 @@ pub(crate) fn shared(a: BTreeMap<&str, (usize, bool)>, b: &BTreeMap<&str, (usize
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::metric_record::MetricRecord;
     use crate::compare::compare;
+    use crate::metric_record::MetricRecord;
     use crate::test_runs::{Fixture, write_run};
 
     /// A run whose items of `k` steps (1 to 3) are answered at once rightly where `right` says so.

@@ -1,17 +1,18 @@
 //! D1 of two runs on the same items, at equal length of their traces: longer traces raise the area by themselves.
 
-use crate::statistics::{RESAMPLE, Resamples};
-use crate::statistics::Bootstrap;
 use crate::metric_record::{ConfidenceInterval, Direction, IntervalMethod};
+use crate::statistics::Bootstrap;
+use crate::statistics::Resamples;
+use aloud_base::random::Domain;
 
 use super::Difference;
 use super::per_item::{ItemKey, Measure};
 
 /// Id of the records.
-pub(crate) const AREA: &str = "D1.aoc";
+pub const AREA: &str = "D1.aoc";
 
 /// Id of the adjusted difference.
-pub(crate) const ADJUSTED_AREA: &str = "D1.aoc_length_adjusted";
+pub const ADJUSTED_AREA: &str = "D1.aoc_length_adjusted";
 
 /// Id of the traces' lengths.
 const LENGTH: &str = "B4.len";
@@ -78,7 +79,7 @@ impl PairedAreas {
     /// Both in draws of the items.
     pub(crate) fn draws(&self, bootstrap: &Bootstrap) -> AreaDraws {
         let n = self.items.len();
-        let sums = Resamples::within(bootstrap, RESAMPLE, &[n]).sums(0, &self.numbers());
+        let sums = Resamples::within(bootstrap, Domain::RESAMPLE, &[n]).sums(0, &self.numbers());
         AreaDraws {
             raw: sums.iter().filter_map(|sums| raw(*sums, n)).collect(),
             adjusted: sums.iter().filter_map(|sums| adjusted(*sums, n)).collect(),

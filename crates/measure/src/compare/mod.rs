@@ -6,12 +6,13 @@ mod per_item;
 
 use serde::Serialize;
 
-use crate::statistics::{Bootstrap, Cluster, Discordant, mcnemar_exact, mean_of_clusters};
-use crate::metric_record::{ConfidenceInterval, Direction, MetricRecord};
-use crate::error::EvalError;
+use crate::error::MeasureError;
 use crate::evaluation_run::EvaluationRun;
+use crate::metric_record::{ConfidenceInterval, Direction, MetricRecord};
+use crate::statistics::{Bootstrap, Cluster, Discordant, mcnemar_exact, mean_of_clusters};
 pub(crate) use horizon::{HORIZON, PairedHorizons, SharedAnswers, answers, shared};
-pub use length_adjusted::{ADJUSTED_AREA, AREA, PairedArea, PairedAreas};
+pub use length_adjusted::{ADJUSTED_AREA, AREA};
+pub(crate) use length_adjusted::{PairedArea, PairedAreas};
 use per_item::ItemKey;
 pub(crate) use per_item::{Measure, measures};
 
@@ -61,7 +62,7 @@ pub struct Difference {
 ///
 /// # Errors
 /// If tokenizer or number of blocks differ, the runs share no task, or a shared task has different items.
-pub fn compare(a: &EvaluationRun, b: &EvaluationRun, bootstrap: &Bootstrap) -> Result<Comparison, EvalError> {
+pub fn compare(a: &EvaluationRun, b: &EvaluationRun, bootstrap: &Bootstrap) -> Result<Comparison, MeasureError> {
     b.manifest.identity.comparable_with(&a.manifest.identity, &b.folder.join("manifest.json"))?;
     let shared = shared_tasks(a, b)?;
     let (of_a, of_b) = (measures(a), measures(b));
@@ -144,9 +145,15 @@ pub fn joint_draws(clusters: &SharedClusters, bootstrap: &Bootstrap) -> Option<J
 }
 
 /// The tasks that both have, which must be on the same items.
-fn shared_tasks<'a>(a: &'a EvaluationRun, b: &EvaluationRun) -> Result<Vec<&'a str>, EvalError> {
+fn shared_tasks<'a>(a: &'a EvaluationRun, b: &EvaluationRun) -> Result<Vec<&'a str>, MeasureError> {
     let error = |found: String, expected: String, next_step| {
-        Err(EvalError::Foreign { path: b.folder.join("manifest.json"), field: "item_ids", found, expected, next_step })
+        Err(MeasureError::Foreign {
+            path: b.folder.join("manifest.json"),
+            field: "item_ids",
+            found,
+            expected,
+            next_step,
+        })
     };
     let mut shared = Vec::new();
     for task in a.tasks() {
@@ -266,8 +273,8 @@ fn remarks(a: &EvaluationRun, b: &EvaluationRun) -> Vec<String> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::test_runs::{Fixture, write_run};
     use crate::metric_record::{DepthPolicy, Dial};
+    use crate::test_runs::{Fixture, write_run};
 
     fn open(fixture: &Fixture) -> EvaluationRun {
         let folder = tempfile::tempdir().unwrap();

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::metrics::early_answering::joined_to_values;
-use crate::metrics::flops::saved_operations;
-use crate::statistics::Cluster;
-use crate::metric_record::Direction;
-use crate::run_files::{ElicitationKind, ElicitationRow, SampleRow, Stop};
 use crate::evaluation_run::EvaluationRun;
+use crate::metric_record::Direction;
+use crate::metrics::early_answering::joined_to_values;
 use crate::metrics::early_answering::{area_over_curve, soft_area_over_curve};
+use crate::metrics::flops::saved_operations;
 use crate::metrics::necessity::log_probability_necessity;
 use crate::metrics::text_statistics::{repetition_n, zlib_ratio};
+use crate::run_files::{ElicitationKind, ElicitationRow, SampleRow, Stop};
+use crate::statistics::Cluster;
 
 /// An item under one arm of a task.
 pub(crate) type ItemKey = (String, String);

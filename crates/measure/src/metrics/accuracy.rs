@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use super::item_rows::PairedItems;
-use crate::metrics::item_rows::{ItemRows, MetricSetting};
-use crate::statistics::{Discordant, mcnemar_exact, wilson_confidence};
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
 use crate::metric_record::{Direction, MetricRecord};
+use crate::metrics::item_rows::{ItemRows, MetricSetting};
+use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
+use crate::statistics::{Discordant, mcnemar_exact, wilson_confidence};
 
 /// Share of samples that a scorer calls right. A sample without an answer is wrong. With one sample an item the interval is
 /// Wilson's, with several a cluster bootstrap. In `extra`: how many are right, the share without an answer of any form, and
@@ -99,8 +99,8 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::metric_record::IntervalMethod;
-    use crate::metrics::item_rows::tests::with_edited_items;
     use crate::metrics::item_rows::pair_items;
+    use crate::metrics::item_rows::tests::with_edited_items;
 
     /// Items of one sample each, judged right where `right` says so.
     fn with_verdicts(right: &[bool], check: impl FnOnce(&[ItemRows<'_>], &MetricSetting<'_>)) {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::metrics::item_rows::MetricSetting;
-use crate::statistics::wilson_interval;
-use crate::statistics::Bootstrap;
 use crate::metric_record::{ConfidenceInterval, Direction, MetricRecord};
+use crate::metrics::item_rows::MetricSetting;
+use crate::statistics::Bootstrap;
+use crate::statistics::wilson_interval;
 
 /// An answer to a question of a known kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,6 @@
 //! Controls of 1.8: depths without learned placement.
 
-use crate::statistics::Draws;
-
-/// Purpose of the draws.
-const RANDOM_MATCHED: u64 = 5;
+use aloud_base::random::{Domain, KeyedRandom};
 
 /// Depths drawn from another model's depth histogram, whatever the token: the same depths on average, placed at random.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +29,7 @@ impl RandomMatched {
     /// Depths of the `n_tokens` tokens of a response. The first is at full depth. A token's depth depends on seed, number of the
     /// sequence and token alone.
     pub fn depths(&self, n_tokens: usize, seed: u64, sequence: u64) -> Vec<usize> {
-        let mut draws = Draws::new(seed, RANDOM_MATCHED, sequence);
+        let mut draws = KeyedRandom::new(seed, Domain::RANDOM_MATCHED, [0, 0]).in_stream(sequence);
         (0..n_tokens).map(|token| if token == 0 { self.n_blocks } else { self.depth_at(draws.uniform()) }).collect()
     }
 

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::metrics::item_rows::MetricSetting;
-use crate::statistics::{Trend, bootstrap_front, covariance, hypervolume, isotonic_regression, spearman};
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
 use crate::metric_record::{Direction, MetricRecord};
+use crate::metrics::item_rows::MetricSetting;
+use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
+use crate::statistics::{Trend, bootstrap_front, covariance, hypervolume, isotonic_regression, spearman};
 
 /// One point of a dial. All points of a curve are of the same items, in the same order.
 #[derive(Clone, Debug, PartialEq)]

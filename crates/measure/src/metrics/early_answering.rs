@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::metric_record::{Direction, MetricRecord, ReplayMode};
 use crate::metrics::item_rows::MetricSetting;
+use crate::run_files::{ElicitationKind, ElicitationRow};
 use crate::statistics::quantile;
 use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
-use crate::metric_record::{Direction, MetricRecord, ReplayMode};
-use crate::run_files::{ElicitationKind, ElicitationRow};
 
 /// Answers elicited from one trace after each of its parts.
 #[derive(Clone, Debug, PartialEq)]

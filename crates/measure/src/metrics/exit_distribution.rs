@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use super::distances::{Distances, distances};
 use super::item_rows::interval_value;
-use crate::metrics::item_rows::{ItemRows, MetricSetting};
-use crate::metrics::exit_mix::stick_breaking;
-use crate::statistics::Draws;
-use crate::metric_record::{Direction, MetricRecord};
-use crate::error::EvalError;
 use crate::depth_metrics::SamplerCheck;
+use crate::error::MeasureError;
+use crate::metric_record::{Direction, MetricRecord};
+use crate::metrics::exit_mix::stick_breaking;
+use crate::metrics::item_rows::{ItemRows, MetricSetting};
+use aloud_base::random::{Domain, KeyedRandom};
 
 /// Hazards of the eligible tokens of one item, read with exits off: hazards beyond a token's own exit do not exist.
 ///
@@ -23,8 +23,6 @@ pub struct HazardReading {
     pub teacher: Vec<Vec<f64>>,
 }
 
-/// Purpose of the random halves.
-const HALVES: u64 = 2;
 /// Number of random halvings whose mean is the noise floor.
 const N_HALVINGS: u64 = 20;
 /// Bins of the reliability of hazards.
@@ -123,7 +121,7 @@ pub fn exit_distribution_record(
     items: &[ItemRows<'_>],
     readings: &[HazardReading],
     setting: &MetricSetting<'_>,
-) -> Result<MetricRecord, EvalError> {
+) -> Result<MetricRecord, MeasureError> {
     check_readings(items.len(), readings, setting.identity.exit_candidates.len())?;
     let depths = setting.depths();
     let sums: Vec<MixSums> =
@@ -171,8 +169,8 @@ pub fn exit_distribution_record(
         .with_extra("reliability", reliability(readings, &setting.identity.exit_candidates)))
 }
 
-fn check_readings(n_items: usize, readings: &[HazardReading], n_candidates: usize) -> Result<(), EvalError> {
-    let error = |reason| Err(EvalError::Histogram { name: "A3.hist".to_owned(), reason });
+fn check_readings(n_items: usize, readings: &[HazardReading], n_candidates: usize) -> Result<(), MeasureError> {
+    let error = |reason| Err(MeasureError::Histogram { name: "A3.hist".to_owned(), reason });
     if !readings.is_empty() && readings.len() != n_items {
         return error(format!("{} readings of hazards for {n_items} items; expected one an item", readings.len()));
     }
@@ -196,7 +194,7 @@ fn noise_floor(sums: &[MixSums], depths: &[usize], seed: u64) -> Value {
     let mut found: Vec<Distances> = Vec::new();
     for number in 0..N_HALVINGS {
         let mut order: Vec<usize> = (0..sums.len()).collect();
-        Draws::new(seed, HALVES, number).shuffle(&mut order);
+        KeyedRandom::new(seed, Domain::HALVES, [0, 0]).in_stream(number).shuffle(&mut order);
         let mut weights = [vec![0; sums.len()], vec![0; sums.len()]];
         for (place, item) in order.into_iter().enumerate() {
             weights[place % 2][item] = 1;

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::metric_record::{Direction, MetricRecord};
 use crate::metrics::item_rows::{ItemRows, MetricSetting};
 use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
-use crate::metric_record::{Direction, MetricRecord};
 
 /// `EER = #{eligible t : d_t < L} / #eligible`. In `extra`: the share at each candidate, the rate over all tokens, and how
 /// many tokens were eligible and how many not. It flatters: an exit near full depth saves next to nothing.

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::metrics::item_rows::{ItemRows, MetricSetting};
-use crate::statistics::Cluster;
 use crate::metric_record::{Direction, MetricRecord};
+use crate::metrics::item_rows::{ItemRows, MetricSetting};
 use crate::run_files::{SampleRow, TokenRow};
+use crate::statistics::Cluster;
 
 /// How an exit head is built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::statistics::Bootstrap;
+use crate::error::MeasureError;
 use crate::metric_record::{ConfidenceInterval, RecordContext};
-use crate::error::EvalError;
 use crate::run_files::{Log, RunIdentity, SampleRow, TokenRow};
+use crate::statistics::Bootstrap;
 
 /// The samples of one item, with their tokens.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,13 +69,13 @@ pub fn join_items<'a>(
     samples: &'a Log<SampleRow>,
     tokens: &'a Log<TokenRow>,
     path: &Path,
-) -> Result<Vec<ItemRows<'a>>, EvalError> {
+) -> Result<Vec<ItemRows<'a>>, MeasureError> {
     tokens.identity.same_run_as(&samples.identity, path)?;
     let by_key: HashMap<&str, &TokenRow> = tokens.rows.iter().map(|row| (row.key.as_str(), row)).collect();
     let mut items: Vec<ItemRows<'a>> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     for sample in &samples.rows {
-        let error = |reason| EvalError::File { path: path.to_path_buf(), reason };
+        let error = |reason| MeasureError::File { path: path.to_path_buf(), reason };
         let Some(row) = by_key.get(sample.key.as_str()) else {
             return Err(error(format!(
                 "sample `{}` has no tokens here; run the evaluation again to go on",

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::metrics::item_rows::{ItemRows, MetricSetting};
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters, weighted_quantile};
 use crate::metric_record::{Direction, MetricRecord};
+use crate::metrics::item_rows::{ItemRows, MetricSetting};
 use crate::run_files::Region;
+use crate::statistics::{Bootstrap, Cluster, mean_of_clusters, weighted_quantile};
 
 /// `ALS = mean over eligible tokens (1 - d_t / L)`, over all tokens of all items (long traces count more). In `extra`:
 /// mean depth and depth quantiles (blocks), the mean of the items' means, the value over all tokens, over those of the

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::metrics::item_rows::MetricSetting;
-use crate::statistics::wilson_confidence;
-use crate::statistics::Bootstrap;
 use crate::metric_record::{Direction, MetricRecord};
+use crate::metrics::item_rows::MetricSetting;
+use crate::statistics::Bootstrap;
+use crate::statistics::wilson_confidence;
 
 /// One item answered with its trace and with an empty one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

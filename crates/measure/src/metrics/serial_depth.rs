@@ -6,10 +6,10 @@
 use serde_json::json;
 
 use super::item_rows::PairedItems;
-use crate::metrics::item_rows::{ItemRows, MetricSetting};
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters, weighted_quantile};
 use crate::metric_record::{Direction, MetricRecord};
+use crate::metrics::item_rows::{ItemRows, MetricSetting};
 use crate::run_files::{SampleRow, TokenRow};
+use crate::statistics::{Bootstrap, Cluster, mean_of_clusters, weighted_quantile};
 
 /// Depth of the deepest eligible token of a trace, in blocks: the mean over traces. In `extra`: the depth that 95 % of a
 /// trace's eligible tokens do not exceed, and the depths of all tokens of a trace together, means over traces.
@@ -135,8 +135,8 @@ fn is_answered(item: &ItemRows<'_>) -> bool {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::metrics::item_rows::tests::{with_edited_items, with_items};
     use crate::metrics::item_rows::pair_items;
+    use crate::metrics::item_rows::tests::{with_edited_items, with_items};
 
     #[test]
     fn the_deepest_token_is_not_hidden_by_the_mean() {

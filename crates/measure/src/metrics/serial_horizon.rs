@@ -5,9 +5,10 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::metrics::item_rows::MetricSetting;
-use crate::statistics::{Draws, wilson_interval};
 use crate::metric_record::{ConfidenceInterval, Direction, IntervalMethod, MetricRecord};
+use crate::metrics::item_rows::MetricSetting;
+use crate::statistics::wilson_interval;
+use aloud_base::random::{Domain, KeyedRandom};
 
 /// Answers to items of one number of steps.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,9 +69,6 @@ pub fn serial_horizon(curve: &[(usize, f64)], chance: f64) -> Option<Horizon> {
     Some(crossing.map_or(Horizon::Above(last.0), Horizon::At))
 }
 
-/// Purpose of the draws.
-const RESAMPLE_WITHIN_STEPS: u64 = 4;
-
 /// `D7.horizon` of one task, without a trace. The interval resamples items within each number of steps. In `extra`: both
 /// accuracy curves with Wilson's intervals, whether the value is only a bound, and `retained`: the accuracy with a trace at
 /// twice the horizon of the base (`base_horizon`, in steps), between two numbers of steps on the line between them.
@@ -116,7 +114,7 @@ fn rows(accuracies: &[StepAccuracy], of: fn(&StepAccuracy) -> &[bool]) -> Value 
 fn interval(by_steps: &[&StepAccuracy], chance: f64, setting: &MetricSetting<'_>) -> Option<ConfidenceInterval> {
     let bootstrap = setting.bootstrap;
     let horizons = (0..bootstrap.n_draws).filter_map(|draw| {
-        let mut draws = Draws::new(bootstrap.seed, RESAMPLE_WITHIN_STEPS, draw as u64);
+        let mut draws = KeyedRandom::new(bootstrap.seed, Domain::RESAMPLE_WITHIN_STEPS, [0, 0]).in_stream(draw as u64);
         let mut resampled = |right: &[bool]| {
             let drawn = (0..right.len()).filter(|_| right[draws.below(right.len())]).count();
             drawn as f64 / right.len() as f64

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::metric_record::{Direction, MetricRecord};
 use crate::metrics::item_rows::MetricSetting;
 use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
-use crate::metric_record::{Direction, MetricRecord};
 
 /// Settling depths of a readout's distance from the final one: the first depth at which it is at most `threshold`, and the
 /// first from which on it always is. `None` for no depths, or if the last distance is above the threshold.

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::statistics::quantile;
-use crate::statistics::Bootstrap;
 use crate::metric_record::{Direction, MetricRecord, RecordContext};
+use crate::statistics::Bootstrap;
+use crate::statistics::quantile;
 
 /// Seconds that one prompt took, once for each run.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
+use crate::metric_record::{Direction, MetricRecord};
 use crate::metrics::arithmetic::{Equation, Rational, equations, numbers_in};
 use crate::metrics::item_rows::MetricSetting;
 use crate::statistics::wilson_confidence;
 use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
-use crate::metric_record::{Direction, MetricRecord};
 
 /// An item with a worked solution, and what a model wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

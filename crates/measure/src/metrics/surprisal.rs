@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::item_rows::interval_value;
-use crate::metrics::item_rows::{ItemRows, MetricSetting};
-use crate::statistics::{PartialRankedPairs, RankedPairs};
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
 use crate::metric_record::{Direction, MetricRecord};
+use crate::metrics::item_rows::{ItemRows, MetricSetting};
 use crate::run_files::TokenRow;
+use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
+use crate::statistics::{PartialRankedPairs, RankedPairs};
 
 /// Eligible tokens of all items, side by side.
 #[derive(Default)]

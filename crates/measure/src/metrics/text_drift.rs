@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::text_statistics::{over_traces, trace_ids};
+use crate::metric_record::{Direction, MetricRecord};
 use crate::metrics::item_rows::{ItemRows, MetricSetting};
 use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
-use crate::metric_record::{Direction, MetricRecord};
 use crate::writing_system::WritingSystem;
 
 /// Stands for bytes that are no text.

@@ -8,12 +8,13 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
-use crate::metrics::item_rows::{ItemRows, MetricSetting};
-use crate::metrics::arithmetic::equations;
-use crate::statistics::{Draws, quantile};
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
 use crate::metric_record::{Direction, MetricRecord};
+use crate::metrics::arithmetic::equations;
+use crate::metrics::item_rows::{ItemRows, MetricSetting};
 use crate::run_files::{SampleRow, TokenRow};
+use crate::statistics::quantile;
+use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
+use aloud_base::random::{Domain, KeyedRandom};
 
 /// Tokens of a window in which repetitions are looked for, and length of what is repeated.
 const WINDOW: usize = 64;
@@ -22,9 +23,6 @@ const REPEATED: usize = 8;
 const LOOP_TIMES: usize = 4;
 /// Tokens of a window of [`windowed_perplexity`].
 const PERPLEXITY_WINDOW: usize = 32;
-/// Purpose of the random order of traces.
-const SUBSAMPLE: u64 = 3;
-
 /// Share of repeated n-grams: `1 - unique / all`. `None` for fewer than `n` tokens.
 pub fn repetition_n<T: Eq + Hash>(tokens: &[T], n: usize) -> Option<f64> {
     distinct_n(&[tokens], n).map(|distinct| 1.0 - distinct)
@@ -174,7 +172,7 @@ fn equation_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -> Metri
 /// The share falls with length, so models can only be compared at an equal number: that of the smallest corpus among them.
 pub fn distinct_record(items: &[ItemRows<'_>], n: usize, n_tokens: usize, setting: &MetricSetting<'_>) -> MetricRecord {
     let mut traces: Vec<&[u32]> = items.iter().flat_map(|item| &item.samples).map(|(_, row)| trace_ids(row)).collect();
-    Draws::new(setting.bootstrap.seed, SUBSAMPLE, 0).shuffle(&mut traces);
+    KeyedRandom::new(setting.bootstrap.seed, Domain::SUBSAMPLE, [0, 0]).in_stream(0).shuffle(&mut traces);
     let mut left = n_tokens;
     let chosen: Vec<&[u32]> = traces
         .iter()

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::metrics::item_rows::{ItemRows, MetricSetting};
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
-use crate::run_files::{COPY_FLAG, Region, TokenRow};
 use crate::metric_record::{Direction, MetricRecord};
+use crate::metrics::item_rows::{ItemRows, MetricSetting};
+use crate::run_files::{COPY_FLAG, Region, TokenRow};
+use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
 use crate::token_class::TokenClass;
 
 /// Version of the classes. Classes of different versions, or of different tokenizers, cannot be compared.

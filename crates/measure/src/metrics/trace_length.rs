@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::item_rows::PairedItems;
-use crate::metrics::item_rows::{ItemRows, MetricSetting};
-use crate::metrics::arithmetic::equations;
-use crate::statistics::{Duration, kaplan_meier_median, restricted_mean};
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
 use crate::metric_record::{Direction, MetricRecord};
+use crate::metrics::arithmetic::equations;
+use crate::metrics::item_rows::{ItemRows, MetricSetting};
 use crate::run_files::{SampleRow, Stop};
+use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
+use crate::statistics::{Duration, kaplan_meier_median, restricted_mean};
 
 /// Length of a sample's trace. It is censored if the limit on tokens came before the trace's end.
 fn trace(sample: &SampleRow) -> Duration {
@@ -98,8 +98,8 @@ fn n_sentences(text: &str) -> usize {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::metrics::item_rows::tests::with_edited_items;
     use crate::metrics::item_rows::pair_items;
+    use crate::metrics::item_rows::tests::with_edited_items;
 
     #[test]
     fn sentences() {

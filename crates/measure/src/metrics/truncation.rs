@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::text_statistics::has_loop;
+use crate::metric_record::{Direction, MetricRecord};
 use crate::metrics::item_rows::{ItemRows, MetricSetting};
+use crate::run_files::{SampleRow, Stop, TokenRow};
 use crate::statistics::wilson_confidence;
 use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
-use crate::metric_record::{Direction, MetricRecord};
-use crate::run_files::{SampleRow, Stop, TokenRow};
 
 /// How many responses are left at each stage. Every stage is a part of the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

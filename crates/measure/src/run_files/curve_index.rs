@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::RunStatus;
 use super::identity::RUN_SCHEMA;
 use super::manifest::{read_json, write_json};
+use crate::error::MeasureError;
 use crate::metric_record::Dial;
-use crate::error::EvalError;
 
 /// The points of a sweep, in the order in which they were asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,10 +56,10 @@ impl CurveIndex {
 ///
 /// # Errors
 /// If the file cannot be read, is damaged, is of another schema, or names a folder twice or outside of its own.
-pub fn read_curve_index(path: &Path) -> Result<CurveIndex, EvalError> {
+pub fn read_curve_index(path: &Path) -> Result<CurveIndex, MeasureError> {
     let index: CurveIndex = read_json(path, "an index of dial points")?;
     match index.fault() {
-        Some(reason) => Err(EvalError::File { path: path.to_path_buf(), reason }),
+        Some(reason) => Err(MeasureError::File { path: path.to_path_buf(), reason }),
         None => Ok(index),
     }
 }
@@ -68,9 +68,9 @@ pub fn read_curve_index(path: &Path) -> Result<CurveIndex, EvalError> {
 ///
 /// # Errors
 /// If it contradicts itself or cannot be written.
-pub fn write_curve_index(path: &Path, index: &CurveIndex) -> Result<(), EvalError> {
+pub fn write_curve_index(path: &Path, index: &CurveIndex) -> Result<(), MeasureError> {
     if let Some(reason) = index.fault() {
-        return Err(EvalError::File { path: path.to_path_buf(), reason });
+        return Err(MeasureError::File { path: path.to_path_buf(), reason });
     }
     write_json(path, index)
 }

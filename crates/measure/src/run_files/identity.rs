@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::EvalError;
+use crate::error::MeasureError;
 
 /// Version of the files of an evaluation run, and the only one that is read.
 pub const RUN_SCHEMA: u32 = 1;
@@ -83,7 +83,7 @@ impl RunIdentity {
     ///
     /// # Errors
     /// If any field differs; the error names the first.
-    pub fn same_run_as(&self, expected: &Self, path: &Path) -> Result<(), EvalError> {
+    pub fn same_run_as(&self, expected: &Self, path: &Path) -> Result<(), MeasureError> {
         const NEXT: &str = "the log is of another run; choose another folder, or remove the log";
         let fields = [
             ("model_sha256", self.model_sha256.clone(), expected.model_sha256.clone()),
@@ -101,7 +101,7 @@ impl RunIdentity {
     ///
     /// # Errors
     /// If they cannot; the error names what differs.
-    pub fn comparable_with(&self, expected: &Self, path: &Path) -> Result<(), EvalError> {
+    pub fn comparable_with(&self, expected: &Self, path: &Path) -> Result<(), MeasureError> {
         const NEXT: &str = "token counts and depths of the two cannot be compared; report each model by itself";
         let fields = [
             ("tokenizer_sha256", self.tokenizer_sha256.clone(), expected.tokenizer_sha256.clone()),
@@ -115,11 +115,11 @@ fn first_difference<const N: usize>(
     fields: [(&'static str, String, String); N],
     path: &Path,
     next_step: &'static str,
-) -> Result<(), EvalError> {
+) -> Result<(), MeasureError> {
     match fields.into_iter().find(|(_, found, expected)| found != expected) {
         None => Ok(()),
         Some((field, found, expected)) => {
-            Err(EvalError::Foreign { path: path.to_path_buf(), field, found, expected, next_step })
+            Err(MeasureError::Foreign { path: path.to_path_buf(), field, found, expected, next_step })
         }
     }
 }

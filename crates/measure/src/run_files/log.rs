@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{ExitConvention, RunIdentity};
-use crate::error::EvalError;
+use crate::error::MeasureError;
 
 /// A row of a log.
 pub trait LogRow: Serialize + DeserializeOwned {
@@ -52,8 +52,8 @@ pub struct Log<Row> {
 /// # Errors
 /// If the file cannot be read, its header is not one of these rows and of this schema, or a line is damaged, contradicts
 /// itself or has a key that was there before. The error names file and line.
-pub fn read_log<Row: LogRow>(path: &Path) -> Result<Log<Row>, EvalError> {
-    let bytes = std::fs::read(path).map_err(|source| EvalError::Read { path: path.to_path_buf(), source })?;
+pub fn read_log<Row: LogRow>(path: &Path) -> Result<Log<Row>, MeasureError> {
+    let bytes = std::fs::read(path).map_err(|source| MeasureError::Read { path: path.to_path_buf(), source })?;
     let parsed = parse::<Row>(path, &bytes)?;
     let identity = RunIdentity { exit_convention: ExitConvention::BeforeBlock, ..parsed.identity };
     Ok(Log { identity, rows: parsed.rows, cut: parsed.n_whole_bytes < bytes.len() })
@@ -68,8 +68,8 @@ struct Parsed<Row> {
     n_whole_bytes: usize,
 }
 
-fn parse<Row: LogRow>(path: &Path, bytes: &[u8]) -> Result<Parsed<Row>, EvalError> {
-    let error = |line, reason| EvalError::Line { path: path.to_path_buf(), line, reason };
+fn parse<Row: LogRow>(path: &Path, bytes: &[u8]) -> Result<Parsed<Row>, MeasureError> {
+    let error = |line, reason| MeasureError::Line { path: path.to_path_buf(), line, reason };
     let n_whole_bytes = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let mut lines = (1..).zip(bytes[..n_whole_bytes].split_inclusive(|byte| *byte == b'\n'));
     let header: Header = match lines.next() {
@@ -115,9 +115,9 @@ impl<Row: LogRow> LogWriter<Row> {
     /// # Errors
     /// If another writer is at work, the log is of another run (the error names the field that differs) or damaged, or
     /// the file cannot be written. Depths are written as they are, so the convention has to be `before_block`.
-    pub fn open(path: &Path, identity: &RunIdentity) -> Result<Self, EvalError> {
-        let write_error = |source| EvalError::Write { path: path.to_path_buf(), source };
-        let file_error = |reason| EvalError::File { path: path.to_path_buf(), reason };
+    pub fn open(path: &Path, identity: &RunIdentity) -> Result<Self, MeasureError> {
+        let write_error = |source| MeasureError::Write { path: path.to_path_buf(), source };
+        let file_error = |reason| MeasureError::File { path: path.to_path_buf(), reason };
         if let Some(reason) = identity.fault() {
             return Err(file_error(reason));
         }
@@ -134,7 +134,7 @@ impl<Row: LogRow> LogWriter<Row> {
             Err(TryLockError::Error(source)) => return Err(write_error(source)),
         }
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|source| EvalError::Read { path: path.to_path_buf(), source })?;
+        file.read_to_end(&mut bytes).map_err(|source| MeasureError::Read { path: path.to_path_buf(), source })?;
         let mut writer =
             Self { path: path.to_path_buf(), file, identity: identity.clone(), keys: HashSet::new(), row: PhantomData };
         if bytes.contains(&b'\n') {
@@ -167,7 +167,7 @@ impl<Row: LogRow> LogWriter<Row> {
     ///
     /// # Errors
     /// If the row contradicts itself, or the file cannot be written.
-    pub fn append(&mut self, row: &Row) -> Result<bool, EvalError> {
+    pub fn append(&mut self, row: &Row) -> Result<bool, MeasureError> {
         Ok(self.append_all(std::slice::from_ref(row))? == 1)
     }
 
@@ -176,7 +176,7 @@ impl<Row: LogRow> LogWriter<Row> {
     ///
     /// # Errors
     /// If a row contradicts itself, or the file cannot be written; then none of these rows is.
-    pub fn append_all(&mut self, rows: &[Row]) -> Result<usize, EvalError> {
+    pub fn append_all(&mut self, rows: &[Row]) -> Result<usize, MeasureError> {
         let (mut bytes, mut keys) = (Vec::new(), HashSet::new());
         for row in rows {
             let key = row.key();
@@ -184,7 +184,7 @@ impl<Row: LogRow> LogWriter<Row> {
                 continue;
             }
             if let Some(reason) = row.fault(&self.identity) {
-                return Err(EvalError::Record { id: key, reason });
+                return Err(MeasureError::Record { id: key, reason });
             }
             self.add_line(&mut bytes, row)?;
             keys.insert(key);
@@ -195,13 +195,13 @@ impl<Row: LogRow> LogWriter<Row> {
         Ok(n_written)
     }
 
-    fn add_line<Line: Serialize>(&self, bytes: &mut Vec<u8>, line: &Line) -> Result<(), EvalError> {
+    fn add_line<Line: Serialize>(&self, bytes: &mut Vec<u8>, line: &Line) -> Result<(), MeasureError> {
         serde_json::to_writer(&mut *bytes, line).map_err(|e| self.write_error(e.into()))?;
         bytes.push(b'\n');
         Ok(())
     }
 
-    fn append_bytes(&mut self, bytes: &[u8]) -> Result<(), EvalError> {
+    fn append_bytes(&mut self, bytes: &[u8]) -> Result<(), MeasureError> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -216,13 +216,13 @@ impl<Row: LogRow> LogWriter<Row> {
     }
 
     /// Shortens the file and goes to its end.
-    fn cut_to(&mut self, length: u64) -> Result<(), EvalError> {
+    fn cut_to(&mut self, length: u64) -> Result<(), MeasureError> {
         let cut = self.file.set_len(length).and_then(|()| self.file.seek(SeekFrom::Start(length)));
         cut.map(|_| ()).map_err(|source| self.write_error(source))
     }
 
-    fn write_error(&self, source: std::io::Error) -> EvalError {
-        EvalError::Write { path: self.path.clone(), source }
+    fn write_error(&self, source: std::io::Error) -> MeasureError {
+        MeasureError::Write { path: self.path.clone(), source }
     }
 }
 
@@ -232,10 +232,10 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::metric_record::ReplayMode;
     use crate::run_files::identity::tests::identity;
     use crate::run_files::token_row::tests::row;
     use crate::run_files::{ElicitationKind, ElicitationRow, SampleRow, Stop, TokenRow, sample_key};
-    use crate::metric_record::ReplayMode;
 
     /// A right answer of 8 tokens to an item of the task `chain`.
     pub(crate) fn sample(item: &str) -> SampleRow {

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::RunIdentity;
+use crate::error::MeasureError;
 use crate::metric_record::{Decoding, Dial, Tier};
-use crate::error::EvalError;
 use crate::metrics::flops::ModelShape;
-use aloud_base::durable_file::write_atomically;
+use aloud_base::durable_file;
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,10 +92,10 @@ pub struct Manifest {
 ///
 /// # Errors
 /// If the file cannot be read, is damaged, is of another schema, or contradicts itself.
-pub fn read_manifest(path: &Path) -> Result<Manifest, EvalError> {
+pub fn read_manifest(path: &Path) -> Result<Manifest, MeasureError> {
     let manifest: Manifest = read_json(path, "a manifest of an evaluation run")?;
     match manifest.identity.fault() {
-        Some(reason) => Err(EvalError::File { path: path.to_path_buf(), reason }),
+        Some(reason) => Err(MeasureError::File { path: path.to_path_buf(), reason }),
         None => Ok(manifest),
     }
 }
@@ -104,25 +104,28 @@ pub fn read_manifest(path: &Path) -> Result<Manifest, EvalError> {
 ///
 /// # Errors
 /// If it contradicts itself or cannot be written.
-pub fn write_manifest(path: &Path, manifest: &Manifest) -> Result<(), EvalError> {
+pub fn write_manifest(path: &Path, manifest: &Manifest) -> Result<(), MeasureError> {
     if let Some(reason) = manifest.identity.fault() {
-        return Err(EvalError::File { path: path.to_path_buf(), reason });
+        return Err(MeasureError::File { path: path.to_path_buf(), reason });
     }
     write_json(path, manifest)
 }
 
 /// A whole JSON file; `what` it should be.
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T, EvalError> {
-    let text = std::fs::read_to_string(path).map_err(|source| EvalError::Read { path: path.to_path_buf(), source })?;
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T, MeasureError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| MeasureError::Read { path: path.to_path_buf(), source })?;
     serde_json::from_str(&text)
-        .map_err(|e| EvalError::File { path: path.to_path_buf(), reason: format!("not {what}: {e}") })
+        .map_err(|e| MeasureError::File { path: path.to_path_buf(), reason: format!("not {what}: {e}") })
 }
 
-pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), EvalError> {
-    let mut content = serde_json::to_vec_pretty(value)
-        .map_err(|e| EvalError::File { path: path.to_path_buf(), reason: format!("cannot be written as JSON: {e}") })?;
+pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), MeasureError> {
+    let mut content = serde_json::to_vec_pretty(value).map_err(|e| MeasureError::File {
+        path: path.to_path_buf(),
+        reason: format!("cannot be written as JSON: {e}"),
+    })?;
     content.push(b'\n');
-    write_atomically(path, &content)
+    Ok(durable_file::write(path, &content)?)
 }
 
 #[cfg(test)]

@@ -4,13 +4,10 @@
 //! tokens can be computed from sums an item. The weights depend on seed, draw and number of items alone: statistics over
 //! the same items see the same draws. That makes differences of two models paired, and joint distributions possible.
 
-use super::draws::Draws;
 use super::quantile::quantile;
 use super::wilson::wilson_confidence;
 use crate::metric_record::{ConfidenceInterval, IntervalMethod};
-
-/// Purpose of the draws of items.
-pub(crate) const RESAMPLE: u64 = 1;
+use aloud_base::random::{Domain, KeyedRandom};
 
 /// A statistic that is undefined in more than this share of the draws has no interval.
 const MAX_UNDEFINED: f64 = 0.1;
@@ -77,7 +74,7 @@ impl Bootstrap {
         (0..self.n_draws)
             .filter_map(|draw| {
                 weights.fill(0);
-                let mut draws = Draws::new(self.seed, RESAMPLE, draw as u64);
+                let mut draws = KeyedRandom::new(self.seed, Domain::RESAMPLE, [0, 0]).in_stream(draw as u64);
                 for _ in 0..n_items {
                     if let Some(weight) = weights.get_mut(draws.below(n_items)) {
                         *weight += 1;

@@ -2,7 +2,6 @@
 //! out; what is random follows from a seed.
 
 mod bootstrap;
-mod draws;
 mod holm;
 mod isotonic;
 mod kaplan_meier;
@@ -15,9 +14,7 @@ mod stratified;
 mod subset;
 mod wilson;
 
-pub(crate) use bootstrap::RESAMPLE;
 pub use bootstrap::{Bootstrap, Cluster, mean_of_clusters};
-pub(crate) use draws::Draws;
 pub use holm::holm_adjusted;
 pub use isotonic::{Trend, isotonic_regression};
 pub use kaplan_meier::{Duration, kaplan_meier_median, restricted_mean};

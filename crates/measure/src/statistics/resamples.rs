@@ -1,7 +1,7 @@
 //! Draws of items as one table of weights, so that many statistics of the same items share it.
 
 use super::bootstrap::Bootstrap;
-use super::draws::Draws;
+use aloud_base::random::{Domain, KeyedRandom};
 
 /// Draws whose sums are made together: small enough that they stay near the processor.
 const TOGETHER: usize = 256;
@@ -16,12 +16,12 @@ pub(crate) struct Resamples {
 
 impl Resamples {
     /// Draws of items within strata, which follow each other: every draw has as many items of each stratum as there are.
-    /// `purpose` is a constant of the caller's.
-    pub(crate) fn within(bootstrap: &Bootstrap, purpose: u64, strata: &[usize]) -> Self {
+    /// `purpose` keeps its draws apart from others.
+    pub(crate) fn within(bootstrap: &Bootstrap, purpose: Domain, strata: &[usize]) -> Self {
         let (n_draws, n_items) = (bootstrap.n_draws, strata.iter().sum::<usize>());
         let mut weights = vec![0_u8; n_items * n_draws];
         for draw in 0..n_draws {
-            let mut draws = Draws::new(bootstrap.seed, purpose, draw as u64);
+            let mut draws = KeyedRandom::new(bootstrap.seed, purpose, [0, 0]).in_stream(draw as u64);
             let mut first = 0;
             for n in strata {
                 for _ in 0..*n {
@@ -69,11 +69,11 @@ mod tests {
     fn sums_are_those_of_the_draws() {
         // More draws than are summed together, and a rest.
         let bootstrap = Bootstrap { n_draws: 2 * TOGETHER + 3, ..Bootstrap::default() };
-        let resamples = Resamples::within(&bootstrap, 5, &[3, 4]);
+        let resamples = Resamples::within(&bootstrap, Domain::RANDOM_MATCHED, &[3, 4]);
         let values = [[1.0, 10.0], [2.0, 0.0], [4.0, 1.0], [8.0, 3.0]];
         let sums = resamples.sums(3, &values);
         for (draw, sums) in sums.iter().enumerate() {
-            let mut draws = Draws::new(bootstrap.seed, 5, draw as u64);
+            let mut draws = KeyedRandom::new(bootstrap.seed, Domain::RANDOM_MATCHED, [0, 0]).in_stream(draw as u64);
             for _ in 0..3 {
                 draws.below(3);
             }
@@ -87,9 +87,9 @@ mod tests {
     #[test]
     fn every_stratum_is_drawn_as_often_as_it_has_items() {
         let bootstrap = Bootstrap { n_draws: 50, ..Bootstrap::default() };
-        let resamples = Resamples::within(&bootstrap, 5, &[3, 4]);
+        let resamples = Resamples::within(&bootstrap, Domain::RANDOM_MATCHED, &[3, 4]);
         assert!(resamples.sums(0, &[[1.0]; 3]).iter().all(|sum| *sum == [3.0]));
         assert!(resamples.sums(3, &[[1.0]; 4]).iter().all(|sum| *sum == [4.0]));
-        assert!(Resamples::within(&bootstrap, 5, &[]).sums::<1>(0, &[]).iter().all(|sum| *sum == [0.0]));
+        assert!(Resamples::within(&bootstrap, Domain::RANDOM_MATCHED, &[]).sums::<1>(0, &[]).iter().all(|sum| *sum == [0.0]));
     }
 }

@@ -1,12 +1,9 @@
 //! A bootstrap within classes: every draw has as many items of each class as there are.
 
-use super::draws::Draws;
 use super::wilson::wilson_interval;
-use crate::statistics::Bootstrap;
 use crate::metric_record::{ConfidenceInterval, IntervalMethod};
-
-/// Purpose of the draws.
-const RESAMPLE_WITHIN_CLASSES: u64 = 6;
+use crate::statistics::Bootstrap;
+use aloud_base::random::{Domain, KeyedRandom};
 
 impl Bootstrap {
     /// Interval of the mean over classes of the share of `true` in each. Where no class has both, there is nothing to resample:
@@ -32,7 +29,8 @@ impl Bootstrap {
             });
         }
         let draw = |number: usize| {
-            let mut draws = Draws::new(self.seed, RESAMPLE_WITHIN_CLASSES, number as u64);
+            let mut draws =
+                KeyedRandom::new(self.seed, Domain::RESAMPLE_WITHIN_CLASSES, [0, 0]).in_stream(number as u64);
             let share = |class: &Vec<bool>| {
                 let n_true = (0..class.len()).filter(|_| class[draws.below(class.len())]).count();
                 n_true as f64 / class.len() as f64

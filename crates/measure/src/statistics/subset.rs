@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
+use aloud_base::digest::Digest;
 
 use crate::metric_record::Tier;
 
@@ -53,13 +53,13 @@ pub fn choose_stratified<Stratum: AsRef<str>, Id: AsRef<str>>(
 }
 
 fn hash(task: &str, id: &str) -> [u8; 32] {
-    let mut hasher = Sha256::new();
+    let mut hasher = Digest::new();
     for part in [task, id, CHOICE] {
         // A separator, so that no two choices of parts are the same bytes.
-        hasher.update(part.as_bytes());
-        hasher.update([0]);
+        hasher.add(part);
+        hasher.add([0]);
     }
-    hasher.finalize().into()
+    hasher.bytes()
 }
 
 /// How many items of a task a tier takes; `None`: all of them.

@@ -10,9 +10,9 @@ use super::decision::{Evidence, Verdict, decide};
 use super::subject::Measured;
 use super::{early_answering, horizon};
 use crate::compare::{AREA, HORIZON, PairedArea, PairedAreas, PairedHorizons};
-use aloud_base::keyed_random::KeyedRandom;
-use crate::statistics::Bootstrap;
 use crate::evaluation_run::EvaluationRun;
+use crate::statistics::Bootstrap;
+use aloud_base::random::KeyedRandom;
 
 /// The three controls that a verdict rests on.
 const CONTROLS: [&str; 3] = ["base", "base_noise", "ee_off"];
@@ -99,7 +99,7 @@ impl NullSimulation {
     /// Whether the simulated evaluation number `run` ends in a false "supported".
     pub fn is_supported(&self, recorded: &RecordedItems, run: u64) -> bool {
         let name = format!("calibration/{:?}/{}/{}", self.hypothesis, self.equal_control, self.n_items);
-        let mut random = KeyedRandom::new(run, &name);
+        let mut random = KeyedRandom::named(run, &name);
         match self.hypothesis {
             CalibratedHypothesis::EarlyAnswering => self.early_answering(recorded, &mut random),
             CalibratedHypothesis::Horizon => self.horizon(recorded, &mut random),
@@ -193,7 +193,7 @@ mod tests {
     use crate::statistics::wilson_interval;
 
     fn recorded() -> RecordedItems {
-        serde_json::from_str(include_str!("../../examples/verdict_calibration/recorded.json")).unwrap()
+        serde_json::from_str(include_str!("../../tests/data/recorded_items.json")).unwrap()
     }
 
     /// Runs of the test; the example runs more, at the size of every tier.

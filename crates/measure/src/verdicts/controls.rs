@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use super::contrast::PairedDifference;
 use super::subject::Measured;
-use crate::statistics::{RESAMPLE, Resamples};
-use crate::statistics::{Bootstrap, wilson_interval};
 use crate::metric_record::{ConfidenceInterval, IntervalMethod};
+use crate::statistics::Resamples;
+use crate::statistics::{Bootstrap, wilson_interval};
+use aloud_base::random::Domain;
 
 /// How far a control may be from the model in accuracy: the whole interval of the difference has to be inside.
 const MARGIN: f64 = 0.05;
@@ -61,7 +62,7 @@ fn measured(control: &str, pairs: &[[f64; 2]], chance: Option<f64>, bootstrap: &
     let mean = |of: &dyn Fn(&[f64; 2]) -> f64| pairs.iter().map(of).sum::<f64>() / n as f64;
     let accuracy_difference = (n >= 2).then(|| {
         let differences: Vec<[f64; 1]> = pairs.iter().map(|[model, control]| [model - control]).collect();
-        let draws = Resamples::within(bootstrap, RESAMPLE, &[n]).sums(0, &differences);
+        let draws = Resamples::within(bootstrap, Domain::RESAMPLE, &[n]).sums(0, &differences);
         let bootstrap = Bootstrap { level: 0.95, ..*bootstrap };
         let ci = bootstrap.interval_of_draws(draws.into_iter().map(|[sum]| sum / n as f64));
         PairedDifference {

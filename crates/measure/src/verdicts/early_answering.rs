@@ -5,8 +5,8 @@ use super::controls::Controls;
 use super::decision::{Evidence, too_few_items};
 use super::subject::Measured;
 use crate::compare::{ADJUSTED_AREA, AREA, PairedAreas};
-use crate::statistics::Bootstrap;
 use crate::metric_record::{ConfidenceInterval, IntervalMethod};
+use crate::statistics::Bootstrap;
 
 const METHOD: IntervalMethod = IntervalMethod::PairedClusterBootstrap;
 

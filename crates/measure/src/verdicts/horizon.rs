@@ -1,5 +1,6 @@
 //! H4: fewer steps can be taken without a trace, while answers with one stay right. Horizons are means over tasks.
 
+use aloud_base::random::Domain;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -9,10 +10,10 @@ use super::controls::{BASE, Controls};
 use super::decision::{Condition, Evidence, too_few_items};
 use super::subject::Measured;
 use crate::compare::{HORIZON, PairedHorizons, SharedAnswers, answers, shared};
-use crate::statistics::Resamples;
-use crate::statistics::Bootstrap;
-use crate::metric_record::{ConfidenceInterval, IntervalMethod};
 use crate::evaluation_run::EvaluationRun;
+use crate::metric_record::{ConfidenceInterval, IntervalMethod};
+use crate::statistics::Bootstrap;
+use crate::statistics::Resamples;
 
 const METHOD: IntervalMethod = IntervalMethod::StratifiedBootstrap;
 
@@ -21,9 +22,6 @@ pub(super) const CLAIM: Claim = Claim { sign: -1.0, smallest: 0.25 };
 
 /// Accuracy with a trace, at twice the base's horizon, that may be lost for a shorter horizon to be no mere loss.
 const MAX_RETAINED_LOSS: f64 = 0.05;
-
-/// Purpose of the draws of answers with a trace.
-const RESAMPLE_TRACED: u64 = 7;
 
 /// The evidence on H4.
 pub(super) fn evidence(
@@ -113,7 +111,7 @@ fn retained(model: &EvaluationRun, base: &EvaluationRun, tasks: &[&str], bootstr
     let parts: Vec<&WeightedAnswers> = tasks.iter().flatten().collect();
     let n = parts.iter().map(|part| part.differences.len()).sum();
     let sizes: Vec<usize> = parts.iter().map(|part| part.differences.len()).collect();
-    let resamples = Resamples::within(bootstrap, RESAMPLE_TRACED, &sizes);
+    let resamples = Resamples::within(bootstrap, Domain::RESAMPLE_TRACED, &sizes);
     let (mut first, mut difference, mut draws) = (0, 0.0, vec![0.0; bootstrap.n_draws]);
     for part in parts {
         let size = part.differences.len();

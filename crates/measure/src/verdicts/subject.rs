@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::compare::{Measure, measures, withheld};
-use crate::statistics::Cluster;
 use crate::evaluation_run::EvaluationRun;
 use crate::metric_record::MetricRecord;
+use crate::statistics::Cluster;
 
 /// A run whose measures were taken once.
 pub(super) struct Measured<'a> {

@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::*;
 use crate::compare::HORIZON;
-use crate::test_runs::{Fixture, write_run};
 use crate::metric_record::{Direction, MetricRecord, Tier};
 use crate::run_files::SampleRow;
+use crate::test_runs::{Fixture, write_run};
 
 const N_ITEMS: usize = 240;
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Value, json};
 
 use super::{JudgeRow, JudgedRun, judged_item};
-use aloud_measure::statistics::{Bootstrap, RankedPairs};
 use aloud_measure::metrics::trace_statistics::{TRACE_STATISTICS, trace_statistic};
+use aloud_measure::statistics::{Bootstrap, RankedPairs};
 
 /// Responses that are needed.
 const MIN_RESPONSES: usize = 100;

@@ -1,7 +1,7 @@
 //! Responses that were spoilt on purpose: a judge that does not notice measures nothing.
 
 use super::JudgeItem;
-use aloud_base::keyed_random::KeyedRandom;
+use aloud_base::random::KeyedRandom;
 
 /// How often a looped sentence is said in all.
 const LOOP_LENGTH: usize = 9;
@@ -49,7 +49,7 @@ impl Corruption {
 /// The response spoilt, by seed and the item's name. `None` if that would change nothing: too few sentences to shuffle, or
 /// no other response.
 pub fn corrupt(corruption: Corruption, item: &JudgeItem, others: &[JudgeItem], seed: u64) -> Option<String> {
-    let mut random = KeyedRandom::new(seed, &format!("corruption {} {}", corruption.name(), item.item));
+    let mut random = KeyedRandom::named(seed, &format!("corruption {} {}", corruption.name(), item.item));
     let text = item.response.as_str();
     match corruption {
         Corruption::SentenceShuffle => shuffled(text, &mut random),

@@ -7,7 +7,7 @@ use super::{
     JudgeMaterial, JudgeRow, JudgeSettings, JudgeStatus, Judging, LEGIBILITY, PairwiseRow, QUALITY, judge, judge_pairs,
     write_judge_rows,
 };
-use aloud_measure::error::EvalError;
+use aloud_measure::error::MeasureError;
 use aloud_openai::client::ChatClient;
 use aloud_openai::error::ChatError;
 
@@ -103,7 +103,7 @@ impl Judgement {
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<(), EvalError> {
+    pub fn write(&self, folder: &Path) -> Result<(), MeasureError> {
         write_judge_rows(&folder.join("judge.jsonl"), &self.rows().collect::<Vec<_>>())?;
         write_judge_rows(&folder.join("judge_pairs.jsonl"), &self.pairs)
     }

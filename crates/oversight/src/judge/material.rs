@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::corruption::ladder_items;
 use super::markup::strip_markup;
 use super::{JudgeItem, PairwiseItem};
-use aloud_base::keyed_random::KeyedRandom;
+use aloud_base::random::KeyedRandom;
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::run_files::SampleRow;
 use aloud_measure::statistics::choose_stratified;
@@ -191,7 +191,7 @@ fn stripped(quality: &[JudgeItem], seed: u64) -> Vec<JudgeItem> {
         .filter(|(stripped, item)| !stripped.response.split_whitespace().eq(item.response.split_whitespace()))
         .map(|(stripped, _)| stripped)
         .collect();
-    KeyedRandom::new(seed, "judge stripped").shuffle(&mut with_markup);
+    KeyedRandom::named(seed, "judge stripped").shuffle(&mut with_markup);
     with_markup.truncate(STRIPPED_RESPONSES);
     with_markup
 }

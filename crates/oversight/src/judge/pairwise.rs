@@ -9,11 +9,11 @@ use super::ask::{AskOutcome, Question, ask};
 use super::lines::{after_name, lines};
 use super::prompt::{about_fences, fence_code, fenced};
 use super::rows::SCHEMA;
+use aloud_base::digest::sha256_digits;
+use aloud_base::random::KeyedRandom;
+use aloud_measure::statistics::wilson_interval;
 use aloud_openai::client::ChatClient;
 use aloud_openai::error::ChatError;
-use aloud_base::digest::sha256_digits;
-use aloud_base::keyed_random::KeyedRandom;
-use aloud_measure::statistics::wilson_interval;
 
 /// Version of the words below; a change of any needs a new one.
 const VERSION: &str = "pairwise-1";
@@ -119,7 +119,7 @@ pub fn judge_pairs(
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Vec<PairwiseRow>, ChatError> {
     let mut order: Vec<usize> = (0..items.len()).collect();
-    KeyedRandom::new(settings.seed, "judge pairs").shuffle(&mut order);
+    KeyedRandom::named(settings.seed, "judge pairs").shuffle(&mut order);
     // A judge may keep us waiting for its first reply.
     if !items.is_empty() {
         progress(0, items.len());

@@ -11,9 +11,9 @@ use super::{
     Scores, failure_difference_gate, failure_rate_gate, kinship, ladder_drops, ladder_gate, length_relation,
     mean_absolute_difference, reliability_gate, summarise_models, summarise_pairs,
 };
+use aloud_measure::metric_record::{ConfidenceInterval, Direction, Gate, MetricRecord, RecordContext};
 use aloud_measure::statistics::wilson_confidence;
 use aloud_measure::statistics::{Bootstrap, Cluster, mean_of_clusters};
-use aloud_measure::metric_record::{ConfidenceInterval, Direction, Gate, MetricRecord, RecordContext};
 
 /// Unit of differences of grades.
 const POINTS: &str = "points";
@@ -385,8 +385,8 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::super::{JudgeStatus, LADDER_CLEAN, PairwiseRow, Verdict};
     use super::*;
-    use aloud_openai::message::Usage;
     use aloud_measure::test_runs::context;
+    use aloud_openai::message::Usage;
 
     const ITEMS: usize = 12;
 

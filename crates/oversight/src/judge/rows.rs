@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Scores;
+use aloud_base::durable_file;
+use aloud_measure::error::MeasureError;
 use aloud_openai::message::Usage;
-use aloud_measure::error::EvalError;
-use aloud_base::durable_file::write_atomically;
 
 /// The format version written by this program, and the only one it reads.
 pub(super) const SCHEMA: u32 = 1;
@@ -65,25 +65,26 @@ pub struct JudgeRow {
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write_judge_rows<Row: Serialize>(path: &Path, rows: &[Row]) -> Result<(), EvalError> {
+pub fn write_judge_rows<Row: Serialize>(path: &Path, rows: &[Row]) -> Result<(), MeasureError> {
     let mut content = Vec::new();
     for row in rows {
         serde_json::to_writer(&mut content, row)
-            .map_err(|error| EvalError::Write { path: path.to_path_buf(), source: error.into() })?;
+            .map_err(|error| MeasureError::Write { path: path.to_path_buf(), source: error.into() })?;
         content.push(b'\n');
     }
-    write_atomically(path, &content)
+    Ok(durable_file::write(path, &content)?)
 }
 
 /// Reads rows from a JSON Lines file; blank lines and unknown fields are skipped.
 ///
 /// # Errors
 /// If the file cannot be read, or a line is not a row of this version (the error names file and line).
-pub fn read_judge_rows(path: &Path) -> Result<Vec<JudgeRow>, EvalError> {
-    let text = std::fs::read_to_string(path).map_err(|source| EvalError::Read { path: path.to_path_buf(), source })?;
+pub fn read_judge_rows(path: &Path) -> Result<Vec<JudgeRow>, MeasureError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| MeasureError::Read { path: path.to_path_buf(), source })?;
     let mut rows = Vec::new();
     for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
-        let error = |reason| EvalError::Line { path: path.to_path_buf(), line, reason };
+        let error = |reason| MeasureError::Line { path: path.to_path_buf(), line, reason };
         let row: JudgeRow = serde_json::from_str(text).map_err(|e| error(format!("not a row of a judge: {e}")))?;
         if row.schema != SCHEMA {
             return Err(error(format!("schema is {}, this program reads {SCHEMA}", row.schema)));

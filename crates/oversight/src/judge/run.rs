@@ -7,10 +7,10 @@ use super::ask::{Answered, AskOutcome, Question, ask};
 use super::prompt::grading_prompt;
 use super::rows::SCHEMA;
 use super::{JudgeRow, JudgeStatus, Rubric, Scores, parse_scores};
+use aloud_base::random::KeyedRandom;
 use aloud_openai::client::ChatClient;
 use aloud_openai::error::ChatError;
 use aloud_openai::message::Usage;
-use aloud_base::keyed_random::KeyedRandom;
 
 /// A response to be judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +118,7 @@ fn jobs_in_order(judging: &Judging, seed: u64, items: &[JudgeItem]) -> Vec<Job> 
     let mut names: Vec<&str> = items.iter().map(|item| item.item.as_str()).collect();
     names.sort_unstable();
     names.dedup();
-    KeyedRandom::new(seed, "judge items").shuffle(&mut names);
+    KeyedRandom::named(seed, "judge items").shuffle(&mut names);
     // The order is random, so its first items are a random choice.
     let n_twice = (judging.repeat_share * names.len() as f64).ceil() as usize;
     let mut jobs = Vec::new();
@@ -126,7 +126,7 @@ fn jobs_in_order(judging: &Judging, seed: u64, items: &[JudgeItem]) -> Vec<Job> 
         let mut of_item: Vec<usize> = (0..items.len()).filter(|index| items[*index].item == *name).collect();
         of_item.sort_unstable_by_key(|index| &items[*index].model);
         for repeat in 0..if place < n_twice { 2 } else { 1 } {
-            KeyedRandom::new(seed, &format!("judge models {repeat} {name}")).shuffle(&mut of_item);
+            KeyedRandom::named(seed, &format!("judge models {repeat} {name}")).shuffle(&mut of_item);
             jobs.extend(of_item.iter().map(|index| Job { index: *index, repeat }));
         }
     }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::*;
-use aloud_openai::scripted_server::{Answer, ScriptedServer, completion};
 use aloud_openai::api_key::ApiKey;
 use aloud_openai::budget::BudgetLimits;
 use aloud_openai::client::{ChatClient, ChatSettings};
 use aloud_openai::endpoint::Endpoint;
 use aloud_openai::retry::RetryPolicy;
+use aloud_openai::scripted_server::{Answer, ScriptedServer, completion};
 
 const KEY: &str = "sk-judge-0123456789-secret";
 

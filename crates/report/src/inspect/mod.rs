@@ -6,7 +6,7 @@ mod time;
 use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
+use aloud_base::digest::Digest;
 
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::run_files::{SampleRow, Stop};
@@ -110,13 +110,13 @@ fn usage(read: usize, written: usize) -> Value {
 
 /// 22 characters that depend on all parts.
 fn short_id(parts: &[&str]) -> String {
-    let mut digest = Sha256::new();
+    let mut digest = Digest::new();
     for part in parts {
-        digest.update(part.as_bytes());
-        digest.update([0]);
+        digest.add(part.as_bytes());
+        digest.add([0]);
     }
     let mut id = String::new();
-    for byte in digest.finalize().iter().take(11) {
+    for byte in digest.bytes().iter().take(11) {
         // Writing to a string cannot fail.
         let _ = write!(id, "{byte:02x}");
     }

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
+use crate::palette::Theme;
 use crate::plot::{Figure, Medium, to_csv, to_json, to_svg};
 use crate::text::{escape, grouped};
 use aloud_measure::metric_record::{ConfidenceInterval, MetricRecord};
-use crate::palette::Theme;
 
 /// A value with its interval, as it stands in a cell.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::CLAIM;
 use super::html::number;
-use aloud_measure::metric_record::MetricRecord;
 use aloud_measure::evaluation_run::RunSet;
+use aloud_measure::metric_record::MetricRecord;
 
 /// The records of these runs as tables, a row a metric and a column a run. Numbers without an interval are not printed.
 pub fn render_markdown(set: &RunSet, title: &str) -> String {

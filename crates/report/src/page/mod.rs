@@ -13,8 +13,8 @@ mod tables;
 use crate::plot::{Figure, style_sheet};
 use crate::text::{escape, grouped};
 use crate::view::{STYLE as VIEW_STYLE, fill};
-use aloud_measure::statistics::Bootstrap;
 use aloud_measure::evaluation_run::RunSet;
+use aloud_measure::statistics::Bootstrap;
 use figures::{
     Subject, depth_figures, dial_figures, externalisation_figures, funnel_figure, part_figures, quality_distributions,
     quality_figures, task_figures,

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::palette::{Theme, depth_colour};
 use crate::text::{escape, grouped, per_cent, visible};
 use crate::view::skyline_of;
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::run_files::{SampleRow, TokenRow};
-use crate::palette::{Theme, depth_colour};
 
 /// The text of a token of a run; none if its tokenizer is not known.
 pub type TokenText<'a> = &'a dyn Fn(u32) -> String;

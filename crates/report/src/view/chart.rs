@@ -97,8 +97,8 @@ pub(super) fn depths(summary: &DepthSummary) -> impl Iterator<Item = usize> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use aloud_measure::test_runs::record;
     use aloud_measure::depth_metrics::summarise;
+    use aloud_measure::test_runs::record;
 
     #[test]
     fn columns_have_the_heights_of_their_shares() {

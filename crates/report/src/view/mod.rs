@@ -6,11 +6,11 @@ mod data;
 
 use std::fmt::Write;
 
+use crate::palette::{Theme, depth_colour};
 use crate::text::{escape, grouped, per_cent, script_json, visible};
 use aloud_measure::depth_metrics::{DepthSummary, sampler_check, summarise};
-use aloud_measure::error::EvalError;
+use aloud_measure::error::MeasureError;
 use aloud_measure::record::{RecordKind, ResponseRecord};
-use crate::palette::{Theme, depth_colour};
 pub(crate) use chart::skyline_of;
 use chart::{depths, histogram, skyline};
 use data::page_data;
@@ -50,14 +50,14 @@ pub struct ResponseGroup {
 /// # Errors
 /// If there is no response, one contradicts itself, they come from models with different blocks or candidates, the groups
 /// have more or fewer of them, or the target is not a distribution over the candidates and full depth.
-pub fn render_page(records: &[ResponseRecord], options: &ViewOptions) -> Result<String, EvalError> {
+pub fn render_page(records: &[ResponseRecord], options: &ViewOptions) -> Result<String, MeasureError> {
     let summary = summarise(records)?;
     if let Some(target) = &options.target_histogram {
         check_target(target, &summary)?;
     }
     let title = if options.title.trim().is_empty() { "Token depths" } else { &options.title };
     let data =
-        script_json(&page_data(records, summary.n_blocks, &summary.candidates)).map_err(|e| EvalError::Record {
+        script_json(&page_data(records, summary.n_blocks, &summary.candidates)).map_err(|e| MeasureError::Record {
             id: records.first().map(|record| record.id.clone()).unwrap_or_default(),
             reason: e.to_string(),
         })?;
@@ -103,8 +103,8 @@ fn notes_html(notes: &[String]) -> String {
     notes.iter().flat_map(|note| ["<p>".to_owned(), escape(note), "</p>".to_owned()]).collect()
 }
 
-fn check_target(target: &[f64], summary: &DepthSummary) -> Result<(), EvalError> {
-    let error = |reason| Err(EvalError::Histogram { name: "target_histogram".to_owned(), reason });
+fn check_target(target: &[f64], summary: &DepthSummary) -> Result<(), MeasureError> {
+    let error = |reason| Err(MeasureError::Histogram { name: "target_histogram".to_owned(), reason });
     let expected = summary.candidates.len() + 1;
     if target.len() != expected {
         return error(format!(
@@ -162,8 +162,8 @@ fn overview_html(
     records: &[ResponseRecord],
     summary: &DepthSummary,
     options: &ViewOptions,
-) -> Result<String, EvalError> {
-    let headline = |summary: &DepthSummary, n| -> Result<String, EvalError> {
+) -> Result<String, MeasureError> {
+    let headline = |summary: &DepthSummary, n| -> Result<String, MeasureError> {
         let histogram = histogram_html(summary, options.target_histogram.as_deref())?;
         Ok(format!("<dl class=\"summary\">{}</dl>\n{histogram}\n", summary_html(summary, n)))
     };
@@ -172,7 +172,7 @@ fn overview_html(
     }
     let expected = options.groups.iter().map(|group| group.n).sum();
     if expected != records.len() {
-        return Err(EvalError::Groups { expected, found: records.len() });
+        return Err(MeasureError::Groups { expected, found: records.len() });
     }
     let mut sections = String::new();
     let mut rest = records;
@@ -203,7 +203,7 @@ fn summary_html(summary: &DepthSummary, n_responses: usize) -> String {
     .concat()
 }
 
-fn histogram_html(summary: &DepthSummary, target: Option<&[f64]>) -> Result<String, EvalError> {
+fn histogram_html(summary: &DepthSummary, target: Option<&[f64]>) -> Result<String, MeasureError> {
     let Some(shares) = &summary.histogram else {
         return Ok("<p class=\"quiet\">No token was free to exit: the first token of a response always runs at full depth.</p>"
             .to_owned());
@@ -261,7 +261,7 @@ fn legend_html(summary: &DepthSummary, with_shares: bool) -> String {
     html
 }
 
-fn write_response(page: &mut String, index: usize, record: &ResponseRecord) -> Result<(), EvalError> {
+fn write_response(page: &mut String, index: usize, record: &ResponseRecord) -> Result<(), MeasureError> {
     let summary = summarise(std::slice::from_ref(record))?;
     let kind = match record.kind {
         RecordKind::Trace => "given text, read by the model",

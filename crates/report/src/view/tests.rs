@@ -119,7 +119,7 @@ fn responses_without_free_tokens_and_without_title() {
     let page = render_page(&[record(6, &[2], &[6]), record(6, &[2], &[])], &ViewOptions::default()).unwrap();
     assert!(page.contains("No token was free to exit"));
     assert!(page.contains("<h1>Token depths</h1>"));
-    assert!(matches!(render_page(&[], &options()), Err(EvalError::Empty)));
+    assert!(matches!(render_page(&[], &options()), Err(MeasureError::Empty)));
 }
 
 #[test]

@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use aloud_base::durable_file;
 use aloud_engine::{Exits, Sampling};
-use aloud_report::table::{Align, Table};
-use aloud_measure::record::{ResponseRecord, write_records};
-use aloud_report::view::{ViewOptions, render_page};
-use aloud_measure::depth_metrics::summarise;
-use aloud_base::durable_file::write_atomically;
 use aloud_kernels::Cpu;
+use aloud_measure::depth_metrics::summarise;
+use aloud_measure::record::{ResponseRecord, write_records};
 use aloud_model::checkpoint::Checkpoint;
-use aloud_text::text_codec::TextCodec;
+use aloud_report::table::{Align, Table};
+use aloud_report::view::{ViewOptions, render_page};
 use aloud_tasks::{DataSource, GSM8K_INSTRUCTION, Split};
+use aloud_text::text_codec::TextCodec;
 use aloud_train::recipe::DistillRecipe;
 use aloud_train::settings;
 use aloud_train::teacher::TracePrompt;
@@ -19,12 +19,12 @@ use aloud_train::traces::{HiddenDType, TraceReader};
 use serde::Serialize;
 
 use super::DemoArgs;
-use aloud_session::candidates;
-use aloud_session::host::{Host, Progress as _};
-use crate::distilled::distilled_tables;
 use crate::context::{Context, print};
+use crate::distilled::distilled_tables;
 use crate::error::UsageError;
+use aloud_session::candidates;
 use aloud_session::generation::{GenerationSettings, Happening, generate, record};
+use aloud_session::host::{Host, Progress as _};
 use aloud_session::lens_annotation::annotate;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
 use aloud_session::prompts::{EncodedPrompt, Template, item_source, stop_tokens};
@@ -233,7 +233,7 @@ fn write_page(
         )],
         groups: Vec::new(),
     };
-    Ok(write_atomically(path, render_page(records, &options)?.as_bytes())?)
+    Ok(durable_file::write(path, render_page(records, &options)?.as_bytes())?)
 }
 
 impl Outcome {

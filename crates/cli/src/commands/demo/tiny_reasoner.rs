@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use aloud_base::durable_file;
 use aloud_engine::{Exits, Sampling};
+use aloud_measure::record::{ResponseRecord, write_records};
+use aloud_model::checkpoint::Checkpoint;
 use aloud_report::table::{Align, Table};
 use aloud_report::view::{ResponseGroup, ViewOptions, render_page};
-use aloud_measure::record::{ResponseRecord, write_records};
-use aloud_base::durable_file::write_atomically;
-use aloud_model::checkpoint::Checkpoint;
-use aloud_text::text_codec::TextCodec;
 use aloud_tasks::{DataSource, SerialSource, Split, THINK};
+use aloud_text::text_codec::TextCodec;
 use aloud_train::recipe::DistillRecipe;
 use aloud_train::reinforce_recipe::ReinforceRecipe;
 use aloud_train::settings::{self, Settings};
@@ -18,15 +18,15 @@ use aloud_train::traces::HiddenDType;
 use serde::Serialize;
 
 use super::DemoArgs;
-use aloud_session::host::{Host, Progress as _};
 use crate::context::{Context, print};
 use crate::error::UsageError;
+use aloud_lab::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
 use aloud_session::generation::{GenerationSettings, Happening, generate, record};
+use aloud_session::host::{Host, Progress as _};
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
 use aloud_session::prompts::{EncodedPrompt, Template, item_source, stop_tokens};
 use aloud_session::rollout_task::{DataTask, Verifier};
 use aloud_session::serial_data::symbol_id;
-use aloud_lab::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
 use aloud_session::stage1;
 use aloud_session::stage1::Recording;
 use aloud_session::stage2::{Stage2, reinforce};
@@ -269,7 +269,7 @@ fn write_page(
     ];
     let options =
         ViewOptions { title: "Aloud demo: a tiny reasoner".to_owned(), target_histogram: None, notes, groups };
-    write_atomically(Path::new(&outcome.report), render_page(records, &options)?.as_bytes())?;
+    durable_file::write(Path::new(&outcome.report), render_page(records, &options)?.as_bytes())?;
     Ok(())
 }
 

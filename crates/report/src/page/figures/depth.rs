@@ -7,11 +7,13 @@ use serde_json::Value;
 use super::{
     INTERVALS, Subject, against_savings_point, axis_of, n_items, n_of, n_rows, numbers, plane_point, with_interval,
 };
+use crate::page::measured::{
+    WithInterval, depth_against_settling, depth_by, depth_quantile, depth_shares, depths, surprisal_deciles,
+};
 use crate::plot::{Axis, Content, Figure, Guide, HeatMap, Layout, Mark, NumberFormat, Panel, Point, Scale, Series};
-use crate::page::measured::{WithInterval, depth_against_settling, depth_by, depth_quantile, depth_shares, depths, surprisal_deciles};
 use aloud_measure::evaluation_run::EvaluationRun;
-use aloud_measure::token_class::TokenClass;
 use aloud_measure::run_files::TokenRow;
+use aloud_measure::token_class::TokenClass;
 
 /// The figures of depth, by metric card.
 pub(in crate::page) fn depth_figures(subject: &Subject<'_>) -> Vec<Figure> {

@@ -3,9 +3,9 @@
 use super::depth::{against_savings, exchange_guides, ridge};
 use super::task::{FLEXIBLE, STRICT};
 use super::{INTERVALS, Subject, against_savings_point, n_of, n_rows, numbers};
-use aloud_measure::compare::{Joint, joint_draws, shared_clusters};
-use crate::plot::{Axis, Figure, Layout, Mark, Panel, Point, Scale, Series, Spread};
 use crate::page::measured::{depth_shares, depths};
+use crate::plot::{Axis, Figure, Layout, Mark, Panel, Point, Scale, Series, Spread};
+use aloud_measure::compare::{Joint, joint_draws, shared_clusters};
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::statistics::{bootstrap_front, covariance};
 

@@ -1,8 +1,8 @@
 //! Externalisation: D1, D4, D7, D8.
 
 use super::{INTERVALS, Subject, interval_of, n_caption, n_of, numbers, with_interval};
-use crate::plot::{Axis, Figure, Guide, Layout, Mark, Panel, Point, Scale, Series};
 use crate::page::measured::answer_log_probabilities;
+use crate::plot::{Axis, Figure, Guide, Layout, Mark, Panel, Point, Scale, Series};
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::metric_record::MetricRecord;
 

@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use crate::plot::{Axis, Figure, Mark, Panel, Point, Scale, Series};
 use crate::text::grouped;
-use aloud_measure::statistics::Bootstrap;
 use aloud_measure::evaluation_run::{EvaluationRun, RunSet};
 use aloud_measure::metric_record::MetricRecord;
+use aloud_measure::statistics::Bootstrap;
 
 pub(super) use depth::depth_figures;
 pub(super) use dial::dial_figures;

@@ -223,12 +223,12 @@ fn figure(
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use aloud_measure::test_runs::context;
-    use crate::plot::Content;
     use crate::page::quality_distribution_figures;
-    use aloud_measure::test_runs::write_sweep;
-    use aloud_measure::metric_record::Direction;
+    use crate::plot::Content;
     use aloud_measure::evaluation_run::{RunSet, open_runs};
+    use aloud_measure::metric_record::Direction;
+    use aloud_measure::test_runs::context;
+    use aloud_measure::test_runs::write_sweep;
 
     /// A sweep of two points, 24 items each.
     fn sweep() -> (tempfile::TempDir, RunSet) {

@@ -1,8 +1,8 @@
 //! The task: B1 to B5.
 
 use super::{INTERVALS, Subject, n_of};
-use crate::plot::{Axis, Figure, Layout, Mark, Panel, Point, Scale, Series};
 use crate::page::measured::funnel;
+use crate::plot::{Axis, Figure, Layout, Mark, Panel, Point, Scale, Series};
 
 /// Most columns of a length histogram.
 const LENGTH_BINS: usize = 16;

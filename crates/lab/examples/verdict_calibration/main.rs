@@ -1,4 +1,4 @@
-//! How often verdicts falsely say "supported", by simulation from recorded items: `cargo run --release -p aloud-measure --example
+//! How often verdicts falsely say "supported", by simulation from recorded items: `cargo run --release -p aloud-lab --example
 //! verdict_calibration -- --runs 5000`. Other items: `--record MODEL_RUN CONTROL_RUN` prints what two evaluation runs recorded, as
 //! `--items FILE` reads it.
 
@@ -7,13 +7,13 @@
 use std::error::Error;
 use std::path::Path;
 
-use aloud_report::table::{Align, Table};
+use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::statistics::{Bootstrap, wilson_interval};
 use aloud_measure::verdicts::{CalibratedHypothesis, NullSimulation, RecordedItems};
-use aloud_measure::evaluation_run::EvaluationRun;
+use aloud_report::table::{Align, Table};
 
 /// Items of the tiny reasoner after a short stage 1, with its own exits and with exits off.
-const RECORDED: &str = include_str!("recorded.json");
+const RECORDED: &str = include_str!("../../../measure/tests/data/recorded_items.json");
 
 /// Largest share of false support, as the upper end of its 95 % interval.
 const MOST: f64 = 0.05;
