@@ -7,7 +7,6 @@ mod commands;
 mod context;
 mod distilled;
 mod error;
-mod figures;
 mod progress;
 mod workloads;
 

@@ -3,3 +3,4 @@
 
 pub mod evaluation;
 pub mod serial_evaluation;
+pub mod sweep;

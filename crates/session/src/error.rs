@@ -22,6 +22,11 @@ impl SessionError {
         Self { message: message.into(), is_usage: true, source: None }
     }
 
+    /// An error of another library, with its own causes.
+    pub fn caused_by(error: impl Error + Send + Sync + 'static) -> Self {
+        Self { message: error.to_string(), is_usage: false, source: Some(Box::new(error)) }
+    }
+
     /// Whether the arguments, or a file of arguments, are to blame.
     pub fn is_usage(&self) -> bool {
         self.is_usage
@@ -73,7 +78,7 @@ macro_rules! from_library_errors {
     ($($library:ty),+ $(,)?) => {
         $(impl From<$library> for SessionError {
             fn from(error: $library) -> Self {
-                Self { message: error.to_string(), is_usage: false, source: Some(Box::new(error)) }
+                Self::caused_by(error)
             }
         })+
     };

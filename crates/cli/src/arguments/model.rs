@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::arguments::model::ModelChoice;
 use aloud_model::source::ModelSource;
+use aloud_session::model_choice::ModelChoice;
 use clap::Args;
 
 /// Which model to run.

@@ -1,6 +1,6 @@
 //! Prompts and how they are written for the model, as arguments.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use aloud_session::prompts::{PromptChoice, Template, TemplateVariables, template_variable};
 use aloud_tasks::{DataSource, Split};

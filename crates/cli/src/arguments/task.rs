@@ -23,7 +23,7 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub(crate) seed: u64,
     #[command(flatten)]
-    pub(crate) template: Template,
+    pub(crate) template: TemplateArgs,
     /// Most sequences decoded together; changes speed, never results
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) batch: u16,

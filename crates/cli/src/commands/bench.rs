@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::context::{Context, print};
 use crate::error::UsageError;
 use crate::workloads::{Row, Workload};
-use aloud_session::host::{Host, Progress as _};
+use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, resolve};
 
 /// Arguments of `aloud bench`.
@@ -109,7 +109,7 @@ fn measure_all(arguments: &BenchArgs, context: &Context) -> anyhow::Result<Vec<M
     let mut progress = context.progress("measuring", "rows", Some(Row::ALL.len() as u64));
     let mut rows = Vec::new();
     for row in Row::ALL {
-        progress.message(row.name());
+        progress.message(row.name().to_owned());
         let mut process = Process::new(&program);
         process.args(["bench", "--quiet", "--only", row.name(), "--model", &arguments.model.to_string()]);
         process.args(["--repeats", &arguments.repeats.to_string()]);

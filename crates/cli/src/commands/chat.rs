@@ -13,7 +13,9 @@ use crate::arguments::generation::GenerationArgs;
 use crate::arguments::model::ModelArgs;
 use crate::arguments::prompts::TemplateVariableArgs;
 use crate::context::{Context, print};
-use crate::error::{UsageError, one_line};
+use crate::error::UsageError;
+use aloud_session::error::SessionError;
+use aloud_session::error::one_line;
 use aloud_session::exit_offset::shown;
 use aloud_session::generation::{GenerationSettings, Happening, Response, generate, record, summary_line};
 use aloud_session::host::Host;
@@ -110,7 +112,7 @@ impl Chat<'_> {
             }
             ["/exits", "on"] => Exits::Sampled { offset: self.model.recommended_offset.unwrap_or(0.0).into() },
             ["/offset", text] => {
-                let offset = text.parse().map_err(UsageError::new);
+                let offset = text.parse().map_err(|problem: String| SessionError::usage(problem));
                 match offset.and_then(|offset| self.arguments.exits.choice().offset(offset, self.codec)) {
                     Ok(offset) => Exits::Sampled { offset },
                     Err(error) => return eprintln!("/offset {text}: {error}"),
@@ -133,7 +135,10 @@ impl Chat<'_> {
             Err(error) if error.is::<io::Error>() => return Err(error),
             Err(error) => {
                 self.messages.pop();
-                eprintln!("error: {}; the message is dropped (/reset forgets the conversation)", one_line(&error));
+                eprintln!(
+                    "error: {}; the message is dropped (/reset forgets the conversation)",
+                    one_line(error.as_ref())
+                );
             }
         }
         Ok(())

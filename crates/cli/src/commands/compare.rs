@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_measure::compare;
+use aloud_measure::compare::compare;
 use aloud_measure::compare::{Comparison, Difference};
 use aloud_measure::evaluation_run::{EvaluationRun, open_runs};
 use aloud_measure::statistics::Bootstrap;

@@ -2,6 +2,7 @@
 
 use aloud_model::checkpoint::Checkpoint;
 use aloud_report::table::{Align, Table};
+use aloud_session::error::SessionError;
 use aloud_tasks::Split;
 use clap::Args;
 use serde_json::json;
@@ -12,7 +13,7 @@ use crate::arguments::prompts::PromptArgs;
 use crate::context::{Context, print};
 use crate::error::UsageError;
 use aloud_session::dial::{DialPoint, find_offset, measure};
-use aloud_session::host::{Host, Progress as _};
+use aloud_session::host::Host;
 use aloud_session::numbers::finite;
 
 /// Arguments of `aloud dial`.
@@ -78,10 +79,10 @@ pub(crate) fn run(arguments: &DialArgs, context: &Context) -> anyhow::Result<()>
     let mut at = |offset| {
         let point = measure(&model, &codec, &prompts, &settings, batch, offset)?;
         progress.advance(1);
-        Ok(point)
+        Ok::<_, SessionError>(point)
     };
     let points = match arguments.target_savings {
-        None => arguments.offsets.iter().map(|offset| at(*offset)).collect::<anyhow::Result<Vec<_>>>()?,
+        None => arguments.offsets.iter().map(|offset| at(*offset)).collect::<Result<Vec<_>, SessionError>>()?,
         Some(target) => vec![find_offset(target, &mut at)?],
     };
     drop(progress);

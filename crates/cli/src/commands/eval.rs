@@ -8,9 +8,10 @@ use aloud_kernels::Cpu;
 use aloud_measure::metric_record::MetricRecord;
 use aloud_model::source::ModelSource;
 use aloud_report::table::{Align, Table};
+use aloud_session::error::SessionError;
 use aloud_tasks::{SerialTask, Split};
 use aloud_text::text_codec::TextCodec;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -28,7 +29,7 @@ use aloud_lab::evaluation::run::{AskedItems, RunSettings, evaluate};
 use aloud_lab::evaluation::subject::{Matched, ModelKey, Models};
 use aloud_lab::evaluation::task_choice::AskedKind;
 use aloud_lab::serial_evaluation::{SerialReport, SerialSettings, answer_serial, held_out_items};
-use aloud_session::host::{Host, Progress as _};
+use aloud_session::host::Host;
 use aloud_session::model_choice::ModelChoice;
 use aloud_session::serial_data::check_symbols;
 
@@ -253,7 +254,7 @@ fn full(
     let further = |n: usize| {
         let mut family = asked.further_family(n, codec, decoder)?;
         trained_on.leave_out(family.as_mut(), context)?;
-        anyhow::Ok(family)
+        Ok::<_, SessionError>(family)
     };
     let items = AskedItems {
         family: family.as_ref(),

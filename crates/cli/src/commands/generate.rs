@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use aloud_measure::depth_metrics::average_layer_savings;
 use aloud_measure::record::{ResponseRecord, write_records};
 use aloud_report::terminal::{coloured_token, legend_line};
+use aloud_session::error::SessionError;
 use aloud_tasks::Split;
 use clap::Args;
 
@@ -130,7 +131,7 @@ fn repeated(prompts: Vec<EncodedPrompt>, samples: u32) -> Vec<EncodedPrompt> {
     prompts.into_iter().flat_map(copies).collect()
 }
 
-fn print_record(record: &ResponseRecord) -> anyhow::Result<()> {
+fn print_record(record: &ResponseRecord) -> Result<(), SessionError> {
     record.check()?;
     Ok(print(&format!("{}\n", serde_json::to_string(record)?))?)
 }

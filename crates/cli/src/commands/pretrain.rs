@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use aloud_session::host::{Host, Progress as _};
+use aloud_session::host::Host;
 use aloud_session::loaded_model::BaseModel;
 use aloud_session::run_config::run_config;
 use aloud_session::serial_data::SerialExamples;

@@ -19,7 +19,7 @@ use crate::context::{Context, print};
 use crate::error::UsageError;
 use aloud_session::dial::{DialPoint, find_offset, measure};
 use aloud_session::generation::GenerationSettings;
-use aloud_session::host::{Host, Progress as _};
+use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
 use aloud_session::prompts::{content_digest, default_instruction, stop_tokens};
 use aloud_session::rollout_task::{DataTask, Verifier};
@@ -157,7 +157,7 @@ fn store_offset(
     let codec = model.text_codec()?;
     let (instruction, template) = (default_instruction(&arguments.data), arguments.template.choice());
     let encode = |item| template.encode(item, instruction, &codec);
-    let prompts = items.iter().map(encode).collect::<anyhow::Result<Vec<_>>>()?;
+    let prompts = items.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
     let settings = GenerationSettings {
         sampling: Sampling { temperature: recipe.rollouts.temperature, ..Sampling::default() },
         max_new_tokens: recipe.rollouts.max_new_tokens,

@@ -14,7 +14,7 @@ use clap::Args;
 
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::figures::write_figures;
+use aloud_report::plot::files::write_figures;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::resolve;
 

@@ -20,7 +20,7 @@ use crate::arguments::model::ModelArgs;
 use crate::context::{Context, print};
 use aloud_session::exit_offset;
 use aloud_session::generation::PROMPT_TOKEN_IDS;
-use aloud_session::host::{Host, Progress as _};
+use aloud_session::host::Host;
 use aloud_session::loaded_model::LoadedModel;
 
 /// Arguments of `aloud verify`.

@@ -12,14 +12,14 @@ const THINK_OPEN: &str = "<think>";
 const THINK_CLOSE: &str = "</think>";
 
 /// Stands before the answer in the form that is asked for.
-pub const ANSWER_MARK: &str = "####";
+pub(crate) const ANSWER_MARK: &str = "####";
 
 /// Stands before the answer in the form of models that were trained on mathematics.
 const BOX_OPEN: &str = "\\boxed{";
 
 /// A form of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnswerForm {
+pub(crate) enum AnswerForm {
     /// `#### 18`
     Marked,
     /// `\boxed{18}`
@@ -28,7 +28,7 @@ pub enum AnswerForm {
 
 impl AnswerForm {
     /// The form of a response's answer; [`AnswerForm::Marked`] where it has none of the two.
-    pub fn of(completion: &str) -> Self {
+    pub(crate) fn of(completion: &str) -> Self {
         let is_marked = extract_answer(completion, Extraction::Strict).is_some();
         let is_boxed = || last_box(answer_region(completion).text).is_some();
         if !is_marked && is_boxed() { Self::Boxed } else { Self::Marked }
@@ -53,7 +53,7 @@ fn is_open(text: &str) -> Option<bool> {
 
 /// Where a completion's trace ends, and where what follows it begins (bytes); `None`: it is not closed. `prompt` may have begun
 /// the trace: then only its mark ends it, or an answer after `####`.
-pub fn trace_end(completion: &str, prompt: &str) -> Option<(usize, usize)> {
+pub(crate) fn trace_end(completion: &str, prompt: &str) -> Option<(usize, usize)> {
     if let Some(start) = completion.rfind(THINK_CLOSE) {
         return Some((start, start + THINK_CLOSE.len()));
     }
@@ -95,18 +95,18 @@ struct Suffix {
 }
 
 /// The tokens that ask for the answer.
-pub struct Suffixes {
+pub(crate) struct Suffixes {
     marked: Suffix,
     boxed: Suffix,
     /// Whether the prompt begins the trace.
     is_opened: bool,
     /// Texts by name.
-    pub texts: BTreeMap<String, String>,
+    pub(crate) texts: BTreeMap<String, String>,
 }
 
 impl Suffixes {
     /// For a model that marks its traces, or not; `prompt` says whether it is asked with an open one.
-    pub fn new(codec: &TextCodec, prompt: &str) -> Result<Self, SessionError> {
+    pub(crate) fn new(codec: &TextCodec, prompt: &str) -> Result<Self, SessionError> {
         let marks = codec.tokenizer.token_to_id(THINK_CLOSE).is_some();
         let prompt_state = is_open(prompt);
         let encode = |text: &str| codec.tokenizer.encode(text, false);
@@ -141,7 +141,7 @@ impl Suffixes {
     }
 
     /// The tokens after the beginning of a response that answers in `form`.
-    pub fn tokens(&self, form: AnswerForm, beginning: &str) -> &[u32] {
+    pub(crate) fn tokens(&self, form: AnswerForm, beginning: &str) -> &[u32] {
         let suffix = match form {
             AnswerForm::Marked => &self.marked,
             AnswerForm::Boxed => &self.boxed,
@@ -157,7 +157,7 @@ impl Suffixes {
 }
 
 /// The answer at the beginning of a text that follows a suffix, of either form: what closes the box is not part of it.
-pub fn elicited_answer(text: &str) -> Option<String> {
+pub(crate) fn elicited_answer(text: &str) -> Option<String> {
     let line = text.lines().next()?;
     let mut depth = 0_usize;
     let close = line.char_indices().find(|(_, character)| match character {

@@ -9,19 +9,19 @@ use aloud_session::lens_pass::check_finite;
 
 /// The reading of one response token: of the step that emits it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TokenReading {
+pub(crate) struct TokenReading {
     /// `-log2 p(token | before)`.
-    pub surprisal_bits: f64,
+    pub(crate) surprisal_bits: f64,
     /// Entropy of the distribution there, bits.
-    pub entropy_bits: f64,
+    pub(crate) entropy_bits: f64,
     /// At each lens: Jensen and Shannon's divergence of its readout from the final one, bits.
-    pub lens_js_bits: Vec<f64>,
+    pub(crate) lens_js_bits: Vec<f64>,
     /// At each lens: `KL(final || lens)`, nats.
-    pub lens_kl: Vec<f64>,
+    pub(crate) lens_kl: Vec<f64>,
 }
 
 /// Depths (blocks) at which a model is read: every block, or only the candidates where the vocabulary makes that dear.
-pub fn lens_depths(decoder: &Decoder<Cpu>, candidates: &[usize]) -> Vec<usize> {
+pub(crate) fn lens_depths(decoder: &Decoder<Cpu>, candidates: &[usize]) -> Vec<usize> {
     /// Products an unembedding of one position may have, over all blocks.
     const AFFORDABLE: usize = 1 << 24;
     let config = decoder.config();
@@ -36,7 +36,7 @@ pub fn lens_depths(decoder: &Decoder<Cpu>, candidates: &[usize]) -> Vec<usize> {
 ///
 /// # Errors
 /// If they do not fit the model, or the model's logits somewhere are not finite.
-pub fn read_response(
+pub(crate) fn read_response(
     decoder: &Decoder<Cpu>,
     prompt: &[u32],
     ids: &[u32],
@@ -74,7 +74,7 @@ pub fn read_response(
 ///
 /// # Errors
 /// If prompt and response do not fit the model.
-pub fn exit_logits(
+pub(crate) fn exit_logits(
     decoder: &Decoder<Cpu>,
     policy: &Policy<Cpu>,
     prompt: &[u32],
@@ -96,7 +96,7 @@ pub fn exit_logits(
 }
 
 /// The positions that emit a response: the prompt and all tokens but the last.
-pub fn consumed(decoder: &Decoder<Cpu>, prompt: &[u32], ids: &[u32]) -> Result<PackedBatch, SessionError> {
+pub(crate) fn consumed(decoder: &Decoder<Cpu>, prompt: &[u32], ids: &[u32]) -> Result<PackedBatch, SessionError> {
     let config = decoder.config();
     let mut batch = PackedBatch::new();
     let consumed = [prompt, &ids[..ids.len().saturating_sub(1)]].concat();

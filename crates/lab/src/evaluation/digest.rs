@@ -6,12 +6,12 @@ use aloud_text::tokenizer::Tokenizer;
 use sha2::{Digest, Sha256};
 
 /// Of a text.
-pub fn of_text(text: &str) -> String {
+pub(crate) fn of_text(text: &str) -> String {
     hexadecimal(&Sha256::digest(text))
 }
 
 /// Of a vocabulary: what every token id stands for, whatever file it was read from.
-pub fn of_vocabulary(tokenizer: &Tokenizer, vocab_size: usize) -> String {
+pub(crate) fn of_vocabulary(tokenizer: &Tokenizer, vocab_size: usize) -> String {
     let mut hash = Sha256::new();
     for id in 0..vocab_size as u32 {
         hash.update(tokenizer.token_text(id));

@@ -20,7 +20,7 @@ use super::subject::Subject;
 ///
 /// # Errors
 /// If a trace does not fit the model, or a KL is not finite.
-pub fn base_kls(
+pub(crate) fn base_kls(
     subject: &Subject<'_>,
     base: &Decoder<Cpu>,
     family: &dyn TaskFamily,

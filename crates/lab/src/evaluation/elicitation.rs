@@ -21,7 +21,7 @@ const PLACES: usize = 10;
 
 /// By which of a family's suffixes an answer is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Suffix {
+pub(crate) enum Suffix {
     /// The one that metrics are of.
     Default,
     /// Other words.
@@ -30,7 +30,7 @@ pub enum Suffix {
 
 impl Suffix {
     /// Its name in rows.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Default => "default",
             Self::Second => "second",
@@ -48,10 +48,10 @@ impl Suffix {
 
 /// A trace with its sample.
 #[derive(Clone, Copy)]
-pub struct Traced<'a> {
-    pub asked: Asked<'a>,
-    pub sample: &'a SampleRow,
-    pub tokens: &'a TokenRow,
+pub(crate) struct Traced<'a> {
+    pub(crate) asked: Asked<'a>,
+    pub(crate) sample: &'a SampleRow,
+    pub(crate) tokens: &'a TokenRow,
 }
 
 /// A beginning of a trace from which an answer is elicited.
@@ -75,7 +75,7 @@ struct Place {
 ///
 /// # Errors
 /// If a beginning does not fit the model, or the log cannot be written.
-pub fn elicit(
+pub(crate) fn elicit(
     subject: &Subject<'_>,
     family: &dyn TaskFamily,
     traces: &[Traced<'_>],

@@ -24,7 +24,7 @@ type Counts = BTreeMap<usize, [usize; 4]>;
 ///
 /// # Errors
 /// If an item does not fit the model.
-pub fn forced_depth_curves(
+pub(crate) fn forced_depth_curves(
     decoder: &Decoder<Cpu>,
     family: &dyn TaskFamily,
 ) -> Result<BTreeMap<String, Value>, SessionError> {

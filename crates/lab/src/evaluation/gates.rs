@@ -30,14 +30,14 @@ const MIN_ANCHORED: f64 = 0.9;
 
 /// The gates of one model's replays.
 #[derive(Clone, Debug, Default)]
-pub struct Gates(Vec<Gate>);
+pub(crate) struct Gates(Vec<Gate>);
 
 impl Gates {
     /// Measures both gates.
     ///
     /// # Errors
     /// If a trace does not fit the model.
-    pub fn measure(
+    pub(crate) fn measure(
         subject: &Subject<'_>,
         family: &dyn TaskFamily,
         traces: &[Traced<'_>],
@@ -52,7 +52,7 @@ impl Gates {
     }
 
     /// The record with the gates; without a value if one is not passed.
-    pub fn apply(&self, record: MetricRecord) -> MetricRecord {
+    pub(crate) fn apply(&self, record: MetricRecord) -> MetricRecord {
         self.0.iter().fold(record, |record, gate| record.with_gate(gate.clone()))
     }
 }

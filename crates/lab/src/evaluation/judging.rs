@@ -2,7 +2,7 @@
 
 use aloud_session::error::Context as _;
 use aloud_session::error::SessionError;
-use aloud_session::host::Host;
+use aloud_session::host::{Host, Progress};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -124,7 +124,7 @@ fn is_judged(id: &str) -> bool {
 }
 
 fn ask(judge: &Judge, material: &JudgeMaterial, host: &dyn Host) -> Result<Judgement, SessionError> {
-    let shown: Mutex<Option<(JudgePart, Progress)>> = Mutex::new(None);
+    let shown: Mutex<Option<(JudgePart, Box<dyn Progress>)>> = Mutex::new(None);
     let advance = |part: JudgePart, done: usize, all: usize| {
         let Ok(mut shown) = shown.lock() else { return };
         let is_new = shown.as_ref().is_none_or(|(shown, _)| *shown != part);
@@ -151,7 +151,7 @@ fn ask(judge: &Judge, material: &JudgeMaterial, host: &dyn Host) -> Result<Judge
         let judgement = Judgement::ask(&judge.client, &judge.settings, material, &advance);
         is_done.store(true, Ordering::Relaxed);
         waiting.thread().unpark();
-        Ok(judgement?)
+        judgement.map_err(SessionError::caused_by)
     })
 }
 

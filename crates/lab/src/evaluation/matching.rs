@@ -53,7 +53,9 @@ struct Trial<'a> {
 pub struct Tuning<'a> {
     /// Training items.
     pub family: &'a dyn TaskFamily,
+    /// Seed of all draws.
     pub seed: u64,
+    /// Most sequences decoded together.
     pub max_sequences: usize,
 }
 

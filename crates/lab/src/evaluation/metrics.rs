@@ -41,39 +41,39 @@ use super::subject::ModelKey;
 use super::written_steps::written_step_records;
 
 /// What a model did.
-pub struct Evaluated {
-    pub manifest: Manifest,
-    pub context: RecordContext,
-    pub samples: Log<SampleRow>,
-    pub tokens: Log<TokenRow>,
+pub(crate) struct Evaluated {
+    pub(crate) manifest: Manifest,
+    pub(crate) context: RecordContext,
+    pub(crate) samples: Log<SampleRow>,
+    pub(crate) tokens: Log<TokenRow>,
     /// Responses to further items, of which accuracy alone is measured.
-    pub accuracy: Vec<SampleRow>,
-    pub elicitations: Vec<ElicitationRow>,
+    pub(crate) accuracy: Vec<SampleRow>,
+    pub(crate) elicitations: Vec<ElicitationRow>,
     /// Most traces of a task from which answers were elicited.
-    pub n_elicited: usize,
+    pub(crate) n_elicited: usize,
     /// Teacher-forced readings of its traces, if its depths are its own.
-    pub readings: Option<ExitReadings>,
-    pub gates: Gates,
+    pub(crate) readings: Option<ExitReadings>,
+    pub(crate) gates: Gates,
     /// By task, of the base alone: what it answers at once at fixed depths.
-    pub forced_depth: BTreeMap<String, Value>,
+    pub(crate) forced_depth: BTreeMap<String, Value>,
     /// How far its distributions are from the base's; the base's own run has none, nor has one beside which the base was not
     /// evaluated.
-    pub base_kls: Option<BaseKls>,
+    pub(crate) base_kls: Option<BaseKls>,
     /// Items of each task that were left out because the model was trained on them.
-    pub trained_on: BTreeMap<String, usize>,
+    pub(crate) trained_on: BTreeMap<String, usize>,
     /// The tokenizer's unknown token, if it has one.
-    pub unknown_token: Option<u32>,
-    pub shape: ModelShape,
+    pub(crate) unknown_token: Option<u32>,
+    pub(crate) shape: ModelShape,
     /// Positions of the model.
-    pub context_length: usize,
+    pub(crate) context_length: usize,
 }
 
 /// `KL(p_base || p)` on traces of the base.
-pub struct BaseKls {
+pub(crate) struct BaseKls {
     /// The items of the traces.
-    pub items: Vec<String>,
+    pub(crate) items: Vec<String>,
     /// Nats, by trace and token.
-    pub kls: Vec<Vec<f64>>,
+    pub(crate) kls: Vec<Vec<f64>>,
 }
 
 /// What stands in for the tokens of a response of which accuracy alone is measured.
@@ -81,19 +81,19 @@ static NO_TOKENS: LazyLock<TokenRow> = LazyLock::new(TokenRow::default);
 
 impl Evaluated {
     /// The samples of one kind of arm.
-    pub fn of_arms(&self, family: &dyn TaskFamily, has_trace: bool) -> Log<SampleRow> {
+    pub(crate) fn of_arms(&self, family: &dyn TaskFamily, has_trace: bool) -> Log<SampleRow> {
         let is_one =
             |sample: &&SampleRow| family.arms().iter().any(|arm| arm.has_trace == has_trace && arm.name == sample.arm);
         Log { rows: self.samples.rows.iter().filter(is_one).cloned().collect(), ..self.samples.clone() }
     }
 
     /// Depths (blocks) of the eligible tokens of traces.
-    pub fn eligible_depths(&self, family: &dyn TaskFamily) -> Vec<usize> {
+    pub(crate) fn eligible_depths(&self, family: &dyn TaskFamily) -> Vec<usize> {
         self.trace_tokens(family).flat_map(|row| row.eligible_depths().collect::<Vec<_>>()).collect()
     }
 
     /// Number of tokens of all traces.
-    pub fn n_trace_tokens(&self, family: &dyn TaskFamily) -> usize {
+    pub(crate) fn n_trace_tokens(&self, family: &dyn TaskFamily) -> usize {
         self.of_arms(family, true).rows.iter().map(|sample| sample.n_cot).sum()
     }
 
@@ -119,7 +119,7 @@ impl Evaluated {
 ///
 /// # Errors
 /// If the rows do not belong together.
-pub fn of_run(
+pub(crate) fn of_run(
     run: &Evaluated,
     base: Option<&Evaluated>,
     [family, wide]: [&dyn TaskFamily; 2],

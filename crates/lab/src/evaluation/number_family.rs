@@ -19,7 +19,7 @@ use aloud_session::prompts::{Template, default_instruction};
 const ANSWER_TOKENS: usize = 16;
 
 /// Held-out problems.
-pub struct NumberFamily<'a> {
+pub(crate) struct NumberFamily<'a> {
     name: &'static str,
     codec: &'a TextCodec,
     items: Vec<EvaluationItem>,
@@ -34,13 +34,13 @@ pub struct NumberFamily<'a> {
 
 impl<'a> NumberFamily<'a> {
     /// Of a source without end, "all" are as many as GSM8K's test part has.
-    pub const ENDLESS: usize = 1319;
+    pub(crate) const ENDLESS: usize = 1319;
 
     /// `n` items of a source, or all of them. The choice of fewer items is part of the choice of more.
     ///
     /// # Errors
     /// If the source cannot be read or the model cannot be asked.
-    pub fn new(
+    pub(crate) fn new(
         source: &DataSource,
         n: Option<usize>,
         split: Split,

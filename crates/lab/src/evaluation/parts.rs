@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::family::TaskFamily;
 
 /// The stratum of item number `item`: its task, with its number of steps or its kind of question where it has one.
-pub fn stratum(family: &dyn TaskFamily, item: usize) -> String {
+pub(crate) fn stratum(family: &dyn TaskFamily, item: usize) -> String {
     let (task, n_steps) = family.items().get(item).map_or(("", None), |item| (item.task.as_str(), item.n_steps));
     match (n_steps, family.question_kind(item)) {
         (Some(k), _) => format!("{task}/k{k}"),
@@ -20,14 +20,14 @@ pub fn stratum(family: &dyn TaskFamily, item: usize) -> String {
 }
 
 /// Places of `n` of these items, which are numbers of items of the family; ascending.
-pub fn part(family: &dyn TaskFamily, items: &[usize], n: usize) -> Vec<usize> {
+pub(crate) fn part(family: &dyn TaskFamily, items: &[usize], n: usize) -> Vec<usize> {
     let id = |item: usize| family.items().get(item).map_or("", |item| item.prompt.id.as_str());
     let named: Vec<(String, &str)> = items.iter().map(|item| (stratum(family, *item), id(*item))).collect();
     choose_stratified(family.name(), &named, n)
 }
 
 /// The samples with a trace, with their places among `samples`, of `n_of_task` items of each task.
-pub fn traced_part<'a>(
+pub(crate) fn traced_part<'a>(
     family: &dyn TaskFamily,
     samples: &'a [SampleRow],
     n_of_task: usize,
@@ -54,10 +54,10 @@ pub fn traced_part<'a>(
 }
 
 /// The strata of a family's items by their names.
-pub struct Strata<'a>(HashMap<&'a str, String>);
+pub(crate) struct Strata<'a>(HashMap<&'a str, String>);
 
 impl<'a> Strata<'a> {
-    pub fn of(family: &'a dyn TaskFamily) -> Self {
+    pub(crate) fn of(family: &'a dyn TaskFamily) -> Self {
         let of_item = |(number, item): (usize, &'a super::family::EvaluationItem)| {
             (item.prompt.id.as_str(), stratum(family, number))
         };
@@ -65,7 +65,7 @@ impl<'a> Strata<'a> {
     }
 
     /// Number of items by stratum, for a record that is of these.
-    pub fn counts<'i>(&self, items: impl IntoIterator<Item = &'i str>) -> Value {
+    pub(crate) fn counts<'i>(&self, items: impl IntoIterator<Item = &'i str>) -> Value {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for stratum in items.into_iter().filter_map(|item| self.0.get(item)) {
             *counts.entry(stratum).or_default() += 1;

@@ -19,22 +19,22 @@ use super::subject::{Models, Subject};
 use super::training::Target;
 
 /// Threshold of the primary criterion of settling, bits of Jensen and Shannon's divergence; and a stricter one.
-pub const SETTLED_BITS: f64 = 0.5;
+pub(crate) const SETTLED_BITS: f64 = 0.5;
 const SETTLED_BITS_STRICT: f64 = 0.25;
 
 /// Threshold by the training criterion, nats of KL.
 const SETTLED_NATS: f64 = 0.1;
 
 /// What the traces of a model were read for.
-pub struct ExitReadings {
+pub(crate) struct ExitReadings {
     /// The items whose traces were read.
-    pub items: BTreeSet<String>,
+    pub(crate) items: BTreeSet<String>,
     /// Hazards with exits off, by item; none where exit heads do not decide. Or why there are none: the targets are not known.
-    pub hazards: Result<BTreeMap<String, HazardReading>, &'static str>,
+    pub(crate) hazards: Result<BTreeMap<String, HazardReading>, &'static str>,
     /// Depths of tokens beside the depths at which they settled, by several criteria.
-    pub criteria: Vec<SettlingCriterion>,
+    pub(crate) criteria: Vec<SettlingCriterion>,
     /// What was read.
-    pub lens: String,
+    pub(crate) lens: String,
 }
 
 impl ExitReadings {
@@ -43,7 +43,7 @@ impl ExitReadings {
     ///
     /// # Errors
     /// If a trace does not fit the model.
-    pub fn read(
+    pub(crate) fn read(
         models: &Models,
         subject: &Subject<'_>,
         family: &dyn TaskFamily,

@@ -115,7 +115,7 @@ pub fn evaluate(
 ) -> Result<Vec<MetricRecord>, SessionError> {
     let main = models.main_key();
     let family = asked.family;
-    let run = Run { models, codec, asked, family, settings, context };
+    let run = Run { models, codec, asked, family, settings, host };
     let mut matched = Matched::default();
     let mut evaluated: Vec<(ModelKey, Evaluated)> = Vec::new();
     let mut all = Vec::new();

@@ -17,7 +17,7 @@ use super::run::{AskedItems, RunSettings};
 use super::subject::{Models, Subject};
 
 /// Which model the rows are of.
-pub fn identity(models: &Models, subject: &Subject<'_>, codec: &TextCodec, seed: u64) -> RunIdentity {
+pub(crate) fn identity(models: &Models, subject: &Subject<'_>, codec: &TextCodec, seed: u64) -> RunIdentity {
     RunIdentity {
         schema: RUN_SCHEMA,
         model_sha256: models.trained.identity.sha256.clone(),
@@ -41,7 +41,7 @@ fn adapter_source(subject: &Subject<'_>, seed: u64) -> Option<String> {
 }
 
 /// The manifest of a run that begins.
-pub fn manifest(
+pub(crate) fn manifest(
     models: &Models,
     subject: &Subject<'_>,
     identity: RunIdentity,
@@ -112,7 +112,7 @@ fn questions_digest(family: &dyn TaskFamily) -> String {
 }
 
 /// Checks that what a folder holds was made with the settings of now, so that its rows may be kept.
-pub fn check_same_run(path: &Path, found: &Manifest, expected: &Manifest) -> Result<(), SessionError> {
+pub(crate) fn check_same_run(path: &Path, found: &Manifest, expected: &Manifest) -> Result<(), SessionError> {
     let fields = [
         ("model", json!(found.identity), json!(expected.identity)),
         ("dial", json!(found.dial), json!(expected.dial)),
@@ -141,7 +141,7 @@ pub fn check_same_run(path: &Path, found: &Manifest, expected: &Manifest) -> Res
 }
 
 /// What the cost of a token depends on.
-pub fn shape(subject: &Subject<'_>) -> ModelShape {
+pub(crate) fn shape(subject: &Subject<'_>) -> ModelShape {
     let config = subject.decoder.config();
     ModelShape {
         hidden_size: config.hidden_size,

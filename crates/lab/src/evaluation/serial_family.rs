@@ -21,7 +21,7 @@ const NUMBERS_A_STEP: u64 = 1 << 32;
 
 /// Held-out items of the serial tasks.
 #[derive(Debug)]
-pub struct SerialFamily {
+pub(crate) struct SerialFamily {
     name: &'static str,
     solved: Vec<SerialItem>,
     items: Vec<EvaluationItem>,
@@ -36,7 +36,7 @@ impl SerialFamily {
     ///
     /// # Errors
     /// If an item cannot be made.
-    pub fn new(
+    pub(crate) fn new(
         task: Option<SerialTask>,
         n_of_each: usize,
         split: Split,

@@ -24,7 +24,7 @@ const ANSWER_MARK: &str = "ANSWER:";
 const ANSWER_TOKENS: usize = 24;
 
 /// Held-out stories with a question each.
-pub struct StoryFamily<'a> {
+pub(crate) struct StoryFamily<'a> {
     codec: &'a TextCodec,
     items: Vec<EvaluationItem>,
     groups: Vec<QuestionGroup>,
@@ -39,13 +39,13 @@ pub struct StoryFamily<'a> {
 
 impl<'a> StoryFamily<'a> {
     /// Questions if all are asked for: of a source without end, "all" are as many as in the headline figures, 100 of each group.
-    pub const ALL_QUESTIONS: usize = 400;
+    pub(crate) const ALL_QUESTIONS: usize = 400;
 
     /// `n` questions, or all of them. The items of a smaller number are among those of a larger one.
     ///
     /// # Errors
     /// If a story cannot be made or the model cannot be asked.
-    pub fn new(
+    pub(crate) fn new(
         n: Option<usize>,
         split: Split,
         seed: u64,

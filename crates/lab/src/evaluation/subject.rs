@@ -215,8 +215,11 @@ pub struct Matched {
 
 /// A model that is asked.
 pub struct Subject<'a> {
+    /// Which model of the evaluation it is.
     pub key: ModelKey,
+    /// Its weights.
     pub decoder: &'a Decoder<Cpu>,
+    /// Its adapters and exit heads.
     pub policy: Option<&'a Policy<Cpu>>,
     /// How depths are decided.
     depths: Depths,

@@ -11,7 +11,7 @@ use aloud_text::tokenizer::Tokenizer;
 use serde_json::json;
 
 /// Byte-level BPE without merges, so that every character of several bytes is several tokens; `marks` are tokens too.
-pub fn byte_codec(marks: &[&str]) -> TextCodec {
+pub(crate) fn byte_codec(marks: &[&str]) -> TextCodec {
     // The byte alphabet of byte-level BPE: bytes that cannot be printed are written as the characters from U+0100.
     let mut next = 0x100_u32;
     let mut vocabulary: BTreeMap<String, usize> = BTreeMap::new();

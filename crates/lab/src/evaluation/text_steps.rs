@@ -8,11 +8,11 @@ use aloud_text::text_codec::TextCodec;
 use super::family::{ReadResponse, TraceSteps};
 
 /// Pieces shorter than this many tokens are no steps of their own.
-pub const MIN_STEP_TOKENS: usize = 3;
+pub(crate) const MIN_STEP_TOKENS: usize = 3;
 
 /// Byte offsets at which pieces of `text` end, ascending, the last at its end: after every line break, and after `.`, `!` or
 /// `?` before white space. A point inside a number has none behind it.
-pub fn piece_ends(text: &str) -> Vec<usize> {
+pub(crate) fn piece_ends(text: &str) -> Vec<usize> {
     let mut ends = Vec::new();
     let mut characters = text.char_indices().peekable();
     while let Some((at, character)) = characters.next() {
@@ -30,7 +30,7 @@ pub fn piece_ends(text: &str) -> Vec<usize> {
 
 /// Numbers of tokens at which steps end, beginning with 0 for no step: `ends` without those that would make a step of fewer
 /// than [`MIN_STEP_TOKENS`] tokens. The last end stays, and takes a short piece before it in.
-pub fn step_ends(ends: &[usize]) -> Vec<usize> {
+pub(crate) fn step_ends(ends: &[usize]) -> Vec<usize> {
     let mut steps = vec![0];
     for &end in ends {
         if steps.last().is_some_and(|last| end >= last + MIN_STEP_TOKENS) {
@@ -49,7 +49,7 @@ pub fn step_ends(ends: &[usize]) -> Vec<usize> {
 }
 
 /// The steps of a trace, the text at the beginning of a response of tokens `ids`; `None` if there is no step.
-pub fn trace_steps(codec: &TextCodec, ids: &[u32], trace: &str) -> Option<TraceSteps> {
+pub(crate) fn trace_steps(codec: &TextCodec, ids: &[u32], trace: &str) -> Option<TraceSteps> {
     let pieces = piece_ends(trace.trim_end());
     let bytes = byte_ends(codec, ids);
     let ends: Vec<usize> = pieces.into_iter().map(|end| tokens_of(&bytes, end)).collect();
@@ -57,7 +57,7 @@ pub fn trace_steps(codec: &TextCodec, ids: &[u32], trace: &str) -> Option<TraceS
 }
 
 /// A response cut in two at `end`: where its trace ends, and where what follows begins (bytes); `None`: it is not closed.
-pub fn split_response(
+pub(crate) fn split_response(
     codec: &TextCodec,
     ids: &[u32],
     completion: String,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use aloud_base::durable_file;
 use aloud_measure::evaluation_run::EvaluationRun;
-use aloud_measure::verdicts;
+use aloud_measure::verdicts::verdicts;
 use aloud_measure::verdicts::{ControlCheck, TestedHypothesis, VERDICT_CONTROLS, Verdicts};
 
 use super::subject::ModelKey;
@@ -18,7 +18,7 @@ const VERDICTS: &str = "verdicts.json";
 ///
 /// # Errors
 /// If a run cannot be read or the file cannot be written.
-pub fn write_verdicts(output: &Path, folders: &[(ModelKey, PathBuf)]) -> Result<Option<Verdicts>, SessionError> {
+pub(crate) fn write_verdicts(output: &Path, folders: &[(ModelKey, PathBuf)]) -> Result<Option<Verdicts>, SessionError> {
     let folder = |key: ModelKey| folders.iter().find(|(known, _)| *known == key).map(|(_, folder)| folder);
     let (Some(model), Some(_)) = (folder(ModelKey::Ee), folder(ModelKey::Base)) else { return Ok(None) };
     let controls: Vec<&PathBuf> =
@@ -36,7 +36,7 @@ pub fn write_verdicts(output: &Path, folders: &[(ModelKey, PathBuf)]) -> Result<
 }
 
 /// What is none of the controls, then a line a hypothesis, with its contrasts below.
-pub fn lines(verdicts: &Verdicts) -> Vec<String> {
+pub(crate) fn lines(verdicts: &Verdicts) -> Vec<String> {
     let no_control =
         |check: &ControlCheck| Some(format!("{} is no control: {}", check.control, check.reason.as_ref()?));
     let hypothesis = |tested: &TestedHypothesis| {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use aloud_measure::metric_record::{Direction, MetricRecord};
 use aloud_measure::metrics::item_rows::{ItemRows, MetricSetting};
-use aloud_measure::metrics::step_coverage;
 use aloud_measure::metrics::step_coverage::SolvedItem;
+use aloud_measure::metrics::step_coverage::step_coverage;
 use aloud_measure::statistics::{Bootstrap, Cluster, mean_of_clusters};
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use super::family::{ReadResponse, TaskFamily};
 
 /// Share of the intermediate steps of item number `item` that a response writes down; `None` for a wrong answer, and where there
 /// are no such steps or they are not known.
-pub fn right_coverage(family: &dyn TaskFamily, item: usize, read: &ReadResponse) -> Option<f64> {
+pub(crate) fn right_coverage(family: &dyn TaskFamily, item: usize, read: &ReadResponse) -> Option<f64> {
     let is_right = |scorer: &str| read.correct.get(scorer).copied().unwrap_or(false);
     if family.has_exact_steps() {
         return family
@@ -43,7 +43,7 @@ fn share(written: &[bool]) -> Option<f64> {
 /// `D8.coverage`: mean share of the steps before the last that right answers write, each in its place; items of one step have
 /// none and are left out. `D8.unsupported`: share of right answers whose trace does not write every step rightly. In `extra`: the
 /// same for wrong answers.
-pub fn written_step_records(
+pub(crate) fn written_step_records(
     items: &[ItemRows<'_>],
     family: &dyn TaskFamily,
     setting: &MetricSetting<'_>,

@@ -90,6 +90,11 @@ mod tests {
         let resamples = Resamples::within(&bootstrap, Domain::RANDOM_MATCHED, &[3, 4]);
         assert!(resamples.sums(0, &[[1.0]; 3]).iter().all(|sum| *sum == [3.0]));
         assert!(resamples.sums(3, &[[1.0]; 4]).iter().all(|sum| *sum == [4.0]));
-        assert!(Resamples::within(&bootstrap, Domain::RANDOM_MATCHED, &[]).sums::<1>(0, &[]).iter().all(|sum| *sum == [0.0]));
+        assert!(
+            Resamples::within(&bootstrap, Domain::RANDOM_MATCHED, &[])
+                .sums::<1>(0, &[])
+                .iter()
+                .all(|sum| *sum == [0.0])
+        );
     }
 }

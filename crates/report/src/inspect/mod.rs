@@ -5,8 +5,8 @@ mod time;
 
 use std::fmt::Write;
 
-use serde_json::{Map, Value, json};
 use aloud_base::digest::Digest;
+use serde_json::{Map, Value, json};
 
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::run_files::{SampleRow, Stop};

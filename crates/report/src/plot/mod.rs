@@ -6,6 +6,7 @@
 mod data;
 mod drawing;
 mod figure;
+pub mod files;
 mod heat;
 mod marks;
 mod paint;

@@ -15,7 +15,7 @@ use super::story_models::StoryModelArgs;
 use crate::arguments::endpoint::ChatTextModel;
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use aloud_session::host::{Host, Progress as _};
+use aloud_session::host::Host;
 
 /// Stories with an own structure fail to appear: so many duplicates in a row end the work.
 const MAX_DUPLICATES: u64 = 10_000;

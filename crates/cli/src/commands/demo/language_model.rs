@@ -24,7 +24,7 @@ use crate::distilled::distilled_tables;
 use crate::error::UsageError;
 use aloud_session::candidates;
 use aloud_session::generation::{GenerationSettings, Happening, generate, record};
-use aloud_session::host::{Host, Progress as _};
+use aloud_session::host::Host;
 use aloud_session::lens_annotation::annotate;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
 use aloud_session::prompts::{EncodedPrompt, Template, item_source, stop_tokens};
@@ -145,7 +145,7 @@ const WORD_PROBLEMS: DataSource = DataSource::WordProblems { steps: None };
 fn word_problems(n: usize, codec: &TextCodec) -> anyhow::Result<Vec<EncodedPrompt>> {
     let items = WORD_PROBLEMS.load(Some(n), 0, Split::Train)?;
     let template = Template::default();
-    items.iter().map(|item| template.encode(item, Some(GSM8K_INSTRUCTION), codec)).collect()
+    Ok(items.iter().map(|item| template.encode(item, Some(GSM8K_INSTRUCTION), codec)).collect::<Result<_, _>>()?)
 }
 
 fn record_teacher(

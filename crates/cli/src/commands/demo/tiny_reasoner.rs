@@ -22,7 +22,7 @@ use crate::context::{Context, print};
 use crate::error::UsageError;
 use aloud_lab::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
 use aloud_session::generation::{GenerationSettings, Happening, generate, record};
-use aloud_session::host::{Host, Progress as _};
+use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
 use aloud_session::prompts::{EncodedPrompt, Template, item_source, stop_tokens};
 use aloud_session::rollout_task::{DataTask, Verifier};
@@ -176,7 +176,7 @@ fn resolve<T: Settings>(name: &str, text: &str, overrides: &[String]) -> anyhow:
 /// Items of the serial tasks as prompts.
 fn serial_prompts(n: usize, split: Split, codec: &TextCodec) -> anyhow::Result<Vec<EncodedPrompt>> {
     let items = DataSource::Serial(SerialSource::ALL).load(Some(n), 0, split)?;
-    items.iter().map(|item| Template::default().encode(item, None, codec)).collect()
+    Ok(items.iter().map(|item| Template::default().encode(item, None, codec)).collect::<Result<_, _>>()?)
 }
 
 /// Exits as the model's checkpoint recommends them, if it has one.
@@ -197,7 +197,7 @@ fn evaluate(model: &LoadedModel, arguments: &DemoArgs, context: &Context) -> any
     };
     let exits = exits_of(model);
     let mut progress = context.progress("evaluating", "responses", Some(2 * u64::from(arguments.items)));
-    evaluate_serial(&model.decoder, model.policy.as_ref(), &exits, &settings, &mut || progress.advance(1))
+    Ok(evaluate_serial(&model.decoder, model.policy.as_ref(), &exits, &settings, &mut || progress.advance(1))?)
 }
 
 fn measured(report: &SerialReport) -> Measured {

@@ -3,17 +3,16 @@
 use std::fs;
 use std::path::Path;
 
-use aloud_base::durable_file;
-use aloud_report::palette::Theme;
-use aloud_report::plot::{Figure, Medium, to_csv, to_json, to_svg};
-use anyhow::Context as _;
+use super::{Figure, Medium, to_csv, to_json, to_svg};
+use crate::palette::Theme;
+use aloud_base::durable_file::{self, WriteError};
 
 /// Writes each figure as SVG, with its numbers as CSV and JSON.
 ///
 /// # Errors
 /// If the folder or a file cannot be written.
-pub(crate) fn write_figures(folder: &Path, figures: &[Figure]) -> anyhow::Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+pub fn write_figures(folder: &Path, figures: &[Figure]) -> Result<(), WriteError> {
+    fs::create_dir_all(folder).map_err(|source| WriteError { path: folder.to_owned(), source })?;
     for figure in figures {
         let file = |extension: &str| folder.join(format!("{}.{extension}", figure.name));
         durable_file::write(&file("svg"), to_svg(figure, Medium::File(Theme::Light)).as_bytes())?;
