@@ -96,18 +96,6 @@ pub fn exit_histogram(depths: &[usize], candidates: &[usize], n_blocks: usize) -
     Some(counts.into_iter().map(|count| count as f64 / depths.len() as f64).collect())
 }
 
-/// Per candidate, the share of the tokens that reached it which exited there: the empirical hazard. `None` where no token got.
-pub fn candidate_shares(depths: &[usize], candidates: &[usize]) -> Vec<Option<f64>> {
-    candidates
-        .iter()
-        .map(|candidate| {
-            let reached = depths.iter().filter(|depth| *depth >= candidate).count();
-            let exited = depths.iter().filter(|depth| *depth == candidate).count();
-            (reached > 0).then(|| exited as f64 / reached as f64)
-        })
-        .collect()
-}
-
 /// Total variation distance of two histograms, `TV = 1/2 sum_d |a_d - b_d|`, 0 to 1.
 ///
 /// # Errors

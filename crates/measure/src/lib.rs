@@ -3,6 +3,7 @@
 
 pub mod compare;
 pub mod depth_metrics;
+pub mod earlier_names;
 pub mod error;
 pub mod evaluation_run;
 pub mod metric_record;

@@ -129,7 +129,7 @@ pub fn exit_distribution_record(
     let all = MixSums::weighted(&sums, &vec![1; sums.len()]);
     let n_tokens = all.h.iter().sum::<f64>() as usize;
     let empty = sums.iter().filter(|sums| sums.h.iter().all(|count| *count == 0.0)).count();
-    let mut record = MetricRecord::new("A3.hist", "bits", Direction::LowerIsBetter, setting.context)
+    let mut record = MetricRecord::new("exits.distance_to_target", "bits", Direction::LowerIsBetter, setting.context)
         .with_items(sums.len() - empty)
         .with_tokens(n_tokens)
         .with_excluded("no_eligible_tokens", empty)
@@ -170,7 +170,7 @@ pub fn exit_distribution_record(
 }
 
 fn check_readings(n_items: usize, readings: &[HazardReading], n_candidates: usize) -> Result<(), MeasureError> {
-    let error = |reason| Err(MeasureError::Histogram { name: "A3.hist".to_owned(), reason });
+    let error = |reason| Err(MeasureError::Histogram { name: "exits.distance_to_target".to_owned(), reason });
     if !readings.is_empty() && readings.len() != n_items {
         return error(format!("{} readings of hazards for {n_items} items; expected one an item", readings.len()));
     }

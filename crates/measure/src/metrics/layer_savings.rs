@@ -31,7 +31,7 @@ pub fn layer_savings_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>)
     let smallest = setting.identity.exit_candidates.first();
     let largest_saving = smallest.map(|depth| saving(*depth));
     let empty = clusters.iter().filter(|cluster| cluster.count == 0).count();
-    let record = MetricRecord::new("A1.als", "fraction", Direction::HigherIsMoreSaving, setting.context)
+    let record = MetricRecord::new("savings.average", "fraction", Direction::HigherIsMoreSaving, setting.context)
         .with_value(value)
         .with_interval(setting.bootstrap.interval(clusters.len(), average))
         .with_items(clusters.len() - empty)

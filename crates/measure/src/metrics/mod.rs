@@ -18,7 +18,6 @@ pub mod necessity;
 pub mod serial_depth;
 pub mod serial_horizon;
 pub mod settling;
-pub mod speed;
 pub mod step_coverage;
 pub mod surprisal;
 pub mod text_drift;
