@@ -3,10 +3,10 @@
 
 use aloud_engine::{Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, Sampling, Token};
 use aloud_kernels::Cpu;
-use aloud_measure::depth_metrics::{average_layer_savings, exit_rate, mean_depth};
 use aloud_measure::metrics::serial_horizon::Horizon;
 use aloud_measure::metrics::serial_horizon::serial_horizon;
 use aloud_measure::statistics::wilson_interval;
+use aloud_method::savings::{average_layer_savings, exit_rate, mean_depth};
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_session::bail;
 use aloud_session::error::Context as _;

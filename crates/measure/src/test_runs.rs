@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use aloud_method::savings::savings_of_mean_depth;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -307,7 +308,7 @@ fn records(
     let c = fixture.commitment;
     let s = fixture.depth_scale;
     let mut records = vec![
-        mean("savings.average", "fraction", saving, of_depths(|depth| 1.0 - depth / N_BLOCKS as f64))
+        mean("savings.average", "fraction", saving, of_depths(|depth| savings_of_mean_depth(depth, N_BLOCKS)))
             .with_tokens(n_tokens),
         mean("exits.rate", "fraction", saving, of_depths(|depth| f64::from(u8::from(depth < N_BLOCKS as f64))))
             .with_tokens(n_tokens),

@@ -7,7 +7,7 @@ use aloud_engine::{
     Engine, Event, ExitOffset, ExitRule, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, RequestError,
     Sampling, Token,
 };
-use aloud_measure::depth_metrics::summarise;
+use aloud_measure::depth_summary::summarise;
 use aloud_measure::record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord};
 use aloud_text::text_codec::TextCodec;
 use serde_json::{Map, Value, json};

@@ -8,8 +8,8 @@ use aloud_engine::{ExitOffset, ExitRule, Exits, OracleExits};
 use aloud_kernels::Cpu;
 use aloud_measure::metric_record::{DepthPolicy, Dial};
 use aloud_measure::metrics::controls::{RandomMatched, static_depth_of_equal_mean};
-use aloud_measure::metrics::exit_mix::hazard_of_logit;
 use aloud_measure::run_files::NoiseControl;
+use aloud_method::hazard::sigmoid_f64;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::PretrainedModel;
 
@@ -271,7 +271,7 @@ impl Subject<'_> {
 
     /// Probability of a stop where a head's logit is `logit`, if exit heads decide.
     pub fn hazard(&self, logit: f32, offset: f32) -> f64 {
-        let hazard = hazard_of_logit(f64::from(logit), f64::from(offset), 0.0);
+        let hazard = sigmoid_f64(f64::from(logit) + f64::from(offset));
         match &self.depths {
             Depths::Engine(Exits::Ruled { rule, .. }) => f64::from(rule.probability(hazard as f32)),
             _ => hazard,

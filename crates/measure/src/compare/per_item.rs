@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use aloud_method::savings::savings_of_mean_depth;
+
 use crate::evaluation_run::EvaluationRun;
 use crate::metric_record::Direction;
 use crate::metrics::accuracy::accuracy_id;
@@ -70,7 +72,7 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
     };
     let mut measures = vec![
         measure("savings.average", "fraction", Direction::HigherIsMoreSaving, &|sample| {
-            of_depths(&|depth| 1.0 - depth / n_blocks, sample)
+            of_depths(&|depth| savings_of_mean_depth(depth, run.manifest.identity.n_blocks), sample)
         }),
         measure("exits.rate", "fraction", Direction::HigherIsMoreSaving, &|sample| {
             of_depths(&|depth| f64::from(u8::from(depth < n_blocks)), sample)

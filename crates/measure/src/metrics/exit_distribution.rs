@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use super::distances::{Distances, distances};
 use super::item_rows::interval_value;
-use crate::depth_metrics::SamplerCheck;
 use crate::error::MeasureError;
 use crate::metric_record::{Direction, MetricRecord};
-use crate::metrics::exit_mix::stick_breaking;
 use crate::metrics::item_rows::{ItemRows, MetricSetting};
 use aloud_base::random::{Domain, KeyedRandom};
+use aloud_method::exit_distribution::{exit_distribution, total_variation};
+use aloud_method::savings::SamplerCheck;
 
 /// Hazards of the eligible tokens of one item, read with exits off: hazards beyond a token's own exit do not exist.
 ///
@@ -62,8 +62,8 @@ impl MixSums {
             }
         }
         for (student, teacher) in reading.iter().flat_map(|reading| reading.student.iter().zip(&reading.teacher)) {
-            let (pi, pi_star) = (stick_breaking(student), stick_breaking(teacher));
-            sums.tv_tok += pi.iter().zip(&pi_star).map(|(a, b)| (a - b).abs()).sum::<f64>() / 2.0;
+            let (pi, pi_star) = (exit_distribution(student), exit_distribution(teacher));
+            sums.tv_tok += total_variation(&pi, &pi_star);
             sums.n_read += 1.0;
             add(&mut sums.pi, &pi, 1.0);
             add(&mut sums.pi_star, &pi_star, 1.0);

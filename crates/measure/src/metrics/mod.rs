@@ -9,7 +9,6 @@ pub mod dial_curve;
 pub mod distances;
 pub mod early_answering;
 pub mod exit_distribution;
-pub mod exit_mix;
 pub mod exit_rate;
 pub mod flops;
 pub mod item_rows;

@@ -1,7 +1,9 @@
-//! Depth metrics: how much depth is given up, where, and whether the sampler does what the hazards say.
+//! Depths of responses in a few numbers: how much depth is given up, where, and whether the sampler does what the hazards say.
 //!
 //! `d_t` is the depth of the step that emitted token `t`, `L` the number of blocks. Token 0 is pinned to full depth and is
 //! not counted: all means are over `t >= 1`, weighted by token over all responses (long responses count more).
+
+use aloud_method::savings::{SamplerCheck, average_layer_savings, exit_histogram, exit_rate, mean_depth};
 
 use crate::error::MeasureError;
 use crate::record::ResponseRecord;
@@ -59,85 +61,8 @@ pub fn summarise(records: &[ResponseRecord]) -> Result<DepthSummary, MeasureErro
         average_layer_savings: average_layer_savings(&depths, first.n_blocks),
         exit_rate: exit_rate(&depths, first.n_blocks),
         mean_depth: mean_depth(&depths),
-        histogram: exit_histogram(&depths, &first.candidates, first.n_blocks),
+        histogram: exit_histogram(&depths, &first.candidates),
     })
-}
-
-/// Average layer savings `ALS = mean_t (1 - d_t / L)`, a fraction. `None` for no tokens.
-pub fn average_layer_savings(depths: &[usize], n_blocks: usize) -> Option<f64> {
-    Some(1.0 - mean_depth(depths)? / n_blocks as f64)
-}
-
-/// Share of tokens that left before full depth, `#{t : d_t < L} / #{t}`. `None` for no tokens.
-pub fn exit_rate(depths: &[usize], n_blocks: usize) -> Option<f64> {
-    let exits = depths.iter().filter(|depth| **depth < n_blocks).count();
-    (!depths.is_empty()).then(|| exits as f64 / depths.len() as f64)
-}
-
-/// Mean depth in blocks. `None` for no tokens.
-pub fn mean_depth(depths: &[usize]) -> Option<f64> {
-    (!depths.is_empty()).then(|| depths.iter().sum::<usize>() as f64 / depths.len() as f64)
-}
-
-/// Share of tokens at each candidate, then at full depth; sums to 1. `None` for no tokens. Depths that are neither count as
-/// full depth; candidates have to be distinct.
-///
-/// # Shapes
-/// The result has `candidates.len() + 1` values.
-pub fn exit_histogram(depths: &[usize], candidates: &[usize], n_blocks: usize) -> Option<Vec<f64>> {
-    if depths.is_empty() {
-        return None;
-    }
-    let mut counts: Vec<usize> = candidates
-        .iter()
-        .map(|candidate| depths.iter().filter(|depth| *depth == candidate && **depth < n_blocks).count())
-        .collect();
-    counts.push(depths.len() - counts.iter().sum::<usize>());
-    Some(counts.into_iter().map(|count| count as f64 / depths.len() as f64).collect())
-}
-
-/// Total variation distance of two histograms, `TV = 1/2 sum_d |a_d - b_d|`, 0 to 1.
-///
-/// # Errors
-/// If they have different lengths.
-pub fn total_variation(a: &[f64], b: &[f64]) -> Result<f64, MeasureError> {
-    if a.len() != b.len() {
-        return Err(MeasureError::Histogram {
-            name: "total variation".to_owned(),
-            reason: format!("histograms of {} and {} depths cannot be compared", a.len(), b.len()),
-        });
-    }
-    Ok(a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f64>() / 2.0)
-}
-
-/// Whether tokens exit at a candidate as often as their hazards say.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SamplerCheck {
-    /// The candidate's depth in blocks.
-    pub depth: usize,
-    /// Number of tokens that reached it and have a hazard recorded there.
-    pub reached: usize,
-    /// How many of them exited there.
-    pub exits: usize,
-    /// How many were to be expected: `sum q` over these tokens.
-    pub expected: f64,
-    /// `z = (exits - sum q) / sqrt(sum q (1 - q))`; `None` if the denominator is 0. A correct sampler has `|z| <= 4`.
-    pub z: Option<f64>,
-}
-
-impl SamplerCheck {
-    /// The check of a candidate from what its tokens saw there: the hazard, and whether they exited.
-    pub fn of(depth: usize, seen: impl IntoIterator<Item = (f64, bool)>) -> Self {
-        let (mut reached, mut exits, mut expected, mut variance) = (0, 0, 0.0, 0.0);
-        for (hazard, exited) in seen {
-            reached += 1;
-            exits += usize::from(exited);
-            expected += hazard;
-            variance += hazard * (1.0 - hazard);
-        }
-        let z = (variance > 0.0).then(|| (exits as f64 - expected) / variance.sqrt());
-        Self { depth, reached, exits, expected, z }
-    }
 }
 
 /// The sampler check of each candidate of `candidates`, over all tokens that were free to exit.
@@ -160,7 +85,6 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::test_runs::record;
-    use proptest::prelude::*;
 
     const CANDIDATES: [usize; 5] = [5, 10, 15, 20, 25];
 
@@ -205,22 +129,6 @@ mod tests {
     }
 
     #[test]
-    fn candidate_shares_are_of_those_that_got_there() {
-        // 6 tokens reach depth 5 (2 exit), 4 reach 10 (1 exits), 3 reach 15 (3 exit), none goes further.
-        let shares = candidate_shares(&[5, 5, 10, 15, 15, 15], &CANDIDATES);
-        assert_eq!(shares, vec![Some(2.0 / 6.0), Some(0.25), Some(1.0), None, None]);
-    }
-
-    #[test]
-    fn total_variation_by_hand() {
-        // Depths 5, 10, 15, 20, 25, 28: |0.05| + |0.05| + 0 + 0 + 0 + |0.1| = 0.2, halved.
-        let a = [0.1, 0.1, 0.1, 0.1, 0.2, 0.4];
-        let b = [0.05, 0.05, 0.1, 0.1, 0.2, 0.5];
-        close(total_variation(&a, &b).unwrap(), 0.1);
-        assert!(total_variation(&a, &b[1..]).is_err());
-    }
-
-    #[test]
     fn sampler_check_by_hand() {
         // 8 free tokens reach depth 2 with q = 0.25: 2 expected, 3 exit, variance 8 * 0.25 * 0.75 = 1.5.
         // 5 of them reach depth 4: 1.25 expected, 1 exits, variance 0.9375.
@@ -236,30 +144,5 @@ mod tests {
             sampler_check(&[silent], &[2])[0],
             SamplerCheck { depth: 2, reached: 0, exits: 0, expected: 0.0, z: None }
         );
-    }
-
-    proptest! {
-        #[test]
-        fn histograms_are_distributions_and_agree_with_the_means(choices in prop::collection::vec(0_usize..6, 1..200)) {
-            let all = [5, 10, 15, 20, 25, 28];
-            let depths: Vec<usize> = choices.iter().map(|choice| all[*choice]).collect();
-            let histogram = exit_histogram(&depths, &CANDIDATES, 28).unwrap();
-            prop_assert!((histogram.iter().sum::<f64>() - 1.0).abs() < 1e-12);
-            prop_assert!(histogram.iter().all(|share| (0.0..=1.0).contains(share)));
-            let savings: f64 = histogram.iter().zip(all).map(|(share, depth)| share * (1.0 - depth as f64 / 28.0)).sum();
-            prop_assert!((savings - average_layer_savings(&depths, 28).unwrap()).abs() < 1e-9);
-            let exits: f64 = histogram[..5].iter().sum();
-            prop_assert!((exits - exit_rate(&depths, 28).unwrap()).abs() < 1e-9);
-        }
-
-        #[test]
-        fn total_variation_is_a_distance(a in prop::collection::vec(0.01_f64..1.0, 6), b in prop::collection::vec(0.01_f64..1.0, 6)) {
-            let normal = |values: &[f64]| -> Vec<f64> { values.iter().map(|v| v / values.iter().sum::<f64>()).collect() };
-            let (a, b) = (normal(&a), normal(&b));
-            let distance = total_variation(&a, &b).unwrap();
-            prop_assert!((0.0..=1.0).contains(&distance));
-            prop_assert_eq!(distance, total_variation(&b, &a).unwrap());
-            prop_assert_eq!(total_variation(&a, &a).unwrap(), 0.0);
-        }
     }
 }
