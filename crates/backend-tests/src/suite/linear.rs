@@ -3,8 +3,9 @@
 use aloud_kernels::{Backend, DType};
 use proptest::prelude::*;
 
-use crate::device::{DTYPES, Device, Random, dot, for_cases, values};
-use crate::reference;
+use crate::device::{Device, values};
+use crate::formulas::{self, dot};
+use crate::random::{DTYPES, Random, for_cases};
 
 fn check<B: Backend>(device: &Device<B>, dtype: DType, (m, n, k): (usize, usize, usize), scale: f32, seed: u64) {
     let backend = &device.backend;
@@ -16,13 +17,13 @@ fn check<B: Backend>(device: &Device<B>, dtype: DType, (m, n, k): (usize, usize,
     let d_out = random.values(m * n, 2.0);
     let matrix = backend.matrix(&matrix);
     let (x_rows, d_out_rows) = (device.rows(k, &x), device.rows(n, &d_out));
-    let product = |x: &[f64], w: &[f64]| reference::linear(x, w, None, n, k);
+    let product = |x: &[f64], w: &[f64]| formulas::linear(x, w, None, n, k);
 
     let out = backend.linear_forward(&x_rows, &matrix, None);
     assert_eq!(backend.n_rows(&out), m);
     device.assert_rows("x W^T", &out, &product(&x, &w));
     let out = backend.linear_forward(&x_rows, &matrix, Some(&device.rows(n, &bias)));
-    device.assert_rows("x W^T + bias", &out, &reference::linear(&x, &w, Some(&bias), n, k));
+    device.assert_rows("x W^T + bias", &out, &formulas::linear(&x, &w, Some(&bias), n, k));
 
     let before = random.values(m * n, 2.0);
     let mut sum = device.rows(n, &before);
@@ -44,7 +45,7 @@ fn check<B: Backend>(device: &Device<B>, dtype: DType, (m, n, k): (usize, usize,
 }
 
 /// Shapes around the edges of every tile.
-pub(crate) fn linear<B: Backend>(device: &Device<B>) {
+pub fn linear<B: Backend>(device: &Device<B>) {
     let scale = prop::sample::select(vec![1.0f32, -0.75, 2.5]);
     let shape = (0usize..=14, 1usize..=30, 1usize..=70);
     for_cases(
@@ -57,7 +58,7 @@ pub(crate) fn linear<B: Backend>(device: &Device<B>) {
 }
 
 /// Enough work to be split among threads; more weight rows than are widened at a time.
-pub(crate) fn linear_with_tens_of_thousands_of_products<B: Backend>(device: &Device<B>) {
+pub fn linear_with_tens_of_thousands_of_products<B: Backend>(device: &Device<B>) {
     for (i, dtype) in DTYPES.into_iter().enumerate() {
         check(device, dtype, (7, 205, 96), 0.5, i as u64);
         check(device, dtype, (19, 33, 160), 1.0, i as u64);
@@ -67,7 +68,7 @@ pub(crate) fn linear_with_tens_of_thousands_of_products<B: Backend>(device: &Dev
 }
 
 /// Layers of several shapes and formats over one input.
-pub(crate) fn linears_are_one_linear_each<B: Backend>(device: &Device<B>) {
+pub fn linears_are_one_linear_each<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     let layer = (prop::sample::select(DTYPES.to_vec()), 1usize..=100, any::<bool>());
     let shapes = (0usize..=14, 1usize..=3, prop::collection::vec(layer, 0..=4), any::<u64>());
@@ -80,7 +81,7 @@ pub(crate) fn linears_are_one_linear_each<B: Backend>(device: &Device<B>) {
             .map(|(dtype, n, with_bias)| {
                 let (matrix, w) = random.matrix(dtype, n, k);
                 let bias = with_bias.then(|| random.values(n, 2.0));
-                let expected = reference::linear(&x, &w, bias.as_deref(), n, k);
+                let expected = formulas::linear(&x, &w, bias.as_deref(), n, k);
                 (backend.matrix(&matrix), bias.map(|bias| device.rows(n, &bias)), expected)
             })
             .collect();
@@ -94,7 +95,8 @@ pub(crate) fn linears_are_one_linear_each<B: Backend>(device: &Device<B>) {
     });
 }
 
-pub(crate) fn bias<B: Backend>(device: &Device<B>) {
+/// The gradient of a bias: column sums.
+pub fn bias<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     for_cases(24, (0usize..=40, 1usize..=70, any::<u64>()), |(m, n, seed)| {
         let mut random = Random::new(seed);

@@ -3,11 +3,12 @@
 use aloud_kernels::{Backend, RopeTable, Rotation};
 use proptest::prelude::*;
 
-use crate::device::{DTYPES, Device, Random, dot, for_cases, narrow, values};
-use crate::reference;
+use crate::device::{Device, values};
+use crate::formulas::{self, dot};
+use crate::random::{DTYPES, Random, for_cases, narrow};
 
 /// Gathering, scattering, joining, copying and growing move rows unchanged; adding adds, and is the backward of gathering.
-pub(crate) fn rows_move<B: Backend>(device: &Device<B>) {
+pub fn rows_move<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     for_cases(24, (1usize..=20, 0usize..=14, 1usize..=70, any::<u64>()), |(n, m, width, seed)| {
         let mut random = Random::new(seed);
@@ -66,7 +67,8 @@ pub(crate) fn rows_move<B: Backend>(device: &Device<B>) {
     });
 }
 
-pub(crate) fn embedding<B: Backend>(device: &Device<B>) {
+/// Rows of the table in every number format, and its gradient.
+pub fn embedding<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     let shapes = (prop::sample::select(DTYPES.to_vec()), 1usize..=12, 0usize..=14, 1usize..=70, any::<u64>());
     for_cases(32, shapes, |(dtype, vocabulary, m, columns, seed)| {
@@ -90,7 +92,7 @@ pub(crate) fn embedding<B: Backend>(device: &Device<B>) {
 }
 
 /// The gain is as wide as a row, or as one of its heads.
-pub(crate) fn rms_norm<B: Backend>(device: &Device<B>) {
+pub fn rms_norm<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     let eps = prop::sample::select(vec![1e-6f32, 1e-5, 0.5]);
     let shapes = prop_oneof![
@@ -102,7 +104,7 @@ pub(crate) fn rms_norm<B: Backend>(device: &Device<B>) {
         let x = random.values(m * heads * width, 2.0);
         let gain = random.values(width, 2.0);
         let d_out = random.values(x.len(), 2.0);
-        let norm = |x: &[f64], gain: &[f64]| reference::rms_norm(x, gain, f64::from(eps));
+        let norm = |x: &[f64], gain: &[f64]| formulas::rms_norm(x, gain, f64::from(eps));
         let (x_rows, gain_row) = (device.rows(heads * width, &x), device.rows(width, &gain));
         let d_out_rows = device.rows(heads * width, &d_out);
         let out = backend.rms_norm_forward(&x_rows, &gain_row, eps);
@@ -129,7 +131,7 @@ pub(crate) fn rms_norm<B: Backend>(device: &Device<B>) {
 }
 
 /// A sum of squares beyond f32 is no root mean square: the row becomes NaN, and not zeros.
-pub(crate) fn a_norm_that_overflows_is_not_a_number<B: Backend>(device: &Device<B>) {
+pub fn a_norm_that_overflows_is_not_a_number<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     let x = device.rows(4, &[1e30, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
     let gain = device.rows(4, &[1.0; 4]);
@@ -140,7 +142,7 @@ pub(crate) fn a_norm_that_overflows_is_not_a_number<B: Backend>(device: &Device<
 }
 
 /// Rotating back is the gradient of rotating, scaled tables included.
-pub(crate) fn rope<B: Backend>(device: &Device<B>) {
+pub fn rope<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     let shapes = (0usize..=14, 1usize..=3, 1usize..=35, prop::sample::select(vec![1.0f32, 1.25]), any::<u64>());
     for_cases(32, shapes, |(m, heads, half, scaling, seed)| {
@@ -153,19 +155,19 @@ pub(crate) fn rope<B: Backend>(device: &Device<B>) {
         let positions = random.indices(m, 50);
         let mut out = device.rows(width, &x);
         backend.rope(&mut out, &table, &positions, Rotation::Forward);
-        device.assert_rows("rope", &out, &reference::rope(&x, width, &table, &positions));
+        device.assert_rows("rope", &out, &formulas::rope(&x, width, &table, &positions, Rotation::Forward));
 
         let mut d_x = device.rows(width, &d_out);
         backend.rope(&mut d_x, &table, &positions, Rotation::Backward);
         let zeros = vec![0.0; x.len()];
         device.assert_gradient("d_x", &values(backend, &d_x), &zeros, &x, |x| {
-            dot(&reference::rope(x, width, &table, &positions), &d_out)
+            dot(&formulas::rope(x, width, &table, &positions, Rotation::Forward), &d_out)
         });
     });
 }
 
 /// A pair of values `(a, b)` turns by `position * frequency` radians.
-pub(crate) fn rope_table_turns_by_the_angle<B: Backend>(device: &Device<B>) {
+pub fn rope_table_turns_by_the_angle<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     let frequencies = [1.0f32, 0.25, 0.01];
     let table = RopeTable::new(&frequencies, 1.0, 64);
@@ -181,7 +183,8 @@ pub(crate) fn rope_table_turns_by_the_angle<B: Backend>(device: &Device<B>) {
     device.assert_rows("unit vectors", &out, &expected);
 }
 
-pub(crate) fn swiglu<B: Backend>(device: &Device<B>) {
+/// Values, and gradients of gate and up projection.
+pub fn swiglu<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     let shapes = prop_oneof![4 => (0usize..=14, 1usize..=70), 1 => (20usize..=30, 100usize..=300)];
     for_cases(32, (shapes, any::<u64>()), |((m, width), seed)| {
@@ -190,22 +193,22 @@ pub(crate) fn swiglu<B: Backend>(device: &Device<B>) {
         let d_out = random.values(m * width, 2.0);
         let (gate_rows, up_rows) = (device.rows(width, &gate), device.rows(width, &up));
         let out = backend.swiglu_forward(&gate_rows, &up_rows);
-        device.assert_rows("swiglu", &out, &reference::swiglu(&gate, &up));
+        device.assert_rows("swiglu", &out, &formulas::swiglu(&gate, &up));
         let (d_gate, d_up) = backend.swiglu_backward(&gate_rows, &up_rows, &device.rows(width, &d_out));
         let (d_gate, d_up) = (values(backend, &d_gate), values(backend, &d_up));
         let zeros = vec![0.0; gate.len()];
-        device.assert_gradient("d_gate", &d_gate, &zeros, &gate, |gate| dot(&reference::swiglu(gate, &up), &d_out));
-        device.assert_gradient("d_up", &d_up, &zeros, &up, |up| dot(&reference::swiglu(&gate, up), &d_out));
+        device.assert_gradient("d_gate", &d_gate, &zeros, &gate, |gate| dot(&formulas::swiglu(gate, &up), &d_out));
+        device.assert_gradient("d_up", &d_up, &zeros, &up, |up| dot(&formulas::swiglu(&gate, up), &d_out));
     });
 }
 
 /// The exponential is accurate to 1e-6 relative over the range of normal results, and saturates without NaN beyond it.
-pub(crate) fn swiglu_is_accurate<B: Backend>(device: &Device<B>) {
+pub fn swiglu_is_accurate<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     let gate: Vec<f64> = (-8600..=8600).map(|i| f64::from(i as f32 / 100.0)).collect();
     let ones = vec![1.0; gate.len()];
     let out = backend.swiglu_forward(&device.rows(gate.len(), &gate), &device.rows(gate.len(), &ones));
-    for ((actual, expected), gate) in values(backend, &out).iter().zip(reference::swiglu(&gate, &ones)).zip(&gate) {
+    for ((actual, expected), gate) in values(backend, &out).iter().zip(formulas::swiglu(&gate, &ones)).zip(&gate) {
         let error = (f64::from(*actual) - expected).abs();
         assert!(error <= 1e-6 * expected.abs(), "silu({gate}) = {actual} instead of {expected}");
     }
@@ -229,7 +232,7 @@ pub(crate) fn swiglu_is_accurate<B: Backend>(device: &Device<B>) {
 }
 
 /// With and without the norm, with and without the gradient of the rows.
-pub(crate) fn exit_head<B: Backend>(device: &Device<B>) {
+pub fn exit_head<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     let eps = prop::sample::select(vec![None, Some(1e-5f32), Some(0.5)]);
     for_cases(40, (0usize..=14, 1usize..=70, eps, any::<u64>()), |(m, width, rms_eps, seed)| {
@@ -238,7 +241,7 @@ pub(crate) fn exit_head<B: Backend>(device: &Device<B>) {
         let weight = random.values(width, 2.0);
         let bias = random.values(1, 2.0)[0];
         let d_logits = random.values(m, 2.0);
-        let head = |x: &[f64], weight: &[f64], bias: f64| reference::exit_head(x, weight, bias, rms_eps);
+        let head = |x: &[f64], weight: &[f64], bias: f64| formulas::exit_head(x, weight, bias, rms_eps);
         let (x_rows, weight_f32) = (device.rows(width, &x), narrow(&weight));
         let logits = backend.exit_head_forward(&x_rows, &weight_f32, bias as f32, rms_eps);
         device.assert_values("exit logits", &logits, &head(&x, &weight, bias));

@@ -2,7 +2,8 @@
 
 use aloud_kernels::{Backend, DType, Heads, KeyValues, Query, Readout, RopeTable, Rotation};
 
-use crate::device::{DTYPES, Device, Random, bits, narrow, rows};
+use crate::device::{Device, bits, rows};
+use crate::random::{DTYPES, Random, narrow};
 
 /// Most rows of a batch.
 const MOST_ROWS: usize = 40;
@@ -58,7 +59,8 @@ impl Input {
     }
 }
 
-pub(crate) fn embedding_rows<B: Backend>(device: &Device<B>) {
+/// Rows of tables in every number format.
+pub fn embedding_rows<B: Backend>(device: &Device<B>) {
     for dtype in DTYPES {
         let mut random = Random::new(1);
         let (table, _) = random.matrix(dtype, 11, 96);
@@ -70,7 +72,8 @@ pub(crate) fn embedding_rows<B: Backend>(device: &Device<B>) {
     }
 }
 
-pub(crate) fn norm_rows<B: Backend>(device: &Device<B>) {
+/// Norms of rows and of heads.
+pub fn norm_rows<B: Backend>(device: &Device<B>) {
     for (heads, width) in [(1, 7), (1, 576), (3, 64), (2, 33)] {
         let mut random = Random::new(2);
         let x = Input::new(heads * width, &mut random);
@@ -82,7 +85,8 @@ pub(crate) fn norm_rows<B: Backend>(device: &Device<B>) {
     }
 }
 
-pub(crate) fn rope_rows<B: Backend>(device: &Device<B>) {
+/// Rotations, forward and back.
+pub fn rope_rows<B: Backend>(device: &Device<B>) {
     for (heads, half) in [(1, 3), (9, 32)] {
         let mut random = Random::new(3);
         let x = Input::new(heads * 2 * half, &mut random);
@@ -99,7 +103,8 @@ pub(crate) fn rope_rows<B: Backend>(device: &Device<B>) {
     }
 }
 
-pub(crate) fn swiglu_rows<B: Backend>(device: &Device<B>) {
+/// Gates.
+pub fn swiglu_rows<B: Backend>(device: &Device<B>) {
     for width in [5, 300] {
         let mut random = Random::new(4);
         let (gate, up) = (Input::new(width, &mut random), Input::new(width, &mut random));
@@ -114,7 +119,8 @@ fn shapes(dtype: DType) -> [(usize, usize); 3] {
     [(5, 3), (50, 70), (203usize, 190usize)].map(|(n, k)| (n, k.next_multiple_of(dtype.block_len())))
 }
 
-pub(crate) fn linear_rows<B: Backend>(device: &Device<B>) {
+/// Linear layers of every number format.
+pub fn linear_rows<B: Backend>(device: &Device<B>) {
     for dtype in DTYPES {
         for (n, k) in shapes(dtype) {
             let mut random = Random::new(5);
@@ -130,7 +136,7 @@ pub(crate) fn linear_rows<B: Backend>(device: &Device<B>) {
 }
 
 /// Several layers at once give the bits that each gives alone.
-pub(crate) fn linears_rows<B: Backend>(device: &Device<B>) {
+pub fn linears_rows<B: Backend>(device: &Device<B>) {
     let mut random = Random::new(6);
     let x = Input::new(96, &mut random);
     let matrices = [(DType::Q4_1, 130), (DType::F32, 41), (DType::Q8_0, 7), (DType::F16, 220)]
@@ -157,7 +163,8 @@ pub(crate) fn linears_rows<B: Backend>(device: &Device<B>) {
     }
 }
 
-pub(crate) fn linear_add_rows<B: Backend>(device: &Device<B>) {
+/// The second factor of an adapter.
+pub fn linear_add_rows<B: Backend>(device: &Device<B>) {
     for dtype in [DType::F32, DType::Q4_1] {
         for (n, k) in shapes(dtype) {
             let mut random = Random::new(7);
@@ -173,7 +180,8 @@ pub(crate) fn linear_add_rows<B: Backend>(device: &Device<B>) {
     }
 }
 
-pub(crate) fn exit_head_rows<B: Backend>(device: &Device<B>) {
+/// Exit logits, with and without the norm.
+pub fn exit_head_rows<B: Backend>(device: &Device<B>) {
     for (width, rms_eps) in [(7, None), (7, Some(1e-5)), (576, None), (576, Some(1e-5))] {
         let mut random = Random::new(8);
         let x = Input::new(width, &mut random);
@@ -187,7 +195,7 @@ pub(crate) fn exit_head_rows<B: Backend>(device: &Device<B>) {
 
 /// Queries keep their bits whatever other queries and sequences there are, in what order, and wherever the keys and
 /// values lie: packed into one block, or each sequence in one of its own.
-pub(crate) fn attention_rows<B: Backend>(device: &Device<B>) {
+pub fn attention_rows<B: Backend>(device: &Device<B>) {
     const LENGTHS: [usize; 5] = [1, 40, 3, 17, 75];
     for (n_kv_heads, n_rep, head_dim) in [(3, 3, 64), (1, 1, 4), (2, 4, 20), (1, 5, 33)] {
         let mut random = Random::new(9);
@@ -258,7 +266,8 @@ pub(crate) fn attention_rows<B: Backend>(device: &Device<B>) {
     }
 }
 
-pub(crate) fn logits_rows<B: Backend>(device: &Device<B>) {
+/// Logits.
+pub fn logits_rows<B: Backend>(device: &Device<B>) {
     for dtype in [DType::F32, DType::Q4_1] {
         let mut random = Random::new(10);
         let x = Input::new(64, &mut random);
@@ -272,7 +281,7 @@ pub(crate) fn logits_rows<B: Backend>(device: &Device<B>) {
 }
 
 /// Readings of a row: log-probability, entropy, lenses.
-pub(crate) fn unembedding_rows<B: Backend>(device: &Device<B>) {
+pub fn unembedding_rows<B: Backend>(device: &Device<B>) {
     let mut random = Random::new(11);
     let (x, lens) = (Input::new(32, &mut random), Input::new(32, &mut random));
     let (matrix, _) = random.matrix(DType::Q8_0, 501, 32);

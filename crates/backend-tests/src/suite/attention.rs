@@ -3,8 +3,9 @@
 use aloud_kernels::{Backend, Heads, KeyValues, Query};
 use proptest::prelude::*;
 
-use crate::device::{Device, Random, dot, for_cases, values};
-use crate::reference;
+use crate::device::{Device, values};
+use crate::formulas::{self, dot};
+use crate::random::{Random, for_cases};
 
 /// A batch of sequences in one block of keys and values, with rows of no sequence between them.
 struct Batch {
@@ -48,7 +49,10 @@ impl Batch {
     }
 
     fn reference(&self, query_rows: &[f64], keys: &[f64], values: &[f64]) -> (Vec<f64>, Vec<f64>) {
-        reference::attention(self.heads, query_rows, &self.queries, keys, values, &self.first_rows)
+        let kv_width = self.heads.n_kv_heads * self.heads.head_dim;
+        let from = |row: &usize| (&keys[row * kv_width..], &values[row * kv_width..]);
+        let sequences: Vec<(&[f64], &[f64])> = self.first_rows.iter().map(from).collect();
+        formulas::attention(self.heads, query_rows, &self.queries, &sequences)
     }
 
     fn check<B: Backend>(&self, device: &Device<B>, random: &mut Random) {
@@ -100,7 +104,7 @@ impl Batch {
 }
 
 /// Ragged sequences, some without active queries; head widths that are and are not multiples of a vector register.
-pub(crate) fn attention<B: Backend>(device: &Device<B>) {
+pub fn attention<B: Backend>(device: &Device<B>) {
     let head_dim = prop::sample::select(vec![1, 2, 4, 5, 8, 12, 16, 20, 32, 33, 64]);
     let lengths = prop::collection::vec(0usize..=19, 1..=4);
     let shapes = (head_dim, 1usize..=2, 1usize..=3, lengths, 0usize..=8, any::<bool>(), any::<u64>());
@@ -112,7 +116,7 @@ pub(crate) fn attention<B: Backend>(device: &Device<B>) {
 }
 
 /// More queries of a sequence than one tile or block holds.
-pub(crate) fn attention_of_many_queries<B: Backend>(device: &Device<B>) {
+pub fn attention_of_many_queries<B: Backend>(device: &Device<B>) {
     for (head_dim, lengths, activity, shuffled) in
         [(8, vec![90], 8, false), (20, vec![3, 70, 40], 6, false), (4, vec![70, 20], 7, true)]
     {
@@ -122,7 +126,8 @@ pub(crate) fn attention_of_many_queries<B: Backend>(device: &Device<B>) {
     }
 }
 
-pub(crate) fn attention_without_queries<B: Backend>(device: &Device<B>) {
+/// No active query, or no sequence at all.
+pub fn attention_without_queries<B: Backend>(device: &Device<B>) {
     let mut random = Random::new(0);
     let heads = Heads { n_heads: 2, n_kv_heads: 1, head_dim: 8 };
     Batch::new(heads, &[5, 3], 0, false, &mut random).check(device, &mut random);
@@ -131,7 +136,7 @@ pub(crate) fn attention_without_queries<B: Backend>(device: &Device<B>) {
 
 /// With whole numbers as queries and keys the scores are exact, and with unit vectors as values the outputs are the
 /// probabilities: they are accurate to 1e-6 relative however small they are.
-pub(crate) fn attention_is_accurate<B: Backend>(device: &Device<B>) {
+pub fn attention_is_accurate<B: Backend>(device: &Device<B>) {
     let heads = Heads { n_heads: 1, n_kv_heads: 1, head_dim: 64 };
     let mut random = Random::new(0);
     let n_keys = 64;
@@ -142,7 +147,7 @@ pub(crate) fn attention_is_accurate<B: Backend>(device: &Device<B>) {
     let (key_rows, value_rows) = (device.rows(64, &keys), device.rows(64, &unit));
     let sequences = [KeyValues { keys: &key_rows, values: &value_rows, first_row: 0 }];
     let (out, _) = device.backend.attention_forward(heads, &device.rows(64, &query_rows), &queries, &sequences);
-    let (expected, _) = reference::attention(heads, &query_rows, &queries, &keys, &unit, &[0]);
+    let (expected, _) = formulas::attention(heads, &query_rows, &queries, &[(&keys, &unit)]);
     for (actual, expected) in values(&device.backend, &out).iter().zip(&expected) {
         let error = (f64::from(*actual) - expected).abs();
         assert!(error <= 1e-6 * expected, "a probability of {actual} instead of {expected}");

@@ -1,9 +1,8 @@
 //! Building matrices, their values, and who shares them.
 
+use aloud_backend_tests::random::{DTYPES, Random, for_cases, narrow};
 use aloud_kernels::{DType, KernelError, Matrix};
 use proptest::prelude::*;
-
-use crate::device::{DTYPES, Random, for_cases, narrow};
 
 #[test]
 fn bytes_must_be_as_many_as_the_shape_needs() {

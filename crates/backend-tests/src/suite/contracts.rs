@@ -17,7 +17,8 @@ macro_rules! accepted {
     }};
 }
 
-pub(crate) fn wrong_shapes_are_refused<B: Backend>(device: &Device<B>) {
+/// Every op refuses shapes that do not fit.
+pub fn wrong_shapes_are_refused<B: Backend>(device: &Device<B>) {
     let b = &device.backend;
     let zeros = |n, width| b.zeros(n, width);
     let weight = b.matrix(&Matrix::from_f32(4, 6, vec![0.0; 24]).expect("shape"));

@@ -3,8 +3,9 @@
 use aloud_kernels::{Backend, DType, KlDirection, MAX_LOGIT_ROWS, Readout};
 use proptest::prelude::*;
 
-use crate::device::{DTYPES, Device, Random, dot, for_cases, narrow, values};
-use crate::reference;
+use crate::device::{Device, values};
+use crate::formulas::{self, dot};
+use crate::random::{DTYPES, Random, for_cases, narrow};
 
 const DIRECTIONS: [KlDirection; 2] = [KlDirection::Reverse, KlDirection::Forward];
 
@@ -45,7 +46,7 @@ impl<B: Backend> Model<B> {
     }
 
     fn logits(&self, hidden: &[f64], weight: &[f64]) -> Vec<f64> {
-        reference::linear(hidden, weight, None, self.vocabulary, self.width)
+        formulas::linear(hidden, weight, None, self.vocabulary, self.width)
     }
 
     fn own_logits(&self) -> Vec<f64> {
@@ -53,7 +54,8 @@ impl<B: Backend> Model<B> {
     }
 }
 
-pub(crate) fn logits<B: Backend>(device: &Device<B>) {
+/// Up to 64 rows, unembeddings in every number format.
+pub fn logits<B: Backend>(device: &Device<B>) {
     let shapes = (prop::sample::select(DTYPES.to_vec()), 0usize..=64, 1usize..=40, 1usize..=70, any::<u64>());
     for_cases(24, shapes, |(dtype, n, width, vocabulary, seed)| {
         let model = Model::new(device, dtype, n, width, vocabulary, &mut Random::new(seed));
@@ -63,7 +65,8 @@ pub(crate) fn logits<B: Backend>(device: &Device<B>) {
     });
 }
 
-pub(crate) fn logits_refuses_more_than_64_rows<B: Backend>(device: &Device<B>) {
+/// The limit on rows of logits is held.
+pub fn logits_refuses_more_than_64_rows<B: Backend>(device: &Device<B>) {
     assert_eq!(MAX_LOGIT_ROWS, 64);
     let model = Model::new(device, DType::F32, 65, 4, 5, &mut Random::new(0));
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| device.backend.logits(model.readout())));
@@ -84,7 +87,7 @@ fn check_distill_kl<B: Backend>(
     let teacher = Model::new(device, DType::F32, n, teacher_width, vocabulary, &mut random);
     let teacher_logits = teacher.own_logits();
     let kls = |hidden: &[f64], weight: &[f64]| {
-        reference::distill_kl(&student.logits(hidden, weight), &teacher_logits, vocabulary, direction)
+        formulas::distill_kl(&student.logits(hidden, weight), &teacher_logits, vocabulary, direction)
     };
     let (values_alone, no_gradient) = backend.distill_kl(student.readout(), teacher.readout(), direction, None, None);
     assert!(no_gradient.is_none());
@@ -111,7 +114,7 @@ fn check_distill_kl<B: Backend>(
 }
 
 /// Both directions; the teacher may have another hidden size, the student's unembedding any format.
-pub(crate) fn distill_kl<B: Backend>(device: &Device<B>) {
+pub fn distill_kl<B: Backend>(device: &Device<B>) {
     let shape = (1usize..=20, 1usize..=20, 1usize..=70);
     let direction = prop::sample::select(DIRECTIONS.to_vec());
     let shapes = (direction, prop::sample::select(DTYPES.to_vec()), 0usize..=9, shape, any::<u64>());
@@ -120,7 +123,8 @@ pub(crate) fn distill_kl<B: Backend>(device: &Device<B>) {
     });
 }
 
-pub(crate) fn distill_kl_of_many_rows<B: Backend>(device: &Device<B>) {
+/// More rows than there may be rows of logits.
+pub fn distill_kl_of_many_rows<B: Backend>(device: &Device<B>) {
     for direction in DIRECTIONS {
         for n in [32, 64, 65, 130] {
             check_distill_kl(device, direction, DType::F32, n, (6, 4, 50), n as u64);
@@ -134,7 +138,7 @@ fn rounding(largest: f64) -> f64 {
 }
 
 /// No NaN, no negative KL beyond rounding, however large the logits.
-pub(crate) fn kl_of_large_logits<B: Backend>(device: &Device<B>) {
+pub fn kl_of_large_logits<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     let shapes = (1usize..=40, 1usize..=70, prop::sample::select(vec![100, 1_000, 10_000, 100_000]), any::<u64>());
     for_cases(32, shapes, |(n, vocabulary, limit, seed)| {
@@ -151,7 +155,7 @@ pub(crate) fn kl_of_large_logits<B: Backend>(device: &Device<B>) {
             let ones = vec![1.0; n];
             let (kls, d_hidden) =
                 backend.distill_kl(student.readout(), teacher.readout(), direction, Some(&ones), None);
-            let expected = reference::distill_kl(&student_logits, &teacher_logits, vocabulary, direction);
+            let expected = formulas::distill_kl(&student_logits, &teacher_logits, vocabulary, direction);
             for (kl, expected) in kls.into_iter().zip(expected) {
                 close("distill_kl", kl, expected);
             }
@@ -162,7 +166,7 @@ pub(crate) fn kl_of_large_logits<B: Backend>(device: &Device<B>) {
         let lens_hidden: Vec<f64> = values(backend, &lens).into_iter().map(f64::from).collect();
         let lens_logits = student.logits(&lens_hidden, &student.weight);
         let readings = backend.lens_kl(student.readout(), &[&lens], &vec![0; n]);
-        let expected = reference::distill_kl(&lens_logits, &student_logits, vocabulary, KlDirection::Forward);
+        let expected = formulas::distill_kl(&lens_logits, &student_logits, vocabulary, KlDirection::Forward);
         for (reading, expected) in readings.into_iter().flat_map(|row| row.lenses).zip(expected) {
             assert!(reading.kl >= 0.0);
             close("lens_kl", reading.kl, expected);
@@ -170,7 +174,8 @@ pub(crate) fn kl_of_large_logits<B: Backend>(device: &Device<B>) {
     });
 }
 
-pub(crate) fn kl_of_equal_distributions_is_zero<B: Backend>(device: &Device<B>) {
+/// So are its gradients.
+pub fn kl_of_equal_distributions_is_zero<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     for_cases(24, (0usize..=40, 1usize..=300, prop::bool::ANY, any::<u64>()), |(n, vocabulary, large, seed)| {
         let mut random = Random::new(seed);
@@ -215,9 +220,9 @@ fn check_token_log_probs<B: Backend>(
     let readings = backend.token_log_probs(model.readout(), &tokens, temperature);
     let log_probabilities: Vec<f32> = readings.iter().map(|reading| reading.log_probability).collect();
     let entropies: Vec<f32> = readings.iter().map(|reading| reading.entropy).collect();
-    let log_probs = |h: &[f64], w: &[f64]| reference::token_log_probs(&model.logits(h, w), vocabulary, &tokens, t);
+    let log_probs = |h: &[f64], w: &[f64]| formulas::token_log_probs(&model.logits(h, w), vocabulary, &tokens, t);
     device.assert_values("log-probabilities", &log_probabilities, &log_probs(&model.hidden, &model.weight));
-    device.assert_values("entropies", &entropies, &reference::entropy(&logits, vocabulary, t));
+    device.assert_values("entropies", &entropies, &formulas::entropy(&logits, vocabulary, t));
     for (logits, reading) in logits.chunks_exact(vocabulary).zip(&readings) {
         assert_top(device, logits, reading.top_token);
     }
@@ -237,7 +242,8 @@ fn check_token_log_probs<B: Backend>(
     assert_eq!(values(backend, &without_weight), d_hidden);
 }
 
-pub(crate) fn token_log_probs<B: Backend>(device: &Device<B>) {
+/// Log-probabilities, entropies, top tokens and gradients, at several temperatures.
+pub fn token_log_probs<B: Backend>(device: &Device<B>) {
     let dtype = prop::sample::select(DTYPES.to_vec());
     let temperature = prop::sample::select(vec![1.0f32, 0.7, 2.0]);
     for_cases(32, (dtype, 0usize..=9, (1usize..=20, 1usize..=70), temperature, any::<u64>()), |case| {
@@ -246,13 +252,15 @@ pub(crate) fn token_log_probs<B: Backend>(device: &Device<B>) {
     });
 }
 
-pub(crate) fn token_log_probs_of_many_rows<B: Backend>(device: &Device<B>) {
+/// More rows than there may be rows of logits.
+pub fn token_log_probs_of_many_rows<B: Backend>(device: &Device<B>) {
     for n in [63, 64, 65, 130] {
         check_token_log_probs(device, DType::F32, n, (7, 50), 0.8, n as u64);
     }
 }
 
-pub(crate) fn token_log_probs_of_large_logits<B: Backend>(device: &Device<B>) {
+/// Finite and accurate, however large the logits.
+pub fn token_log_probs_of_large_logits<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     let shapes = (1usize..=40, 1usize..=300, prop::sample::select(vec![100, 10_000, 100_000]), any::<u64>());
     for_cases(24, shapes, |(n, vocabulary, limit, seed)| {
@@ -262,8 +270,8 @@ pub(crate) fn token_log_probs_of_large_logits<B: Backend>(device: &Device<B>) {
         let logits = model.own_logits();
         let largest = logits.iter().fold(0.0f64, |a, b| a.max(b.abs()));
         let readings = backend.token_log_probs(model.readout(), &tokens, 0.5);
-        let expected = reference::token_log_probs(&logits, vocabulary, &tokens, 0.5);
-        let entropies = reference::entropy(&logits, vocabulary, 0.5);
+        let expected = formulas::token_log_probs(&logits, vocabulary, &tokens, 0.5);
+        let entropies = formulas::entropy(&logits, vocabulary, 0.5);
         for (i, reading) in readings.iter().enumerate() {
             let slack = rounding(2.0 * largest);
             let error = (f64::from(reading.log_probability) - expected[i]).abs();
@@ -279,7 +287,7 @@ pub(crate) fn token_log_probs_of_large_logits<B: Backend>(device: &Device<B>) {
 
 /// What the final distribution says of the tokens, and KL and top token of the lenses: from no lens to more than fit beside
 /// the final distribution; more rows than fit at a time.
-pub(crate) fn lens_kl<B: Backend>(device: &Device<B>) {
+pub fn lens_kl<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     let n_lenses = prop_oneof![4 => 0usize..=5, 1 => Just(30), 1 => Just(63), 1 => Just(64), 1 => Just(130)];
     let shapes = (prop::sample::select(DTYPES.to_vec()), 0usize..=40, n_lenses, 1usize..=12, 1usize..=70, any::<u64>());
@@ -294,24 +302,24 @@ pub(crate) fn lens_kl<B: Backend>(device: &Device<B>) {
         assert!(readings.iter().all(|row| row.lenses.len() == n_lenses));
         let final_logits = model.own_logits();
         let log_probabilities: Vec<f32> = readings.iter().map(|row| row.token.log_probability).collect();
-        let expected = reference::token_log_probs(&final_logits, vocabulary, &tokens, 1.0);
+        let expected = formulas::token_log_probs(&final_logits, vocabulary, &tokens, 1.0);
         device.assert_values("log-probabilities", &log_probabilities, &expected);
         let entropies: Vec<f32> = readings.iter().map(|row| row.token.entropy).collect();
-        device.assert_values("entropies", &entropies, &reference::entropy(&final_logits, vocabulary, 1.0));
+        device.assert_values("entropies", &entropies, &formulas::entropy(&final_logits, vocabulary, 1.0));
         for (row, logits) in readings.iter().zip(final_logits.chunks_exact(vocabulary)) {
             assert_top(device, logits, row.token.top_token);
         }
         for (lens, hidden) in hidden.iter().enumerate() {
             let logits = model.logits(hidden, &model.weight);
             let kls: Vec<f32> = readings.iter().map(|row| row.lenses[lens].kl).collect();
-            let expected = reference::distill_kl(&logits, &final_logits, vocabulary, KlDirection::Forward);
+            let expected = formulas::distill_kl(&logits, &final_logits, vocabulary, KlDirection::Forward);
             device.assert_values("lens KL", &kls, &expected);
             assert!(kls.iter().all(|kl| *kl >= 0.0));
             let divergences: Vec<f32> = readings.iter().map(|row| row.lenses[lens].js).collect();
             device.assert_values(
                 "lens JS",
                 &divergences,
-                &reference::jensen_shannon(&final_logits, &logits, vocabulary),
+                &formulas::jensen_shannon(&final_logits, &logits, vocabulary),
             );
             assert!(divergences.iter().all(|js| (0.0..=std::f32::consts::LN_2).contains(js)));
             for (row, logits) in readings.iter().zip(logits.chunks_exact(vocabulary)) {
@@ -322,7 +330,7 @@ pub(crate) fn lens_kl<B: Backend>(device: &Device<B>) {
 }
 
 /// One value that is not finite in a hidden state or in the unembedding shows in every reading of its row, and in no other.
-pub(crate) fn what_is_not_finite_shows<B: Backend>(device: &Device<B>) {
+pub fn what_is_not_finite_shows<B: Backend>(device: &Device<B>) {
     let backend = &device.backend;
     for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let mut random = Random::new(3);

@@ -2,7 +2,8 @@
 
 use aloud_kernels::{Backend, DType, Heads, KeyValues, KlDirection, Query, Readout, RopeTable, Rotation};
 
-use crate::device::{DTYPES, Device, Random, bits, for_cases, narrow, rows};
+use crate::device::{Device, bits, rows};
+use crate::random::{DTYPES, Random, for_cases, narrow};
 
 /// Asserts that `op` gives the same bits when repeated and on the device's twin.
 fn assert_repeats<B: Backend>(device: &Device<B>, what: &str, op: impl Fn(&B) -> Vec<Vec<u32>>) {
@@ -16,7 +17,8 @@ fn assert_repeats<B: Backend>(device: &Device<B>, what: &str, op: impl Fn(&B) ->
     }
 }
 
-pub(crate) fn layer_gradients_repeat<B: Backend>(device: &Device<B>) {
+/// Norm, gate, embedding, bias, gather, rotation and exit head.
+pub fn layer_gradients_repeat<B: Backend>(device: &Device<B>) {
     for (m, width) in [(1, 33), (45, 192)] {
         let mut random = Random::new(1);
         let [x, y, d_out, before] = std::array::from_fn(|_| random.values(m * width, 2.0));
@@ -78,7 +80,7 @@ fn check_linear<B: Backend>(device: &Device<B>, dtype: DType, (m, n, k): (usize,
 }
 
 /// Shapes that split unevenly among threads: the last part would be one column or one row.
-pub(crate) fn linear_gradients_repeat<B: Backend>(device: &Device<B>) {
+pub fn linear_gradients_repeat<B: Backend>(device: &Device<B>) {
     let shapes = [(1, 70, 512), (33, 33, 33), (40, 65, 33), (40, 33, 65), (3, 129, 97), (300, 50, 64), (1100, 18, 33)];
     for shape in shapes {
         for dtype in DTYPES {
@@ -89,7 +91,8 @@ pub(crate) fn linear_gradients_repeat<B: Backend>(device: &Device<B>) {
     for_cases(48, (1usize..=150, 1usize..=150, 1usize..=150), |shape| check_linear(device, DType::F32, shape));
 }
 
-pub(crate) fn attention_gradients_repeat<B: Backend>(device: &Device<B>) {
+/// Ragged sequences, most of their positions active.
+pub fn attention_gradients_repeat<B: Backend>(device: &Device<B>) {
     let heads = Heads { n_heads: 6, n_kv_heads: 2, head_dim: 20 };
     let mut random = Random::new(3);
     let lengths = [70, 9, 33];
@@ -121,7 +124,8 @@ pub(crate) fn attention_gradients_repeat<B: Backend>(device: &Device<B>) {
     });
 }
 
-pub(crate) fn unembedding_gradients_repeat<B: Backend>(device: &Device<B>) {
+/// Both directions of the token KL, and log-probabilities.
+pub fn unembedding_gradients_repeat<B: Backend>(device: &Device<B>) {
     for (n, width, vocabulary) in [(1, 33, 1003), (100, 65, 333)] {
         let mut random = Random::new(4);
         let [student, teacher] = std::array::from_fn(|_| random.values(n * width, 2.0));
