@@ -1,7 +1,7 @@
 //! Returns and advantages by hand, and the whole estimator against the exact gradient of an enumerated toy policy.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first error")]
 
-use aloud_train::rloo::{
+use aloud_method::returns::{
     DepthPenalty, ReturnSettings, RlooError, RolloutOutcome, leave_one_out_advantages, rollout_return, step_advantages,
 };
 
@@ -296,8 +296,8 @@ fn exact_gradient(sequences: &[Sequence], return_of: impl Fn(&Parameters, &Seque
     gradient(&parameters(0), objective).into_iter().flatten().collect()
 }
 
-/// The return as the contract has it, without the code under test.
-fn contract_return(
+/// The return as `docs/method.md` has it, without the code under test.
+fn documented_return(
     settings: &ReturnSettings,
     reference: Reference,
 ) -> impl Fn(&Parameters, &Sequence) -> f64 + use<'_> {
@@ -448,7 +448,7 @@ fn the_estimator_is_unbiased_under_every_setting() {
                     variance_reduction: false,
                     ..everything()
                 };
-                let exact = exact_gradient(&toy.sequences, contract_return(&plain, reference));
+                let exact = exact_gradient(&toy.sequences, documented_return(&plain, reference));
                 assert!(largest(&exact) > 1e-2, "a gradient worth comparing");
                 for variance_reduction in [false, true] {
                     let settings = ReturnSettings { variance_reduction, ..plain };
@@ -467,7 +467,7 @@ fn the_estimator_is_unbiased_in_larger_groups_and_longer_responses() {
     {
         let toy = Enumeration::new(max_steps, Score::Sampled);
         let settings = everything();
-        let exact = exact_gradient(&toy.sequences, contract_return(&settings, reference));
+        let exact = exact_gradient(&toy.sequences, documented_return(&settings, reference));
         let difference = relative_difference(&toy.library_estimate(group_size, &settings, reference), &exact);
         assert!(difference < EXACT, "{group_size} rollouts of {max_steps} steps: {difference}");
     }
@@ -477,7 +477,7 @@ fn the_estimator_is_unbiased_in_larger_groups_and_longer_responses() {
 fn a_group_mean_with_the_sample_in_it_shrinks_the_gradient() {
     let toy = Enumeration::new(3, Score::Sampled);
     let settings = ReturnSettings { variance_reduction: false, ..everything() };
-    let exact = exact_gradient(&toy.sequences, contract_return(&settings, Reference::Stage1));
+    let exact = exact_gradient(&toy.sequences, documented_return(&settings, Reference::Stage1));
     let found = toy.expected_estimate(2, &toy.outcomes(Reference::Stage1), |group| {
         let returns: Vec<f64> = group.iter().map(|outcome| rollout_return(outcome, &settings)).collect();
         let mean = returns.iter().sum::<f64>() / returns.len() as f64;
@@ -498,10 +498,10 @@ fn one_kl_for_the_whole_group_is_no_kl() {
             let group: Vec<_> = group.iter().map(|&outcome| RolloutOutcome { kl, ..outcome }).collect();
             step_advantages(&group, &settings).unwrap()
         });
-        let exact = exact_gradient(&toy.sequences, contract_return(&settings, reference));
+        let exact = exact_gradient(&toy.sequences, documented_return(&settings, reference));
         assert!(relative_difference(&found, &exact) > WRONG, "it cancels in the baseline");
         let without = ReturnSettings { kl_coefficient: 0.0, ..settings };
-        let exact = exact_gradient(&toy.sequences, contract_return(&without, reference));
+        let exact = exact_gradient(&toy.sequences, documented_return(&without, reference));
         assert!(relative_difference(&found, &exact) < EXACT);
     }
 }
@@ -529,7 +529,7 @@ fn terms_of_the_log_probability_that_must_be_there() {
     let settings = everything();
     for (score, what) in [(Score::NoFirstToken, "token term of token 0"), (Score::NoExits, "exit terms")] {
         let toy = Enumeration::new(3, score);
-        let exact = exact_gradient(&toy.sequences, contract_return(&settings, Reference::Stage1));
+        let exact = exact_gradient(&toy.sequences, documented_return(&settings, Reference::Stage1));
         let difference = relative_difference(&toy.library_estimate(2, &settings, Reference::Stage1), &exact);
         assert!(difference > WRONG, "{what}: {difference}");
     }
@@ -558,7 +558,7 @@ fn counting_the_depth_of_token_0_is_another_objective() {
     let toy = Enumeration::new(3, Score::Sampled);
     for depth_penalty_form in [DepthPenalty::Mean, DepthPenalty::Max] {
         let settings = ReturnSettings { depth_penalty_form, variance_reduction: false, ..everything() };
-        let exact = exact_gradient(&toy.sequences, contract_return(&settings, Reference::Base));
+        let exact = exact_gradient(&toy.sequences, documented_return(&settings, Reference::Base));
         // A step more in front: token 0 becomes a counted one. The token's cost is the same for all rollouts.
         let shifted: Vec<Vec<usize>> = toy.sequences.iter().map(|s| [&[N_BLOCKS], &s.depths[..]].concat()).collect();
         let found = toy.expected_estimate(2, &toy.outcomes(Reference::Base), |group| {
@@ -586,7 +586,7 @@ fn variance_reduction_must_not_look_ahead() {
     let toy = Enumeration::new(4, Score::Sampled);
     let settings = everything();
     let plain = ReturnSettings { variance_reduction: false, ..settings };
-    let exact = exact_gradient(&toy.sequences, contract_return(&settings, Reference::Base));
+    let exact = exact_gradient(&toy.sequences, documented_return(&settings, Reference::Base));
     for form in [Form::Contract, Form::OwnLength, Form::OwnCurrentStep] {
         let found = toy.expected_estimate(2, &toy.outcomes(Reference::Base), |group| {
             let mut advantages = step_advantages(group, &plain).unwrap();

@@ -1,12 +1,10 @@
 //! Targets: the formulas, their limits, and the sampler against its distribution.
 
-use aloud_train::{
-    random::{Purpose, SampleRandom},
-    targets::{
-        COMPAT_HAZARD_CUT, TargetPolicy, TargetStatistics, Targets, average_layer_savings, exit_distribution,
-        sample_depth, target_hazard,
-    },
-};
+use aloud_base::random::{Domain, KeyedRandom};
+use aloud_method::exit_distribution::{draw_depth, exit_distribution};
+use aloud_method::hazard::COMPAT_CUT;
+use aloud_method::savings::average_layer_savings;
+use aloud_method::targets::{TargetPolicy, TargetStatistics, Targets, target_hazard};
 use proptest::prelude::*;
 
 fn targets(kl_factor: f64, policy: TargetPolicy) -> Targets {
@@ -39,18 +37,11 @@ fn hazards_at_the_limits() {
 }
 
 #[test]
-fn distribution_by_hand() {
-    assert_eq!(exit_distribution(&[0.5, 0.5, 0.0]), [0.5, 0.25, 0.0, 0.25]);
-    assert_eq!(exit_distribution(&[1.0, 0.5]), [1.0, 0.0, 0.0]);
-    assert_eq!(exit_distribution(&[]), [1.0]);
-}
-
-#[test]
 fn only_compat_cuts_small_hazards() {
     // K = 3: hazard 0.0949; K = 2.9: hazard 0.1044.
     let lens_kl = [3.0, 2.9];
     let exact = targets(1.0, TargetPolicy::Exact).hazards(&lens_kl);
-    assert!(exact[0] > 0.09 && exact[0] < COMPAT_HAZARD_CUT && exact[1] > COMPAT_HAZARD_CUT);
+    assert!(exact[0] > 0.09 && exact[0] < COMPAT_CUT && exact[1] > COMPAT_CUT);
     let compat = targets(1.0, TargetPolicy::Compat).hazards(&lens_kl);
     assert_eq!(compat, [0.0, exact[1]]);
 }
@@ -61,7 +52,7 @@ fn token_zero_runs_at_full_depth() {
     // Lens KLs of 0: every hazard is 1, so every token but the first stops at the first candidate.
     let depths = targets.draw_depths(&[0.0; 4 * 5], |_, _| 0.999);
     assert_eq!(depths, [30, 5, 5, 5]);
-    assert!((average_layer_savings(&depths[1..], 30) - 25.0 / 30.0).abs() < 1e-15);
+    assert!((average_layer_savings(&depths[1..], 30).unwrap_or_default() - 25.0 / 30.0).abs() < 1e-15);
     let mut statistics = TargetStatistics::new(targets);
     statistics.add_trace(&[0.0; 4 * 5], 2, |_, _, _| 0.999);
     assert_eq!(statistics.n_tokens(), 3);
@@ -77,9 +68,9 @@ fn drawn_depths_follow_the_distribution() {
     let distribution = exit_distribution(&hazards);
     let n_draws = 40_000_u32;
     let mut counts = [0_u32; 6];
-    let mut random = SampleRandom::new(7, Purpose::TargetReport, 0, 0, 0);
+    let mut random = KeyedRandom::new(7, Domain::TARGET_REPORT, [0, 0]);
     for draw in 0..n_draws {
-        let depth = sample_depth(&hazards, &candidates, 30, |i| random.uniform(u64::from(draw), i as u64));
+        let depth = draw_depth(&hazards, &candidates, 30, |i| random.uniform_at(u64::from(draw), i as u64));
         counts[candidates.iter().position(|&candidate| candidate == depth).unwrap_or(5)] += 1;
     }
     let chi_square: f64 = counts
@@ -98,16 +89,17 @@ fn drawn_depths_follow_the_distribution() {
 fn statistics_agree_with_their_own_draws() {
     let targets = targets(0.5, TargetPolicy::Exact);
     let mut statistics = TargetStatistics::new(targets);
-    let mut random = SampleRandom::new(3, Purpose::TargetReport, 0, 0, 0);
+    let mut random = KeyedRandom::new(3, Domain::TARGET_REPORT, [0, 0]);
     // 200 tokens with KLs that fall with depth, as a model's do.
     let lens_kl: Vec<f32> = (0..200 * 5)
         .map(|i| {
             let falling = 5.0 - (i % 5) as f64;
-            (falling * 2.0 * random.uniform(i as u64, 0)) as f32
+            (falling * 2.0 * random.uniform_at(i as u64, 0)) as f32
         })
         .collect();
-    let mut draws: Vec<_> = (0..8).map(|draw| SampleRandom::new(3, Purpose::TargetReport, 0, 0, draw + 1)).collect();
-    statistics.add_trace(&lens_kl, 8, |draw, token, i| draws[draw].uniform(token as u64, i as u64));
+    let mut draws: Vec<_> =
+        (0..8).map(|draw| KeyedRandom::new(3, Domain::TARGET_REPORT, [0, (draw + 1) << 32])).collect();
+    statistics.add_trace(&lens_kl, 8, |draw, token, i| draws[draw].uniform_at(token as u64, i as u64));
     let n_draws = 8.0 * statistics.n_tokens() as f64;
     assert_eq!(statistics.n_tokens(), 199);
     assert_eq!(statistics.histogram().iter().sum::<u64>(), 199 * 8);
@@ -140,13 +132,5 @@ proptest! {
     #[test]
     fn any_number_gives_a_probability(kl in any::<f64>(), factor in 0.0..1e6) {
         prop_assert!((0.0..=1.0).contains(&target_hazard(kl, factor)));
-    }
-
-    #[test]
-    fn depth_follows_the_first_draw_below_its_hazard(hazards in prop::collection::vec(0.0..1.0, 5), draws in prop::collection::vec(0.0..1.0, 5)) {
-        let candidates = [5, 10, 15, 20, 25];
-        let depth = sample_depth(&hazards, &candidates, 30, |i| draws[i]);
-        let expected = (0..5).find(|&i| draws[i] < hazards[i]).map_or(30, |i| candidates[i]);
-        prop_assert_eq!(depth, expected);
     }
 }
