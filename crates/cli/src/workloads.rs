@@ -9,8 +9,8 @@ use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::load::PretrainedModel;
 use aloud_model::lora::{Lora, LoraPair, Projection};
 use aloud_train::optimizer::{AdamW, AdamWSettings};
-use aloud_train::student::{LossSettings, StudentSequence, student_pass};
-use aloud_train::teacher::read_responses;
+use aloud_train::stage1::student::{LossSettings, StudentSequence, student_pass};
+use aloud_train::stage1::teacher::read_responses;
 use anyhow::{Context as _, Result};
 
 /// A row of the benchmark.

@@ -1,7 +1,7 @@
 //! Exit candidates as they are asked for: a list of depths or `every N`, with a default for every model.
 
 use crate::error::SessionError;
-use aloud_train::recipe::Candidates;
+use aloud_train::stage1::recipe::Candidates;
 
 /// Blocks between the candidates of a model without exit heads, if none are given.
 const DEFAULT_STEP: usize = 5;

@@ -104,13 +104,16 @@ from_library_errors!(
     aloud_text::chat_template::ChatTemplateError,
     aloud_text::text_codec::TextCodecError,
     aloud_text::tokenizer::TokenizerError,
-    aloud_train::distil::DistilError,
-    aloud_train::pretrain::PretrainError,
-    aloud_train::reinforce::ReinforceError,
+    aloud_train::stage1::distil::DistilError,
+    aloud_train::training::TrainingError<aloud_train::stage1::distil::DistilError>,
+    aloud_train::training::TrainingError<aloud_train::stage2::reinforce::ReinforceError>,
+    aloud_train::training::TrainingError<aloud_train::pretrain::pretraining::PretrainError>,
+    aloud_train::pretrain::pretraining::PretrainError,
+    aloud_train::stage2::reinforce::ReinforceError,
     aloud_train::run_directory::RunError,
     aloud_train::settings::SettingsError,
-    aloud_train::teacher::TeacherError,
-    aloud_train::traces::TraceError,
+    aloud_train::stage1::teacher::TeacherError,
+    aloud_train::stage1::traces::TraceError,
 );
 
 /// Says what was being done when something failed.

@@ -11,8 +11,8 @@ use aloud_tasks::stories::STORY_INSTRUCTION;
 use aloud_tasks::{DataSource, GSM8K_INSTRUCTION, Item, Prompt, Split};
 use aloud_text::chat_template::Message;
 use aloud_text::text_codec::TextCodec;
-use aloud_train::teacher::TracePrompt;
-use aloud_train::traces::ItemSource;
+use aloud_train::stage1::teacher::TracePrompt;
+use aloud_train::stage1::traces::ItemSource;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

@@ -4,8 +4,8 @@ use crate::bail;
 use crate::error::SessionError;
 use aloud_tasks::{END, ResponseStyle, SERIAL_VOCABULARY, SerialItem, SerialSource, Split, Symbol};
 use aloud_text::tokenizer::{Tokenizer, word_level_files};
-use aloud_train::pretrain::{PretrainExample, PretrainSource};
-use aloud_train::pretrain_recipe::TraceStyle;
+use aloud_train::pretrain::pretraining::{PretrainExample, PretrainSource};
+use aloud_train::pretrain::recipe::TraceStyle;
 use aloud_train::random::{Purpose, uniform};
 
 /// Examples of serial tasks, thinking aloud and answering at once.

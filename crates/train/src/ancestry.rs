@@ -6,7 +6,7 @@ use aloud_model::checkpoint::Checkpoint;
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, Lineage, Stage, TrainedItems};
 
 use crate::run_directory::RunConfig;
-use crate::traces::TraceReader;
+use crate::stage1::traces::TraceReader;
 
 /// Items that a stage trains on, with their keys; the reason where nobody knows.
 pub type StageItems = Result<(ItemSet, BTreeSet<ItemKey>), String>;

@@ -8,8 +8,8 @@ use aloud_model::checkpoint::Checkpoint;
 use aloud_tasks::stories::StoryScoring;
 use aloud_tasks::{DataSource, RewardProgram, Scoring, Split};
 use aloud_text::text_codec::TextCodec;
-use aloud_train::reinforce_recipe::{ReinforceRecipe, RolloutExits};
 use aloud_train::settings;
+use aloud_train::stage2::recipe::{ReinforceRecipe, RolloutExits};
 use clap::{Args, ValueEnum};
 
 use crate::arguments::model::ModelArgs;

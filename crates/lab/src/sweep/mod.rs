@@ -28,11 +28,11 @@ use aloud_session::stage2::{Stage2, reinforce};
 use aloud_tasks::stories::StoryScoring;
 use aloud_tasks::{DataSource, Scoring, Split};
 use aloud_text::text_codec::TextCodec;
-use aloud_train::recipe::DistillRecipe;
-use aloud_train::reinforce_recipe::ReinforceRecipe;
 use aloud_train::settings::{self, Settings};
-use aloud_train::teacher::TracePrompt;
-use aloud_train::traces::HiddenDType;
+use aloud_train::stage1::recipe::DistillRecipe;
+use aloud_train::stage1::teacher::TracePrompt;
+use aloud_train::stage1::traces::HiddenDType;
+use aloud_train::stage2::recipe::ReinforceRecipe;
 
 use crate::evaluation::judging::{Judge, JudgedFolder, judge_folders, judged_tasks};
 use crate::evaluation::leave_out::TrainedOn;

@@ -12,10 +12,10 @@ use aloud_report::table::{Align, Table};
 use aloud_report::view::{ViewOptions, render_page};
 use aloud_tasks::{DataSource, GSM8K_INSTRUCTION, Split};
 use aloud_text::text_codec::TextCodec;
-use aloud_train::recipe::DistillRecipe;
 use aloud_train::settings;
-use aloud_train::teacher::TracePrompt;
-use aloud_train::traces::{HiddenDType, TraceReader};
+use aloud_train::stage1::recipe::DistillRecipe;
+use aloud_train::stage1::teacher::TracePrompt;
+use aloud_train::stage1::traces::{HiddenDType, TraceReader};
 use serde::Serialize;
 
 use super::DemoArgs;

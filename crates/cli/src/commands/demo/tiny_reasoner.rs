@@ -10,11 +10,11 @@ use aloud_report::table::{Align, Table};
 use aloud_report::view::{ResponseGroup, ViewOptions, render_page};
 use aloud_tasks::{DataSource, SerialSource, Split, THINK};
 use aloud_text::text_codec::TextCodec;
-use aloud_train::recipe::DistillRecipe;
-use aloud_train::reinforce_recipe::ReinforceRecipe;
 use aloud_train::settings::{self, Settings};
-use aloud_train::teacher::TracePrompt;
-use aloud_train::traces::HiddenDType;
+use aloud_train::stage1::recipe::DistillRecipe;
+use aloud_train::stage1::teacher::TracePrompt;
+use aloud_train::stage1::traces::HiddenDType;
+use aloud_train::stage2::recipe::ReinforceRecipe;
 use serde::Serialize;
 
 use super::DemoArgs;
@@ -63,8 +63,8 @@ struct Outcome {
     seconds: f64,
     report: PathBuf,
     /// Optimiser steps of the stages, and those of them that an earlier call had done.
-    stage1_steps: usize,
-    stage1_resumed_at: usize,
+    stage1_steps: u64,
+    stage1_resumed_at: u64,
     stage2_steps: u64,
     stage2_resumed_at: u64,
     #[serde(skip)]
