@@ -1,12 +1,10 @@
 //! A pretrained causal LM and what Aloud adds to it. Knows configurations, weights, tokenizers, the decoder, LoRA, exit
 //! heads and checkpoints; knows nothing of tasks, of what losses are for, or of HTTP.
 
-mod atomic;
 pub mod chat_template;
 pub mod checkpoint;
 pub mod config;
 pub mod decoder;
-pub mod digest;
 pub mod error;
 pub mod exit_heads;
 pub mod gguf;
