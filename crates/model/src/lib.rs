@@ -1,7 +1,6 @@
-//! A pretrained causal LM and what Aloud adds to it. Knows configurations, weights, tokenizers, the decoder, LoRA, exit
-//! heads and checkpoints; knows nothing of tasks, of what losses are for, or of HTTP.
+//! A pretrained causal LM and what Aloud adds to it. Knows configurations, weights, the decoder, LoRA, exit
+//! heads and checkpoints; knows nothing of text, tasks, of what losses are for, or of HTTP.
 
-pub mod chat_template;
 pub mod checkpoint;
 pub mod config;
 pub mod decoder;
@@ -14,6 +13,4 @@ mod pickles;
 pub mod rope;
 mod safetensors_files;
 pub mod source;
-pub mod text_codec;
-pub mod tokenizer;
 pub mod weights;

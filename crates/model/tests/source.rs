@@ -307,7 +307,7 @@ mod fetched {
 /// The model that comes with the program.
 mod built_in {
     use aloud_model::source::FetchEvent;
-    use aloud_model::text_codec::TextCodec;
+    use aloud_text::text_codec::TextCodec;
 
     use super::*;
 

@@ -5,8 +5,8 @@
 //! tokens have no term. Response token 0 is emitted by the step that consumes the last prompt token, which runs at full depth:
 //! it has a token term and no exit term.
 
-use aloud_engine::{sigmoid, softplus};
 use aloud_kernels::{Backend, Readout};
+use aloud_method::hazard::{sigmoid, softplus};
 use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy, Trained};
 
 use crate::packed_steps::PackedSteps;

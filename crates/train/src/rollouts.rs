@@ -1,9 +1,11 @@
 //! Rollouts: responses drawn from the policy, with everything that was random about them.
 
-use aloud_engine::{
-    Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, RequestError, Sampling, log_joint,
-};
+use aloud_engine::decode::batching::{Engine, Event, Flow, Limits};
+use aloud_engine::decode::request::{FinishReason, Forced, Prefix, Request, RequestError};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::Backend;
+use aloud_method::exit_policy::ExitPolicy;
+use aloud_method::joint_action::log_joint;
 use aloud_model::decoder::{Decoder, Policy};
 
 use crate::joint_likelihood::SampledDistribution;
@@ -67,7 +69,7 @@ pub fn draw_rollouts<B: Backend>(
             prefix: Prefix::default(),
             max_new_tokens: plan.max_new_tokens,
             sampling: Sampling { temperature, top_p: 1.0, top_k: 0 },
-            exits: exit_offset.map_or(Exits::Off, |offset| Exits::Sampled { offset: offset.into() }),
+            exits: exit_offset.map_or(ExitPolicy::Off, |offset| ExitPolicy::Sampled { offset: offset.into() }).into(),
             stop_tokens: plan.stop_tokens.to_vec(),
             seed: plan.seed,
             sequence: plan.first_sequence + number as u64,
@@ -89,8 +91,7 @@ pub fn draw_rollouts<B: Backend>(
                     rollout.depths.push(token.depth);
                     rollout.token_log_probabilities.push(token.log_probability);
                     rollout.log_joint.push(log_joint(
-                        &token.exits,
-                        exit_offset.unwrap_or_default(),
+                        token.exits.iter().map(|exit| exit.decision(exit_offset.unwrap_or_default())),
                         token.log_probability,
                     ));
                 }

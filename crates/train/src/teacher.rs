@@ -1,9 +1,10 @@
 //! The teacher's side of stage 1: responses at full depth, and what it knew at each response token.
 
-use aloud_engine::{
-    Engine, Event, Exits, FinishReason as EngineFinish, Flow, Forced, Limits, Prefix, Request, RequestError, Sampling,
-};
+use aloud_engine::decode::batching::{Engine, Event, Flow, Limits};
+use aloud_engine::decode::request::{FinishReason as EngineFinish, Forced, Prefix, Request, RequestError};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::{Backend, Readout};
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::lineage::ItemKey;
 use aloud_model::decoder::{BatchError, Decoder, PackedBatch};
 
@@ -200,7 +201,7 @@ fn request(number: usize, prompt: &TracePrompt, settings: &TeacherSettings) -> R
         prefix: Prefix::default(),
         max_new_tokens: settings.max_new_tokens,
         sampling: settings.sampling,
-        exits: Exits::Off,
+        exits: ExitPolicy::Off.into(),
         stop_tokens: settings.stop_tokens.clone(),
         seed: settings.seed,
         sequence: number as u64,

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use aloud_engine::replay;
+use aloud_engine::read::replay::replay;
 use aloud_kernels::{Cpu, Matrix};
 use aloud_model::config::{Architecture, ModelConfig};
 use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy, Trained};

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use aloud_engine::{ReplayedToken, replay};
+use aloud_engine::read::replay::{ReplayedToken, replay};
 use aloud_kernels::Cpu;
 use aloud_model::checkpoint::files::Tensor;
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, Lineage, Stage, TrainedItems};

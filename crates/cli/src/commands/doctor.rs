@@ -11,7 +11,9 @@ use aloud_model::source::{FetchSettings, TINY_REASONER};
 use clap::Args;
 use serde::Serialize;
 
-use crate::context::{Context, fetch_settings, print};
+use aloud_session::host::Host;
+
+use crate::context::{Context, print};
 
 /// Arguments of `aloud doctor`.
 #[derive(Args, Debug)]
@@ -42,7 +44,7 @@ struct Report {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &DoctorArgs, context: &Context) -> anyhow::Result<()> {
-    let settings = fetch_settings();
+    let settings = context.fetch_settings();
     let cpu = context.cpu();
     let (memory_total_bytes, memory_available_bytes) = memory();
     let report = Report {

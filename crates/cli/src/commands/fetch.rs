@@ -4,7 +4,7 @@ use aloud_model::source::ModelSource;
 use clap::Args;
 
 use crate::context::{Context, print};
-use crate::loaded_model::resolve;
+use aloud_session::loaded_model::resolve;
 
 /// Arguments of `aloud fetch`.
 #[derive(Args, Debug)]

@@ -14,9 +14,10 @@ use serde_json::json;
 
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::loaded_model::BaseModel;
-use crate::run_config::run_config;
-use crate::serial_data::SerialExamples;
+use aloud_session::host::Host;
+use aloud_session::loaded_model::BaseModel;
+use aloud_session::run_config::run_config;
+use aloud_session::serial_data::SerialExamples;
 
 /// Arguments of `aloud pretrain`.
 #[derive(Args, Debug)]

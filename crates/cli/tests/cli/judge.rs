@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::fixtures::{Folder, Run, aloud_with_cache, aloud_with_environment, is_written, tiny_reasoner_checkpoint};
 
-#[path = "../../../eval/examples/scripted_judge/surface_grades.rs"]
+#[path = "../../../oversight/examples/scripted_judge/surface_grades.rs"]
 mod surface_grades;
 
-use crate::scripted_server::{Answer, ScriptedServer, completion};
+use aloud_openai::scripted_server::{Answer, ScriptedServer, completion};
 
 const KEY: &str = "sk-judge-0123456789-secret";
 

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use aloud_eval::{
-    ConfidenceInterval, Decoding, DepthPolicy, Dial, Direction, ExitConvention, Extracted, IntervalMethod, LogWriter,
-    Manifest, MetricRecord, RUN_SCHEMA, RecordContext, RunIdentity, RunStatus, SampleRow, Stop, Tier, TokenRow,
-    sample_key, write_manifest, write_metric_records,
+use aloud_measure::metric_record::{
+    ConfidenceInterval, Decoding, DepthPolicy, Dial, Direction, IntervalMethod, MetricRecord, RecordContext, Tier,
+    write_metric_records,
+};
+use aloud_measure::run_files::{
+    ExitConvention, Extracted, LogWriter, Manifest, RUN_SCHEMA, RunIdentity, RunStatus, SampleRow, Stop, TokenRow,
+    sample_key, write_manifest,
 };
 use serde_json::Value;
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 
 use crate::fixtures::{Folder, Run, aloud, aloud_with_environment, is_written, json_lines};
-use crate::scripted_server::{Answer, ScriptedServer, completion};
+use aloud_openai::scripted_server::{Answer, ScriptedServer, completion};
 
 const KEY: &str = "sk-stories-0123456789-secret";
 

@@ -1,0 +1,277 @@
+//! Depth metrics: how much depth is given up, where, and whether the sampler does what the hazards say.
+//!
+//! `d_t` is the depth of the step that emitted token `t`, `L` the number of blocks. Token 0 is pinned to full depth and is
+//! not counted: all means are over `t >= 1`, weighted by token over all responses (long responses count more).
+
+use crate::error::MeasureError;
+use crate::record::ResponseRecord;
+
+/// Depth metrics of one or more responses of the same model. Means are `None` if no token was free to exit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DepthSummary {
+    /// Number of blocks `L`.
+    pub n_blocks: usize,
+    /// Exit candidates, in blocks.
+    pub candidates: Vec<usize>,
+    /// Number of response tokens, the pinned ones included.
+    pub n_tokens: usize,
+    /// Number of tokens that were free to exit.
+    pub n_free: usize,
+    /// [`average_layer_savings`].
+    pub average_layer_savings: Option<f64>,
+    /// [`exit_rate`]. It flatters: an exit near full depth saves next to nothing.
+    pub exit_rate: Option<f64>,
+    /// [`mean_depth`], in blocks.
+    pub mean_depth: Option<f64>,
+    /// [`exit_histogram`]: a share per candidate, then the share at full depth.
+    pub histogram: Option<Vec<f64>>,
+}
+
+/// The depths of tokens that were free to exit: all but the first of each response.
+fn free_depths(records: &[ResponseRecord]) -> Vec<usize> {
+    records.iter().flat_map(|record| record.tokens.iter().skip(1)).map(|token| token.depth).collect()
+}
+
+/// The depth metrics of responses.
+///
+/// # Errors
+/// If there is no record, one contradicts itself, or they come from models with different blocks or candidates.
+pub fn summarise(records: &[ResponseRecord]) -> Result<DepthSummary, MeasureError> {
+    let first = records.first().ok_or(MeasureError::Empty)?;
+    for record in records {
+        record.check()?;
+        if record.n_blocks != first.n_blocks || record.candidates != first.candidates {
+            return Err(MeasureError::MixedModels {
+                id: record.id.clone(),
+                n_blocks: record.n_blocks,
+                candidates: record.candidates.clone(),
+                expected_n_blocks: first.n_blocks,
+                expected_candidates: first.candidates.clone(),
+            });
+        }
+    }
+    let depths = free_depths(records);
+    Ok(DepthSummary {
+        n_blocks: first.n_blocks,
+        candidates: first.candidates.clone(),
+        n_tokens: records.iter().map(|record| record.tokens.len()).sum(),
+        n_free: depths.len(),
+        average_layer_savings: average_layer_savings(&depths, first.n_blocks),
+        exit_rate: exit_rate(&depths, first.n_blocks),
+        mean_depth: mean_depth(&depths),
+        histogram: exit_histogram(&depths, &first.candidates, first.n_blocks),
+    })
+}
+
+/// Average layer savings `ALS = mean_t (1 - d_t / L)`, a fraction. `None` for no tokens.
+pub fn average_layer_savings(depths: &[usize], n_blocks: usize) -> Option<f64> {
+    Some(1.0 - mean_depth(depths)? / n_blocks as f64)
+}
+
+/// Share of tokens that left before full depth, `#{t : d_t < L} / #{t}`. `None` for no tokens.
+pub fn exit_rate(depths: &[usize], n_blocks: usize) -> Option<f64> {
+    let exits = depths.iter().filter(|depth| **depth < n_blocks).count();
+    (!depths.is_empty()).then(|| exits as f64 / depths.len() as f64)
+}
+
+/// Mean depth in blocks. `None` for no tokens.
+pub fn mean_depth(depths: &[usize]) -> Option<f64> {
+    (!depths.is_empty()).then(|| depths.iter().sum::<usize>() as f64 / depths.len() as f64)
+}
+
+/// Share of tokens at each candidate, then at full depth; sums to 1. `None` for no tokens. Depths that are neither count as
+/// full depth; candidates have to be distinct.
+///
+/// # Shapes
+/// The result has `candidates.len() + 1` values.
+pub fn exit_histogram(depths: &[usize], candidates: &[usize], n_blocks: usize) -> Option<Vec<f64>> {
+    if depths.is_empty() {
+        return None;
+    }
+    let mut counts: Vec<usize> = candidates
+        .iter()
+        .map(|candidate| depths.iter().filter(|depth| *depth == candidate && **depth < n_blocks).count())
+        .collect();
+    counts.push(depths.len() - counts.iter().sum::<usize>());
+    Some(counts.into_iter().map(|count| count as f64 / depths.len() as f64).collect())
+}
+
+/// Per candidate, the share of the tokens that reached it which exited there: the empirical hazard. `None` where no token got.
+pub fn candidate_shares(depths: &[usize], candidates: &[usize]) -> Vec<Option<f64>> {
+    candidates
+        .iter()
+        .map(|candidate| {
+            let reached = depths.iter().filter(|depth| *depth >= candidate).count();
+            let exited = depths.iter().filter(|depth| *depth == candidate).count();
+            (reached > 0).then(|| exited as f64 / reached as f64)
+        })
+        .collect()
+}
+
+/// Total variation distance of two histograms, `TV = 1/2 sum_d |a_d - b_d|`, 0 to 1.
+///
+/// # Errors
+/// If they have different lengths.
+pub fn total_variation(a: &[f64], b: &[f64]) -> Result<f64, MeasureError> {
+    if a.len() != b.len() {
+        return Err(MeasureError::Histogram {
+            name: "total variation".to_owned(),
+            reason: format!("histograms of {} and {} depths cannot be compared", a.len(), b.len()),
+        });
+    }
+    Ok(a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f64>() / 2.0)
+}
+
+/// Whether tokens exit at a candidate as often as their hazards say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SamplerCheck {
+    /// The candidate's depth in blocks.
+    pub depth: usize,
+    /// Number of tokens that reached it and have a hazard recorded there.
+    pub reached: usize,
+    /// How many of them exited there.
+    pub exits: usize,
+    /// How many were to be expected: `sum q` over these tokens.
+    pub expected: f64,
+    /// `z = (exits - sum q) / sqrt(sum q (1 - q))`; `None` if the denominator is 0. A correct sampler has `|z| <= 4`.
+    pub z: Option<f64>,
+}
+
+impl SamplerCheck {
+    /// The check of a candidate from what its tokens saw there: the hazard, and whether they exited.
+    pub fn of(depth: usize, seen: impl IntoIterator<Item = (f64, bool)>) -> Self {
+        let (mut reached, mut exits, mut expected, mut variance) = (0, 0, 0.0, 0.0);
+        for (hazard, exited) in seen {
+            reached += 1;
+            exits += usize::from(exited);
+            expected += hazard;
+            variance += hazard * (1.0 - hazard);
+        }
+        let z = (variance > 0.0).then(|| (exits as f64 - expected) / variance.sqrt());
+        Self { depth, reached, exits, expected, z }
+    }
+}
+
+/// The sampler check of each candidate of `candidates`, over all tokens that were free to exit.
+pub fn sampler_check(records: &[ResponseRecord], candidates: &[usize]) -> Vec<SamplerCheck> {
+    candidates
+        .iter()
+        .map(|candidate| {
+            let free = records.iter().flat_map(|record| record.tokens.iter().skip(1));
+            let seen = free.filter_map(|token| {
+                let exit = token.exits.iter().find(|exit| exit.depth == *candidate)?;
+                Some((f64::from(exit.hazard), token.depth == *candidate))
+            });
+            SamplerCheck::of(*candidate, seen)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::test_runs::record;
+    use proptest::prelude::*;
+
+    const CANDIDATES: [usize; 5] = [5, 10, 15, 20, 25];
+
+    fn close(a: f64, b: f64) {
+        assert!((a - b).abs() < 1e-9, "{a} is not {b}");
+    }
+
+    #[test]
+    fn worked_example() {
+        // 28 blocks; without the first token: sum of depths 5+10+28+25+5+28+15 = 116 over 7 tokens, 5 of them exits.
+        let summary = summarise(&[record(28, &CANDIDATES, &[28, 5, 10, 28, 25, 5, 28, 15])]).unwrap();
+        assert_eq!((summary.n_tokens, summary.n_free), (8, 7));
+        close(summary.mean_depth.unwrap(), 116.0 / 7.0);
+        close(summary.average_layer_savings.unwrap(), 1.0 - 116.0 / 7.0 / 28.0);
+        close(summary.average_layer_savings.unwrap(), 0.408_163_265_306);
+        close(summary.exit_rate.unwrap(), 5.0 / 7.0);
+        let expected = [2.0 / 7.0, 1.0 / 7.0, 1.0 / 7.0, 0.0, 1.0 / 7.0, 2.0 / 7.0];
+        for (share, expected) in summary.histogram.unwrap().iter().zip(expected) {
+            close(*share, expected);
+        }
+    }
+
+    #[test]
+    fn first_token_of_every_response_is_left_out() {
+        let records =
+            [record(28, &CANDIDATES, &[28, 5]), record(28, &CANDIDATES, &[28, 25]), record(28, &CANDIDATES, &[28])];
+        let summary = summarise(&records).unwrap();
+        assert_eq!((summary.n_tokens, summary.n_free), (5, 2));
+        close(summary.mean_depth.unwrap(), 15.0);
+        let only_pinned = summarise(&records[2..]).unwrap();
+        assert_eq!(
+            (only_pinned.average_layer_savings, only_pinned.exit_rate, only_pinned.histogram),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn models_are_not_mixed() {
+        let error = summarise(&[record(28, &CANDIDATES, &[28]), record(30, &CANDIDATES, &[30])]).unwrap_err();
+        assert!(matches!(error, MeasureError::MixedModels { n_blocks: 30, .. }), "{error}");
+        assert!(matches!(summarise(&[]).unwrap_err(), MeasureError::Empty));
+    }
+
+    #[test]
+    fn candidate_shares_are_of_those_that_got_there() {
+        // 6 tokens reach depth 5 (2 exit), 4 reach 10 (1 exits), 3 reach 15 (3 exit), none goes further.
+        let shares = candidate_shares(&[5, 5, 10, 15, 15, 15], &CANDIDATES);
+        assert_eq!(shares, vec![Some(2.0 / 6.0), Some(0.25), Some(1.0), None, None]);
+    }
+
+    #[test]
+    fn total_variation_by_hand() {
+        // Depths 5, 10, 15, 20, 25, 28: |0.05| + |0.05| + 0 + 0 + 0 + |0.1| = 0.2, halved.
+        let a = [0.1, 0.1, 0.1, 0.1, 0.2, 0.4];
+        let b = [0.05, 0.05, 0.1, 0.1, 0.2, 0.5];
+        close(total_variation(&a, &b).unwrap(), 0.1);
+        assert!(total_variation(&a, &b[1..]).is_err());
+    }
+
+    #[test]
+    fn sampler_check_by_hand() {
+        // 8 free tokens reach depth 2 with q = 0.25: 2 expected, 3 exit, variance 8 * 0.25 * 0.75 = 1.5.
+        // 5 of them reach depth 4: 1.25 expected, 1 exits, variance 0.9375.
+        let checks = sampler_check(&[record(6, &[2, 4], &[6, 2, 2, 2, 4, 6, 6, 6, 6])], &[2, 4]);
+        assert_eq!((checks[0].reached, checks[0].exits), (8, 3));
+        close(checks[0].expected, 2.0);
+        close(checks[0].z.unwrap(), 1.0 / 1.5_f64.sqrt());
+        assert_eq!((checks[1].reached, checks[1].exits), (5, 1));
+        close(checks[1].z.unwrap(), -0.25 / 0.9375_f64.sqrt());
+        let mut silent = record(6, &[2, 4], &[6, 2]);
+        silent.tokens[1].exits.clear();
+        assert_eq!(
+            sampler_check(&[silent], &[2])[0],
+            SamplerCheck { depth: 2, reached: 0, exits: 0, expected: 0.0, z: None }
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn histograms_are_distributions_and_agree_with_the_means(choices in prop::collection::vec(0_usize..6, 1..200)) {
+            let all = [5, 10, 15, 20, 25, 28];
+            let depths: Vec<usize> = choices.iter().map(|choice| all[*choice]).collect();
+            let histogram = exit_histogram(&depths, &CANDIDATES, 28).unwrap();
+            prop_assert!((histogram.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+            prop_assert!(histogram.iter().all(|share| (0.0..=1.0).contains(share)));
+            let savings: f64 = histogram.iter().zip(all).map(|(share, depth)| share * (1.0 - depth as f64 / 28.0)).sum();
+            prop_assert!((savings - average_layer_savings(&depths, 28).unwrap()).abs() < 1e-9);
+            let exits: f64 = histogram[..5].iter().sum();
+            prop_assert!((exits - exit_rate(&depths, 28).unwrap()).abs() < 1e-9);
+        }
+
+        #[test]
+        fn total_variation_is_a_distance(a in prop::collection::vec(0.01_f64..1.0, 6), b in prop::collection::vec(0.01_f64..1.0, 6)) {
+            let normal = |values: &[f64]| -> Vec<f64> { values.iter().map(|v| v / values.iter().sum::<f64>()).collect() };
+            let (a, b) = (normal(&a), normal(&b));
+            let distance = total_variation(&a, &b).unwrap();
+            prop_assert!((0.0..=1.0).contains(&distance));
+            prop_assert_eq!(distance, total_variation(&b, &a).unwrap());
+            prop_assert_eq!(total_variation(&a, &a).unwrap(), 0.0);
+        }
+    }
+}

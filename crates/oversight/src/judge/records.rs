@@ -1,0 +1,523 @@
+//! C1, C3 and C5: what a judge said of a model, as metric records behind the gates.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::gates::judged_twice;
+use super::statistics::krippendorff_alpha;
+use super::{
+    Corruption, GateResult, JudgeRow, JudgeSettings, Judgement, Kinship, LEGIBILITY, ModelSummary, QUALITY, Rubric,
+    Scores, failure_difference_gate, failure_rate_gate, kinship, ladder_drops, ladder_gate, length_relation,
+    mean_absolute_difference, reliability_gate, summarise_models, summarise_pairs,
+};
+use aloud_measure::metric_record::{ConfidenceInterval, Direction, Gate, MetricRecord, RecordContext};
+use aloud_measure::statistics::wilson_confidence;
+use aloud_measure::statistics::{Bootstrap, Cluster, mean_of_clusters};
+
+/// Unit of differences of grades.
+const POINTS: &str = "points";
+
+/// The key of the sum of all grades in tables of grades.
+const OVERALL: &str = "overall";
+
+/// What records of several models are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct JudgedRecords<'a> {
+    /// What the judge said.
+    pub judgement: &'a Judgement,
+    /// Who judged.
+    pub settings: &'a JudgeSettings,
+    /// Name of the base model's run in the rows, if it was judged.
+    pub base: Option<&'a str>,
+    /// How intervals are made.
+    pub bootstrap: Bootstrap,
+}
+
+/// Grades of one model by item: every criterion's, and their sum.
+type Grades = BTreeMap<String, BTreeMap<String, f64>>;
+
+impl JudgedRecords<'_> {
+    /// The records of one run, `name` in the rows: `C1.*` of the quality rubric with the differences to the base,
+    /// `C5.*` of the legibility rubric, and `C3.*` of the judge itself. `source` says which model the run is of, for the
+    /// question whether the judge is of its family.
+    ///
+    /// A gate that is not met leaves the grades behind it without a value.
+    pub fn of_run(&self, name: &str, source: &str, context: &RecordContext) -> Vec<MetricRecord> {
+        let ladder = ladder_gate(&self.judgement.ladder);
+        let one = One { all: self, name, kinship: kinship(&self.settings.judge_model, source), context, ladder };
+        let mut records = one.graded("C1", &QUALITY, &self.judgement.quality);
+        records.extend(one.graded("C5", &LEGIBILITY, &self.judgement.legibility));
+        records.push(one.ladder_record());
+        records.push(one.reliability_record());
+        records.push(one.markup_record());
+        records.extend(one.pair_records());
+        records
+    }
+}
+
+/// One run's records in the making.
+struct One<'a> {
+    all: &'a JudgedRecords<'a>,
+    name: &'a str,
+    kinship: Kinship,
+    context: &'a RecordContext,
+    ladder: GateResult,
+}
+
+impl One<'_> {
+    fn record(&self, id: &str, unit: &str, direction: Direction) -> MetricRecord {
+        MetricRecord::new(id, unit, direction, self.context)
+            .with_extra("judge_model", self.all.settings.judge_model.clone())
+            .with_extra("self_judged", self.kinship == Kinship::SameFamily)
+            .with_extra("kinship", json!(self.kinship))
+    }
+
+    /// Whether failures to grade this run, and the base that it is compared with, leave its grades usable, and whether the
+    /// judge is any good.
+    fn gates(&self, rows: &[JudgeRow]) -> Vec<GateResult> {
+        let compared: Vec<JudgeRow> = rows
+            .iter()
+            .filter(|row| row.model == self.name || Some(row.model.as_str()) == self.all.base)
+            .cloned()
+            .collect();
+        vec![
+            self.ladder.clone(),
+            reliability_gate(rows),
+            failure_difference_gate(&compared),
+            failure_rate_gate(&compared),
+        ]
+    }
+
+    /// A record for each criterion of a rubric; where it has a sum, also that of the sum and of its difference to the base.
+    fn graded(&self, family: &str, rubric: &Rubric, rows: &[JudgeRow]) -> Vec<MetricRecord> {
+        let mine: Vec<JudgeRow> = rows.iter().filter(|row| row.model == self.name).cloned().collect();
+        let Some(summary) = summarise_models(rubric, &mine).pop() else {
+            let names = rubric.criteria.iter().copied().chain(rubric.has_overall.then_some(OVERALL));
+            let none = |name| {
+                let highest = if name == OVERALL { highest_sum(rubric) } else { rubric.highest };
+                self.record(&format!("{family}.{name}"), &points_of(highest), Direction::HigherIsBetter)
+            };
+            return names.map(|name| none(name).with_null("nothing_to_judge")).collect();
+        };
+        let gates = self.gates(rows);
+        let grades = grades(&mine, rubric);
+        let base = self.all.base.filter(|base| *base != self.name).map(|base| {
+            let of_base: Vec<JudgeRow> = rows.iter().filter(|row| row.model == base).cloned().collect();
+            self::grades(&of_base, rubric)
+        });
+        let finish = |record: MetricRecord| {
+            let record = with_counts(record, &summary).with_extra("rubric", rubric.version);
+            let record = record.with_extra("rubric_hash", rubric.hash());
+            behind(record, &gates, &summary)
+        };
+        let mut records: Vec<MetricRecord> = Vec::new();
+        for criterion in &summary.criteria {
+            let record =
+                self.mean_record(&format!("{family}.{}", criterion.name), &criterion.name, rubric.highest, &grades);
+            let record = record
+                .with_extra("standard_deviation", json!(criterion.standard_deviation))
+                .with_extra("lowest", rubric.lowest)
+                .with_extra("highest", rubric.highest)
+                .with_extra("histogram", json!(criterion.histogram))
+                .with_extra(
+                    "minus_base",
+                    json!(base.as_ref().map(|base| self.minus(&criterion.name, &grades, base).json())),
+                );
+            records.push(finish(record));
+        }
+        if rubric.has_overall {
+            records.push(finish(self.overall_record(family, rubric, &summary, &grades, rows, &mine)));
+            if let Some(base) = &base {
+                let Difference { value, interval, n, n_unpaired } = self.minus(OVERALL, &grades, base);
+                let id = format!("{family}.{OVERALL}_minus_base");
+                let record = self
+                    .record(&id, POINTS, Direction::HigherIsBetter)
+                    .with_value(value)
+                    .with_interval(interval)
+                    .with_items(n)
+                    .with_excluded("not_graded_for_both", n_unpaired)
+                    .with_extra("partial", summary.n_no_reply > 0);
+                let record = if value.is_none() { record.with_null("no_item_graded_for_both") } else { record };
+                records.push(gates.iter().fold(record, |record, gate| record.with_gate(gate.into())));
+            }
+        }
+        records
+    }
+
+    fn mean_record(&self, id: &str, criterion: &str, highest: u32, grades: &Grades) -> MetricRecord {
+        let clusters: Vec<Cluster> =
+            grades.values().map(|of_item| Cluster::of(of_item.get(criterion).copied())).collect();
+        let mean = |weights: &[u32]| mean_of_clusters(&clusters, weights);
+        self.record(id, &points_of(highest), Direction::HigherIsBetter)
+            .with_value(Bootstrap::value(clusters.len(), mean))
+            .with_interval(self.all.bootstrap.interval(clusters.len(), mean))
+            .with_items(clusters.len())
+    }
+
+    fn overall_record(
+        &self,
+        family: &str,
+        rubric: &Rubric,
+        summary: &ModelSummary,
+        grades: &Grades,
+        all: &[JudgeRow],
+        mine: &[JudgeRow],
+    ) -> MetricRecord {
+        let (lowest, highest) = (rubric.lowest * rubric.criteria.len() as u32, highest_sum(rubric));
+        let mut histogram = vec![0_usize; (highest - lowest + 1) as usize];
+        for sum in grades.values().filter_map(|of_item| of_item.get(OVERALL)) {
+            if let Some(bin) = histogram.get_mut((sum.round() - f64::from(lowest)) as usize) {
+                *bin += 1;
+            }
+        }
+        self.mean_record(&format!("{family}.{OVERALL}"), OVERALL, highest, grades)
+            .with_extra("standard_deviation", json!(summary.overall_standard_deviation))
+            .with_extra("lowest", lowest)
+            .with_extra("highest", highest)
+            .with_extra("histogram", json!(histogram))
+            .with_extra("overall_mismatch", summary.n_overall_mismatch)
+            .with_extra("overall_scale_conflict", summary.n_overall_scale_conflict)
+            .with_extra("source_compat", json!(summary.source_compat))
+            .with_extra("mean_tokens", json!(summary.mean_tokens))
+            .with_extra("length", json!(length_relation(mine)))
+            .with_extra("length_within_all_models", json!(length_relation(all)))
+    }
+
+    /// The mean difference to the base over items that both have grades of.
+    fn minus(&self, criterion: &str, grades: &Grades, base: &Grades) -> Difference {
+        let differences: Vec<Cluster> = grades
+            .iter()
+            .filter_map(|(item, mine)| Some(Cluster::of([mine.get(criterion)? - base.get(item)?.get(criterion)?])))
+            .collect();
+        let n = differences.len();
+        let mean = |weights: &[u32]| mean_of_clusters(&differences, weights);
+        Difference {
+            value: Bootstrap::value(n, mean),
+            interval: self.all.bootstrap.paired_interval(n, mean),
+            n,
+            n_unpaired: grades.len() + base.len() - 2 * n,
+        }
+    }
+
+    /// `C3.sanity_ladder`: share of corruptions that lower the grade that they concern. The same for all runs.
+    fn ladder_record(&self) -> MetricRecord {
+        let drops = ladder_drops(&self.all.judgement.ladder);
+        let by_corruption: BTreeMap<&str, Value> = Corruption::ALL
+            .into_iter()
+            .map(|corruption| {
+                let of_it: Vec<bool> =
+                    drops.iter().filter(|(of, _)| *of == corruption).map(|(_, drop)| *drop).collect();
+                let n_drops = of_it.iter().filter(|drop| **drop).count();
+                (corruption.name(), json!({"drops": n_drops, "n": of_it.len(), "criterion": corruption.criterion()}))
+            })
+            .collect();
+        let n_drops = drops.iter().filter(|(_, drop)| *drop).count();
+        let record = self
+            .record("C3.sanity_ladder", "fraction", Direction::HigherIsBetter)
+            .with_value(self.ladder.value)
+            .with_interval(wilson_confidence(n_drops, drops.len()))
+            .with_items(drops.len())
+            .with_extra("passed", self.ladder.passed)
+            .with_extra("threshold", self.ladder.threshold)
+            .with_extra("by_corruption", json!(by_corruption));
+        if self.ladder.value.is_none() { record.with_null("no_pair_was_graded") } else { record }
+    }
+
+    /// `C3.reliability`: Krippendorff's alpha of the sums of responses that were graded twice, all runs together.
+    fn reliability_record(&self) -> MetricRecord {
+        let rows = &self.all.judgement.quality;
+        let gate = reliability_gate(rows);
+        // An item with the responses of all models is drawn as a whole.
+        let mut by_item: BTreeMap<&str, Vec<Vec<f64>>> = BTreeMap::new();
+        for ((_, item), sums) in judged_twice(rows) {
+            by_item.entry(item).or_default().push(sums);
+        }
+        let items: Vec<Vec<Vec<f64>>> = by_item.into_values().collect();
+        let interval = self.all.bootstrap.interval(items.len(), |weights| {
+            let drawn = items.iter().zip(weights).flat_map(|(units, weight)| (0..*weight).flat_map(move |_| units));
+            krippendorff_alpha(&drawn.cloned().collect::<Vec<_>>())
+        });
+        let record = self
+            .record("C3.reliability", "alpha", Direction::HigherIsBetter)
+            .with_value(gate.value)
+            .with_interval(interval)
+            .with_items(items.len())
+            .with_extra("passed", gate.passed)
+            .with_extra("threshold", gate.threshold)
+            .with_extra("graded_twice", gate.n)
+            .with_extra("mean_absolute_difference", json!(mean_absolute_difference(rows)));
+        if gate.value.is_none() { record.with_null("no_grades_that_differ_were_given_twice") } else { record }
+    }
+
+    /// `C3.markup_shift`: how much the sum changes where the markup is taken off, all runs together.
+    fn markup_record(&self) -> MetricRecord {
+        let sum = |row: &JudgeRow| row.scores.as_ref().map(|scores| scores.sum);
+        let plain: BTreeMap<(&str, &str), f64> = (self.all.judgement.quality.iter())
+            .filter(|row| row.repeat == 0)
+            .filter_map(|row| Some(((row.model.as_str(), row.item.as_str()), sum(row)?)))
+            .collect();
+        let mut by_item: BTreeMap<&str, Cluster> = BTreeMap::new();
+        let rows = &self.all.judgement.stripped;
+        let mut n = 0;
+        for row in rows {
+            let plain = plain.get(&(row.model.as_str(), row.item.as_str()));
+            if let Some((stripped, plain)) = sum(row).zip(plain) {
+                let cluster = by_item.entry(&row.item).or_default();
+                *cluster = Cluster { sum: cluster.sum + stripped - plain, count: cluster.count + 1 };
+                n += 1;
+            }
+        }
+        let clusters: Vec<Cluster> = by_item.into_values().collect();
+        let mean = |weights: &[u32]| mean_of_clusters(&clusters, weights);
+        let value = Bootstrap::value(clusters.len(), mean);
+        let record = self
+            .record("C3.markup_shift", POINTS, Direction::Descriptive)
+            .with_value(value)
+            .with_interval(self.all.bootstrap.paired_interval(clusters.len(), mean))
+            .with_items(clusters.len())
+            .with_extra("responses", n)
+            .with_excluded("not_graded_both_ways", rows.len() - n);
+        match value {
+            Some(_) => record,
+            None if rows.is_empty() => record.with_null("no_response_has_markup"),
+            None => record.with_null("no_response_graded_both_ways"),
+        }
+    }
+
+    /// `C3.swap_consistency` and `C3.win_rate` of a run that was set against the base.
+    fn pair_records(&self) -> Vec<MetricRecord> {
+        let rows: Vec<_> =
+            (self.all.judgement.pairs.iter()).filter(|row| row.models[1] == self.name).cloned().collect();
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        let summary = summarise_pairs(&rows);
+        let record = |id: &str, value: Option<f64>, successes: usize, n: usize| {
+            let record = self
+                .record(id, "fraction", Direction::HigherIsBetter)
+                .with_value(value)
+                .with_interval(wilson_confidence(successes, n))
+                .with_items(n)
+                .with_excluded("no_verdict_in_both_orders", summary.n_excluded)
+                .with_extra("ties", summary.n_ties);
+            if value.is_none() { record.with_null("no_consistent_verdict") } else { record }
+        };
+        let n_decided = summary.n_consistent - summary.n_ties;
+        vec![
+            record("C3.swap_consistency", summary.swap_consistency, summary.n_consistent, summary.n),
+            record("C3.win_rate", summary.second_win_rate, summary.n_second_wins, n_decided)
+                .with_extra("wins", summary.n_second_wins)
+                .with_extra("against", self.all.base.unwrap_or_default()),
+        ]
+    }
+}
+
+/// A mean difference of two models over the same items.
+struct Difference {
+    value: Option<f64>,
+    interval: Option<ConfidenceInterval>,
+    n: usize,
+    n_unpaired: usize,
+}
+
+impl Difference {
+    fn json(&self) -> Value {
+        let end = |end: fn(&ConfidenceInterval) -> f64| self.interval.as_ref().map(end);
+        json!({"value": self.value, "lo": end(|ci| ci.lo), "hi": end(|ci| ci.hi), "n": self.n})
+    }
+}
+
+/// The unit of grades on a scale.
+fn points_of(highest: u32) -> String {
+    format!("{POINTS} of {highest}")
+}
+
+/// The highest sum of all grades.
+fn highest_sum(rubric: &Rubric) -> u32 {
+    rubric.highest * rubric.criteria.len() as u32
+}
+
+/// Grades of first judgings.
+fn grades(rows: &[JudgeRow], rubric: &Rubric) -> Grades {
+    let of = |scores: &Scores| {
+        let mut grades = scores.criteria.clone();
+        if rubric.has_overall {
+            grades.insert(OVERALL.to_owned(), scores.sum);
+        }
+        grades
+    };
+    rows.iter()
+        .filter(|row| row.repeat == 0)
+        .filter_map(|row| Some((row.item.clone(), of(row.scores.as_ref()?))))
+        .collect()
+}
+
+/// How the judging of a model's responses ended.
+fn with_counts(record: MetricRecord, summary: &ModelSummary) -> MetricRecord {
+    record
+        .with_excluded("unreadable", summary.n_unreadable)
+        .with_excluded("no_reply", summary.n_no_reply)
+        .with_excluded("empty_response", summary.n_empty)
+        .with_extra("partial", summary.n_no_reply > 0)
+        .with_extra("parse_failures", summary.n_unreadable)
+        .with_extra("parse_failure_rate", json!(summary.parse_failure_rate))
+}
+
+/// A record behind gates. Where nobody replied there is nothing that a gate could be about.
+fn behind(record: MetricRecord, gates: &[GateResult], summary: &ModelSummary) -> MetricRecord {
+    let record = gates.iter().fold(record, |record, gate| record.with_gate(gate.into()));
+    match (summary.n_scored + summary.n_unreadable, summary.n_no_reply) {
+        (0, 0) => record.with_null("only_empty_responses"),
+        (0, _) => record.with_null("judge_did_not_reply"),
+        _ => record,
+    }
+}
+
+impl From<&GateResult> for Gate {
+    fn from(result: &GateResult) -> Self {
+        Self { name: result.name.to_owned(), passed: result.passed, value: result.value }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::super::{JudgeStatus, LADDER_CLEAN, PairwiseRow, Verdict};
+    use super::*;
+    use aloud_measure::test_runs::context;
+    use aloud_openai::message::Usage;
+
+    const ITEMS: usize = 12;
+
+    fn row(model: &str, item: usize, grades: Option<[f64; 4]>) -> JudgeRow {
+        let scores = grades.map(|grades| {
+            let names = QUALITY.criteria.iter().map(|name| (*name).to_owned());
+            let sum: f64 = grades.iter().sum();
+            Scores {
+                criteria: names.zip(grades).collect(),
+                sum,
+                overall_reported: Some(sum),
+                overall_mismatch: false,
+                overall_scale_conflict: false,
+            }
+        });
+        JudgeRow {
+            schema: 1,
+            purpose: "quality".to_owned(),
+            model: model.to_owned(),
+            item: format!("item-{item}"),
+            repeat: 0,
+            rubric: QUALITY.version.to_owned(),
+            rubric_hash: QUALITY.hash(),
+            judge_model: "judge".to_owned(),
+            returned_model: "judge".to_owned(),
+            status: if scores.is_some() { JudgeStatus::Scored } else { JudgeStatus::Unreadable },
+            reason: None,
+            scores,
+            n_replies: 1,
+            usage: Usage::default(),
+            n_tokens: Some(10 + item),
+        }
+    }
+
+    /// Grades of `base` and of `ee`, who is two points less coherent; a judge that notices all corruptions.
+    fn judgement() -> Judgement {
+        let grade = |item: usize| 5.0 + (item % 4) as f64;
+        let mut judgement = Judgement::default();
+        for item in 0..ITEMS {
+            judgement.quality.push(row("base", item, Some([grade(item), 7.0, 8.0, 9.0])));
+            judgement.quality.push(row("ee", item, Some([grade(item) - 2.0, 7.0, 8.0, 9.0])));
+        }
+        for item in 0..3 {
+            let again = judgement.quality[2 * item].clone();
+            judgement.quality.push(JudgeRow { repeat: 1, ..again });
+        }
+        judgement.ladder.push(row(LADDER_CLEAN, 0, Some([9.0; 4])));
+        judgement.ladder.extend(Corruption::ALL.map(|corruption| row(corruption.name(), 0, Some([4.0; 4]))));
+        judgement.stripped.push(row("ee", 0, Some([2.0, 7.0, 8.0, 9.0])));
+        judgement.pairs = [Some(Verdict::First), Some(Verdict::Second), None]
+            .into_iter()
+            .map(|swapped| PairwiseRow {
+                schema: 1,
+                models: ["base".to_owned(), "ee".to_owned()],
+                item: String::new(),
+                prompt: String::new(),
+                prompt_hash: String::new(),
+                judge_model: "judge".to_owned(),
+                verdicts: [Some(Verdict::First), swapped],
+                reasons: [None, None],
+            })
+            .collect();
+        judgement
+    }
+
+    fn records(judgement: &Judgement, judge: &str, name: &str) -> BTreeMap<String, MetricRecord> {
+        let bootstrap = Bootstrap { n_draws: 200, ..Bootstrap::default() };
+        let settings = JudgeSettings::new(judge);
+        let all = JudgedRecords { judgement, settings: &settings, base: Some("base"), bootstrap };
+        let records = all.of_run(name, "models/llama-small", &RecordContext { gates: Vec::new(), ..context() });
+        for record in &records {
+            record.check().unwrap();
+        }
+        records.into_iter().map(|record| (record.id.clone(), record)).collect()
+    }
+
+    #[test]
+    fn grades_with_differences_to_the_base() {
+        let records = records(&judgement(), "gpt-5", "ee");
+        let coherence = &records["C1.coherence"];
+        // Coherence is 3, 4, 5 and 6, three times each.
+        assert_eq!((coherence.value, coherence.n), (Some(4.5), ITEMS));
+        assert_eq!(coherence.extra["histogram"], json!([0, 0, 3, 3, 3, 3, 0, 0, 0, 0]));
+        assert_eq!(coherence.extra["minus_base"], json!({"value": -2.0, "lo": -2.0, "hi": -2.0, "n": ITEMS}));
+        let overall = &records["C1.overall"];
+        assert_eq!((overall.value, &overall.extra["source_compat"]), (Some(28.5), &json!(28.5 / 40.0)));
+        assert_eq!((coherence.unit.as_str(), overall.unit.as_str()), ("points of 10", "points of 40"));
+        assert_eq!((&overall.extra["lowest"], &overall.extra["histogram"][23]), (&json!(4), &json!(3)));
+        assert_eq!(records["C1.overall_minus_base"].value, Some(-2.0));
+        assert_eq!(records["C1.overall_minus_base"].ci.as_ref().map(|ci| [ci.lo, ci.hi]), Some([-2.0, -2.0]));
+        assert_eq!((records["C3.sanity_ladder"].value, records["C3.reliability"].value), (Some(1.0), Some(1.0)));
+        assert_eq!(records["C3.markup_shift"].value, Some(-1.0));
+        // Of two pairs with two verdicts one agrees, and the base wins it.
+        let (swap, wins) = (&records["C3.swap_consistency"], &records["C3.win_rate"]);
+        assert_eq!((swap.value, swap.n, wins.value, wins.n), (Some(0.5), 2, Some(0.0), 1));
+        assert_eq!(swap.exclusions["no_verdict_in_both_orders"], 1);
+        assert_eq!(coherence.extra["self_judged"], false);
+        assert_eq!(self::records(&judgement(), "llama-70b", "ee")["C1.overall"].extra["self_judged"], true);
+        let of_base = self::records(&judgement(), "gpt-5", "base");
+        assert!(!of_base.contains_key("C1.overall_minus_base") && !of_base.contains_key("C3.win_rate"));
+    }
+
+    #[test]
+    fn a_gate_that_is_not_met_takes_the_grades_away() {
+        let reason = |judgement: &Judgement, id: &str| records(judgement, "gpt-5", "ee")[id].null_reason.clone();
+        let gated = |name: &str| Some(format!("gate:{name}"));
+        let mut blind = judgement();
+        for row in &mut blind.ladder {
+            row.scores.clone_from(&judgement().ladder[0].scores);
+        }
+        assert_eq!(reason(&blind, "C1.coherence"), gated("judge_sanity_ladder"));
+        assert_eq!(records(&blind, "gpt-5", "ee")["C3.sanity_ladder"].value, Some(0.0));
+        let mut unsteady = judgement();
+        unsteady.quality.retain(|row| row.repeat == 0);
+        assert_eq!(reason(&unsteady, "C1.overall"), gated("judge_reliability"));
+        assert_eq!(reason(&unsteady, "C1.overall_minus_base"), gated("judge_reliability"));
+        // One of twelve is more than 5 % and more than 3 points above the base's failures.
+        let mut unreadable = judgement();
+        unreadable.quality[1] = row("ee", 0, None);
+        assert_eq!(reason(&unreadable, "C1.clarity"), gated("judge_failures"));
+        let record = &records(&unreadable, "gpt-5", "ee")["C1.clarity"];
+        assert_eq!(
+            (record.exclusions["unreadable"], record.n, &record.extra["parse_failures"]),
+            (1, ITEMS - 1, &json!(1))
+        );
+        // The failures of another model are not those of the base.
+        assert_eq!(records(&unreadable, "gpt-5", "base")["C1.clarity"].value, Some(8.0));
+        assert_eq!(reason(&judgement(), "C5.legibility").as_deref(), Some("nothing_to_judge"));
+        // Sums that are all equal agree, though no alpha can be computed.
+        let mut constant = judgement();
+        constant.quality.retain(|row| row.repeat == 0 || row.item == "item-0");
+        assert_eq!((reason(&constant, "C1.overall"), reason(&constant, "C3.reliability").is_some()), (None, true));
+    }
+}
