@@ -382,8 +382,8 @@ mod tests {
             let folders: Vec<PathBuf> = folders.iter().map(|name| path(name)).collect();
             open_runs(&folders).unwrap().runs.into_iter().map(|run| run.name).collect()
         };
-        assert_eq!(names(&["base", "a"]), ["base", "ee"]);
-        assert_eq!(names(&["base", "a", "b"]), ["base", "ee, offset −1", "ee, offset +1.5"]);
+        assert_eq!(names(&["base", "a"]), ["base", "exits"]);
+        assert_eq!(names(&["base", "a", "b"]), ["base", "exits, offset −1", "exits, offset +1.5"]);
         assert!(names(&["b", "c"])[1].ends_with("/c)"));
     }
 

@@ -2,7 +2,8 @@
 //! and verdicts. Knows what was decided; knows nothing of models, of how a token was computed, or of how numbers are shown.
 
 pub mod compare;
-pub mod depth_metrics;
+pub mod depth_summary;
+pub mod earlier_names;
 pub mod error;
 pub mod evaluation_run;
 pub mod metric_record;

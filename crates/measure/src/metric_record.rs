@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::earlier_names;
 use crate::error::MeasureError;
 use aloud_base::durable_file;
 
@@ -165,7 +166,7 @@ pub struct Gate {
 /// The circumstances that all metrics of a run share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecordContext {
-    /// Key of the model or control, for instance `ee` or `base`.
+    /// Key of the model or control, for instance `exits` or `base`.
     pub model: String,
     /// The model that this one is a control of.
     #[serde(default)]
@@ -193,7 +194,7 @@ pub struct RecordContext {
 /// One metric. Other fields are ignored on reading.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MetricRecord {
-    /// Name, for instance `A1.als`.
+    /// Name, for instance `savings.average`.
     pub id: String,
     /// Version of the metric's definition.
     pub version: u32,
@@ -364,7 +365,12 @@ impl MetricRecord {
     }
 }
 
-/// Reads `metrics.json`: an array of records.
+/// Whether a metric is of depths: of a model whose exits are off it is known without a measurement.
+pub fn is_of_depth(id: &str) -> bool {
+    ["savings.", "exits.", "depth."].iter().any(|family| id.starts_with(family))
+}
+
+/// Reads `metrics.json`: an array of records. Names of earlier versions are read as those of today.
 ///
 /// # Errors
 /// If the file cannot be read, is not JSON (for instance because it was cut), or a record lacks a field or contradicts
@@ -379,8 +385,9 @@ pub fn read_metric_records(path: &Path) -> Result<Vec<MetricRecord>, MeasureErro
         .zip(values)
         .map(|(number, value)| {
             let id = value.get("id").and_then(Value::as_str).unwrap_or("without id").to_owned();
-            let record: MetricRecord = serde_json::from_value(value)
+            let mut record: MetricRecord = serde_json::from_value(value)
                 .map_err(|e| error(format!("record {number} (`{id}`) is not a metric record: {e}")))?;
+            earlier_names::renew(&mut record);
             match record.fault() {
                 Some(reason) => Err(error(format!("record {number} (`{id}`): {reason}"))),
                 None => Ok(record),
@@ -413,7 +420,7 @@ mod tests {
     use crate::test_runs::context;
 
     fn example() -> MetricRecord {
-        MetricRecord::new("A1.als", "fraction", Direction::HigherIsMoreSaving, &context())
+        MetricRecord::new("savings.average", "fraction", Direction::HigherIsMoreSaving, &context())
             .with_value(0.1834)
             .with_interval(ConfidenceInterval {
                 level: 0.95,
@@ -432,12 +439,12 @@ mod tests {
     #[test]
     fn the_format_is_as_specified() {
         let specified = serde_json::json!({
-            "id": "A1.als", "version": 1, "value": 0.1834, "unit": "fraction",
+            "id": "savings.average", "version": 1, "value": 0.1834, "unit": "fraction",
             "direction": "higher_is_more_saving",
             "ci": {"level": 0.95, "lo": 0.171, "hi": 0.196, "method": "cluster_bootstrap",
                    "b": 2000, "cluster": "item", "seed": 7},
             "n": 200, "n_tokens": 61240, "n_excluded": 3, "exclusions": {"unparsed": 3},
-            "model": "ee", "control_of": null, "task": "gsm8k", "split": "test", "tier": "standard",
+            "model": "exits", "control_of": null, "task": "gsm8k", "split": "test", "tier": "standard",
             "dial": {"offset": 0.0, "kl_factor": 1.0, "depth_penalty": 0.0, "policy": "sampled", "tau": 0.0},
             "decoding": {"temperature": 0.0, "top_p": 1.0, "max_new_tokens": 400},
             "mode": "recorded", "seeds": [0],
@@ -450,7 +457,7 @@ mod tests {
 
     #[test]
     fn values_that_are_no_numbers_become_null_with_a_reason() {
-        let new = || MetricRecord::new("A1.als", "fraction", Direction::HigherIsMoreSaving, &context());
+        let new = || MetricRecord::new("savings.average", "fraction", Direction::HigherIsMoreSaving, &context());
         for value in [f64::NAN, f64::INFINITY] {
             let record = new().with_value(value).with_extra("curve", vec![value]);
             assert_eq!((record.value, record.null_reason.as_deref()), (None, Some("not_finite")));
@@ -480,9 +487,12 @@ mod tests {
         for (content, expected) in [
             (whole[..whole.len() / 2].to_owned(), "metrics.json: damaged: EOF"),
             (whole.replacen("0.1834", "NaN", 1), "metrics.json: damaged: expected value"),
-            (whole.replacen("0.1834", "null", 1), "record 1 (`A1.als`): value is null without a null_reason"),
-            (whole.replacen("0.171", "0.5", 1), "record 1 (`A1.als`): ci from 0.5 to 0.196"),
-            (whole.replacen("\"n\":200,", "", 1), "record 1 (`A1.als`) is not a metric record: missing field `n`"),
+            (whole.replacen("0.1834", "null", 1), "record 1 (`savings.average`): value is null without a null_reason"),
+            (whole.replacen("0.171", "0.5", 1), "record 1 (`savings.average`): ci from 0.5 to 0.196"),
+            (
+                whole.replacen("\"n\":200,", "", 1),
+                "record 1 (`savings.average`) is not a metric record: missing field `n`",
+            ),
             (whole.replacen("\"unparsed\":3", "\"unparsed\":4", 1), "the exclusions add up to 4"),
             (whole.replacen("0.95", "95", 1), "ci level 95"),
             ("{}".to_owned(), "damaged: invalid type: map, expected a sequence"),
@@ -496,6 +506,6 @@ mod tests {
         let mut bad = example();
         bad.value = Some(f64::NAN);
         let error = write_metric_records(&path, &[bad]).unwrap_err().to_string();
-        assert!(error.contains("record `A1.als`: value NaN"), "{error}");
+        assert!(error.contains("record `savings.average`: value NaN"), "{error}");
     }
 }

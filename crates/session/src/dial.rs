@@ -3,6 +3,7 @@
 use crate::bail;
 use crate::error::SessionError;
 use aloud_method::exit_policy::ExitPolicy;
+use aloud_method::savings::savings_of_mean_depth;
 use aloud_text::text_codec::TextCodec;
 use serde::Serialize;
 
@@ -58,7 +59,7 @@ pub fn measure(
     let mean_depth = depths as f64 / n;
     Ok(DialPoint {
         exit_offset: offset,
-        average_layer_savings: 1.0 - mean_depth / n_blocks as f64,
+        average_layer_savings: savings_of_mean_depth(mean_depth, n_blocks),
         exit_rate: exits as f64 / n,
         mean_depth,
         response_tokens: tokens as f64 / prompts.len().max(1) as f64,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use aloud_engine::decode::batching::{Engine, Event, Flow, Limits};
 use aloud_engine::decode::request::{FinishReason, Forced, Prefix, Request, RequestError, Token};
 use aloud_engine::decode::sampling::Sampling;
-use aloud_measure::depth_metrics::summarise;
+use aloud_measure::depth_summary::summarise;
 use aloud_measure::record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord};
 use aloud_method::exit_offset::ExitOffset;
 use aloud_method::exit_policy::ExitPolicy;

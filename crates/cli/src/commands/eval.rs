@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use aloud_kernels::Cpu;
+use aloud_measure::earlier_names::model_name;
 use aloud_measure::metric_record::MetricRecord;
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::source::ModelSource;
@@ -85,7 +86,8 @@ impl std::str::FromStr for ControlArg {
         if name == "all" {
             return Ok(Self::All);
         }
-        let control = ModelKey::CONTROLS.into_iter().find(|key| key.name() == name);
+        // Names of earlier versions are understood.
+        let control = ModelKey::CONTROLS.into_iter().find(|key| key.name() == model_name(name));
         control.map(Self::One).ok_or_else(|| {
             let names: Vec<&str> = ModelKey::CONTROLS.iter().map(|key| key.name()).collect();
             format!("expected all, or some of {} (same_training comes with --same-training DIR)", names.join(", "))
@@ -231,7 +233,7 @@ fn full(
     let judge = arguments.judge.open(output, asked.seed)?;
     let controls = controls(arguments, models, context)?;
     let has_verdicts = controls.contains(&ModelKey::BaseNoise)
-        && [ModelKey::EeOff, ModelKey::SameTraining].iter().any(|key| controls.contains(key));
+        && [ModelKey::ExitsOff, ModelKey::SameTraining].iter().any(|key| controls.contains(key));
     let trained_on = TrainedOn::of(models, context);
     let settings = RunSettings {
         output: output.to_owned(),

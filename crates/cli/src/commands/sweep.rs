@@ -190,7 +190,8 @@ fn text(rows: &[SweepRow], dial: SweptDial, with_source: bool) -> String {
         let quality = |name: &str| {
             row.quality.get(name).and_then(Value::as_f64).map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"))
         };
-        let (first, second) = if has_judge { ("coherence", "overall") } else { ("proxy_rep_4", "proxy_ppl_base") };
+        let (first, second) =
+            if has_judge { ("coherence", "overall") } else { ("proxy_repeated_4", "proxy_perplexity") };
         let mut cells = vec![
             row.value.map_or_else(|| "base".to_owned(), |value| value.to_string()),
             percent(row.early_exit_rate),

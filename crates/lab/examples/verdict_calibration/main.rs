@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     ]);
     let mut within = true;
     for (tier, hypothesis, n_items) in SIZES {
-        for (equal_control, name) in ["base", "base_noise", "ee_off"].into_iter().enumerate() {
+        for (equal_control, name) in ["base", "base_noise", "exits_off"].into_iter().enumerate() {
             let null = NullSimulation { hypothesis, equal_control, n_items, bootstrap: Bootstrap::headline() };
             let supported = count(&null, &recorded, runs);
             let most = wilson_interval(supported, runs as usize).map_or(1.0, |[_, most]| most);

@@ -122,9 +122,6 @@ pub trait TaskFamily: Sync {
     /// The tokens of an answer after a suffix; `None` if it cannot be written.
     fn answer_tokens(&self, answer: &str) -> Option<Vec<u32>>;
 
-    /// Family name of its accuracies, for instance `B1`.
-    fn accuracy_id(&self) -> &'static str;
-
     /// Names of its scorers, the strict one first.
     fn scorers(&self) -> Vec<&'static str> {
         vec!["strict", "flex"]

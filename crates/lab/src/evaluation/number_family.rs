@@ -152,10 +152,6 @@ impl TaskFamily for NumberFamily<'_> {
         extracted.strict.as_deref().or(extracted.flex.as_deref())
     }
 
-    fn accuracy_id(&self) -> &'static str {
-        "B1"
-    }
-
     fn scorers(&self) -> Vec<&'static str> {
         Gsm8kScorer::ALL.map(Gsm8kScorer::name).to_vec()
     }

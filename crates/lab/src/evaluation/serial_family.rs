@@ -168,10 +168,6 @@ impl TaskFamily for SerialFamily {
         (*symbol != END).then(|| (*symbol).to_owned())
     }
 
-    fn accuracy_id(&self) -> &'static str {
-        "B3"
-    }
-
     fn chance(&self, task: &str) -> f64 {
         task.parse::<SerialTask>().map_or(0.0, SerialTask::chance)
     }

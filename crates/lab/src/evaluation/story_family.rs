@@ -175,10 +175,6 @@ impl TaskFamily for StoryFamily<'_> {
         self.codec.tokenizer.encode(answer, false).ok().filter(|ids| !ids.is_empty())
     }
 
-    fn accuracy_id(&self) -> &'static str {
-        "B2"
-    }
-
     fn scorers(&self) -> Vec<&'static str> {
         StoryScoring::ALL.map(StoryScoring::name).to_vec()
     }

@@ -27,15 +27,15 @@ pub enum ModelKey {
     /// The base model at full depth.
     Base,
     /// The trained model with its own exits.
-    Ee,
+    Exits,
     /// The trained model with exits off.
-    EeOff,
+    ExitsOff,
     /// The base model; every token's depth drawn from the trained model's depth histogram.
-    BaseRandmatch,
+    BaseRandomDepths,
     /// The base model; all tokens stop at one depth, the nearest to the trained model's mean depth.
-    Static,
+    BaseOneDepth,
     /// The base model; depths drawn from the teacher's targets, of the trained model's mean depth.
-    BaseOracle,
+    BaseTargetDepths,
     /// The base model at full depth with noise in its weights, as accurate as the trained model.
     BaseNoise,
     /// The model of the same recipe and steps without a price of depth and without exits (--same-training).
@@ -44,18 +44,24 @@ pub enum ModelKey {
 
 impl ModelKey {
     /// All controls that follow from a trained model and its base.
-    pub const CONTROLS: [Self; 6] =
-        [Self::Base, Self::EeOff, Self::BaseRandmatch, Self::Static, Self::BaseOracle, Self::BaseNoise];
+    pub const CONTROLS: [Self; 6] = [
+        Self::Base,
+        Self::ExitsOff,
+        Self::BaseRandomDepths,
+        Self::BaseOneDepth,
+        Self::BaseTargetDepths,
+        Self::BaseNoise,
+    ];
 
     /// Its name in files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Base => "base",
-            Self::Ee => "ee",
-            Self::EeOff => "ee_off",
-            Self::BaseRandmatch => "base_randmatch",
-            Self::Static => "static",
-            Self::BaseOracle => "base_oracle",
+            Self::Exits => "exits",
+            Self::ExitsOff => "exits_off",
+            Self::BaseRandomDepths => "base_random_depths",
+            Self::BaseOneDepth => "base_one_depth",
+            Self::BaseTargetDepths => "base_target_depths",
             Self::BaseNoise => "base_noise",
             Self::SameTraining => "same_training",
         }
@@ -63,12 +69,12 @@ impl ModelKey {
 
     /// Whether it is made equal to the model on items that are not evaluated.
     pub fn is_tuned(self) -> bool {
-        matches!(self, Self::BaseOracle | Self::BaseNoise)
+        matches!(self, Self::BaseTargetDepths | Self::BaseNoise)
     }
 
     /// Whether it is the base model that runs.
     pub fn is_base(self) -> bool {
-        !matches!(self, Self::Ee | Self::EeOff | Self::SameTraining)
+        !matches!(self, Self::Exits | Self::ExitsOff | Self::SameTraining)
     }
 }
 
@@ -134,7 +140,7 @@ impl Models {
 
     /// The key of what is evaluated.
     pub fn main_key(&self) -> ModelKey {
-        if self.trained.policy.is_some() { ModelKey::Ee } else { ModelKey::Base }
+        if self.trained.policy.is_some() { ModelKey::Exits } else { ModelKey::Base }
     }
 
     /// The base model at full depth, which reads texts for metrics.
@@ -163,30 +169,32 @@ impl Models {
                 let (model, _) = self.same_training.as_ref().with_context(|| format!("{key}: name it"))?;
                 (&model.decoder, model.policy.as_ref())
             }
-            ModelKey::Ee | ModelKey::EeOff => {
+            ModelKey::Exits | ModelKey::ExitsOff => {
                 let policy = self.trained.policy.as_ref();
                 (
                     &self.trained.decoder,
                     Some(policy.with_context(|| format!("{key}: nothing was trained on this model"))?),
                 )
             }
-            ModelKey::Base | ModelKey::BaseRandmatch | ModelKey::Static | ModelKey::BaseOracle => (self.base(), None),
+            ModelKey::Base | ModelKey::BaseRandomDepths | ModelKey::BaseOneDepth | ModelKey::BaseTargetDepths => {
+                (self.base(), None)
+            }
         };
         let mut candidates = self.trained.head_depths().map(<[usize]>::to_vec).unwrap_or_default();
         let nothing = || format!("{key}: the trained model has no token to match");
         let mut decider: Option<Arc<dyn ExitDecider>> = None;
         let exits = match key {
-            ModelKey::Base | ModelKey::EeOff | ModelKey::BaseNoise | ModelKey::SameTraining => ExitPolicy::Off,
-            ModelKey::Ee => exits.clone(),
-            ModelKey::BaseRandmatch => {
+            ModelKey::Base | ModelKey::ExitsOff | ModelKey::BaseNoise | ModelKey::SameTraining => ExitPolicy::Off,
+            ModelKey::Exits => exits.clone(),
+            ModelKey::BaseRandomDepths => {
                 decider = Some(Arc::new(RandomMatched::new(matched.depths.iter().copied(), n_blocks)));
                 ExitPolicy::RandomMatched
             }
-            ModelKey::Static => {
+            ModelKey::BaseOneDepth => {
                 let depth = static_depth_of_equal_mean(matched.depths.iter().copied()).with_context(nothing)?;
                 ExitPolicy::Fixed { depth: depth.clamp(1, n_blocks) }
             }
-            ModelKey::BaseOracle => {
+            ModelKey::BaseTargetDepths => {
                 let kl_factor = matched.oracle_factor.with_context(nothing)?;
                 decider = Some(Arc::new(Oracle { candidates: candidates.clone(), kl_factor }));
                 ExitPolicy::Oracle { kl_factor }

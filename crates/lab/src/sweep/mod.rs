@@ -99,9 +99,9 @@ impl Run<'_> {
         for point in &self.sweep.points {
             index.points.push(CurvePoint {
                 label: format!("{} {}", self.sweep.dial, point.value),
-                model: ModelKey::Ee.name().to_owned(),
+                model: ModelKey::Exits.name().to_owned(),
                 dial: Dial::default(),
-                folder: format!("{}/{}", point.folder(self.sweep.dial), ModelKey::Ee),
+                folder: format!("{}/{}", point.folder(self.sweep.dial), ModelKey::Exits),
                 status: RunStatus::Running,
             });
         }
@@ -129,7 +129,7 @@ impl Run<'_> {
             let of = |key: ModelKey| -> Vec<MetricRecord> {
                 records.iter().filter(|record| record.context.model == key.name()).cloned().collect()
             };
-            models.push((Some(point.value), of(ModelKey::Ee)));
+            models.push((Some(point.value), of(ModelKey::Exits)));
             base_records = base_records.or_else(|| Some(of(ModelKey::Base)));
             let folder = output.join(&index.points[number].folder);
             index.points[number].dial = read_manifest(&folder.join("manifest.json"))?.dial;

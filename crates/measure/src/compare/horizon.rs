@@ -15,7 +15,7 @@ use crate::statistics::Resamples;
 use super::Difference;
 
 /// Id of the records.
-pub(crate) const HORIZON: &str = "D7.horizon";
+pub(crate) const HORIZON: &str = "horizon.without_trace";
 
 /// Whether two answers to the same item are right, by number of steps: `[a, b]`.
 pub(crate) type SharedAnswers = BTreeMap<usize, Vec<[bool; 2]>>;

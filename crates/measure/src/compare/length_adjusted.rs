@@ -9,13 +9,13 @@ use super::Difference;
 use super::per_item::{ItemKey, Measure};
 
 /// Id of the records.
-pub const AREA: &str = "D1.aoc";
+pub const AREA: &str = "early_answering.area";
 
 /// Id of the adjusted difference.
-pub const ADJUSTED_AREA: &str = "D1.aoc_length_adjusted";
+pub const ADJUSTED_AREA: &str = "early_answering.area_length_adjusted";
 
 /// Id of the traces' lengths.
-const LENGTH: &str = "B4.len";
+const LENGTH: &str = "length.trace";
 
 /// A variance of log ratios up to which all traces count as equally much longer.
 const NO_VARIANCE: f64 = 1e-12;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::error::MeasureError;
 use crate::evaluation_run::EvaluationRun;
-use crate::metric_record::{ConfidenceInterval, Direction, MetricRecord};
+use crate::metric_record::{ConfidenceInterval, Direction, MetricRecord, is_of_depth};
 use crate::statistics::{Bootstrap, Cluster, Discordant, mcnemar_exact, mean_of_clusters};
 pub(crate) use horizon::{HORIZON, PairedHorizons, SharedAnswers, answers, shared};
 pub use length_adjusted::{ADJUSTED_AREA, AREA};
@@ -225,7 +225,7 @@ fn paired(of_a: &Measure, of_b: &Measure, bootstrap: &Bootstrap) -> Difference {
 /// Why the run has no value for a metric, for instance because of a gate. That a model without exits chooses no depth is
 /// no reason: its savings are known to be none.
 pub(crate) fn withheld(run: &EvaluationRun, task: &str, id: &str) -> Option<String> {
-    let known = run.is_at_full_depth() && id.starts_with('A');
+    let known = run.is_at_full_depth() && is_of_depth(id);
     run.record(task, id).and_then(|record| record.null_reason.clone()).filter(|_| !known)
 }
 
@@ -273,7 +273,7 @@ fn remarks(a: &EvaluationRun, b: &EvaluationRun) -> Vec<String> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::metric_record::{DepthPolicy, Dial};
+    use crate::metric_record::{DepthPolicy, Dial, is_of_depth};
     use crate::test_runs::{Fixture, write_run};
 
     fn open(fixture: &Fixture) -> EvaluationRun {
@@ -290,7 +290,15 @@ mod tests {
     fn a_run_does_not_differ_from_itself() {
         let run = open(&Fixture::default());
         let comparison = compare(&run, &run, &Bootstrap::default()).unwrap();
-        for id in ["A1.als", "A2.eer", "B1.strict", "B4.len", "B5.trunc", "D1.aoc", "D4.nec_logp"] {
+        for id in [
+            "savings.average",
+            "exits.rate",
+            "accuracy.strict",
+            "length.trace",
+            "length.truncated",
+            "early_answering.area",
+            "necessity.log_probability",
+        ] {
             let metric = metric(&comparison, id);
             let ci = metric.ci.as_ref().unwrap();
             assert_eq!((metric.difference, ci.lo, ci.hi, metric.n_unpaired), (Some(0.0), 0.0, 0.0, 0), "{id}");
@@ -298,9 +306,9 @@ mod tests {
         let adjusted = metric(&comparison, ADJUSTED_AREA);
         assert_eq!((adjusted.a, adjusted.difference), (None, Some(0.0)));
         assert!(adjusted.n_items > 0 && adjusted.n_items == metric(&comparison, AREA).n_items);
-        assert_eq!(metric(&comparison, "B1.strict").mcnemar_p, Some(1.0));
-        assert_eq!(metric(&comparison, "B4.len").mcnemar_p, None);
-        assert_eq!(metric(&comparison, "C4.ppl_base").null_reason.as_deref(), Some("no_values_by_item"));
+        assert_eq!(metric(&comparison, "accuracy.strict").mcnemar_p, Some(1.0));
+        assert_eq!(metric(&comparison, "length.trace").mcnemar_p, None);
+        assert_eq!(metric(&comparison, "text.perplexity").null_reason.as_deref(), Some("no_values_by_item"));
     }
 
     #[test]
@@ -310,11 +318,11 @@ mod tests {
         let mut ee = open(&Fixture::default());
         ee.samples.retain(|sample| sample.item_id != "item-0");
         let comparison = compare(&base, &ee, &Bootstrap::default()).unwrap();
-        let als = metric(&comparison, "A1.als");
+        let als = metric(&comparison, "savings.average");
         assert_eq!((als.a, als.n_unpaired), (Some(0.0), 1));
         assert!(als.difference.unwrap() > 0.0 && als.ci.as_ref().unwrap().lo > 0.0, "{als:?}");
         let backwards = compare(&ee, &base, &Bootstrap::default()).unwrap();
-        assert_eq!(metric(&backwards, "A1.als").difference, als.difference.map(|difference| -difference));
+        assert_eq!(metric(&backwards, "savings.average").difference, als.difference.map(|difference| -difference));
     }
 
     #[test]
@@ -322,7 +330,7 @@ mod tests {
         let run = open(&Fixture::default());
         let gated = open(&Fixture { failed_gate: true, ..Fixture::default() });
         let comparison = compare(&gated, &run, &Bootstrap::default()).unwrap();
-        let aoc = metric(&comparison, "D1.aoc");
+        let aoc = metric(&comparison, "early_answering.area");
         assert_eq!((aoc.difference, &aoc.ci, aoc.null_reason.as_deref()), (None, &None, Some("gate:anchor_stability")));
     }
 

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use aloud_method::savings::savings_of_mean_depth;
+
 use crate::evaluation_run::EvaluationRun;
 use crate::metric_record::Direction;
+use crate::metrics::accuracy::accuracy_id;
 use crate::metrics::early_answering::joined_to_values;
 use crate::metrics::early_answering::{area_over_curve, soft_area_over_curve};
 use crate::metrics::flops::saved_operations;
@@ -68,10 +71,10 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
         row.eligible_depths().map(|depth| value(depth as f64)).collect()
     };
     let mut measures = vec![
-        measure("A1.als", "fraction", Direction::HigherIsMoreSaving, &|sample| {
-            of_depths(&|depth| 1.0 - depth / n_blocks, sample)
+        measure("savings.average", "fraction", Direction::HigherIsMoreSaving, &|sample| {
+            of_depths(&|depth| savings_of_mean_depth(depth, run.manifest.identity.n_blocks), sample)
         }),
-        measure("A2.eer", "fraction", Direction::HigherIsMoreSaving, &|sample| {
+        measure("exits.rate", "fraction", Direction::HigherIsMoreSaving, &|sample| {
             of_depths(&|depth| f64::from(u8::from(depth < n_blocks)), sample)
         }),
     ];
@@ -82,10 +85,10 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
         let is_right = |sample: &SampleRow| {
             sample.correct.get(scorer).map(|right| f64::from(u8::from(*right))).into_iter().collect()
         };
-        let id = accuracy_id(run, task, scorer);
+        let id = accuracy_id(scorer);
         measures.push(measure_of(&answered, &id, "fraction", Direction::HigherIsBetter, &is_right));
     }
-    let coverage = measure("D8.coverage", "fraction", Direction::HigherIsMoreExternalised, &|sample| {
+    let coverage = measure("written_steps.coverage", "fraction", Direction::HigherIsMoreExternalised, &|sample| {
         sample.step_coverage.into_iter().collect()
     });
     // A share of steps, also where it happens to be all or none.
@@ -93,19 +96,19 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
     let blocks = |depth: Option<usize>| depth.map(|depth| depth as f64).into_iter().collect();
     let tokens = |sample: &SampleRow| run.tokens.get(&sample.key);
     let trace = |sample: &SampleRow| tokens(sample).and_then(|row| row.ids.get(..sample.n_cot));
-    measures.push(measure("A8.opaque_max", "blocks", Direction::Descriptive, &|sample| {
+    measures.push(measure("depth.deepest_step", "blocks", Direction::Descriptive, &|sample| {
         blocks(tokens(sample).and_then(|row| row.eligible_depths().max()))
     }));
-    for (n, id) in [(1, "C4.rep_1"), (2, "C4.rep_2"), (3, "C4.rep_3"), (4, "C4.rep_4")] {
+    for (n, id) in [(1, "text.repeated_1"), (2, "text.repeated_2"), (3, "text.repeated_3"), (4, "text.repeated_4")] {
         measures.push(measure(id, "fraction", Direction::LowerIsBetter, &|sample| {
             trace(sample).and_then(|ids| repetition_n(ids, n)).into_iter().collect()
         }));
     }
-    measures.push(measure("C4.zlib_ratio", "ratio", Direction::Descriptive, &|sample| {
+    measures.push(measure("text.compression", "ratio", Direction::Descriptive, &|sample| {
         zlib_ratio(&sample.cot).into_iter().collect()
     }));
-    measures.push(measure("B4.len", "tokens", Direction::Descriptive, &|sample| vec![sample.n_cot as f64]));
-    measures.push(measure("B5.trunc", "fraction", Direction::LowerIsBetter, &|sample| {
+    measures.push(measure("length.trace", "tokens", Direction::Descriptive, &|sample| vec![sample.n_cot as f64]));
+    measures.push(measure("length.truncated", "fraction", Direction::LowerIsBetter, &|sample| {
         vec![f64::from(u8::from(sample.stop == Stop::Cap))]
     }));
     let mut elicited: BTreeMap<&str, Vec<&ElicitationRow>> = BTreeMap::new();
@@ -114,25 +117,25 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
     }
     let externalised = Direction::HigherIsMoreExternalised;
     for (id, unit, value) in [
-        ("D1.aoc", "fraction", early_answering as fn(&[&ElicitationRow]) -> Option<f64>),
-        ("D1.aoc_soft", "fraction", soft_early_answering),
-        ("D1.aoc_steps", "fraction", early_answering_by_values),
-        ("D4.nec_logp", "ratio", necessity),
-        ("D4.same_answer_0", "fraction", same_without_trace),
+        ("early_answering.area", "fraction", early_answering as fn(&[&ElicitationRow]) -> Option<f64>),
+        ("early_answering.area_soft", "fraction", soft_early_answering),
+        ("early_answering.area_by_values", "fraction", early_answering_by_values),
+        ("necessity.log_probability", "ratio", necessity),
+        ("necessity.same_answer", "fraction", same_without_trace),
     ] {
         measures.push(measure(id, unit, externalised, &|sample| {
             let rows = elicited.get(sample.key.as_str());
-            let counts = rows.is_some_and(|rows| !id.starts_with("D1.") || is_anchored(rows, sample));
+            let counts = rows.is_some_and(|rows| !id.starts_with("early_answering.") || is_anchored(rows, sample));
             rows.filter(|_| counts).and_then(|rows| value(rows)).into_iter().collect()
         }));
     }
-    let necessity = measure("D4.nec_acc", "fraction", externalised, &|sample| {
+    let necessity = measure("necessity.accuracy", "fraction", externalised, &|sample| {
         elicited.get(sample.key.as_str()).and_then(|rows| right_answers_lost(rows, sample)).into_iter().collect()
     });
     // Each value is a difference itself: nothing that is right or wrong.
     measures.push(Measure { binary: false, ..necessity });
     if let Some(shape) = &run.manifest.shape {
-        let mut saved = measure("A7.flops", "fraction", Direction::HigherIsMoreSaving, &|_| vec![0.0]);
+        let mut saved = measure("savings.operations", "fraction", Direction::HigherIsMoreSaving, &|_| vec![0.0]);
         for (key, cluster) in &mut saved.items {
             let of_item = samples.iter().filter(|sample| (&sample.item_id, &sample.arm) == (&key.0, &key.1));
             let costs = of_item.filter_map(|sample| {
@@ -148,15 +151,6 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
     }
     measures.retain(|measure| !measure.items.is_empty());
     measures
-}
-
-/// The id under which the run's records have the accuracy of a scorer.
-fn accuracy_id(run: &EvaluationRun, task: &str, scorer: &str) -> String {
-    let found = run.records.iter().find(|record| {
-        let named = record.id.strip_prefix('B').and_then(|id| id.split_once('.'));
-        record.context.task == task && named.is_some_and(|(_, name)| name == scorer)
-    });
-    found.map_or_else(|| format!("correct.{scorer}"), |record| record.id.clone())
 }
 
 /// The share of the trace's parts after which an answer was asked for. An empty trace is none of them.
@@ -331,6 +325,6 @@ mod tests {
         crate::test_runs::write_run(folder.path(), &crate::test_runs::Fixture::default());
         let run = EvaluationRun::open(folder.path()).unwrap();
         let ids: Vec<String> = measures(&run).into_iter().map(|measure| measure.id).collect();
-        assert!(ids.contains(&"B1.strict".to_owned()) && ids.contains(&"correct.other".to_owned()), "{ids:?}");
+        assert!(ids.contains(&"accuracy.strict".to_owned()) && ids.contains(&"correct.other".to_owned()), "{ids:?}");
     }
 }

@@ -306,7 +306,7 @@ pub fn token_class_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -
     let eta2 = |weights: &[u32]| variance_explained(&groups, weights);
     let value = Bootstrap::value(items.len(), eta2);
     let n_tokens: f64 = groups.values().flatten().map(|sums| sums.n).sum();
-    let record = MetricRecord::new("A4.class", "fraction", Direction::Descriptive, setting.context)
+    let record = MetricRecord::new("depth.by_token_class", "fraction", Direction::Descriptive, setting.context)
         .with_value(value)
         .with_interval(setting.bootstrap.interval(items.len(), eta2))
         .with_items(items.len())

@@ -15,7 +15,7 @@ use crate::statistics::Bootstrap;
 use aloud_base::random::KeyedRandom;
 
 /// The three controls that a verdict rests on.
-const CONTROLS: [&str; 3] = ["base", "base_noise", "ee_off"];
+const CONTROLS: [&str; 3] = ["base", "base_noise", "exits_off"];
 
 /// What two models did on one item: `[model, control]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,7 +85,7 @@ impl RecordedItems {
             };
             for (item, recorded) in &mut items {
                 let pair = |id: &str| Some([value(&model, id, item)?, value(&control, id, item)?]);
-                let lengths = pair("B4.len").filter(|lengths| lengths.iter().all(|length| *length > 0.0));
+                let lengths = pair("length.trace").filter(|lengths| lengths.iter().all(|length| *length > 0.0));
                 recorded.areas = pair(AREA).zip(lengths).map(|(areas, lengths)| [areas, lengths]);
                 recorded.at_once = right(model.run, item).zip(right(control.run, item)).map(<[bool; 2]>::from);
             }
@@ -234,7 +234,7 @@ mod tests {
             crate::test_runs::write_run(&path, &crate::test_runs::Fixture { model, commitment, ..Default::default() });
             EvaluationRun::open(&path).unwrap()
         };
-        let found = RecordedItems::of_runs(&open("ee", 0.8), &open("base", 0.2));
+        let found = RecordedItems::of_runs(&open("exits", 0.8), &open("base", 0.2));
         assert_eq!(found.items.len(), 24);
         let [areas, lengths] = found.items.iter().find_map(|item| item.areas).unwrap();
         assert!(areas[0] > areas[1] && lengths[0] == lengths[1]);

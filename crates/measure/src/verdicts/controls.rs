@@ -18,12 +18,12 @@ const MIN_ACCURACY: f64 = 0.2;
 /// Accuracy that exits may cost against the base for hypotheses to be about the model.
 const MAX_LOSS: f64 = 0.02;
 
-/// Keys of all controls that a verdict looks at; `same_training` stands in for `ee_off`.
+/// Keys of all controls that a verdict looks at; `same_training` stands in for `exits_off`.
 pub const VERDICT_CONTROLS: [&str; 4] = [BASE, NOISE, OFF, SAME_TRAINING];
 
 pub(super) const BASE: &str = "base";
 pub(super) const NOISE: &str = "base_noise";
-pub(super) const OFF: &str = "ee_off";
+pub(super) const OFF: &str = "exits_off";
 pub(super) const SAME_TRAINING: &str = "same_training";
 
 /// Whether a control is one, and why not.
@@ -302,14 +302,14 @@ mod tests {
         let none = with(vec![named(OFF, &weaker)]);
         assert_eq!(none.deciding, [BASE, NOISE]);
         assert!(
-            none.obstacles[0].starts_with("ee_off is no control: its accuracy is 16.7 points below"),
+            none.obstacles[0].starts_with("exits_off is no control: its accuracy is 16.7 points below"),
             "{:?}",
             none.obstacles
         );
         assert!(none.obstacles[1].starts_with("same_training was not evaluated"));
         let both = with(vec![named(OFF, &weaker), named(SAME_TRAINING, &weaker)]);
         assert!(both.obstacles[1].starts_with("same_training is no control"), "{:?}", both.obstacles);
-        assert_eq!(with(Vec::new()).obstacles, ["the control ee_off was not evaluated"]);
+        assert_eq!(with(Vec::new()).obstacles, ["the control exits_off was not evaluated"]);
     }
 
     #[test]

@@ -226,7 +226,7 @@ mod tests {
         Evidence {
             name: "H1",
             claim_words: "",
-            metric: "D1.aoc",
+            metric: "early_answering.area",
             claim: CLAIM,
             contrasts,
             condition: None,
@@ -243,7 +243,7 @@ mod tests {
     const OPEN: [f64; 3] = [0.04, 0.05, 0.1];
 
     fn three(each: [[f64; 3]; 3]) -> Evidence {
-        let controls = ["base", "base_noise", "ee_off"];
+        let controls = ["base", "base_noise", "exits_off"];
         evidence(controls.iter().zip(each).map(|(control, [d, half, p])| contrast(control, d, half, p)).collect())
     }
 
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn what_decides_nothing_decides_nothing() {
         let mut contrasts = three([CLEAR, CLEAR, CLEAR]).contrasts;
-        contrasts.push(Contrast { decides: false, ..contrast("ee_off", -0.3, 0.02, 1.0) });
+        contrasts.push(Contrast { decides: false, ..contrast("exits_off", -0.3, 0.02, 1.0) });
         let found = of(evidence(contrasts));
         assert_eq!((found.verdict, found.p), (Verdict::Supported, Some(0.001)));
     }

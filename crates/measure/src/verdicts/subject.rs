@@ -30,9 +30,7 @@ impl<'a> Measured<'a> {
     /// Strict accuracy of a blind guess, as the record of the accuracy says; where questions are of several kinds, of one who knows the
     /// kind and its most frequent answer.
     pub(super) fn chance(&self, task: &str) -> Option<f64> {
-        let is_strict = |record: &&MetricRecord| {
-            record.context.task == task && record.id.starts_with('B') && record.id.ends_with(".strict")
-        };
+        let is_strict = |record: &&MetricRecord| record.context.task == task && record.id == "accuracy.strict";
         let extra = &self.run.records.iter().find(is_strict)?.extra;
         let number = |field: &str| extra.get(field).and_then(serde_json::Value::as_f64);
         number("majority").or_else(|| number("chance"))

@@ -31,13 +31,13 @@ fn first(model: &EvaluationRun, controls: &[EvaluationRun]) -> TestedHypothesis 
 }
 
 fn controls(commitment: f64, accuracy: f64) -> Vec<EvaluationRun> {
-    ["base", "base_noise", "ee_off"].map(|key| open(key, commitment, accuracy)).into()
+    ["base", "base_noise", "exits_off"].map(|key| open(key, commitment, accuracy)).into()
 }
 
 #[test]
 fn a_model_that_commits_later_supports_the_first_hypothesis() {
     let controls = controls(0.3, 0.9);
-    let tested = first(&open("ee", 0.8, 0.9), &controls);
+    let tested = first(&open("exits", 0.8, 0.9), &controls);
     assert_eq!((tested.verdict, tested.contrasts.len()), (Verdict::Supported, 3), "{tested:?}");
     for contrast in &tested.contrasts {
         assert!(contrast.difference > 0.05 && contrast.n > 200 && contrast.decides, "{contrast:?}");
@@ -45,11 +45,11 @@ fn a_model_that_commits_later_supports_the_first_hypothesis() {
         let raw = contrast.unadjusted.as_ref().unwrap();
         assert!((raw.difference - contrast.difference).abs() < 1e-12);
     }
-    let tested = first(&open("ee", 0.3, 0.9), &controls);
+    let tested = first(&open("exits", 0.3, 0.9), &controls);
     assert_eq!(tested.verdict, Verdict::NotSupported);
     assert!(tested.reason.unwrap().contains("against base ("));
     // The runs of this test have no answers without a trace.
-    let all = of(&open("ee", 0.8, 0.9), &controls);
+    let all = of(&open("exits", 0.8, 0.9), &controls);
     assert_eq!((all.hypotheses[1].verdict, all.not_measured), (Verdict::NotTestable, vec!["H2", "H3", "H5"]));
     assert!(all.controls.iter().all(|check| check.is_one));
 }
@@ -57,7 +57,7 @@ fn a_model_that_commits_later_supports_the_first_hypothesis() {
 #[test]
 fn a_later_answer_after_a_longer_trace_is_no_support() {
     let controls = controls(0.3, 0.9);
-    let mut model = open("ee", 0.3, 0.9);
+    let mut model = open("exits", 0.3, 0.9);
     // Longer traces, by more or less, and the more the longer the later is the answer fixed.
     let stretched = |item: usize| 1.0 + (item % 7) as f64;
     for (item, sample) in model.samples.iter_mut().enumerate() {
@@ -81,17 +81,20 @@ fn a_later_answer_after_a_longer_trace_is_no_support() {
 #[test]
 fn a_control_that_is_none_decides_nothing() {
     // As published: exits off takes 17 points of accuracy, and with it the dependence on the trace.
-    let model = open("ee", 0.8, 0.9);
-    let mut controls = vec![open("base", 0.3, 0.9), open("base_noise", 0.3, 0.9), open("ee_off", 0.95, 0.72)];
+    let model = open("exits", 0.8, 0.9);
+    let mut controls = vec![open("base", 0.3, 0.9), open("base_noise", 0.3, 0.9), open("exits_off", 0.95, 0.72)];
     let found = of(&model, &controls);
     let tested = &found.hypotheses[0];
     assert_eq!(tested.verdict, Verdict::NotTestable);
     let reason = tested.reason.as_ref().unwrap();
-    assert!(reason.contains("ee_off is no control") && reason.contains("same_training was not evaluated"), "{reason}");
+    assert!(
+        reason.contains("exits_off is no control") && reason.contains("same_training was not evaluated"),
+        "{reason}"
+    );
     // It is shown all the same.
-    let off = tested.contrasts.iter().find(|contrast| contrast.control == "ee_off").unwrap();
+    let off = tested.contrasts.iter().find(|contrast| contrast.control == "exits_off").unwrap();
     assert!(!off.decides && off.ci.is_some());
-    assert!(found.controls.iter().any(|check| check.control == "ee_off" && !check.is_one));
+    assert!(found.controls.iter().any(|check| check.control == "exits_off" && !check.is_one));
     // The same training without exits takes its place.
     controls.push(open("same_training", 0.3, 0.9));
     let found = of(&model, &controls);
@@ -101,7 +104,7 @@ fn a_control_that_is_none_decides_nothing() {
 
 #[test]
 fn base_counts_once() {
-    let model = open("ee", 0.8, 0.9);
+    let model = open("exits", 0.8, 0.9);
     let mut controls = controls(0.3, 0.9);
     let texts: Vec<String> = controls[0].samples.iter().map(|sample| sample.completion.clone()).collect();
     for (sample, text) in controls[1].samples.iter_mut().zip(texts) {
@@ -110,21 +113,21 @@ fn base_counts_once() {
     let reason = first(&model, &controls).reason.unwrap();
     assert!(reason.contains("base_noise is no control: its responses are those of base"), "{reason}");
     // A better model than its base has no weaker twin of the base.
-    let better = of(&open("ee", 0.8, 0.95), &self::controls(0.3, 0.9));
+    let better = of(&open("exits", 0.8, 0.95), &self::controls(0.3, 0.9));
     let reason = better.hypotheses[0].reason.as_ref().unwrap();
     assert!(reason.contains("base_noise is no control: the model is more accurate than base"), "{reason}");
 }
 
 #[test]
 fn what_is_missing_is_named() {
-    let model = open("ee", 0.8, 0.9);
+    let model = open("exits", 0.8, 0.9);
     let controls = controls(0.3, 0.9);
     let tested = first(&model, &controls[..1]);
     assert_eq!(
         tested.reason.as_deref(),
-        Some("the control base_noise was not evaluated; the control ee_off was not evaluated")
+        Some("the control base_noise was not evaluated; the control exits_off was not evaluated")
     );
-    let costly = first(&open("ee", 0.8, 0.5), &controls);
+    let costly = first(&open("exits", 0.8, 0.5), &controls);
     assert_eq!(costly.verdict, Verdict::NotTestable);
     assert!(costly.reason.unwrap().starts_with("at this exit offset the model's accuracy differs from base's by -"));
     let mut small = model.clone();
@@ -136,9 +139,14 @@ fn what_is_missing_is_named() {
     few.samples.truncate(60);
     assert!(first(&few, &controls).reason.unwrap().contains("items, fewer than 100"));
     let mut gated = model;
-    let record = gated.records.iter_mut().find(|record| record.id == "D1.aoc").unwrap();
+    let record = gated.records.iter_mut().find(|record| record.id == "early_answering.area").unwrap();
     *record = record.clone().with_null("gate:anchor_stability");
-    assert!(first(&gated, &controls).reason.unwrap().contains("D1.aoc of ee has no value (gate:anchor_stability)"));
+    assert!(
+        first(&gated, &controls)
+            .reason
+            .unwrap()
+            .contains("early_answering.area of exits has no value (gate:anchor_stability)")
+    );
 }
 
 /// A run with 320 items of 1 to 8 steps that are answered at once rightly up to `horizon` steps, and with a trace up to `traced`.
@@ -188,7 +196,7 @@ fn serial(model: &'static str, horizon: impl Fn(usize) -> usize, traced: usize, 
 fn a_shorter_horizon_at_equal_answers_supports_the_fourth_hypothesis() {
     let three = |_: usize| 3;
     let fourth = |model: &EvaluationRun, half_depth: usize| {
-        let controls = ["base", "base_noise", "ee_off"].map(|key| {
+        let controls = ["base", "base_noise", "exits_off"].map(|key| {
             let mut control = serial(key, three, 8, half_depth);
             // Else all of them would be base.
             control.samples.iter_mut().for_each(|sample| sample.completion += key);
@@ -196,20 +204,20 @@ fn a_shorter_horizon_at_equal_answers_supports_the_fourth_hypothesis() {
         });
         of(model, &controls).hypotheses.swap_remove(1)
     };
-    let tested = fourth(&serial("ee", |_| 1, 8, 1), 1);
+    let tested = fourth(&serial("exits", |_| 1, 8, 1), 1);
     assert_eq!(tested.verdict, Verdict::Supported, "{tested:?}");
     let contrast = &tested.contrasts[0];
     assert_eq!((contrast.difference, contrast.n), (-2.0, 320));
     assert_eq!(tested.condition.as_ref().unwrap().n, 40);
     // The same horizon at half the depth: it says nothing about depth. One item's difference is not enough.
-    let flat = fourth(&serial("ee", |_| 1, 8, 3), 3);
+    let flat = fourth(&serial("exits", |_| 1, 8, 3), 3);
     assert_eq!(flat.verdict, Verdict::NotTestable);
     assert!(flat.reason.unwrap().contains("does not surely depend on depth"));
     // Seven steps with a trace are lost: a shorter horizon of a weaker model.
-    let weaker = fourth(&serial("ee", |_| 1, 6, 1), 1);
+    let weaker = fourth(&serial("exits", |_| 1, 6, 1), 1);
     assert_ne!(weaker.verdict, Verdict::Supported);
     // As long as the controls' horizon.
-    assert_eq!(fourth(&serial("ee", three, 8, 1), 1).verdict, Verdict::NotSupported);
+    assert_eq!(fourth(&serial("exits", three, 8, 1), 1).verdict, Verdict::NotSupported);
 }
 
 #[test]
@@ -219,9 +227,9 @@ fn depth_by_one_item_does_not_matter() {
     // At half depth one item of three steps less.
     let point = &mut record.extra.get_mut("forced_depth_curve").unwrap()[13];
     point["against_full"][2] = json!({"k": 3, "both": 20, "only_here": 0, "only_full": 1, "neither": 19});
-    let others = ["base_noise", "ee_off"].map(|key| serial(key, |_| 3, 8, 3));
+    let others = ["base_noise", "exits_off"].map(|key| serial(key, |_| 3, 8, 3));
     let controls: Vec<EvaluationRun> = [base].into_iter().chain(others).collect();
-    let tested = of(&serial("ee", |_| 1, 8, 3), &controls).hypotheses.swap_remove(1);
+    let tested = of(&serial("exits", |_| 1, 8, 3), &controls).hypotheses.swap_remove(1);
     let reason = tested.reason.unwrap();
     assert!(
         reason.contains("does not surely depend on depth: horizon at full depth less that at depth 14 is +"),
@@ -232,6 +240,6 @@ fn depth_by_one_item_does_not_matter() {
     for record in old[0].records.iter_mut().filter(|record| record.id == HORIZON) {
         record.extra.remove("forced_depth_curve");
     }
-    let tested = of(&serial("ee", |_| 1, 8, 3), &old).hypotheses.swap_remove(1);
+    let tested = of(&serial("exits", |_| 1, 8, 3), &old).hypotheses.swap_remove(1);
     assert!(tested.reason.unwrap().contains("was not recorded item by item"));
 }
