@@ -21,11 +21,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aloud_base::digest::Digest;
+use aloud_base::durable_file;
+use aloud_method::candidates::are_candidates;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{
-    digest::hexadecimal,
     exit_heads::{ExitHeads, HeadInput},
     lora::{Lora, MisfitError, Projection},
 };
@@ -121,7 +122,7 @@ impl TrainingState {
         write_tensors(&folder.join(OPTIMIZER), &self.optimizer)?;
         let path = folder.join(STATE);
         files::write_synced(&path, &files::json_bytes(&path, &self.state)?)?;
-        files::sync_folder(&folder);
+        durable_file::sync_folder(&folder);
         Ok(())
     }
 
@@ -143,13 +144,13 @@ impl TrainingState {
 /// # Errors
 /// What `write` says, or if the operating system refuses.
 pub fn write_folder<E: From<FileError>>(path: &Path, write: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
-    let parent = files::parent_folder(path);
+    let parent = durable_file::parent_folder(path);
     fs::create_dir_all(parent).map_err(FileError::io("create", parent))?;
     let temporary = files::temporary_sibling(path);
     remove_folder(&temporary)?;
     fs::create_dir(&temporary).map_err(FileError::io("create", &temporary))?;
     let written = write(&temporary).and_then(|()| {
-        files::sync_folder(&temporary);
+        durable_file::sync_folder(&temporary);
         Ok(replace_folder(&temporary, path)?)
     });
     if written.is_err() {
@@ -349,12 +350,12 @@ impl Checkpoint {
             TrainedKind::Lora => adapter::WEIGHTS,
             TrainedKind::Full => FULL_WEIGHTS,
         };
-        let mut hash = Sha256::new();
+        let mut hash = Digest::new();
         for name in [weights, EXIT_HEADS] {
             let file = path.join(name);
-            hash.update(fs::read(&file).map_err(FileError::io("read", &file))?);
+            hash.add(fs::read(&file).map_err(FileError::io("read", &file))?);
         }
-        Ok(hexadecimal(&hash.finalize()))
+        Ok(hash.digits())
     }
 
     /// Makes `offset` (logits) the one that the checkpoint at `path` recommends; all else stays as it is.
@@ -475,8 +476,7 @@ fn candidates_rule(n_blocks: usize) -> String {
 
 /// `Err` describes the candidates if they are not strictly increasing depths in `1..n_blocks`.
 fn check_candidates(candidates: &[usize], n_blocks: usize) -> Result<(), String> {
-    let in_range = candidates.iter().all(|depth| (1..n_blocks).contains(depth));
-    if in_range && candidates.is_sorted_by(|a, b| a < b) { Ok(()) } else { Err(format!("{candidates:?}")) }
+    if are_candidates(candidates, n_blocks) { Ok(()) } else { Err(format!("{candidates:?}")) }
 }
 
 fn read_description(path: &Path) -> Result<Description, CheckpointError> {
@@ -562,6 +562,6 @@ fn replace_folder(new: &Path, path: &Path) -> Result<(), FileError> {
         let _ = fs::rename(&old, path);
         return Err(FileError::io("rename to", path)(error));
     }
-    files::sync_folder(files::parent_folder(path));
+    durable_file::sync_folder(durable_file::parent_folder(path));
     remove_folder(&old)
 }

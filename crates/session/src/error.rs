@@ -90,7 +90,7 @@ from_library_errors!(
     toml::ser::Error,
     aloud_base::digest::ReadError,
     aloud_base::durable_file::WriteError,
-    aloud_engine::RequestError,
+    aloud_engine::decode::request::RequestError,
     aloud_kernels::KernelError,
     aloud_measure::error::MeasureError,
     aloud_method::candidates::CandidatesError,

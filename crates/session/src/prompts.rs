@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use aloud_base::digest::{sha256_digits, sha256_digits_of_file};
 use aloud_model::checkpoint::lineage::ItemKey;
-use aloud_model::digest::{hexadecimal, sha256_of_file};
 use aloud_tasks::stories::STORY_INSTRUCTION;
 use aloud_tasks::{DataSource, GSM8K_INSTRUCTION, Item, Prompt, Split};
 use aloud_text::chat_template::Message;
@@ -14,7 +14,6 @@ use aloud_text::text_codec::TextCodec;
 use aloud_train::stage1::teacher::TracePrompt;
 use aloud_train::stage1::traces::ItemSource;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 /// Where prompts come from, and how they are written for the model.
 #[derive(Clone, Debug)]
@@ -188,8 +187,7 @@ impl PromptChoice {
         if let Some(source) = self.source()? {
             return item_source(&source, self.split(default), self.data_seed);
         }
-        let digest = Sha256::digest(serde_json::to_vec(&self.prompt)?);
-        let sha256 = Some(hexadecimal(&digest));
+        let sha256 = Some(sha256_digits(serde_json::to_vec(&self.prompt)?));
         Ok(ItemSource { source: "command line".to_owned(), split: "all".to_owned(), seed: self.data_seed, sha256 })
     }
 
@@ -235,7 +233,7 @@ pub fn item_source(source: &DataSource, split: Split, seed: u64) -> Result<ItemS
 /// # Errors
 /// If it cannot be read.
 pub fn content_digest(source: &DataSource, split: Split) -> Result<Option<String>, SessionError> {
-    Ok(source.file(split)?.map(|file| sha256_of_file(&file)).transpose()?)
+    Ok(source.file(split)?.map(|file| sha256_digits_of_file(&file)).transpose()?)
 }
 
 /// What is written below the questions of a source, if nothing else is asked for.

@@ -5,7 +5,7 @@ use crate::error::SessionError;
 use crate::host::Host;
 use std::path::{Path, PathBuf};
 
-use aloud_engine::Sampling;
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::Cpu;
 use aloud_model::decoder::Decoder;
 use aloud_model::load::PretrainedModel;

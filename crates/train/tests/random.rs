@@ -1,11 +1,12 @@
 //! Random numbers: fixed by their keys alone, independent between keys, uniform.
 
+use aloud_base::random::{Domain, KeyedRandom};
 use aloud_train::random::{Purpose, SampleRandom, epoch_order, split_held_out, uniform};
 use proptest::prelude::*;
 
 #[test]
 fn numbers_are_fixed_for_ever() {
-    // Expected values: `data/chacha8.py`, ChaCha8 written anew.
+    // Expected values: `crates/base/tests/data/chacha8.py`, ChaCha8 written anew.
     let values = [
         SampleRandom::new(0, Purpose::TargetDepths, 0, 0, 0).bits(0, 0),
         SampleRandom::new(42, Purpose::TargetDepths, 3, 1, 2).bits(17, 4),
@@ -48,7 +49,9 @@ fn training_and_decoding_share_no_number() {
     for sequence in numbers {
         for step in numbers {
             for head in numbers {
-                let drawn = aloud_engine::uniform(7, sequence.into(), step.into(), head).to_bits();
+                let drawn = KeyedRandom::new(7, Domain::DECODING, [sequence.into(), step.into()])
+                    .uniform_at(head.into(), 0)
+                    .to_bits();
                 assert!(!training.contains(&drawn), "sequence {sequence}, step {step}, head {head}");
             }
         }

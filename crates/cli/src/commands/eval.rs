@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use aloud_engine::Exits;
 use aloud_kernels::Cpu;
 use aloud_measure::earlier_names::model_name;
 use aloud_measure::metric_record::MetricRecord;
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::source::ModelSource;
 use aloud_report::table::{Align, Table};
 use aloud_session::error::SessionError;
@@ -158,7 +158,7 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()>
 fn quick(
     arguments: &EvalArgs,
     task: Option<SerialTask>,
-    exits: &Exits,
+    exits: &ExitPolicy,
     codec: &TextCodec,
     models: &Models,
     context: &Context,
@@ -195,7 +195,7 @@ fn quick(
 /// Accuracy and depth on stories; nothing is written.
 fn quick_stories(
     arguments: &EvalArgs,
-    exits: &Exits,
+    exits: &ExitPolicy,
     codec: &TextCodec,
     models: &Models,
     context: &Context,
@@ -223,7 +223,7 @@ fn quick_stories(
 fn full(
     arguments: &EvalArgs,
     output: &std::path::Path,
-    exits: Exits,
+    exits: ExitPolicy,
     codec: &TextCodec,
     models: &Models,
     cpu: &Cpu,

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aloud_engine::{Exits, Sampling};
+use aloud_engine::decode::sampling::Sampling;
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::Checkpoint;
 use aloud_tasks::stories::StoryScoring;
 use aloud_tasks::{DataSource, RewardProgram, Scoring, Split};
@@ -162,7 +163,7 @@ fn store_offset(
         sampling: Sampling { temperature: recipe.rollouts.temperature, ..Sampling::default() },
         max_new_tokens: recipe.rollouts.max_new_tokens,
         seed: recipe.seed,
-        exits: Exits::Off,
+        exits: ExitPolicy::Off,
         stop_texts: Vec::new(),
         stop_tokens: stop_tokens(&codec, &model.decoder.config().eos_token_ids),
         candidates: model.head_depths().unwrap_or_default().to_vec(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use aloud_engine::Sampling;
+use aloud_engine::decode::sampling::Sampling;
 use aloud_tasks::Split;
 use aloud_text::text_codec::TextCodec;
 use aloud_train::stage1::recipe::Candidates;

@@ -3,8 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_engine::{Engine, Event, Exits, Flow, Forced, Limits, Prefix, Request, Sampling};
+use aloud_engine::decode::batching::{Engine, Event, Flow, Limits};
+use aloud_engine::decode::request::{Forced, Prefix, Request};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::Cpu;
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::decoder::Decoder;
 use aloud_model::load::load;
 use aloud_model::source::ResolvedSource;
@@ -118,7 +121,7 @@ impl Continued {
             prefix: Prefix::at_full_depth(&beginning.kept, beginning.kept.len(), self.decoder.n_blocks()),
             max_new_tokens: 96,
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            exits: Exits::Off,
+            exits: ExitPolicy::Off.into(),
             stop_tokens: vec![id("<eos>")],
             seed: 0,
             sequence,

@@ -6,6 +6,7 @@
 pub mod accuracy_items;
 mod answer_form;
 mod base_reading;
+pub mod deciders;
 mod digest;
 mod divergence;
 mod elicitation;

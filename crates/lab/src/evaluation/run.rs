@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
-use aloud_engine::Exits;
 use aloud_kernels::Cpu;
 use aloud_measure::metric_record::{Direction, MetricRecord, RecordContext, ReplayMode, Tier, write_metric_records};
 use aloud_measure::run_files::{
     ElicitationRow, Log, LogRow, LogWriter, Manifest, NoiseControl, RunIdentity, RunStatus, SampleRow, TokenRow,
     read_log, read_manifest, write_manifest,
 };
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_text::text_codec::TextCodec;
 use serde_json::json;
 
@@ -44,7 +44,7 @@ pub struct RunSettings {
     /// How much.
     pub tier: Tier,
     /// How the trained model's exits are decided.
-    pub exits: Exits,
+    pub exits: ExitPolicy,
     /// Which controls beside the model.
     pub controls: Vec<ModelKey>,
     /// Seed of all draws.

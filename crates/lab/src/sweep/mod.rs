@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use aloud_engine::{Exits, Sampling};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::Cpu;
 use aloud_measure::evaluation_run::open_runs;
 use aloud_measure::metric_record::{Dial, MetricRecord};
 use aloud_measure::run_files::{CurveIndex, CurvePoint, RUN_SCHEMA, RunStatus, read_manifest, write_curve_index};
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::source::ModelSource;
 use aloud_oversight::judge::JudgedTask;
 use aloud_report::page::quality_distribution_figures;
@@ -197,7 +198,7 @@ impl Run<'_> {
             output: self.sweep.output.join(point.folder(self.sweep.dial)),
             base_folder: Some(self.sweep.output.join(BASE_FOLDER)),
             tier: self.sweep.task.tier(),
-            exits: Exits::Sampled { offset: offset.into() },
+            exits: ExitPolicy::Sampled { offset: offset.into() },
             controls: vec![ModelKey::Base],
             seed: self.sweep.task.seed,
             max_sequences: self.sweep.task.batch.into(),

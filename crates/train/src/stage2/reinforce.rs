@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use aloud_engine::RequestError;
+use aloud_engine::decode::request::RequestError;
 use aloud_kernels::Backend;
 use aloud_model::checkpoint::files::{self, FileError};
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint};

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use aloud_base::durable_file;
-use aloud_engine::{Exits, Sampling};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_measure::record::{ResponseRecord, write_records};
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::Checkpoint;
 use aloud_report::table::{Align, Table};
 use aloud_report::view::{ResponseGroup, ViewOptions, render_page};
@@ -180,10 +181,10 @@ fn serial_prompts(n: usize, split: Split, codec: &TextCodec) -> anyhow::Result<V
 }
 
 /// Exits as the model's checkpoint recommends them, if it has one.
-fn exits_of(model: &LoadedModel) -> Exits {
+fn exits_of(model: &LoadedModel) -> ExitPolicy {
     match model.policy {
-        Some(_) => Exits::Sampled { offset: model.recommended_offset.unwrap_or(0.0).into() },
-        None => Exits::Off,
+        Some(_) => ExitPolicy::Sampled { offset: model.recommended_offset.unwrap_or(0.0).into() },
+        None => ExitPolicy::Off,
     }
 }
 

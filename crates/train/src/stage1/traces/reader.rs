@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aloud_base::digest::hexadecimal;
 use aloud_model::checkpoint::files::{self, FileError, Tensor, TensorFile};
-use aloud_model::digest::hexadecimal;
 use safetensors::Dtype;
 use sha2::{Digest, Sha256};
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use aloud_engine::Sampling;
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::{Backend, Cpu, KlDirection};
 use aloud_model::checkpoint::Checkpoint;
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, TrainedItems};

@@ -6,11 +6,12 @@ use std::ops::Range;
 use aloud_kernels::{Backend, MAX_LOGIT_ROWS, Readout, Rows};
 use aloud_model::decoder::{Decoder, Policy};
 
-use crate::arena::Arena;
-use crate::random::{TOKEN_DRAW, uniform};
-use crate::request::{FinishReason, Forced, Prefix, Request, RequestError, Token};
-use crate::sampling::draw;
-use crate::stepper::{StepResult, Work, step};
+use super::arena::Arena;
+use super::request::{FinishReason, Forced, Prefix, Request, RequestError, Token};
+use super::sampling::{draw, log_probability_of};
+use super::step_key::{StepKey, TOKEN_DRAW};
+use super::stepping::step;
+use super::work::{StepResult, Work};
 
 /// How much runs at once.
 #[derive(Clone, Copy, Debug)]
@@ -333,15 +334,10 @@ impl<'a, B: Backend> Engine<'a, B> {
 fn emit(request: &Request, index: usize, logits: &[f32], result: StepResult) -> Token {
     let (id, log_probability) = match request.forced.tokens().get(index - request.prefix.tokens.len()) {
         Some(&id) => (id, log_probability_of(logits, id, request.sampling.temperature)),
-        None => draw(logits, request.sampling, uniform(request.seed, request.sequence, index as u64, TOKEN_DRAW)),
+        None => {
+            let key = StepKey { seed: request.seed, sequence: request.sequence, step: index };
+            draw(logits, request.sampling, key.uniform(TOKEN_DRAW))
+        }
     };
     Token { index, id, depth: result.depth, log_probability, exits: result.exits }
-}
-
-/// Log-probability (nats) of a token under `softmax(logits / temperature)`; temperature 0 counts as 1.
-pub(crate) fn log_probability_of(logits: &[f32], token: u32, temperature: f32) -> f32 {
-    let scale = if temperature > 0.0 { 1.0 / temperature } else { 1.0 };
-    let largest = logits.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
-    let total: f64 = logits.iter().map(|logit| f64::from((logit - largest) * scale).exp()).sum();
-    (f64::from((logits[token as usize] - largest) * scale) - total.ln()) as f32
 }

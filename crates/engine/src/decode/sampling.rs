@@ -58,6 +58,14 @@ pub(crate) fn draw(logits: &[f32], sampling: Sampling, uniform: f64) -> (u32, f3
     (order[at], log_probability(logits[order[at] as usize], kept))
 }
 
+/// Log-probability (nats) of a token under `softmax(logits / temperature)`; temperature 0 counts as 1.
+pub(crate) fn log_probability_of(logits: &[f32], token: u32, temperature: f32) -> f32 {
+    let scale = if temperature > 0.0 { 1.0 / temperature } else { 1.0 };
+    let largest = logits.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+    let total: f64 = logits.iter().map(|logit| f64::from((logit - largest) * scale).exp()).sum();
+    (f64::from((logits[token as usize] - largest) * scale) - total.ln()) as f32
+}
+
 /// Index of the first weight at which the running sum exceeds `target`; the last index if rounding hides it.
 fn first_beyond(weights: impl Iterator<Item = f64>, target: f64) -> usize {
     let mut sum = 0.0;
@@ -76,6 +84,7 @@ fn first_beyond(weights: impl Iterator<Item = f64>, target: f64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::step_key::StepKey;
     use super::*;
 
     #[test]
@@ -94,7 +103,7 @@ mod tests {
         let mut counts = [0u32; 4];
         let n = 20_000;
         for i in 0..n {
-            let u = crate::random::uniform(7, 0, i, 0);
+            let u = StepKey { seed: 7, sequence: 0, step: i }.uniform(0);
             counts[draw(&logits, Sampling { temperature, ..Sampling::default() }, u).0 as usize] += 1;
         }
         let total: f32 = logits.iter().map(|x| (x / temperature).exp()).sum();

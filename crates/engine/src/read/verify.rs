@@ -1,14 +1,18 @@
 //! Parity: the stepwise engine against the teacher-forced pass, on the same tokens and depths.
 
 use aloud_kernels::{Backend, Readout, Rows};
+use aloud_method::exit_offset::ExitOffset;
+use aloud_method::joint_action::log_joint;
 use aloud_model::decoder::{Decoder, Policy};
 
-use crate::arena::Arena;
-use crate::engine::log_probability_of;
-use crate::replay::{log_joint, recorded_rows, replay};
-use crate::request::{Forced, Prefix, Request, RequestError};
-use crate::stepper::{Work, step};
-use crate::{ExitOffset, Exits, Sampling};
+use super::replay::{recorded_rows, replay};
+use crate::decode::arena::Arena;
+use crate::decode::exits::Exits;
+use crate::decode::request::{Forced, Prefix, Request, RequestError};
+use crate::decode::sampling::{Sampling, log_probability_of};
+use crate::decode::stepping::step;
+use crate::decode::work::Work;
+use crate::exit_reading::ExitReading;
 
 /// Largest absolute differences between the two ways, over all steps of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -67,7 +71,7 @@ pub fn verify<B: Backend>(
         prefix: Prefix::default(),
         max_new_tokens: tokens.len(),
         sampling: Sampling { temperature, ..Sampling::default() },
-        exits: Exits::Recorded(depths.to_vec()),
+        exits: Exits::recorded(depths.to_vec()),
         stop_tokens: Vec::new(),
         seed: 0,
         sequence: 0,
@@ -107,11 +111,11 @@ pub fn verify<B: Backend>(
         let (stepwise, forced) = (logits(&stepwise), logits(&row));
         report.logits = report.logits.max(largest_difference(stepwise.values(), forced.values()));
         let Some(result) = results.pop() else { continue };
-        let exit_logits = |exits: &[crate::ExitReading]| exits.iter().map(|exit| exit.logit).collect::<Vec<_>>();
+        let exit_logits = |exits: &[ExitReading]| exits.iter().map(|exit| exit.logit).collect::<Vec<_>>();
         let difference = largest_difference(&exit_logits(&result.exits), &exit_logits(&replayed[t].exits));
         report.exit_logits = report.exit_logits.max(difference);
         let log_probability = log_probability_of(stepwise.values(), token, temperature);
-        let joint = log_joint(&result.exits, offsets[t], log_probability);
+        let joint = log_joint(result.exits.iter().map(|exit| exit.decision(offsets[t])), log_probability);
         report.log_joint = report.log_joint.max(largest_difference(&[joint], &[replayed[t].log_joint]));
     }
     for block in 0..decoder.n_blocks() {

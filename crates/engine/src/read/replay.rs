@@ -1,10 +1,12 @@
 //! The teacher-forced reading of a recorded response: what each step's depth and token were worth.
 
 use aloud_kernels::{Backend, Readout};
+use aloud_method::exit_offset::ExitOffset;
+use aloud_method::hazard::hazard;
+use aloud_method::joint_action::log_joint;
 use aloud_model::decoder::{BatchError, Decoder, PackedBatch, Policy};
 
-use crate::logistic::{sigmoid, softplus};
-use crate::{ExitOffset, ExitReading};
+use crate::exit_reading::ExitReading;
 
 /// One response token under the joint action (exit depth, token) of arXiv 2603.21376.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,15 +17,6 @@ pub struct ReplayedToken {
     pub log_probability: f32,
     /// `log P = sum log(1 - q) over reached candidates not taken + [exited] log q + log p(token)`, nats.
     pub log_joint: f32,
-}
-
-/// `log P` of a step from its exit readings and its token's log-probability; `-softplus` forms, exact for large logits.
-pub fn log_joint(exits: &[ExitReading], offset: f32, log_probability: f32) -> f32 {
-    let log_exit = |exit: &ExitReading| {
-        let z = exit.logit + offset;
-        if exit.exited { -softplus(-z) } else { -softplus(z) }
-    };
-    exits.iter().map(log_exit).sum::<f32>() + log_probability
 }
 
 /// The positions that a recorded response consumed, with their depths: prompt tokens at full depth; the last token of the
@@ -78,7 +71,7 @@ pub fn replay<B: Backend>(
         let logits = policy.exit_logits(c, &forward.at_candidates[c], decoder.config().rms_norm_eps);
         for (row, logit) in forward.reached[c].iter().zip(logits) {
             if let Some(t) = (*row as usize).checked_sub(first).filter(|t| *t > 0) {
-                let hazard = sigmoid(logit + offsets[t]);
+                let hazard = hazard(logit, offsets[t]);
                 exits[t].push(ExitReading { depth, logit, hazard, exited: depths[t] == depth });
             }
         }
@@ -93,7 +86,7 @@ pub fn replay<B: Backend>(
         .zip(readings)
         .zip(offsets)
         .map(|((exits, reading), offset)| ReplayedToken {
-            log_joint: log_joint(&exits, offset, reading.log_probability),
+            log_joint: log_joint(exits.iter().map(|exit| exit.decision(offset)), reading.log_probability),
             log_probability: reading.log_probability,
             exits,
         })

@@ -7,33 +7,11 @@ use std::ops::Range;
 use aloud_kernels::{Backend, Query};
 use aloud_model::decoder::{Decoder, Policy};
 
-use crate::ExitReading;
-use crate::arena::Arena;
-use crate::logistic::sigmoid;
-use crate::oracle::Oracle;
-use crate::request::Request;
+use aloud_method::hazard::hazard;
 
-/// Tokens that one sequence consumes in this pass.
-pub(crate) struct Work<'a, B: Backend> {
-    pub(crate) arena: &'a mut Arena<B>,
-    pub(crate) request: &'a Request,
-    /// The tokens, at the positions that follow those consumed so far.
-    pub(crate) tokens: &'a [u32],
-    /// Depth (blocks) to which each token runs. `None`: there is one token, which decides its exit.
-    pub(crate) depths: Option<&'a [usize]>,
-    /// The response token that the last consumed position emits.
-    pub(crate) step: usize,
-    /// Added to the exit logits of this step.
-    pub(crate) offset: f32,
-}
-
-/// What a sequence's last consumed position came to.
-pub(crate) struct StepResult {
-    /// Depth (blocks) that it ran to.
-    pub(crate) depth: usize,
-    /// The candidates it reached.
-    pub(crate) exits: Vec<ExitReading>,
-}
+use super::hindsight::Hindsight;
+use super::work::{StepResult, Work};
+use crate::exit_reading::ExitReading;
 
 /// Runs the work and returns, per sequence, its result, and the hidden states of the last positions after the final norm,
 /// `[sequences, H]`.
@@ -56,12 +34,13 @@ pub(crate) fn step<B: Backend>(
     let mut live: Vec<usize> = (0..work.len()).collect();
     let mut x = decoder.embed(&tokens);
     let mut finals: Vec<Option<B::Rows>> = work.iter().map(|_| None).collect();
-    let mut oracle = Oracle::new(work);
+    let mut hindsight = Hindsight::new(work);
+    let in_advance: Vec<Option<usize>> = work.iter().map(Work::depth_in_advance).collect();
 
     for block in 0..n_blocks {
         if block > 0 {
-            oracle.look(backend, block, &live, work, &x);
-            decide(decoder, policy, work, block, &live, &x, &mut depths, &mut results);
+            hindsight.keep(backend, block, &live, work, &x);
+            decide(decoder, policy, work, &in_advance, block, &live, &x, &mut depths, &mut results);
             leave(decoder, work, &starts, block, &depths, &mut live, &mut x, &mut finals);
         }
         if live.is_empty() {
@@ -131,16 +110,17 @@ pub(crate) fn step<B: Backend>(
     for (result, depths) in results.iter_mut().zip(&depths) {
         result.depth = depths.last().copied().unwrap_or(n_blocks);
     }
-    oracle.go_back(decoder, work, &starts, &mut results, &mut finals);
+    hindsight.go_back(decoder, work, &starts, &mut results, &mut finals);
     let parts: Vec<(&B::Rows, Range<usize>)> = finals.iter().flatten().map(|rows| (rows, 0..1)).collect();
     (results, decoder.final_norm(&backend.concat_rows(hidden_size, &parts)))
 }
 
-/// Exit decisions at depth `depth`, of the tokens that decide for themselves.
+/// Exit decisions at depth `depth`, of the tokens that decide for themselves. `in_advance` are the depths that are known.
 fn decide<B: Backend>(
     decoder: &Decoder<B>,
     policy: Option<&Policy<B>>,
     work: &[Work<'_, B>],
+    in_advance: &[Option<usize>],
     depth: usize,
     live: &[usize],
     x: &B::Rows,
@@ -152,7 +132,7 @@ fn decide<B: Backend>(
     }
     let head = policy.and_then(|policy| policy.heads.candidates.iter().position(|candidate| *candidate == depth));
     let logits = match (head, policy) {
-        (Some(head), Some(policy)) => Some(policy.exit_logits(head, x, decoder.config().rms_norm_eps)),
+        (Some(head), Some(policy)) => Some((head, policy.exit_logits(head, x, decoder.config().rms_norm_eps))),
         _ => None,
     };
     let mut next_row = 0;
@@ -163,14 +143,17 @@ fn decide<B: Backend>(
         if work.depths.is_some() {
             continue;
         }
-        let request = work.request;
-        let reading = logits.as_ref().filter(|_| request.exits != crate::Exits::Off).map(|logits| {
+        let exits = &work.request.exits;
+        let seen = logits.as_ref().filter(|_| exits.read_heads()).map(|(head, logits)| {
             let logit = logits[row];
-            (logit, request.exits.probability(sigmoid(logit + work.offset)))
+            (*head as u32, logit, exits.probability(hazard(logit, work.offset)))
         });
-        let hazard = reading.map_or(0.0, |(_, hazard)| hazard);
-        let exited = request.exits.stops(hazard, depth, request.seed, request.sequence, work.step, head.unwrap_or(0));
-        if let Some((logit, hazard)) = reading {
+        let exited = match (in_advance[item], seen) {
+            (Some(known), _) => known == depth,
+            (None, Some((head, _, hazard))) if exits.offset().is_some() => work.key().uniform(head) < f64::from(hazard),
+            (None, _) => false,
+        };
+        if let Some((_, logit, hazard)) = seen {
             results[item].exits.push(ExitReading { depth, logit, hazard, exited });
         }
         if exited {

@@ -1,9 +1,12 @@
 //! What is asked of the engine, checked once, and what it answers.
 
 use aloud_kernels::Backend;
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::decoder::Decoder;
 
-use crate::{ExitReading, Exits, OracleExits, Sampling};
+use super::exits::Exits;
+use super::sampling::Sampling;
+use crate::exit_reading::ExitReading;
 
 /// One sequence to generate.
 #[derive(Clone, Debug)]
@@ -144,11 +147,11 @@ pub enum RequestError {
         /// Full depth.
         n_blocks: usize,
     },
-    /// The candidates of the oracle are not depths in order.
-    #[error("the oracle's candidates are {candidates:?}, expected increasing depths below full depth")]
-    OracleCandidates {
-        /// What was given.
-        candidates: Vec<usize>,
+    /// The exit policy is not one that a model follows by itself.
+    #[error("the exits `{policy}` are not the model's own: give the engine what decides them")]
+    NoDecider {
+        /// Name of the policy.
+        policy: &'static str,
     },
     /// The model's logits for a token are not finite: they say nothing about what comes next.
     #[error(
@@ -209,14 +212,12 @@ impl Request {
                 return Err(RequestError::EmptyAnswerMarker);
             }
         }
-        if let Exits::Oracle(OracleExits { candidates, kl_factor }) = &self.exits {
-            setting(*kl_factor > 0.0 && kl_factor.is_finite(), "kl factor of the oracle", *kl_factor, "more than 0")?;
-            let is_ascending = candidates.windows(2).all(|pair| pair[0] < pair[1]);
-            if !is_ascending || candidates.contains(&decoder.n_blocks()) {
-                return Err(RequestError::OracleCandidates { candidates: candidates.clone() });
-            }
+        if let Exits::Policy(policy @ (ExitPolicy::Recorded | ExitPolicy::RandomMatched | ExitPolicy::Oracle { .. })) =
+            &self.exits
+        {
+            return Err(RequestError::NoDecider { policy: policy.name() });
         }
-        if matches!(self.exits, Exits::Sampled { .. } | Exits::Ruled { .. }) && !has_heads {
+        if self.exits.offset().is_some() && !has_heads {
             return Err(RequestError::NoHeads);
         }
         let n_blocks = decoder.n_blocks();
@@ -227,9 +228,9 @@ impl Request {
         if let Some(&depth) = self.prefix.depths.first().filter(|depth| **depth != n_blocks) {
             return Err(RequestError::PrefixStart { depth, n_blocks });
         }
-        let mut depths = self.exits.extra_depths().into_iter().chain(self.prefix.depths.iter().copied());
-        match depths.find(|depth| *depth == 0 || *depth > n_blocks) {
-            Some(depth) => Err(RequestError::Depth { depth, n_blocks }),
+        let mut depths = self.exits.extra_depths().iter().chain(&self.prefix.depths);
+        match depths.find(|depth| **depth == 0 || **depth > n_blocks) {
+            Some(&depth) => Err(RequestError::Depth { depth, n_blocks }),
             None => Ok(()),
         }
     }
