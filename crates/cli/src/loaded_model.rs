@@ -7,7 +7,7 @@ use aloud_model::checkpoint::{BaseIdentity, Checkpoint, CheckpointError, Trained
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::{PretrainedModel, load};
 use aloud_model::lora::Lora;
-use aloud_model::source::{ModelSource, ResolvedSource};
+use aloud_model::source::{FetchSettings, ModelSource, ResolvedSource};
 use aloud_model::text_codec::TextCodec;
 use anyhow::{Context as _, bail};
 
@@ -91,6 +91,15 @@ impl BaseModel {
 
 /// Finds a model on the disk, or fetches it with a progress bar.
 pub(crate) fn resolve(source: &ModelSource, context: &Context) -> anyhow::Result<ResolvedSource> {
+    resolve_with(source, &fetch_settings(), context)
+}
+
+/// The same with settings of one's own.
+pub(crate) fn resolve_with(
+    source: &ModelSource,
+    settings: &FetchSettings,
+    context: &Context,
+) -> anyhow::Result<ResolvedSource> {
     if let Some(kind) = kind_of_directory(source)? {
         return Err(UsageError::new(format!("{source} is {kind}, and a base model is needed here")).into());
     }
@@ -98,7 +107,7 @@ pub(crate) fn resolve(source: &ModelSource, context: &Context) -> anyhow::Result
     let mut progress =
         (!matches!(source, ModelSource::Path(_))).then(|| FetchProgress::new(context, &source.to_string()));
     let mut on_event = |event| progress.iter_mut().for_each(|progress| progress.on_event(&event));
-    Ok(source.resolve(&fetch_settings(), &mut on_event)?)
+    Ok(source.resolve(settings, &mut on_event)?)
 }
 
 impl LoadedModel {

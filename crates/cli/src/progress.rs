@@ -145,6 +145,12 @@ impl FetchProgress {
     /// Shows what happens.
     pub(crate) fn on_event(&mut self, event: &FetchEvent) {
         let message = match event {
+            FetchEvent::Started { command } => {
+                if self.progress.style != ProgressStyle::Hidden {
+                    self.progress.suspend(|| eprintln!("running {command}"));
+                }
+                return;
+            }
             FetchEvent::Running { command, elapsed } => format!("{command} has run for {} s", elapsed.as_secs()),
             FetchEvent::Unpacking { done_bytes, total_bytes } => {
                 self.progress.set_total(*total_bytes);
