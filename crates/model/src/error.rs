@@ -75,6 +75,14 @@ pub enum ModelError {
         /// What is wrong and what may be given.
         problem: String,
     },
+    /// The text given as a package index is neither an address nor a folder.
+    #[error("package index `{text}`: {problem}")]
+    Index {
+        /// The text as given.
+        text: String,
+        /// What is wrong and what may be given.
+        problem: String,
+    },
     /// A model could not be fetched.
     #[error("cannot fetch `{source_text}`: {problem}")]
     Fetch {
