@@ -88,7 +88,7 @@ fn words(line: &str) -> Vec<String> {
 #[test]
 fn every_command_of_the_documents_parses() {
     let mut problems = Vec::new();
-    for document in ["README.md", "docs/guide.md", "docs/file-formats.md", "docs/method.md", "docs/metrics.md", "BENCHMARKS.md"] {
+    for document in ["README.md", "docs/guide.md", "docs/file-formats.md", "docs/method.md", "docs/metrics.md", "BENCHMARKS.md", "EXPERIMENTS.md"] {
         for command in commands(&read(document)).iter().filter(|command| !command.iter().any(|word| word == "...")) {
             let run = Command::new(env!("CARGO_BIN_EXE_aloud")).args(&command[1..]).arg("--help").output().unwrap();
             if !run.status.success() {
@@ -127,4 +127,16 @@ fn every_file_that_metrics_name_is_there() {
         .map(str::to_owned)
         .collect();
     none(&missing, "docs/metrics.md names files that are not there");
+}
+
+#[test]
+fn every_experiment_file_parses() {
+    let mut problems = Vec::new();
+    for entry in std::fs::read_dir(root().join("experiments")).unwrap().map(Result::unwrap) {
+        let run = Command::new(env!("CARGO_BIN_EXE_aloud")).arg("lab").arg(entry.path()).args(["--list", "--output", "x"]).output().unwrap();
+        if !run.status.success() {
+            problems.push(format!("{}: {}", entry.path().display(), String::from_utf8_lossy(&run.stderr)));
+        }
+    }
+    none(&problems, "the program does not understand these files: mend them");
 }
