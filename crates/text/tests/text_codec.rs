@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aloud_model::load::load;
 use aloud_model::source::{FetchSettings, ModelSource, ResolvedSource};
 use aloud_text::chat_template::{ChatTemplateError, Message};
 use aloud_text::text_codec::{TextCodec, TextCodecError};
@@ -87,6 +86,6 @@ fn the_built_in_model_has_a_tokenizer_of_its_vocabulary() {
     let folder = cache.path().to_str().unwrap().to_owned();
     let settings = FetchSettings::from_environment(|name| (name == "ALOUD_CACHE").then(|| folder.clone()));
     let location = ModelSource::TinyReasoner.resolve(&settings, &mut |_| {}).unwrap();
-    let (codec, model) = (TextCodec::load(&location).unwrap(), load(&location).unwrap());
+    let (codec, model) = (TextCodec::load(&location).unwrap(), aloud_model::load::load(&location).unwrap());
     assert_eq!(codec.tokenizer.vocab_size(), model.config.vocab_size);
 }

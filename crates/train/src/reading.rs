@@ -4,8 +4,8 @@
 //! A step that consumes a position emits the next one's token. So response token 0 is emitted by the last prompt row, which
 //! runs at full depth and has no exit; the last token of a response is read, and consumed by nobody.
 
-use aloud_method::hazard::{sigmoid, softplus};
 use aloud_kernels::{Backend, Readout};
+use aloud_method::hazard::{sigmoid, softplus};
 use aloud_model::decoder::{BatchError, Decoder, Forward, Gradients, PackedBatch, Policy, Trained};
 
 /// A prompt and a recorded response.

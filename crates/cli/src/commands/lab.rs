@@ -104,7 +104,10 @@ impl Experiment {
     /// The steps with their variables filled in, each checked before any is run.
     fn commands(&self) -> Result<Vec<(Vec<String>, Step)>, UsageError> {
         let fill = |word: &String| {
-            let filled = self.variables.iter().fold(word.clone(), |word, (name, value)| word.replace(&format!("{{{name}}}"), value));
+            let filled = self
+                .variables
+                .iter()
+                .fold(word.clone(), |word, (name, value)| word.replace(&format!("{{{name}}}"), value));
             match filled.split_once('{').and_then(|(_, rest)| rest.split_once('}')) {
                 Some((name, _)) => Err(UsageError::new(format!("`{word}`: the file has no variable `{name}`"))),
                 None => Ok(filled),

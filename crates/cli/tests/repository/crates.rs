@@ -31,20 +31,26 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
 
 /// The edges between our own crates.
 fn edges() -> BTreeMap<String, BTreeSet<String>> {
-    let ours = |uses: BTreeSet<String>| uses.iter().filter_map(|name| name.strip_prefix("aloud-")).map(str::to_owned).collect();
+    let ours = |uses: BTreeSet<String>| {
+        uses.iter().filter_map(|name| name.strip_prefix("aloud-")).map(str::to_owned).collect()
+    };
     dependencies().into_iter().map(|(name, uses)| (name, ours(uses))).collect()
 }
 
 /// The rows `| floor | crate | what it is | uses |` of the table of crates in ARCHITECTURE.md.
 fn table() -> BTreeMap<String, (usize, BTreeSet<String>)> {
     let rows = read("ARCHITECTURE.md");
-    let cells = |line: &str| -> Vec<String> { line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect() };
+    let cells =
+        |line: &str| -> Vec<String> { line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect() };
     rows.lines()
         .filter(|line| line.starts_with("| ") && line.matches('|').count() == 5)
         .map(cells)
         .filter_map(|cells| {
             let uses = cells[3].split([',', ' ']).map(|name| name.trim_matches('`').to_owned());
-            Some((cells[1].trim_matches('`').to_owned(), (cells[0].parse().ok()?, uses.filter(|name| !name.is_empty() && name != "-").collect())))
+            Some((
+                cells[1].trim_matches('`').to_owned(),
+                (cells[0].parse().ok()?, uses.filter(|name| !name.is_empty() && name != "-").collect()),
+            ))
         })
         .collect()
 }
@@ -62,8 +68,13 @@ fn edges_are_those_of_the_architecture() {
             Some(_) => {}
         }
     }
-    problems.extend(table.keys().filter(|name| !edges.contains_key(*name)).map(|name| format!("there is no crate `{name}`")));
-    none(&problems, "the table of crates in ARCHITECTURE.md and the Cargo.toml files differ: a new edge needs a reason there");
+    problems.extend(
+        table.keys().filter(|name| !edges.contains_key(*name)).map(|name| format!("there is no crate `{name}`")),
+    );
+    none(
+        &problems,
+        "the table of crates in ARCHITECTURE.md and the Cargo.toml files differ: a new edge needs a reason there",
+    );
 }
 
 #[test]
@@ -73,7 +84,9 @@ fn edges_go_down() {
     let mut problems = Vec::new();
     for (name, uses) in edges() {
         problems.extend(
-            uses.iter().filter(|used| floor(used) > floor(&name)).map(|used| format!("`{name}` uses `{used}`, a floor above")),
+            uses.iter()
+                .filter(|used| floor(used) > floor(&name))
+                .map(|used| format!("`{name}` uses `{used}`, a floor above")),
         );
     }
     none(&problems, "imports point down the floors of ARCHITECTURE.md: move the code, or what it needs");
@@ -84,8 +97,11 @@ fn crates_form_no_circle() {
     let edges = edges();
     let mut done: BTreeSet<&String> = BTreeSet::new();
     loop {
-        let free: Vec<&String> =
-            edges.iter().filter(|(name, uses)| !done.contains(name) && uses.iter().all(|used| done.contains(used))).map(|(name, _)| name).collect();
+        let free: Vec<&String> = edges
+            .iter()
+            .filter(|(name, uses)| !done.contains(name) && uses.iter().all(|used| done.contains(used)))
+            .map(|(name, _)| name)
+            .collect();
         if free.is_empty() {
             break;
         }

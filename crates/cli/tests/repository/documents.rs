@@ -5,7 +5,8 @@ use std::process::Command;
 
 use crate::tree::{Source, none, read, root, sources, writes_documents};
 
-const BEGIN: &str = "<!-- The map of files is generated: ALOUD_WRITE_DOCUMENTS=1 cargo test -p aloud --test repository -->";
+const BEGIN: &str =
+    "<!-- The map of files is generated: ALOUD_WRITE_DOCUMENTS=1 cargo test -p aloud --test repository -->";
 const END: &str = "<!-- The end of the map of files. -->";
 
 /// One line a file, from its first line.
@@ -88,12 +89,24 @@ fn words(line: &str) -> Vec<String> {
 #[test]
 fn every_command_of_the_documents_parses() {
     let mut problems = Vec::new();
-    for document in ["README.md", "docs/guide.md", "docs/file-formats.md", "docs/method.md", "docs/metrics.md", "BENCHMARKS.md", "EXPERIMENTS.md"] {
+    for document in [
+        "README.md",
+        "docs/guide.md",
+        "docs/file-formats.md",
+        "docs/method.md",
+        "docs/metrics.md",
+        "BENCHMARKS.md",
+        "EXPERIMENTS.md",
+    ] {
         for command in commands(&read(document)).iter().filter(|command| !command.iter().any(|word| word == "...")) {
             let run = Command::new(env!("CARGO_BIN_EXE_aloud")).args(&command[1..]).arg("--help").output().unwrap();
             if !run.status.success() {
                 let error = String::from_utf8_lossy(&run.stderr);
-                problems.push(format!("{document}: {}: {}", command.join(" "), error.lines().next().unwrap_or_default()));
+                problems.push(format!(
+                    "{document}: {}: {}",
+                    command.join(" "),
+                    error.lines().next().unwrap_or_default()
+                ));
             }
         }
     }
@@ -133,7 +146,12 @@ fn every_file_that_metrics_name_is_there() {
 fn every_experiment_file_parses() {
     let mut problems = Vec::new();
     for entry in std::fs::read_dir(root().join("experiments")).unwrap().map(Result::unwrap) {
-        let run = Command::new(env!("CARGO_BIN_EXE_aloud")).arg("lab").arg(entry.path()).args(["--list", "--output", "x"]).output().unwrap();
+        let run = Command::new(env!("CARGO_BIN_EXE_aloud"))
+            .arg("lab")
+            .arg(entry.path())
+            .args(["--list", "--output", "x"])
+            .output()
+            .unwrap();
         if !run.status.success() {
             problems.push(format!("{}: {}", entry.path().display(), String::from_utf8_lossy(&run.stderr)));
         }

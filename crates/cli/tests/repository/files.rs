@@ -23,7 +23,10 @@ const TREE: usize = 83_950;
 fn every_file_says_what_it_is_in_its_first_line() {
     let silent: Vec<String> =
         sources().iter().filter(|source| !source.text.starts_with("//! ")).map(|source| source.path.clone()).collect();
-    none(&silent, "begin these files with one line of `//!` that says what they are for; what does not fit is two files");
+    none(
+        &silent,
+        "begin these files with one line of `//!` that says what they are for; what does not fit is two files",
+    );
 }
 
 #[test]
@@ -106,7 +109,13 @@ fn no_crate_is_re_exported_flat() {
     let flat: Vec<String> = sources()
         .iter()
         .filter(|source| source.path.ends_with("/src/lib.rs"))
-        .flat_map(|source| source.text.lines().filter(|line| line.starts_with("pub use")).map(|line| format!("{}: {line}", source.path)))
+        .flat_map(|source| {
+            source
+                .text
+                .lines()
+                .filter(|line| line.starts_with("pub use"))
+                .map(|line| format!("{}: {line}", source.path))
+        })
         .collect();
     none(&flat, "a `lib.rs` lists its modules with `pub mod`; names are imported by their paths");
 }
@@ -171,7 +180,9 @@ fn imports(source: &Source, module: &str) -> Vec<String> {
 /// The paths of a tree of imports.
 fn expand(tree: &str) -> Vec<String> {
     let tree: String = tree.split_whitespace().collect::<Vec<_>>().join(" ");
-    let Some((head, rest)) = tree.split_once('{') else { return vec![tree.split(" as ").next().unwrap_or_default().to_owned()] };
+    let Some((head, rest)) = tree.split_once('{') else {
+        return vec![tree.split(" as ").next().unwrap_or_default().to_owned()];
+    };
     let inside = rest.rsplit_once('}').map_or(rest, |(inside, _)| inside);
     let (mut depth, mut part, mut parts) = (0_u32, String::new(), Vec::new());
     for letter in inside.chars() {
@@ -183,5 +194,9 @@ fn expand(tree: &str) -> Vec<String> {
         }
     }
     parts.push(part);
-    parts.iter().filter(|part| !part.trim().is_empty()).flat_map(|part| expand(&format!("{head}{}", part.trim()))).collect()
+    parts
+        .iter()
+        .filter(|part| !part.trim().is_empty())
+        .flat_map(|part| expand(&format!("{head}{}", part.trim())))
+        .collect()
 }

@@ -18,7 +18,10 @@ fn every_idea_is_defined_once() {
     for source in sources().iter().filter(|source| source.is_library()) {
         for (number, line) in source.code().lines().enumerate() {
             for (mark, homes, what) in ONCE {
-                if line.contains(mark) && !line.trim_start().starts_with("//") && !homes.contains(&source.krate.as_str()) {
+                if line.contains(mark)
+                    && !line.trim_start().starts_with("//")
+                    && !homes.contains(&source.krate.as_str())
+                {
                     problems.push(format!("{}:{}: {what}", source.path, number + 1));
                 }
             }

@@ -273,7 +273,7 @@ fn remarks(a: &EvaluationRun, b: &EvaluationRun) -> Vec<String> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::metric_record::{DepthPolicy, Dial, is_of_depth};
+    use crate::metric_record::{DepthPolicy, Dial};
     use crate::test_runs::{Fixture, write_run};
 
     fn open(fixture: &Fixture) -> EvaluationRun {

@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
 
+use aloud_base::digest::sha256_digits;
 use aloud_model::source::{FetchEvent, PackageIndex};
-use sha2::{Digest, Sha256};
 
 use super::clients::{files_below, pip, program, write_wheel};
 use super::*;
@@ -101,7 +101,7 @@ fn site(folder: &Path, fragment: impl Fn(&str) -> String) -> Site {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    sha256_digits(bytes)
 }
 
 impl Site {

@@ -5,7 +5,6 @@
 //! which runs at full depth: it has a token term and no exit term.
 
 use aloud_kernels::{Backend, KlDirection, Readout, Rows};
-use aloud_method::hazard::{sigmoid, softplus};
 use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy, Trained};
 
 use crate::metrics::share;

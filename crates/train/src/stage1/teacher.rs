@@ -8,9 +8,9 @@ use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::lineage::ItemKey;
 use aloud_model::decoder::{BatchError, Decoder, PackedBatch};
 
-use aloud_engine::decode::complete::complete;
 use crate::reading::{PackedSteps, Reading, RecordedSequence, group_by_rows};
 use crate::stage1::traces::{FinishReason, Trace, TraceError, TraceWriter};
+use aloud_engine::decode::complete::complete;
 
 /// A prompt to be traced, with its response if that is given.
 #[derive(Clone, Debug)]

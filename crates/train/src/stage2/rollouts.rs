@@ -8,9 +8,9 @@ use aloud_method::exit_policy::ExitPolicy;
 use aloud_method::joint_action::log_joint;
 use aloud_model::decoder::{Decoder, Policy};
 
-use aloud_engine::decode::complete::complete;
 use crate::reading::RecordedSequence;
 use crate::stage2::joint_likelihood::SampledDistribution;
+use aloud_engine::decode::complete::complete;
 
 /// A response drawn from the policy.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -91,9 +91,8 @@ pub fn draw_rollouts<B: Backend>(
     let limits = Limits { max_sequences: plan.max_sequences, max_prompt_rows: 2048 };
     let completions = complete(decoder, Some(policy), limits, &requests, &|| {}).map_err(|error| (0, error))?;
     let offset = exit_offset.unwrap_or_default();
-    let log_joint = |token: &Token| {
-        log_joint(token.exits.iter().map(|exit| exit.decision(offset)), token.log_probability)
-    };
+    let log_joint =
+        |token: &Token| log_joint(token.exits.iter().map(|exit| exit.decision(offset)), token.log_probability);
     let rollouts = completions.iter().enumerate().map(|(number, completion)| Rollout {
         prompt: number / plan.group_size,
         token_ids: completion.tokens.iter().map(|token| token.id).collect(),
