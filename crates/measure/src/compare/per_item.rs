@@ -37,10 +37,33 @@ pub(crate) fn measures(run: &EvaluationRun) -> Vec<Measure> {
 }
 
 fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
-    let samples: Vec<&SampleRow> = run.traced_samples(task).collect();
-    let answered: Vec<&SampleRow> = run.answered_samples(task).collect();
-    let n_blocks = run.manifest.identity.n_blocks as f64;
-    let measure_of = |samples: &[&SampleRow], id: &str, unit, direction, values: &dyn Fn(&SampleRow) -> Vec<f64>| {
+    let of_task = OfTask { run, task, samples: run.traced_samples(task).collect() };
+    let mut measures = of_task.depths();
+    measures.extend(of_task.accuracies());
+    measures.extend(of_task.texts());
+    measures.extend(of_task.elicited());
+    measures.extend(of_task.saved_operations());
+    measures.retain(|measure| !measure.items.is_empty());
+    measures
+}
+
+/// The traced samples of a task in a run.
+struct OfTask<'a> {
+    run: &'a EvaluationRun,
+    task: &'a str,
+    samples: Vec<&'a SampleRow>,
+}
+
+impl OfTask<'_> {
+    /// A mean over values of samples.
+    fn of(
+        &self,
+        samples: &[&SampleRow],
+        id: &str,
+        unit: &'static str,
+        direction: Direction,
+        values: &dyn Fn(&SampleRow) -> Vec<f64>,
+    ) -> Measure {
         let mut items: BTreeMap<ItemKey, Cluster> = BTreeMap::new();
         for sample in samples {
             let added = Cluster::of(values(sample));
@@ -50,107 +73,131 @@ fn measures_of_task(run: &EvaluationRun, task: &str) -> Vec<Measure> {
         }
         items.retain(|_, cluster| cluster.count > 0);
         let zero_or_one = items.values().all(|item| item.count == 1 && (item.sum == 0.0 || item.sum == 1.0));
-        Measure {
-            id: id.to_owned(),
-            task: task.to_owned(),
-            unit,
-            direction,
-            binary: unit == "fraction" && zero_or_one,
-            items,
-        }
-    };
-    let measure = |id: &str, unit, direction, values: &dyn Fn(&SampleRow) -> Vec<f64>| {
-        measure_of(&samples, id, unit, direction, values)
-    };
-    let of_depths = |value: &dyn Fn(f64) -> f64, sample: &SampleRow| -> Vec<f64> {
-        let Some(row) = run.tokens.get(&sample.key) else { return Vec::new() };
-        if run.is_at_full_depth() {
+        let binary = unit == "fraction" && zero_or_one;
+        Measure { id: id.to_owned(), task: self.task.to_owned(), unit, direction, binary, items }
+    }
+
+    fn measure(
+        &self,
+        id: &str,
+        unit: &'static str,
+        direction: Direction,
+        values: &dyn Fn(&SampleRow) -> Vec<f64>,
+    ) -> Measure {
+        self.of(&self.samples, id, unit, direction, values)
+    }
+
+    /// A value of each depth that a sample's tokens chose.
+    fn of_depths(&self, value: &dyn Fn(f64) -> f64, sample: &SampleRow) -> Vec<f64> {
+        let Some(row) = self.run.tokens.get(&sample.key) else { return Vec::new() };
+        if self.run.is_at_full_depth() {
             // No token chose its depth; all but the first, which never does, count with the depth that they had.
             return row.depth.iter().skip(1).map(|depth| value(*depth as f64)).collect();
         }
         row.eligible_depths().map(|depth| value(depth as f64)).collect()
-    };
-    let mut measures = vec![
-        measure("savings.average", "fraction", Direction::HigherIsMoreSaving, &|sample| {
-            of_depths(&|depth| savings_of_mean_depth(depth, run.manifest.identity.n_blocks), sample)
-        }),
-        measure("exits.rate", "fraction", Direction::HigherIsMoreSaving, &|sample| {
-            of_depths(&|depth| f64::from(u8::from(depth < n_blocks)), sample)
-        }),
-    ];
-    let mut scorers: Vec<&str> = samples.iter().flat_map(|sample| sample.correct.keys()).map(String::as_str).collect();
-    scorers.sort_unstable();
-    scorers.dedup();
-    for scorer in scorers {
-        let is_right = |sample: &SampleRow| {
-            sample.correct.get(scorer).map(|right| f64::from(u8::from(*right))).into_iter().collect()
+    }
+
+    fn depths(&self) -> Vec<Measure> {
+        let n_blocks = self.run.manifest.identity.n_blocks;
+        vec![
+            self.measure("savings.average", "fraction", Direction::HigherIsMoreSaving, &|sample| {
+                self.of_depths(&|depth| savings_of_mean_depth(depth, n_blocks), sample)
+            }),
+            self.measure("exits.rate", "fraction", Direction::HigherIsMoreSaving, &|sample| {
+                self.of_depths(&|depth| f64::from(u8::from(depth < n_blocks as f64)), sample)
+            }),
+        ]
+    }
+
+    fn accuracies(&self) -> Vec<Measure> {
+        let answered: Vec<&SampleRow> = self.run.answered_samples(self.task).collect();
+        let mut scorers: Vec<&str> =
+            self.samples.iter().flat_map(|sample| sample.correct.keys()).map(String::as_str).collect();
+        scorers.sort_unstable();
+        scorers.dedup();
+        let of_scorer = |scorer: &str| {
+            let is_right = |sample: &SampleRow| {
+                sample.correct.get(scorer).map(|right| f64::from(u8::from(*right))).into_iter().collect()
+            };
+            self.of(&answered, &accuracy_id(scorer), "fraction", Direction::HigherIsBetter, &is_right)
         };
-        let id = accuracy_id(scorer);
-        measures.push(measure_of(&answered, &id, "fraction", Direction::HigherIsBetter, &is_right));
+        scorers.into_iter().map(of_scorer).collect()
     }
-    let coverage = measure("written_steps.coverage", "fraction", Direction::HigherIsMoreExternalised, &|sample| {
-        sample.step_coverage.into_iter().collect()
-    });
-    // A share of steps, also where it happens to be all or none.
-    measures.push(Measure { binary: false, ..coverage });
-    let blocks = |depth: Option<usize>| depth.map(|depth| depth as f64).into_iter().collect();
-    let tokens = |sample: &SampleRow| run.tokens.get(&sample.key);
-    let trace = |sample: &SampleRow| tokens(sample).and_then(|row| row.ids.get(..sample.n_cot));
-    measures.push(measure("depth.deepest_step", "blocks", Direction::Descriptive, &|sample| {
-        blocks(tokens(sample).and_then(|row| row.eligible_depths().max()))
-    }));
-    for (n, id) in [(1, "text.repeated_1"), (2, "text.repeated_2"), (3, "text.repeated_3"), (4, "text.repeated_4")] {
-        measures.push(measure(id, "fraction", Direction::LowerIsBetter, &|sample| {
-            trace(sample).and_then(|ids| repetition_n(ids, n)).into_iter().collect()
+
+    fn texts(&self) -> Vec<Measure> {
+        let tokens = |sample: &SampleRow| self.run.tokens.get(&sample.key);
+        let trace = |sample: &SampleRow| tokens(sample).and_then(|row| row.ids.get(..sample.n_cot));
+        let coverage =
+            self.measure("written_steps.coverage", "fraction", Direction::HigherIsMoreExternalised, &|sample| {
+                sample.step_coverage.into_iter().collect()
+            });
+        // A share of steps, also where it happens to be all or none.
+        let mut measures = vec![Measure { binary: false, ..coverage }];
+        measures.push(self.measure("depth.deepest_step", "blocks", Direction::Descriptive, &|sample| {
+            let deepest = tokens(sample).and_then(|row| row.eligible_depths().max());
+            deepest.map(|depth| depth as f64).into_iter().collect()
         }));
-    }
-    measures.push(measure("text.compression", "ratio", Direction::Descriptive, &|sample| {
-        zlib_ratio(&sample.cot).into_iter().collect()
-    }));
-    measures.push(measure("length.trace", "tokens", Direction::Descriptive, &|sample| vec![sample.n_cot as f64]));
-    measures.push(measure("length.truncated", "fraction", Direction::LowerIsBetter, &|sample| {
-        vec![f64::from(u8::from(sample.stop == Stop::Cap))]
-    }));
-    let mut elicited: BTreeMap<&str, Vec<&ElicitationRow>> = BTreeMap::new();
-    for row in run.default_elicitations() {
-        elicited.entry(&row.sample).or_default().push(row);
-    }
-    let externalised = Direction::HigherIsMoreExternalised;
-    for (id, unit, value) in [
-        ("early_answering.area", "fraction", early_answering as fn(&[&ElicitationRow]) -> Option<f64>),
-        ("early_answering.area_soft", "fraction", soft_early_answering),
-        ("early_answering.area_by_values", "fraction", early_answering_by_values),
-        ("necessity.log_probability", "ratio", necessity),
-        ("necessity.same_answer", "fraction", same_without_trace),
-    ] {
-        measures.push(measure(id, unit, externalised, &|sample| {
-            let rows = elicited.get(sample.key.as_str());
-            let counts = rows.is_some_and(|rows| !id.starts_with("early_answering.") || is_anchored(rows, sample));
-            rows.filter(|_| counts).and_then(|rows| value(rows)).into_iter().collect()
+        for (n, id) in [(1, "text.repeated_1"), (2, "text.repeated_2"), (3, "text.repeated_3"), (4, "text.repeated_4")]
+        {
+            measures.push(self.measure(id, "fraction", Direction::LowerIsBetter, &|sample| {
+                trace(sample).and_then(|ids| repetition_n(ids, n)).into_iter().collect()
+            }));
+        }
+        measures.push(self.measure("text.compression", "ratio", Direction::Descriptive, &|sample| {
+            zlib_ratio(&sample.cot).into_iter().collect()
         }));
+        measures
+            .push(self.measure("length.trace", "tokens", Direction::Descriptive, &|sample| vec![sample.n_cot as f64]));
+        measures.push(self.measure("length.truncated", "fraction", Direction::LowerIsBetter, &|sample| {
+            vec![f64::from(u8::from(sample.stop == Stop::Cap))]
+        }));
+        measures
     }
-    let necessity = measure("necessity.accuracy", "fraction", externalised, &|sample| {
-        elicited.get(sample.key.as_str()).and_then(|rows| right_answers_lost(rows, sample)).into_iter().collect()
-    });
-    // Each value is a difference itself: nothing that is right or wrong.
-    measures.push(Measure { binary: false, ..necessity });
-    if let Some(shape) = &run.manifest.shape {
-        let mut saved = measure("savings.operations", "fraction", Direction::HigherIsMoreSaving, &|_| vec![0.0]);
+
+    fn elicited(&self) -> Vec<Measure> {
+        let mut elicited: BTreeMap<&str, Vec<&ElicitationRow>> = BTreeMap::new();
+        for row in self.run.default_elicitations() {
+            elicited.entry(&row.sample).or_default().push(row);
+        }
+        let externalised = Direction::HigherIsMoreExternalised;
+        let mut measures = Vec::new();
+        for (id, unit, value) in [
+            ("early_answering.area", "fraction", early_answering as fn(&[&ElicitationRow]) -> Option<f64>),
+            ("early_answering.area_soft", "fraction", soft_early_answering),
+            ("early_answering.area_by_values", "fraction", early_answering_by_values),
+            ("necessity.log_probability", "ratio", necessity),
+            ("necessity.same_answer", "fraction", same_without_trace),
+        ] {
+            measures.push(self.measure(id, unit, externalised, &|sample| {
+                let rows = elicited.get(sample.key.as_str());
+                let counts = rows.is_some_and(|rows| !id.starts_with("early_answering.") || is_anchored(rows, sample));
+                rows.filter(|_| counts).and_then(|rows| value(rows)).into_iter().collect()
+            }));
+        }
+        let necessity = self.measure("necessity.accuracy", "fraction", externalised, &|sample| {
+            elicited.get(sample.key.as_str()).and_then(|rows| right_answers_lost(rows, sample)).into_iter().collect()
+        });
+        // Each value is a difference itself: nothing that is right or wrong.
+        measures.push(Measure { binary: false, ..necessity });
+        measures
+    }
+
+    fn saved_operations(&self) -> Option<Measure> {
+        let shape = self.run.manifest.shape.as_ref()?;
+        let mut saved = self.measure("savings.operations", "fraction", Direction::HigherIsMoreSaving, &|_| vec![0.0]);
         for (key, cluster) in &mut saved.items {
-            let of_item = samples.iter().filter(|sample| (&sample.item_id, &sample.arm) == (&key.0, &key.1));
+            let of_item = self.samples.iter().filter(|sample| (&sample.item_id, &sample.arm) == (&key.0, &key.1));
             let costs = of_item.filter_map(|sample| {
-                let row = run.tokens.get(&sample.key)?;
-                Some(saved_operations(sample, row, shape, &run.manifest.identity.exit_candidates))
+                let row = self.run.tokens.get(&sample.key)?;
+                Some(saved_operations(sample, row, shape, &self.run.manifest.identity.exit_candidates))
             });
             *cluster = costs.fold(Cluster::default(), |sum, cost| Cluster {
                 sum: sum.sum + cost.sum,
                 count: sum.count + cost.count,
             });
         }
-        measures.push(Measure { binary: false, ..saved });
+        Some(Measure { binary: false, ..saved })
     }
-    measures.retain(|measure| !measure.items.is_empty());
-    measures
 }
 
 /// The share of the trace's parts after which an answer was asked for. An empty trace is none of them.
