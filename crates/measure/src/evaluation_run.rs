@@ -138,7 +138,7 @@ impl EvaluationRun {
     }
 
     /// The samples that answer at once, without a trace.
-    pub(crate) fn direct_samples(&self) -> impl Iterator<Item = &SampleRow> {
+    pub fn direct_samples(&self) -> impl Iterator<Item = &SampleRow> {
         self.samples.iter().filter(|sample| sample.arm == DIRECT)
     }
 

@@ -4,9 +4,9 @@ use aloud_session::error::SessionError;
 use std::path::{Path, PathBuf};
 
 use aloud_base::durable_file;
+use aloud_compare::verdicts::verdicts;
+use aloud_compare::verdicts::{ControlCheck, TestedHypothesis, VERDICT_CONTROLS, Verdicts};
 use aloud_measure::evaluation_run::EvaluationRun;
-use aloud_measure::verdicts::verdicts;
-use aloud_measure::verdicts::{ControlCheck, TestedHypothesis, VERDICT_CONTROLS, Verdicts};
 
 use super::subject::ModelKey;
 

@@ -29,7 +29,7 @@ pub struct EarlyAnswers {
 /// Answers after parts of a trace, given whether each part (from the second place on) brings a new value: those after no part, and
 /// after each part that brings one together with the parts that follow it and bring none. What stands before the first value counts to
 /// it. `None` if no part brings a value, or it is not known of one.
-pub(crate) fn joined_to_values(same: &[bool], brings: &[Option<bool>]) -> Option<Vec<bool>> {
+pub fn joined_to_values(same: &[bool], brings: &[Option<bool>]) -> Option<Vec<bool>> {
     let brings: Option<Vec<bool>> = brings.iter().skip(1).copied().collect();
     let values: Vec<usize> = (1..).zip(brings?).filter(|(_, brings)| *brings).map(|(place, _)| place).collect();
     let (_, later) = values.split_first()?;

@@ -132,12 +132,7 @@ impl Cost {
 
 /// What one response adds to `savings.operations`, which is a mean over the operations that full depth would take: those that were saved,
 /// and all of them.
-pub(crate) fn saved_operations(
-    sample: &SampleRow,
-    row: &TokenRow,
-    shape: &ModelShape,
-    candidates: &[usize],
-) -> Cluster {
+pub fn saved_operations(sample: &SampleRow, row: &TokenRow, shape: &ModelShape, candidates: &[usize]) -> Cluster {
     let mut cost = Cost::default();
     cost.add(sample, row, shape, candidates);
     Cluster { sum: cost.full - cost.spent, count: cost.full as usize }

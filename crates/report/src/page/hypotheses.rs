@@ -2,10 +2,10 @@
 
 use super::html::{Estimate, difference, estimate_cell, none_cell, number, paragraph, table, text_cell};
 use super::tables::TRAINED;
+use aloud_compare::verdicts::verdicts;
+use aloud_compare::verdicts::{Contrast, ControlCheck, TestedHypothesis, VERDICT_CONTROLS};
 use aloud_measure::evaluation_run::{EvaluationRun, RunSet};
 use aloud_measure::metric_record::ConfidenceInterval;
-use aloud_measure::verdicts::verdicts;
-use aloud_measure::verdicts::{Contrast, ControlCheck, TestedHypothesis, VERDICT_CONTROLS};
 
 /// A row a model and hypothesis: its contrasts, and the verdict; and a row a control: whether it is one. They are those of
 /// `verdicts.json`, whatever the draws of the page.

@@ -6,13 +6,13 @@ use super::figures::{FLEXIBLE, STRICT, Subject};
 use super::html::{Estimate, difference, estimate_cell, none_cell, number, paragraph, record_cell, table, text_cell};
 use super::measured::{depth_quantile, funnel};
 use crate::text::{escape, grouped};
-use aloud_measure::compare::{ADJUSTED_AREA, AREA, Comparison, compare, shared_clusters};
+use aloud_compare::paired::{ADJUSTED_AREA, AREA, Comparison, compare, shared_clusters};
+use aloud_compare::verdicts::VERDICT_CONTROLS;
 use aloud_measure::evaluation_run::AT_FULL_DEPTH;
 use aloud_measure::evaluation_run::{EvaluationRun, RunSet, Sweep};
 use aloud_measure::metric_record::{ConfidenceInterval, MetricRecord, is_of_depth};
 use aloud_measure::metrics::dial_curve::{DialPoint, front_record};
 use aloud_measure::metrics::item_rows::MetricSetting;
-use aloud_measure::verdicts::VERDICT_CONTROLS;
 
 /// Key of the trained model with its own exits.
 pub(super) const TRAINED: &str = "exits";

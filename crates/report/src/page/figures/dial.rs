@@ -5,7 +5,7 @@ use super::task::{FLEXIBLE, STRICT};
 use super::{INTERVALS, Subject, against_savings_point, n_of, n_rows, numbers};
 use crate::page::measured::{depth_shares, depths};
 use crate::plot::{Axis, Figure, Layout, Mark, Panel, Point, Scale, Series, Spread};
-use aloud_measure::compare::{Joint, joint_draws, shared_clusters};
+use aloud_compare::paired::{Joint, joint_draws, shared_clusters};
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::statistics::{bootstrap_front, covariance};
 

@@ -9,11 +9,11 @@ use super::contrast::{Claim, Contrast, estimate_words};
 use super::controls::{BASE, Controls};
 use super::decision::{Condition, Evidence, too_few_items};
 use super::subject::Measured;
-use crate::compare::{HORIZON, PairedHorizons, SharedAnswers, answers, shared};
-use crate::evaluation_run::EvaluationRun;
-use crate::metric_record::{ConfidenceInterval, IntervalMethod};
-use crate::statistics::Bootstrap;
-use crate::statistics::Resamples;
+use crate::paired::{HORIZON, PairedHorizons, SharedAnswers, answers, shared};
+use aloud_measure::evaluation_run::EvaluationRun;
+use aloud_measure::metric_record::{ConfidenceInterval, IntervalMethod};
+use aloud_measure::statistics::Bootstrap;
+use aloud_measure::statistics::Resamples;
 
 const METHOD: IntervalMethod = IntervalMethod::StratifiedBootstrap;
 

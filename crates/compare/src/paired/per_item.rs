@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use aloud_method::savings::savings_of_mean_depth;
 
-use crate::evaluation_run::EvaluationRun;
-use crate::metric_record::Direction;
-use crate::metrics::accuracy::accuracy_id;
-use crate::metrics::early_answering::joined_to_values;
-use crate::metrics::early_answering::{area_over_curve, soft_area_over_curve};
-use crate::metrics::flops::saved_operations;
-use crate::metrics::necessity::log_probability_necessity;
-use crate::metrics::text_statistics::{repetition_n, zlib_ratio};
-use crate::run_files::{ElicitationKind, ElicitationRow, SampleRow, Stop};
-use crate::statistics::Cluster;
+use aloud_measure::evaluation_run::EvaluationRun;
+use aloud_measure::metric_record::Direction;
+use aloud_measure::metrics::accuracy::accuracy_id;
+use aloud_measure::metrics::early_answering::joined_to_values;
+use aloud_measure::metrics::early_answering::{area_over_curve, soft_area_over_curve};
+use aloud_measure::metrics::flops::saved_operations;
+use aloud_measure::metrics::necessity::log_probability_necessity;
+use aloud_measure::metrics::text_statistics::{repetition_n, zlib_ratio};
+use aloud_measure::run_files::{ElicitationKind, ElicitationRow, SampleRow, Stop};
+use aloud_measure::statistics::Cluster;
 
 /// An item under one arm of a task.
 pub(crate) type ItemKey = (String, String);
@@ -280,7 +280,7 @@ fn necessity(rows: &[&ElicitationRow]) -> Option<f64> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::metric_record::ReplayMode;
+    use aloud_measure::metric_record::ReplayMode;
 
     fn row(kind: ElicitationKind, position: usize, same: bool, logp: f64) -> ElicitationRow {
         ElicitationRow {
@@ -356,7 +356,10 @@ mod tests {
             answer: Some(answer.to_owned()),
             ..row(kind, position, true, -1.0)
         };
-        let sample = SampleRow { gold: Some("2".to_owned()), ..crate::run_files::tests::sample("i") };
+        let folder = tempfile::tempdir().unwrap();
+        aloud_measure::test_runs::write_run(folder.path(), &aloud_measure::test_runs::Fixture::default());
+        let written = EvaluationRun::open(folder.path()).unwrap().samples.swap_remove(0);
+        let sample = SampleRow { gold: Some("2".to_owned()), ..written };
         let lost = |with: &str, without: &str| {
             let rows = [row(ElicitationKind::Prefix, 4, with), row(ElicitationKind::NoTrace, 0, without)];
             right_answers_lost(&[&rows[0], &rows[1]], &sample)
@@ -369,7 +372,7 @@ mod tests {
     #[test]
     fn accuracy_is_called_as_in_the_records() {
         let folder = tempfile::tempdir().unwrap();
-        crate::test_runs::write_run(folder.path(), &crate::test_runs::Fixture::default());
+        aloud_measure::test_runs::write_run(folder.path(), &aloud_measure::test_runs::Fixture::default());
         let run = EvaluationRun::open(folder.path()).unwrap();
         let ids: Vec<String> = measures(&run).into_iter().map(|measure| measure.id).collect();
         assert!(ids.contains(&"accuracy.strict".to_owned()) && ids.contains(&"correct.other".to_owned()), "{ids:?}");

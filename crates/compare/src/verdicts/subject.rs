@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::compare::{Measure, measures, withheld};
-use crate::evaluation_run::EvaluationRun;
-use crate::metric_record::MetricRecord;
-use crate::statistics::Cluster;
+use crate::paired::{Measure, measures, withheld};
+use aloud_measure::evaluation_run::EvaluationRun;
+use aloud_measure::metric_record::MetricRecord;
+use aloud_measure::statistics::Cluster;
 
 /// A run whose measures were taken once.
 pub(super) struct Measured<'a> {

@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::contrast::PairedDifference;
 use super::subject::Measured;
-use crate::metric_record::{ConfidenceInterval, IntervalMethod};
-use crate::statistics::Resamples;
-use crate::statistics::{Bootstrap, wilson_interval};
 use aloud_base::random::Domain;
+use aloud_measure::metric_record::{ConfidenceInterval, IntervalMethod};
+use aloud_measure::statistics::Resamples;
+use aloud_measure::statistics::{Bootstrap, wilson_interval};
 
 /// How far a control may be from the model in accuracy: the whole interval of the difference has to be inside.
 const MARGIN: f64 = 0.05;

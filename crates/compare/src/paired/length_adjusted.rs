@@ -1,9 +1,9 @@
 //! D1 of two runs on the same items, at equal length of their traces: longer traces raise the area by themselves.
 
-use crate::metric_record::{ConfidenceInterval, Direction, IntervalMethod};
-use crate::statistics::Bootstrap;
-use crate::statistics::Resamples;
 use aloud_base::random::Domain;
+use aloud_measure::metric_record::{ConfidenceInterval, Direction, IntervalMethod};
+use aloud_measure::statistics::Bootstrap;
+use aloud_measure::statistics::Resamples;
 
 use super::Difference;
 use super::per_item::{ItemKey, Measure};

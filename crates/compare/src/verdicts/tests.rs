@@ -4,10 +4,10 @@
 use serde_json::json;
 
 use super::*;
-use crate::compare::HORIZON;
-use crate::metric_record::{Direction, MetricRecord, Tier};
-use crate::run_files::SampleRow;
-use crate::test_runs::{Fixture, write_run};
+use crate::paired::HORIZON;
+use aloud_measure::metric_record::{Direction, MetricRecord, Tier};
+use aloud_measure::run_files::SampleRow;
+use aloud_measure::test_runs::{Fixture, write_run};
 
 const N_ITEMS: usize = 240;
 
@@ -156,7 +156,7 @@ fn serial(model: &'static str, horizon: impl Fn(usize) -> usize, traced: usize, 
     let sample = |arm: &str, item: usize, right: bool| {
         let (id, task) = (format!("item-{item}"), template.task.clone());
         SampleRow {
-            key: crate::run_files::sample_key(&task, &id, arm, 0),
+            key: aloud_measure::run_files::sample_key(&task, &id, arm, 0),
             item_id: id,
             arm: arm.to_owned(),
             n_steps: Some(1 + item % 8),

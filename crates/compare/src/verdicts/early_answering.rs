@@ -4,9 +4,9 @@ use super::contrast::{Claim, Contrast, PairedDifference};
 use super::controls::Controls;
 use super::decision::{Evidence, too_few_items};
 use super::subject::Measured;
-use crate::compare::{ADJUSTED_AREA, AREA, PairedAreas};
-use crate::metric_record::{ConfidenceInterval, IntervalMethod};
-use crate::statistics::Bootstrap;
+use crate::paired::{ADJUSTED_AREA, AREA, PairedAreas};
+use aloud_measure::metric_record::{ConfidenceInterval, IntervalMethod};
+use aloud_measure::statistics::Bootstrap;
 
 const METHOD: IntervalMethod = IntervalMethod::PairedClusterBootstrap;
 

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::contrast::{Claim, Contrast, Standing, estimate_words};
-use crate::metric_record::{ConfidenceInterval, Tier};
-use crate::statistics::holm_adjusted;
+use aloud_measure::metric_record::{ConfidenceInterval, Tier};
+use aloud_measure::statistics::holm_adjusted;
 
 /// Level of the tests.
 const ALPHA: f64 = 0.05;
@@ -200,7 +200,7 @@ pub(super) fn decide(evidence: Vec<Evidence>) -> Vec<TestedHypothesis> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::metric_record::IntervalMethod;
+    use aloud_measure::metric_record::IntervalMethod;
 
     const CLAIM: Claim = Claim { sign: 1.0, smallest: 0.05 };
 

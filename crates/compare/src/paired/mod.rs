@@ -6,10 +6,10 @@ mod per_item;
 
 use serde::Serialize;
 
-use crate::error::MeasureError;
-use crate::evaluation_run::EvaluationRun;
-use crate::metric_record::{ConfidenceInterval, Direction, MetricRecord, is_of_depth};
-use crate::statistics::{Bootstrap, Cluster, Discordant, mcnemar_exact, mean_of_clusters};
+use aloud_measure::error::MeasureError;
+use aloud_measure::evaluation_run::EvaluationRun;
+use aloud_measure::metric_record::{ConfidenceInterval, Direction, MetricRecord, is_of_depth};
+use aloud_measure::statistics::{Bootstrap, Cluster, Discordant, mcnemar_exact, mean_of_clusters};
 pub(crate) use horizon::{HORIZON, PairedHorizons, SharedAnswers, answers, shared};
 pub use length_adjusted::{ADJUSTED_AREA, AREA};
 pub(crate) use length_adjusted::{PairedArea, PairedAreas};
@@ -273,8 +273,8 @@ fn remarks(a: &EvaluationRun, b: &EvaluationRun) -> Vec<String> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::metric_record::{DepthPolicy, Dial};
-    use crate::test_runs::{Fixture, write_run};
+    use aloud_measure::metric_record::{DepthPolicy, Dial};
+    use aloud_measure::test_runs::{Fixture, write_run};
 
     fn open(fixture: &Fixture) -> EvaluationRun {
         let folder = tempfile::tempdir().unwrap();

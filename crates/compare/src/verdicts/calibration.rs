@@ -9,10 +9,10 @@ use super::contrast::{Claim, Contrast, Standing};
 use super::decision::{Evidence, Verdict, decide};
 use super::subject::Measured;
 use super::{early_answering, horizon};
-use crate::compare::{AREA, HORIZON, PairedArea, PairedAreas, PairedHorizons};
-use crate::evaluation_run::EvaluationRun;
-use crate::statistics::Bootstrap;
+use crate::paired::{AREA, HORIZON, PairedArea, PairedAreas, PairedHorizons};
 use aloud_base::random::KeyedRandom;
+use aloud_measure::evaluation_run::EvaluationRun;
+use aloud_measure::statistics::Bootstrap;
 
 /// The three controls that a verdict rests on.
 const CONTROLS: [&str; 3] = ["base", "base_noise", "exits_off"];
@@ -190,7 +190,7 @@ fn swapped<T: Copy>(pair: [T; 2], swap: bool) -> [T; 2] {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::statistics::wilson_interval;
+    use aloud_measure::statistics::wilson_interval;
 
     fn recorded() -> RecordedItems {
         serde_json::from_str(include_str!("../../tests/data/recorded_items.json")).unwrap()
@@ -231,7 +231,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let open = |model: &'static str, commitment: f64| {
             let path = folder.path().join(model);
-            crate::test_runs::write_run(&path, &crate::test_runs::Fixture { model, commitment, ..Default::default() });
+            aloud_measure::test_runs::write_run(
+                &path,
+                &aloud_measure::test_runs::Fixture { model, commitment, ..Default::default() },
+            );
             EvaluationRun::open(&path).unwrap()
         };
         let found = RecordedItems::of_runs(&open("exits", 0.8), &open("base", 0.2));

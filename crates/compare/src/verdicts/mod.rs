@@ -20,8 +20,8 @@ pub use contrast::{Contrast, PairedDifference};
 pub use controls::{ControlCheck, VERDICT_CONTROLS, control_check};
 pub use decision::{Condition, TestedHypothesis, Verdict};
 
-use crate::evaluation_run::EvaluationRun;
-use crate::statistics::Bootstrap;
+use aloud_measure::evaluation_run::EvaluationRun;
+use aloud_measure::statistics::Bootstrap;
 use controls::Controls;
 use decision::{below_standard, decide};
 use subject::Measured;

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::metric_record::{ConfidenceInterval, IntervalMethod};
-use crate::statistics::Bootstrap;
+use aloud_measure::metric_record::{ConfidenceInterval, IntervalMethod};
+use aloud_measure::statistics::Bootstrap;
 
 /// Coverage of the interval that has to be above no difference for a claim to be supported.
 const STRICT_LEVEL: f64 = 0.99;

@@ -4,13 +4,13 @@
 use aloud_base::random::Domain;
 use std::collections::BTreeMap;
 
-use crate::evaluation_run::EvaluationRun;
-use crate::metric_record::{ConfidenceInterval, Direction, IntervalMethod};
-use crate::metrics::serial_horizon::Horizon;
-use crate::metrics::serial_horizon::serial_horizon;
-use crate::run_files::SampleRow;
-use crate::statistics::Bootstrap;
-use crate::statistics::Resamples;
+use aloud_measure::evaluation_run::EvaluationRun;
+use aloud_measure::metric_record::{ConfidenceInterval, Direction, IntervalMethod};
+use aloud_measure::metrics::serial_horizon::Horizon;
+use aloud_measure::metrics::serial_horizon::serial_horizon;
+use aloud_measure::run_files::SampleRow;
+use aloud_measure::statistics::Bootstrap;
+use aloud_measure::statistics::Resamples;
 
 use super::Difference;
 
@@ -136,9 +136,9 @@ pub(crate) fn shared(a: BTreeMap<&str, (usize, bool)>, b: &BTreeMap<&str, (usize
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::compare::compare;
-    use crate::metric_record::MetricRecord;
-    use crate::test_runs::{Fixture, write_run};
+    use crate::paired::compare;
+    use aloud_measure::metric_record::MetricRecord;
+    use aloud_measure::test_runs::{Fixture, write_run};
 
     /// A run whose items of `k` steps (1 to 3) are answered at once rightly where `right` says so.
     fn run(right: impl Fn(usize, usize) -> bool) -> EvaluationRun {
