@@ -251,3 +251,14 @@ fn a_directory_with_other_things_is_left_alone() {
     assert!(error.contains("an empty directory to create a trace store in, found `thesis.tex`"), "{error}");
     assert!(TraceReader::open(folder.path()).unwrap_err().to_string().contains("traces.json"));
 }
+
+#[test]
+fn traces_of_earlier_versions_are_read() {
+    // Recorded by the version of 2026-11-27: `aloud trace --model tiny-reasoner --data chain:steps=2 --n 2 --max-new-tokens 24
+    // --temperature 0 --candidates "every 4" --hidden bf16`; its digest is the one that its `distill` wrote down.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/train/data/earlier_traces");
+    let reader = TraceReader::open(&folder).unwrap();
+    assert_eq!(reader.digest().unwrap(), "76310a2e6179b331d2f163b1e20e4bed0b7e43d00f58fdd673c3ad9bddf83ed7");
+    let responses: Vec<String> = (0..reader.len()).map(|index| reader.read(index).unwrap().response).collect();
+    assert_eq!(responses, ["<t> 0 + 3 = 3 ; 3 * 7 = 1 <a> 1", "<a> 2"]);
+}
