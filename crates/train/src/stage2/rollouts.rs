@@ -1,7 +1,8 @@
 //! Rollouts: responses drawn from the policy, with everything that was random about them.
 
-use aloud_engine::{Exits, FinishReason, Forced, Limits, Prefix, Request, RequestError, Sampling, Token, log_joint};
+use aloud_engine::{Exits, FinishReason, Forced, Limits, Prefix, Request, RequestError, Sampling, Token};
 use aloud_kernels::Backend;
+use aloud_method::joint_action::{Decision, log_joint};
 use aloud_model::decoder::{Decoder, Policy};
 
 use crate::completions::complete;
@@ -86,7 +87,11 @@ pub fn draw_rollouts<B: Backend>(
     }
     let limits = Limits { max_sequences: plan.max_sequences, max_prompt_rows: 2048 };
     let completions = complete(decoder, Some(policy), limits, &requests).map_err(|error| (0, error))?;
-    let log_joint = |token: &Token| log_joint(&token.exits, exit_offset.unwrap_or_default(), token.log_probability);
+    let offset = exit_offset.unwrap_or_default();
+    let log_joint = |token: &Token| {
+        let decisions = token.exits.iter().map(|exit| Decision { logit: exit.logit + offset, exited: exit.exited });
+        log_joint(decisions, token.log_probability)
+    };
     let rollouts = completions.iter().enumerate().map(|(number, completion)| Rollout {
         prompt: number / plan.group_size,
         token_ids: completion.tokens.iter().map(|token| token.id).collect(),
