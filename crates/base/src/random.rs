@@ -65,6 +65,8 @@ impl Domain {
     pub const RESAMPLE_WITHIN_STEPS: Self = Self(4);
     /// Depths from the histogram of another model.
     pub const RANDOM_MATCHED: Self = Self(5);
+    /// Items of a bootstrap of two runs, within each number of steps.
+    pub const RESAMPLE_PAIRS_WITHIN_STEPS: Self = Self(5);
     /// Items of a bootstrap, within each class.
     pub const RESAMPLE_WITHIN_CLASSES: Self = Self(6);
     /// Items of a bootstrap, traced ones.

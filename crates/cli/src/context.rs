@@ -2,9 +2,9 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use aloud_eval::ColourSupport;
 use aloud_kernels::Cpu;
-use aloud_model::source::FetchSettings;
+use aloud_model::source::{FetchEvent, FetchSettings};
+use aloud_report::terminal::ColourSupport;
 use clap::{ArgAction, Args};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -12,7 +12,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::progress::{Progress, ProgressStyle};
+use aloud_session::host::{Host, Progress};
+
+use crate::progress::{ProgressBar, ProgressStyle};
 
 /// Flags of every command.
 #[derive(Args, Debug)]
@@ -79,27 +81,35 @@ impl Context {
         Self { threads: arguments.threads.map(usize::from), progress, quiet: arguments.quiet, colours }
     }
 
-    /// The processor, with as many threads as asked for.
-    pub(crate) fn cpu(&self) -> Cpu {
+    /// A bar for a long piece of work of the program's own; libraries have theirs through [`Host`].
+    pub(crate) fn bar(&self, what: &str, unit: &'static str, total: Option<u64>) -> ProgressBar {
+        ProgressBar::new(self.progress, what, unit, total)
+    }
+}
+
+impl Host for Context {
+    fn cpu(&self) -> Cpu {
         self.threads.map_or_else(Cpu::with_all_processors, Cpu::new)
     }
 
-    /// Progress of a long piece of work named `what`, counted in `unit`; `total` if it is known.
-    pub(crate) fn progress(&self, what: &str, unit: &'static str, total: Option<u64>) -> Progress {
-        Progress::new(self.progress, what, unit, total)
+    fn fetch_settings(&self) -> FetchSettings {
+        FetchSettings::from_environment(environment)
     }
 
-    /// Says something on stderr, unless told to be quiet.
-    pub(crate) fn say(&self, text: &str) {
+    fn progress(&self, what: &str, unit: &'static str, total: Option<u64>) -> Box<dyn Progress> {
+        Box::new(self.bar(what, unit, total))
+    }
+
+    fn fetching(&self, source: &str) -> Box<dyn FnMut(&FetchEvent)> {
+        let mut bar = self.bar(&format!("fetching {source}"), "bytes", None);
+        Box::new(move |event| bar.on_fetch(event))
+    }
+
+    fn say(&self, text: &str) {
         if !self.quiet {
             eprintln!("{text}");
         }
     }
-}
-
-/// Where models are kept and fetched from, as the environment says.
-pub(crate) fn fetch_settings() -> FetchSettings {
-    FetchSettings::from_environment(environment)
 }
 
 /// A variable of the environment, if it is text.

@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
+use aloud_session::error::{SessionError, one_line};
+
 /// Exit code of a usage error, the same as clap's.
 pub(crate) const USAGE: u8 = 2;
 
@@ -30,32 +32,22 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(is_closed_pipe) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {}", one_line(error));
-    if error.chain().any(<dyn std::error::Error>::is::<UsageError>) {
+    eprintln!("error: {}", one_line(error.as_ref()));
+    if error.chain().any(is_usage) {
         eprintln!("For more information, try '--help'.");
         return ExitCode::from(USAGE);
     }
     ExitCode::FAILURE
 }
 
+/// Whether the arguments are to blame.
+fn is_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.is::<UsageError>() || cause.downcast_ref::<SessionError>().is_some_and(SessionError::is_usage)
+}
+
 /// Whether the reader of our output has gone away.
 fn is_closed_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
-}
-
-/// `a: b: c`. A cause that the message above already ends with is not said twice.
-pub(crate) fn one_line(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for cause in error.chain() {
-        let text = cause.to_string();
-        let text = text.lines().map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
-        if line.is_empty() {
-            line = text;
-        } else if !line.ends_with(&text) {
-            line = format!("{line}: {text}");
-        }
-    }
-    line
 }
 
 #[cfg(test)]
@@ -66,7 +58,7 @@ mod tests {
     fn causes_are_said_once_on_one_line() {
         let error =
             anyhow::anyhow!("no such file").context("cannot read a.json: no such file").context("lens\n  failed");
-        assert_eq!(one_line(&error), "lens failed: cannot read a.json: no such file");
+        assert_eq!(one_line(error.as_ref()), "lens failed: cannot read a.json: no such file");
     }
 
     #[test]

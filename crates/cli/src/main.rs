@@ -2,32 +2,12 @@
 //!
 //! Exit codes: 0 success (a closed output pipe included), 1 failure, 2 usage error.
 
-mod candidates;
+mod arguments;
 mod commands;
 mod context;
-mod dial;
-mod endpoint_options;
+mod distilled;
 mod error;
-mod evaluation;
-mod exit_offset;
-mod figures;
-mod full_weights;
-mod generation;
-mod judge_options;
-mod lens_annotation;
-mod lens_pass;
-mod loaded_model;
-mod model_args;
-mod numbers;
 mod progress;
-mod prompts;
-mod response_text;
-mod rollout_task;
-mod run_config;
-mod serial_data;
-mod serial_evaluation;
-mod stage1;
-mod stage2;
 mod workloads;
 
 use std::process::ExitCode;

@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use aloud_model::source::FetchEvent;
-use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressState, ProgressStyle as BarStyle};
-
-use crate::context::Context;
+use aloud_session::host::Progress;
+use indicatif::{HumanBytes, HumanDuration, ProgressBar as Bar, ProgressState, ProgressStyle as BarStyle};
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,21 +22,21 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Progress of one piece of work. Dropping it takes the bar away.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub(crate) struct ProgressBar {
     style: ProgressStyle,
     what: String,
     unit: &'static str,
-    bar: ProgressBar,
+    bar: Bar,
     start: Instant,
     last_line: Instant,
 }
 
-impl Progress {
+impl ProgressBar {
     /// Starts to show progress.
     pub(crate) fn new(style: ProgressStyle, what: &str, unit: &'static str, total: Option<u64>) -> Self {
         let bar = match style {
-            ProgressStyle::Bar => total.map_or_else(ProgressBar::new_spinner, ProgressBar::new),
-            ProgressStyle::Lines | ProgressStyle::Hidden => ProgressBar::hidden(),
+            ProgressStyle::Bar => total.map_or_else(Bar::new_spinner, Bar::new),
+            ProgressStyle::Lines | ProgressStyle::Hidden => Bar::hidden(),
         };
         if let Some(total) = total {
             bar.set_length(total);
@@ -51,31 +50,31 @@ impl Progress {
         Self { style, what: what.to_owned(), unit, bar, start: now, last_line: now }
     }
 
-    /// `n` more are done.
-    pub(crate) fn advance(&mut self, n: u64) {
-        self.set(self.bar.position() + n);
-    }
-
-    /// `done` are done in all.
-    pub(crate) fn set(&mut self, done: u64) {
-        self.bar.set_position(done);
-        self.line();
-    }
-
-    /// The number that is expected has changed.
-    pub(crate) fn set_total(&mut self, total: u64) {
-        self.bar.set_length(total);
-    }
-
-    /// A few words beside the bar.
-    pub(crate) fn message(&mut self, message: impl Into<String>) {
-        self.bar.set_message(message.into());
-        self.line();
-    }
-
     /// Prints without disturbing the bar.
-    pub(crate) fn suspend<T>(&self, f: impl FnOnce() -> T) -> T {
+    pub(crate) fn around<T>(&self, f: impl FnOnce() -> T) -> T {
         self.bar.suspend(f)
+    }
+
+    /// Shows what happens while a model is fetched.
+    pub(crate) fn on_fetch(&mut self, event: &FetchEvent) {
+        let message = match event {
+            FetchEvent::Started { command } => {
+                if self.style != ProgressStyle::Hidden {
+                    self.around(|| eprintln!("running {command}"));
+                }
+                return;
+            }
+            FetchEvent::Running { command, elapsed } => format!("{command} has run for {} s", elapsed.as_secs()),
+            FetchEvent::Unpacking { done_bytes, total_bytes } => {
+                self.bar.set_length(*total_bytes);
+                self.bar.set_style(bar_style(true, "bytes"));
+                self.set(*done_bytes);
+                format!("unpacking {}", HumanBytes(*total_bytes))
+            }
+            FetchEvent::Checking { path } => format!("checking {}", path.display()),
+            FetchEvent::Damaged { path } => format!("{} is damaged and is replaced", path.display()),
+        };
+        self.message(message);
     }
 
     fn line(&mut self) {
@@ -104,7 +103,27 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Progress for ProgressBar {
+    fn advance(&mut self, n: u64) {
+        self.set(self.bar.position() + n);
+    }
+
+    fn set(&mut self, done: u64) {
+        self.bar.set_position(done);
+        self.line();
+    }
+
+    fn message(&mut self, message: String) {
+        self.bar.set_message(message);
+        self.line();
+    }
+
+    fn suspend(&self, work: &mut dyn FnMut()) {
+        self.bar.suspend(work);
+    }
+}
+
+impl Drop for ProgressBar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
@@ -131,50 +150,22 @@ fn bar_style(has_total: bool, unit: &'static str) -> BarStyle {
     style.with_key("rate", rate).with_key("left", left)
 }
 
-/// Shows the steps of fetching a model.
-pub(crate) struct FetchProgress {
-    progress: Progress,
-}
-
-impl FetchProgress {
-    /// Progress of fetching `source`.
-    pub(crate) fn new(context: &Context, source: &str) -> Self {
-        Self { progress: context.progress(&format!("fetching {source}"), "bytes", None) }
-    }
-
-    /// Shows what happens.
-    pub(crate) fn on_event(&mut self, event: &FetchEvent) {
-        let message = match event {
-            FetchEvent::Running { command, elapsed } => format!("{command} has run for {} s", elapsed.as_secs()),
-            FetchEvent::Unpacking { done_bytes, total_bytes } => {
-                self.progress.set_total(*total_bytes);
-                self.progress.bar.set_style(bar_style(true, "bytes"));
-                self.progress.set(*done_bytes);
-                format!("unpacking {}", HumanBytes(*total_bytes))
-            }
-            FetchEvent::Checking { path } => format!("checking {}", path.display()),
-            FetchEvent::Damaged { path } => format!("{} is damaged and is replaced", path.display()),
-        };
-        self.progress.message(message);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_plain_line_says_how_much_is_left() {
-        let mut progress = Progress::new(ProgressStyle::Lines, "generating", "tokens", Some(100));
+        let mut progress = ProgressBar::new(ProgressStyle::Lines, "generating", "tokens", Some(100));
         progress.set(25);
-        progress.message("2 responses");
+        progress.message("2 responses".to_owned());
         let line = progress.as_line(Duration::from_secs(10));
         assert_eq!(line, "generating: 25 of 100 tokens after 10 s, about 30 s left (2 responses)");
     }
 
     #[test]
     fn without_a_total_there_is_no_time_left() {
-        let mut progress = Progress::new(ProgressStyle::Hidden, "fetching", "bytes", None);
+        let mut progress = ProgressBar::new(ProgressStyle::Hidden, "fetching", "bytes", None);
         progress.advance(3);
         assert_eq!(progress.as_line(Duration::from_secs(2)), "fetching: 3 bytes after 2 s");
     }

@@ -1,12 +1,9 @@
-//! A pretrained causal LM and what Aloud adds to it. Knows configurations, weights, tokenizers, the decoder, LoRA, exit
-//! heads and checkpoints; knows nothing of tasks, of what losses are for, or of HTTP.
+//! A pretrained causal LM and what Aloud adds to it. Knows configurations, weights, the decoder, LoRA, exit
+//! heads and checkpoints; knows nothing of text, tasks, of what losses are for, or of HTTP.
 
-mod atomic;
-pub mod chat_template;
 pub mod checkpoint;
 pub mod config;
 pub mod decoder;
-pub mod digest;
 pub mod error;
 pub mod exit_heads;
 pub mod gguf;
@@ -16,6 +13,4 @@ mod pickles;
 pub mod rope;
 mod safetensors_files;
 pub mod source;
-pub mod text_codec;
-pub mod tokenizer;
 pub mod weights;

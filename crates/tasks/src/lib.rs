@@ -7,6 +7,7 @@ mod error;
 mod extract;
 mod gsm8k;
 mod gsm8k_scorers;
+mod hash;
 mod item;
 mod json_rows;
 mod number;

@@ -5,7 +5,6 @@
 //! [`pretrain::pretraining::PretrainSource`]), nothing of HTTP or HTML, and it never prints.
 
 pub mod ancestry;
-mod completions;
 pub mod lock;
 pub mod metrics;
 pub mod optimizer;

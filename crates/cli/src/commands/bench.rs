@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 use std::time::Instant;
 
-use aloud_eval::{Align, Table};
 use aloud_model::source::ModelSource;
+use aloud_report::table::{Align, Table};
 use aloud_train::metrics::peak_memory_bytes;
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::loaded_model::{BaseModel, resolve};
 use crate::workloads::{Row, Workload};
+use aloud_session::host::Host;
+use aloud_session::loaded_model::{BaseModel, resolve};
 
 /// Arguments of `aloud bench`.
 #[derive(Args, Debug)]
@@ -108,7 +109,7 @@ fn measure_all(arguments: &BenchArgs, context: &Context) -> anyhow::Result<Vec<M
     let mut progress = context.progress("measuring", "rows", Some(Row::ALL.len() as u64));
     let mut rows = Vec::new();
     for row in Row::ALL {
-        progress.message(row.name());
+        progress.message(row.name().to_owned());
         let mut process = Process::new(&program);
         process.args(["bench", "--quiet", "--only", row.name(), "--model", &arguments.model.to_string()]);
         process.args(["--repeats", &arguments.repeats.to_string()]);

@@ -2,20 +2,24 @@
 
 use std::io::{self, BufRead, IsTerminal};
 
-use aloud_engine::Exits;
-use aloud_eval::{ColourSupport, coloured_token, legend_line};
-use aloud_model::chat_template::Message;
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::lineage::ItemKey;
-use aloud_model::text_codec::TextCodec;
+use aloud_report::terminal::{ColourSupport, coloured_token, legend_line};
+use aloud_text::chat_template::Message;
+use aloud_text::text_codec::TextCodec;
 use clap::Args;
 
+use crate::arguments::generation::GenerationArgs;
+use crate::arguments::model::ModelArgs;
+use crate::arguments::prompts::TemplateVariableArgs;
 use crate::context::{Context, print};
-use crate::error::{UsageError, one_line};
-use crate::exit_offset::shown;
-use crate::generation::{GenerationArgs, GenerationSettings, Happening, Response, generate, record, summary_line};
-use crate::loaded_model::LoadedModel;
-use crate::model_args::ModelArgs;
-use crate::prompts::{EncodedPrompt, TemplateVariables, encode_conversation};
+use crate::error::UsageError;
+use aloud_session::error::SessionError;
+use aloud_session::error::one_line;
+use aloud_session::generation::{GenerationSettings, Happening, Response, generate, record, summary_line};
+use aloud_session::host::Host;
+use aloud_session::loaded_model::LoadedModel;
+use aloud_session::prompts::{EncodedPrompt, encode_conversation};
 
 const HELP: &str = "/reset forgets the conversation, /exits on|off, /offset X (positive: earlier exits; or think=X,answer=Y), \
                     /quit";
@@ -30,7 +34,7 @@ pub(crate) struct ChatArgs {
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     #[command(flatten)]
-    variables: TemplateVariables,
+    variables: TemplateVariableArgs,
     #[command(flatten)]
     generation: GenerationArgs,
 }
@@ -38,13 +42,13 @@ pub(crate) struct ChatArgs {
 /// Runs the command.
 pub(crate) fn run(arguments: &ChatArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
-    let model = arguments.model.load(&cpu, context)?;
+    let model = arguments.model.choice().load(&cpu, context)?;
     let codec = model.text_codec()?;
     if !codec.chat_template.is_some() {
         return Err(UsageError::new("this model has no chat template: choose an instruction-tuned model").into());
     }
-    let codec = arguments.variables.apply(&codec)?;
-    let settings = arguments.generation.resolve(&model, &codec)?;
+    let codec = arguments.variables.choice().apply(&codec)?;
+    let settings = arguments.generation.choice().resolve(&model, &codec)?;
     let system = arguments.system.as_deref().map(Message::system);
     let mut chat = Chat {
         model: &model,
@@ -101,15 +105,15 @@ impl Chat<'_> {
                 self.messages = self.system.iter().cloned().collect();
                 return eprintln!("the conversation is forgotten");
             }
-            ["/exits", "off"] => Exits::Off,
+            ["/exits", "off"] => ExitPolicy::Off,
             ["/exits", "on"] | ["/offset", _] if !has_heads => {
                 return eprintln!("this model has no exit heads: start with a --checkpoint");
             }
-            ["/exits", "on"] => Exits::Sampled { offset: self.model.recommended_offset.unwrap_or(0.0).into() },
+            ["/exits", "on"] => ExitPolicy::Sampled { offset: self.model.recommended_offset.unwrap_or(0.0).into() },
             ["/offset", text] => {
-                let offset = text.parse().map_err(UsageError::new);
-                match offset.and_then(|offset| self.arguments.exits.offset(offset, self.codec)) {
-                    Ok(offset) => Exits::Sampled { offset },
+                let offset = text.parse().map_err(|problem: String| SessionError::usage(problem));
+                match offset.and_then(|offset| self.arguments.exits.choice().offset(offset, self.codec)) {
+                    Ok(offset) => ExitPolicy::Sampled { offset },
                     Err(error) => return eprintln!("/offset {text}: {error}"),
                 }
             }
@@ -117,7 +121,7 @@ impl Chat<'_> {
         };
         self.settings.exits = exits;
         match &self.settings.exits {
-            Exits::Sampled { offset } => eprintln!("exits on, offset {}", shown(offset)),
+            ExitPolicy::Sampled { offset } => eprintln!("exits on, offset {offset}"),
             _ => eprintln!("exits off"),
         }
     }
@@ -130,7 +134,10 @@ impl Chat<'_> {
             Err(error) if error.is::<io::Error>() => return Err(error),
             Err(error) => {
                 self.messages.pop();
-                eprintln!("error: {}; the message is dropped (/reset forgets the conversation)", one_line(&error));
+                eprintln!(
+                    "error: {}; the message is dropped (/reset forgets the conversation)",
+                    one_line(error.as_ref())
+                );
             }
         }
         Ok(())
@@ -161,7 +168,7 @@ impl Chat<'_> {
         Ok(text)
     }
 
-    fn say_summary(&self, prompt: &EncodedPrompt, response: Response, timing: &crate::generation::Timing) {
+    fn say_summary(&self, prompt: &EncodedPrompt, response: Response, timing: &aloud_session::generation::Timing) {
         let record = record(self.model, self.codec, &self.settings, 0, prompt, response);
         self.context.say(&summary_line(&[record], timing));
     }

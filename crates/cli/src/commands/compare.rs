@@ -2,11 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_eval::{Align, Bootstrap, Comparison, Difference, EvaluationRun, Table, compare, open_runs};
+use aloud_measure::compare::compare;
+use aloud_measure::compare::{Comparison, Difference};
+use aloud_measure::evaluation_run::{EvaluationRun, open_runs};
+use aloud_measure::statistics::Bootstrap;
+use aloud_report::table::{Align, Table};
 use clap::Args;
 
 use crate::context::{Context, print};
 use crate::error::UsageError;
+use aloud_session::host::Host;
 
 /// Arguments of `aloud compare`.
 #[derive(Args, Debug)]

@@ -5,13 +5,14 @@ mod story_models;
 
 use std::path::{Path, PathBuf};
 
-use aloud_eval::write_atomically;
+use aloud_base::durable_file;
 use aloud_tasks::{DataSource, Item, MAX_STEPS};
 use clap::{Args, Subcommand};
 
+use crate::arguments::prompts::SplitArg;
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::prompts::SplitArg;
+use aloud_session::host::Host;
 
 use stories::StoryArgs;
 
@@ -80,7 +81,7 @@ pub(crate) fn run(arguments: &DataArgs, context: &Context) -> anyhow::Result<()>
     if output.out == Path::new("-") {
         print(&lines)?;
     } else {
-        write_atomically(&output.out, lines.as_bytes())?;
+        durable_file::write(&output.out, lines.as_bytes())?;
         context.say(&format!("{} problems in {}", items.len(), output.out.display()));
     }
     Ok(())

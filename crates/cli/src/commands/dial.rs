@@ -1,18 +1,20 @@
 //! `aloud dial`: depth against exit offset, and the offset for a wanted saving.
 
-use aloud_eval::{Align, Table};
 use aloud_model::checkpoint::Checkpoint;
+use aloud_report::table::{Align, Table};
+use aloud_session::error::SessionError;
 use aloud_tasks::Split;
 use clap::Args;
 use serde_json::json;
 
+use crate::arguments::generation::GenerationArgs;
+use crate::arguments::model::ModelArgs;
+use crate::arguments::prompts::PromptArgs;
 use crate::context::{Context, print};
-use crate::dial::{DialPoint, find_offset, measure};
 use crate::error::UsageError;
-use crate::generation::GenerationArgs;
-use crate::model_args::ModelArgs;
-use crate::numbers::finite;
-use crate::prompts::PromptArgs;
+use aloud_session::dial::{DialPoint, find_offset, measure};
+use aloud_session::host::Host;
+use aloud_session::numbers::finite;
 
 /// Arguments of `aloud dial`.
 #[derive(Args, Debug)]
@@ -52,35 +54,35 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &DialArgs, context: &Context) -> anyhow::Result<()> {
-    if arguments.generation.exits.decide() {
+    if arguments.generation.exits.choice().decide() {
         return Err(UsageError::new("--exits, --exit-offset and --depth have no place here: use --offsets").into());
     }
-    let items = arguments.prompts.items(Split::Train)?;
-    if arguments.target_savings.is_some() && arguments.prompts.may_be_evaluated_on()? {
+    let items = arguments.prompts.choice().items(Split::Train)?;
+    if arguments.target_savings.is_some() && arguments.prompts.choice().may_be_evaluated_on()? {
         context.say(
             "warning: these prompts have one part only: evaluate the offset on others (--split says that you know)",
         );
     }
     let cpu = context.cpu();
-    let model = arguments.model.load(&cpu, context)?;
+    let model = arguments.model.choice().load(&cpu, context)?;
     let Some(path) = model.checkpoint.clone() else {
         return Err(UsageError::new("an exit offset needs exit heads: give a --checkpoint").into());
     };
     let codec = model.text_codec()?;
-    let mut settings = arguments.generation.resolve(&model, &codec)?;
+    let mut settings = arguments.generation.choice().resolve(&model, &codec)?;
     if let Some(text) = &arguments.force_start {
         settings.force_start(text, &codec)?;
     }
-    let prompts = arguments.prompts.encode(&items, &codec)?;
+    let prompts = arguments.prompts.choice().encode(&items, &codec)?;
     let batch = arguments.batch.into();
     let mut progress = context.progress("measuring", "offsets", None);
     let mut at = |offset| {
         let point = measure(&model, &codec, &prompts, &settings, batch, offset)?;
         progress.advance(1);
-        Ok(point)
+        Ok::<_, SessionError>(point)
     };
     let points = match arguments.target_savings {
-        None => arguments.offsets.iter().map(|offset| at(*offset)).collect::<anyhow::Result<Vec<_>>>()?,
+        None => arguments.offsets.iter().map(|offset| at(*offset)).collect::<Result<Vec<_>, SessionError>>()?,
         Some(target) => vec![find_offset(target, &mut at)?],
     };
     drop(progress);

@@ -3,16 +3,19 @@
 use std::path::PathBuf;
 
 use aloud_model::source::ModelSource;
-use aloud_train::recipe::DistillRecipe;
 use aloud_train::settings;
-use aloud_train::traces::TraceReader;
+use aloud_train::stage1::recipe::DistillRecipe;
+use aloud_train::stage1::traces::TraceReader;
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::arguments::model::ModelArgs;
 use crate::context::{Context, print};
+use crate::distilled::distilled_tables;
 use crate::error::UsageError;
-use crate::model_args::ModelArgs;
-use crate::stage1::{START_ADAPTER, distil};
+use aloud_session::host::Host;
+use aloud_session::model_choice::ModelChoice;
+use aloud_session::stage1::{START_ADAPTER, distil};
 
 /// Arguments of `aloud distill`.
 #[derive(Args, Debug)]
@@ -44,7 +47,8 @@ pub(crate) struct DistillArgs {
 pub(crate) fn run(arguments: &DistillArgs, context: &Context) -> anyhow::Result<()> {
     let recipe: DistillRecipe = settings::resolve(arguments.recipe.as_deref(), &arguments.overrides)
         .map_err(|error| UsageError::new(error.to_string()))?;
-    let model = if arguments.model.is_empty() { recorded_base(arguments)? } else { arguments.model.clone() };
+    let model = arguments.model.choice();
+    let model = if model.is_empty() { recorded_base(arguments)? } else { model };
     let cpu = context.cpu();
     let base = model.load_to_distill(&cpu, context)?;
     let distilled =
@@ -52,12 +56,12 @@ pub(crate) fn run(arguments: &DistillArgs, context: &Context) -> anyhow::Result<
     if arguments.json {
         return Ok(print(&format!("{}\n", serde_json::to_string(&distilled)?))?);
     }
-    print(&distilled.table())?;
+    print(&distilled_tables(&distilled))?;
     Ok(print(&format!("\ncheckpoint: {}\n", distilled.checkpoint.display()))?)
 }
 
 /// The base model that the traces name.
-fn recorded_base(arguments: &DistillArgs) -> anyhow::Result<ModelArgs> {
+fn recorded_base(arguments: &DistillArgs) -> anyhow::Result<ModelChoice> {
     let reader = TraceReader::open(&arguments.traces)?;
     let header = reader.header();
     if let Some(adapter) = header.settings.get(START_ADAPTER) {
@@ -72,5 +76,5 @@ fn recorded_base(arguments: &DistillArgs) -> anyhow::Result<ModelArgs> {
     let recorded = &header.base_model.source;
     let source: ModelSource =
         recorded.parse().with_context(|| format!("the traces name base model `{recorded}`: name it with --model"))?;
-    Ok(ModelArgs::of(&source, None))
+    Ok(ModelChoice::of(&source, None))
 }

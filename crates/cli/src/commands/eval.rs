@@ -3,27 +3,36 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use aloud_engine::Exits;
-use aloud_eval::{Align, MetricRecord, Table};
 use aloud_kernels::Cpu;
+use aloud_measure::earlier_names::model_name;
+use aloud_measure::metric_record::MetricRecord;
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::source::ModelSource;
-use aloud_model::text_codec::TextCodec;
+use aloud_report::table::{Align, Table};
+use aloud_session::error::SessionError;
 use aloud_tasks::{SerialTask, Split};
-use clap::{Args, ValueEnum};
+use aloud_text::text_codec::TextCodec;
+use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::arguments::generation::ExitArgs;
+use crate::arguments::judge::JudgeArgs;
+use crate::arguments::model::PositionalModelArgs;
+use crate::arguments::task::TaskArgs;
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::evaluation::{
-    AskedArgs, AskedItems, AskedKind, JudgedFolder, Matched, ModelKey, Models, RunSettings, TrainedOn,
-    check_enough_left, evaluate, evaluate_stories, judge_folders, judged_tasks, kinds_text,
-};
-use crate::generation::ExitArgs;
-use crate::judge_options::JudgeArgs;
-use crate::model_args::{ModelArgs, PositionalModelArgs};
-use crate::serial_data::check_symbols;
-use crate::serial_evaluation::{SerialReport, SerialSettings, answer_serial, held_out_items};
+use aloud_lab::evaluation::judging::{JudgedFolder, judge_folders, judged_tasks};
+use aloud_lab::evaluation::leave_out::{TrainedOn, check_enough_left};
+use aloud_lab::evaluation::question_kinds::kinds_text;
+use aloud_lab::evaluation::quick_stories::evaluate_stories;
+use aloud_lab::evaluation::run::{AskedItems, RunSettings, evaluate};
+use aloud_lab::evaluation::subject::{Matched, ModelKey, Models};
+use aloud_lab::evaluation::task_choice::AskedKind;
+use aloud_lab::serial_evaluation::{SerialReport, SerialSettings, answer_serial, held_out_items};
+use aloud_session::host::Host;
+use aloud_session::model_choice::ModelChoice;
+use aloud_session::serial_data::check_symbols;
 
 /// Arguments of `aloud eval`.
 #[derive(Args, Debug)]
@@ -53,7 +62,7 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "DIR", requires = "output")]
     same_training: Option<PathBuf>,
     #[command(flatten)]
-    asked: AskedArgs,
+    asked: TaskArgs,
     #[command(flatten)]
     exits: ExitArgs,
     /// Print one JSON object
@@ -77,7 +86,8 @@ impl std::str::FromStr for ControlArg {
         if name == "all" {
             return Ok(Self::All);
         }
-        let control = ModelKey::from_str(name, false).ok().filter(|key| ModelKey::CONTROLS.contains(key));
+        // Names of earlier versions are understood.
+        let control = ModelKey::CONTROLS.into_iter().find(|key| key.name() == model_name(name));
         control.map(Self::One).ok_or_else(|| {
             let names: Vec<&str> = ModelKey::CONTROLS.iter().map(|key| key.name()).collect();
             format!("expected all, or some of {} (same_training comes with --same-training DIR)", names.join(", "))
@@ -116,20 +126,20 @@ fn print_json<Report: Serialize>(models: &Models, report: &Report) -> anyhow::Re
 /// Runs the command.
 pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
-    let kind = arguments.asked.kind()?;
+    let kind = arguments.asked.choice().kind()?;
     if arguments.judge.is_named() && arguments.output.is_none() {
         return Err(UsageError::new("--judge-url: name a folder for the evaluation with --output").into());
     }
-    let (model, base) = arguments.model.named().load_with_base(&cpu, context)?;
+    let (model, base) = arguments.model.choice().load_with_base(&cpu, context)?;
     let codec = model.text_codec()?;
     if matches!(kind, AskedKind::Serial(_)) {
         check_symbols(&codec.tokenizer)?;
     }
-    let exits = arguments.exits.resolve(&model, &codec)?;
+    let exits = arguments.exits.choice().resolve(&model, &codec)?;
     let mut models = Models::new(model, base, &cpu)?;
     if let Some(path) = &arguments.same_training {
         let source = models.trained.source.clone();
-        let control = ModelArgs::of(&ModelSource::Path(path.clone()), Some(&source)).load(&cpu, context)?;
+        let control = ModelChoice::of(&ModelSource::Path(path.clone()), Some(&source)).load(&cpu, context)?;
         models = models.with_same_training(control)?;
     }
     match (&arguments.output, kind) {
@@ -148,12 +158,12 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()>
 fn quick(
     arguments: &EvalArgs,
     task: Option<SerialTask>,
-    exits: &Exits,
+    exits: &ExitPolicy,
     codec: &TextCodec,
     models: &Models,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let asked = &arguments.asked;
+    let asked = &arguments.asked.choice();
     let n = match (asked.n, asked.tier) {
         (Some(n), _) => n as usize,
         (None, Some(_)) => asked.family(Split::Test, codec, &models.trained.decoder)?.items().len(),
@@ -185,12 +195,12 @@ fn quick(
 /// Accuracy and depth on stories; nothing is written.
 fn quick_stories(
     arguments: &EvalArgs,
-    exits: &Exits,
+    exits: &ExitPolicy,
     codec: &TextCodec,
     models: &Models,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let mut asked = arguments.asked.clone();
+    let mut asked = arguments.asked.choice();
     if asked.tier.is_none() {
         asked.n = asked.n.or(Some(DEFAULT_STORIES));
     }
@@ -213,17 +223,17 @@ fn quick_stories(
 fn full(
     arguments: &EvalArgs,
     output: &std::path::Path,
-    exits: Exits,
+    exits: ExitPolicy,
     codec: &TextCodec,
     models: &Models,
     cpu: &Cpu,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let asked = &arguments.asked;
+    let asked = &arguments.asked.choice();
     let judge = arguments.judge.open(output, asked.seed)?;
     let controls = controls(arguments, models, context)?;
     let has_verdicts = controls.contains(&ModelKey::BaseNoise)
-        && [ModelKey::EeOff, ModelKey::SameTraining].iter().any(|key| controls.contains(key));
+        && [ModelKey::ExitsOff, ModelKey::SameTraining].iter().any(|key| controls.contains(key));
     let trained_on = TrainedOn::of(models, context);
     let settings = RunSettings {
         output: output.to_owned(),
@@ -246,7 +256,7 @@ fn full(
     let further = |n: usize| {
         let mut family = asked.further_family(n, codec, decoder)?;
         trained_on.leave_out(family.as_mut(), context)?;
-        anyhow::Ok(family)
+        Ok::<_, SessionError>(family)
     };
     let items = AskedItems {
         family: family.as_ref(),

@@ -4,14 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aloud_eval::inspect::inspect_logs;
-use aloud_eval::tensorboard::{event_file, event_file_name, metric_scalars, read_training_scalars};
-use aloud_eval::{open_runs, read_metric_records, write_atomically};
+use aloud_base::durable_file;
+use aloud_measure::evaluation_run::open_runs;
+use aloud_measure::metric_record::read_metric_records;
+use aloud_report::inspect::inspect_logs;
+use aloud_report::tensorboard::{event_file, event_file_name, metric_scalars, read_training_scalars};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use crate::context::{Context, print};
 use crate::error::UsageError;
+use aloud_session::host::Host;
 
 /// Arguments of `aloud export`.
 #[derive(Args, Debug)]
@@ -56,7 +59,7 @@ fn export_inspect(files: &ExportFiles, context: &Context) -> anyhow::Result<()> 
         let created = seconds_of(&run.folder.join("manifest.json"))?;
         for log in inspect_logs(run, created as u64) {
             let path = files.output.join(log.file_name);
-            write_atomically(&path, &serde_json::to_vec_pretty(&log.log)?)?;
+            durable_file::write(&path, &serde_json::to_vec_pretty(&log.log)?)?;
             print(&format!("{}\n", path.display()))?;
         }
     }
@@ -80,7 +83,7 @@ fn export_tensorboard(files: &ExportFiles) -> anyhow::Result<()> {
         create(&folder)?;
         let start = seconds_of(source)?;
         let path = folder.join(event_file_name(start));
-        write_atomically(&path, &event_file(&scalars, start))?;
+        durable_file::write(&path, &event_file(&scalars, start))?;
         print(&format!("{}\n", path.display()))?;
     }
     Ok(())

@@ -3,15 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use aloud_eval::{ResponseRecord, average_layer_savings, coloured_token, legend_line, write_records};
+use aloud_measure::record::{ResponseRecord, write_records};
+use aloud_method::savings::average_layer_savings;
+use aloud_report::terminal::{coloured_token, legend_line};
+use aloud_session::error::SessionError;
 use aloud_tasks::Split;
 use clap::Args;
 
+use crate::arguments::generation::GenerationArgs;
+use crate::arguments::model::ModelArgs;
+use crate::arguments::prompts::PromptArgs;
 use crate::context::{Context, print};
-use crate::generation::{GenerationArgs, GenerationSettings, Happening, generate, record, summary_line};
-use crate::lens_annotation::annotate;
-use crate::model_args::ModelArgs;
-use crate::prompts::{EncodedPrompt, PromptArgs};
+use aloud_session::generation::{GenerationSettings, Happening, generate, record, summary_line};
+use aloud_session::host::{Host, Progress as _};
+use aloud_session::lens_annotation::annotate;
+use aloud_session::prompts::EncodedPrompt;
 
 /// Arguments of `aloud generate`.
 #[derive(Args, Debug)]
@@ -44,18 +50,18 @@ pub(crate) struct GenerateArgs {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> anyhow::Result<()> {
-    let items = arguments.prompts.items(Split::Test)?;
+    let items = arguments.prompts.choice().items(Split::Test)?;
     let cpu = context.cpu();
-    let model = arguments.model.load(&cpu, context)?;
+    let model = arguments.model.choice().load(&cpu, context)?;
     let codec = model.text_codec()?;
-    let mut settings = arguments.generation.resolve(&model, &codec)?;
+    let mut settings = arguments.generation.choice().resolve(&model, &codec)?;
     if let Some(text) = &arguments.force_start {
         settings.force_start(text, &codec)?;
     }
-    let prompts = repeated(arguments.prompts.encode(&items, &codec)?, arguments.samples);
+    let prompts = repeated(arguments.prompts.choice().encode(&items, &codec)?, arguments.samples);
 
     let streams = prompts.len() == 1 && !arguments.json;
-    let mut progress = (!streams).then(|| context.progress("generating", "responses", Some(prompts.len() as u64)));
+    let mut progress = (!streams).then(|| context.bar("generating", "responses", Some(prompts.len() as u64)));
     let mut n_tokens = 0_u64;
     let mut records: BTreeMap<usize, ResponseRecord> = BTreeMap::new();
     let mut n_printed = 0;
@@ -77,11 +83,11 @@ pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> anyhow::Result
                 let Some(progress) = &mut progress else { return Ok(()) };
                 progress.advance(1);
                 if !arguments.json {
-                    return progress.suspend(|| Ok(print(&response_text(&records[&request], context))?));
+                    return progress.around(|| Ok(print(&response_text(&records[&request], context))?));
                 }
                 // Lines come in the order of the prompts, whatever finishes first.
                 while let Some(record) = records.get(&n_printed).filter(|_| !arguments.lens) {
-                    progress.suspend(|| print_record(record))?;
+                    progress.around(|| print_record(record))?;
                     n_printed += 1;
                 }
             }
@@ -92,12 +98,12 @@ pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> anyhow::Result
 
     let mut records: Vec<ResponseRecord> = records.into_values().collect();
     if arguments.lens {
-        let mut progress = context.progress("reading lenses", "responses", Some(records.len() as u64));
+        let mut progress = context.bar("reading lenses", "responses", Some(records.len() as u64));
         for (record, prompt) in records.iter_mut().zip(&prompts) {
             annotate(record, &prompt.token_ids, &model, &codec)?;
             progress.advance(1);
             if arguments.json {
-                progress.suspend(|| print_record(record))?;
+                progress.around(|| print_record(record))?;
             }
         }
     }
@@ -125,7 +131,7 @@ fn repeated(prompts: Vec<EncodedPrompt>, samples: u32) -> Vec<EncodedPrompt> {
     prompts.into_iter().flat_map(copies).collect()
 }
 
-fn print_record(record: &ResponseRecord) -> anyhow::Result<()> {
+fn print_record(record: &ResponseRecord) -> Result<(), SessionError> {
     record.check()?;
     Ok(print(&format!("{}\n", serde_json::to_string(record)?))?)
 }
@@ -154,7 +160,7 @@ fn coloured_response(record: &ResponseRecord, context: &Context) -> String {
 
 /// The line that explains the colours; nothing where there are none.
 fn legend(settings: &GenerationSettings, n_blocks: usize, context: &Context) -> String {
-    if context.colours == aloud_eval::ColourSupport::None {
+    if context.colours == aloud_report::terminal::ColourSupport::None {
         return String::new();
     }
     format!("{}\n", legend_line(&settings.candidates, n_blocks, context.colours))

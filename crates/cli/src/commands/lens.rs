@@ -2,22 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_eval::{Align, Table};
-use aloud_model::chat_template::Message;
-use aloud_model::tokenizer::Tokenizer;
-use aloud_train::recipe::Candidates;
-use aloud_train::targets::target_hazard;
+use aloud_method::candidates::Candidates;
+use aloud_method::targets::target_hazard;
+use aloud_report::table::{Align, Table};
+use aloud_text::chat_template::Message;
+use aloud_text::tokenizer::Tokenizer;
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use crate::candidates;
+use crate::arguments::model::ModelArgs;
+use crate::arguments::prompts::TemplateVariableArgs;
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::lens_pass::{PositionReading, lens_pass};
-use crate::loaded_model::LoadedModel;
-use crate::model_args::ModelArgs;
-use crate::prompts::{TemplateVariables, encode_conversation};
+use aloud_session::candidates;
+use aloud_session::host::Host;
+use aloud_session::lens_pass::{PositionReading, lens_pass};
+use aloud_session::loaded_model::LoadedModel;
+use aloud_session::prompts::encode_conversation;
 
 /// Arguments of `aloud lens`.
 #[derive(Args, Debug)]
@@ -32,7 +34,7 @@ pub(crate) struct LensArgs {
     #[command(flatten)]
     input: InputArgs,
     #[command(flatten)]
-    variables: TemplateVariables,
+    variables: TemplateVariableArgs,
     /// JSON array of depths, one a token: a candidate, or the number of blocks [default: all run to the end]
     #[arg(long, value_name = "FILE")]
     depths_file: Option<PathBuf>,
@@ -91,13 +93,13 @@ struct Position {
 /// Runs the command.
 pub(crate) fn run(arguments: &LensArgs, context: &Context) -> anyhow::Result<()> {
     if arguments.input.prompt.is_none() {
-        arguments.variables.refuse("only --prompt is written by a chat template")?;
+        arguments.variables.choice().refuse("only --prompt is written by a chat template")?;
     }
     // Files of arguments are read before the model is loaded: their faults show at once.
     let given_ids = arguments.input.tokens_file.as_deref().map(|path| read_integers(path, "token ids")).transpose()?;
     let given_depths = arguments.depths_file.as_deref().map(|path| read_integers(path, "depths")).transpose()?;
     let cpu = context.cpu();
-    let model = arguments.model.load(&cpu, context)?;
+    let model = arguments.model.choice().load(&cpu, context)?;
     let (token_ids, tokenizer) = match given_ids {
         Some(ids) => {
             // The table shows ids if there is no tokenizer: none is needed for given ids.
@@ -125,7 +127,7 @@ pub(crate) fn run(arguments: &LensArgs, context: &Context) -> anyhow::Result<()>
 /// Token ids of the text or prompt, and what they stand for.
 fn encode(arguments: &LensArgs, model: &LoadedModel) -> anyhow::Result<(Vec<i64>, Option<Tokenizer>)> {
     let input = &arguments.input;
-    let codec = arguments.variables.apply(&model.text_codec()?)?;
+    let codec = arguments.variables.choice().apply(&model.text_codec()?)?;
     let ids = match (&input.text, &input.prompt) {
         (Some(text), _) => codec.tokenizer.encode(text, true)?,
         (None, prompt) => encode_conversation(&[Message::user(prompt.as_deref().unwrap_or_default())], &codec)?.1,

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use aloud_model::checkpoint::BaseIdentity;
 use aloud_model::source::ModelSource;
 use aloud_tasks::{DataSource, MAX_SERIAL_STEPS, SerialSource};
-use aloud_train::pretrain::Pretraining;
-use aloud_train::pretrain_recipe::PretrainRecipe;
+use aloud_train::pretrain::pretraining::Pretraining;
+use aloud_train::pretrain::recipe::PretrainRecipe;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::settings;
 use clap::Args;
@@ -14,9 +14,10 @@ use serde_json::json;
 
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::loaded_model::BaseModel;
-use crate::run_config::run_config;
-use crate::serial_data::SerialExamples;
+use aloud_session::host::Host;
+use aloud_session::loaded_model::BaseModel;
+use aloud_session::run_config::run_config;
+use aloud_session::serial_data::SerialExamples;
 
 /// Arguments of `aloud pretrain`.
 #[derive(Args, Debug)]

@@ -3,25 +3,28 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aloud_engine::{Exits, Sampling};
+use aloud_engine::decode::sampling::Sampling;
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::Checkpoint;
-use aloud_model::text_codec::TextCodec;
 use aloud_tasks::stories::StoryScoring;
 use aloud_tasks::{DataSource, RewardProgram, Scoring, Split};
-use aloud_train::reinforce_recipe::{ReinforceRecipe, RolloutExits};
+use aloud_text::text_codec::TextCodec;
 use aloud_train::settings;
+use aloud_train::stage2::recipe::{ReinforceRecipe, RolloutExits};
 use clap::{Args, ValueEnum};
 
+use crate::arguments::model::ModelArgs;
+use crate::arguments::prompts::TemplateArgs;
 use crate::commands::dial::share;
 use crate::context::{Context, print};
-use crate::dial::{DialPoint, find_offset, measure};
 use crate::error::UsageError;
-use crate::generation::GenerationSettings;
-use crate::loaded_model::{BaseModel, LoadedModel};
-use crate::model_args::ModelArgs;
-use crate::prompts::{TemplateArgs, content_digest, default_instruction, stop_tokens};
-use crate::rollout_task::{DataTask, Verifier};
-use crate::stage2::{Stage2, reinforce};
+use aloud_session::dial::{DialPoint, find_offset, measure};
+use aloud_session::generation::GenerationSettings;
+use aloud_session::host::Host;
+use aloud_session::loaded_model::{BaseModel, LoadedModel};
+use aloud_session::prompts::{content_digest, default_instruction, stop_tokens};
+use aloud_session::rollout_task::{DataTask, Verifier};
+use aloud_session::stage2::{Stage2, reinforce};
 
 /// Training prompts on which `--target-savings` is met.
 const TUNING_PROMPTS: usize = 128;
@@ -85,7 +88,7 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
         return Err(UsageError::new(problem).into());
     }
     let cpu = context.cpu();
-    let (base, path, checkpoint) = arguments.model.load_to_train(&cpu, context)?;
+    let (base, path, checkpoint) = arguments.model.choice().load_to_train(&cpu, context)?;
     let codec = TextCodec::load(&base.location)?;
     codec.tokenizer.check_vocabulary(base.pretrained.config.vocab_size)?;
     let verifier = match (&arguments.reward_command, &arguments.data) {
@@ -105,11 +108,11 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
     };
     let stops = stop_tokens(&codec, &base.pretrained.config.eos_token_ids);
     let n = arguments.n.map(|n| n as usize);
-    let template = arguments.template.clone();
-    let mut task = DataTask::new(&arguments.data, n, verifier, &codec, template, recipe.seed, stops)?;
+    let template = arguments.template.choice();
+    let mut task = DataTask::new(&arguments.data, n, verifier, &codec, template.clone(), recipe.seed, stops)?;
     let data = match &arguments.reward_command {
-        Some(command) => format!("{}, n {n:?}, {:?}, rewards: {command}", arguments.data, arguments.template),
-        None => format!("{}, n {n:?}, {:?}, scoring {:?}", arguments.data, arguments.template, arguments.scoring),
+        Some(command) => format!("{}, n {n:?}, {template:?}, rewards: {command}", arguments.data),
+        None => format!("{}, n {n:?}, {template:?}, scoring {:?}", arguments.data, arguments.scoring),
     };
     let data_sha256 = content_digest(&arguments.data, Split::Train)?;
     let stage1 = (&*path, &checkpoint);
@@ -153,14 +156,14 @@ fn store_offset(
     let cpu = context.cpu();
     let model = LoadedModel::assemble(base, Some((path.to_owned(), Checkpoint::load(path, None)?)), &cpu)?;
     let codec = model.text_codec()?;
-    let instruction = default_instruction(&arguments.data);
-    let encode = |item| arguments.template.encode(item, instruction, &codec);
-    let prompts = items.iter().map(encode).collect::<anyhow::Result<Vec<_>>>()?;
+    let (instruction, template) = (default_instruction(&arguments.data), arguments.template.choice());
+    let encode = |item| template.encode(item, instruction, &codec);
+    let prompts = items.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
     let settings = GenerationSettings {
         sampling: Sampling { temperature: recipe.rollouts.temperature, ..Sampling::default() },
         max_new_tokens: recipe.rollouts.max_new_tokens,
         seed: recipe.seed,
-        exits: Exits::Off,
+        exits: ExitPolicy::Off,
         stop_texts: Vec::new(),
         stop_tokens: stop_tokens(&codec, &model.decoder.config().eos_token_ids),
         candidates: model.head_depths().unwrap_or_default().to_vec(),

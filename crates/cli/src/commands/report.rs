@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use aloud_eval::report::{ReportOptions, TokenText, render_markdown, render_report};
-use aloud_eval::{Bootstrap, EvaluationRun, RunSet, open_runs, write_atomically};
+use aloud_base::durable_file;
+use aloud_measure::evaluation_run::{EvaluationRun, RunSet, open_runs};
+use aloud_measure::statistics::Bootstrap;
 use aloud_model::source::ModelSource;
-use aloud_model::text_codec::TextCodec;
-use aloud_model::tokenizer::Tokenizer;
+use aloud_report::page::{ReportOptions, TokenText, render_markdown, render_report};
+use aloud_text::text_codec::TextCodec;
+use aloud_text::tokenizer::Tokenizer;
 use clap::Args;
 
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::figures::write_figures;
-use crate::loaded_model::resolve;
+use aloud_report::plot::files::write_figures;
+use aloud_session::host::Host;
+use aloud_session::loaded_model::resolve;
 
 /// Arguments of `aloud report`.
 #[derive(Args, Debug)]
@@ -68,9 +71,9 @@ pub(crate) fn run(arguments: &ReportArgs, context: &Context) -> anyhow::Result<(
         token_texts: texts.iter().map(|text| text.as_ref().map(|text| text as TokenText<'_>)).collect(),
     };
     let report = render_report(&set, &options);
-    write_atomically(&arguments.output, report.html.as_bytes())?;
+    durable_file::write(&arguments.output, report.html.as_bytes())?;
     if let Some(path) = &arguments.markdown {
-        write_atomically(path, render_markdown(&set, &arguments.title).as_bytes())?;
+        durable_file::write(path, render_markdown(&set, &arguments.title).as_bytes())?;
     }
     if let Some(folder) = &arguments.figures {
         write_figures(folder, &report.figures)?;
@@ -91,7 +94,7 @@ fn side_by_side(set: &RunSet, names: &[String]) -> anyhow::Result<Option<[usize;
     }
     let is_base = |run: &EvaluationRun| run.manifest.model == "base";
     let first = set.runs.iter().position(is_base).unwrap_or(0);
-    let trained = set.runs.iter().position(|run| run.manifest.model == "ee");
+    let trained = set.runs.iter().position(|run| run.manifest.model == "exits");
     let second = trained.filter(|place| *place != first).or_else(|| (0..set.runs.len()).find(|place| *place != first));
     Ok(second.map(|second| [first, second]))
 }

@@ -2,21 +2,23 @@
 
 use std::path::PathBuf;
 
-use aloud_engine::Sampling;
-use aloud_model::text_codec::TextCodec;
+use aloud_engine::decode::sampling::Sampling;
+use aloud_method::candidates::Candidates;
 use aloud_tasks::Split;
-use aloud_train::recipe::Candidates;
-use aloud_train::teacher::TracePrompt;
-use aloud_train::traces::HiddenDType;
+use aloud_text::text_codec::TextCodec;
+use aloud_train::stage1::teacher::TracePrompt;
+use aloud_train::stage1::traces::HiddenDType;
 use clap::{Args, ValueEnum};
 
-use crate::candidates;
+use crate::arguments::model::ModelArgs;
+use crate::arguments::prompts::PromptArgs;
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::model_args::ModelArgs;
-use crate::numbers::temperature;
-use crate::prompts::{PromptArgs, stop_tokens};
-use crate::stage1::{Recording, record};
+use aloud_session::candidates;
+use aloud_session::host::Host;
+use aloud_session::numbers::temperature;
+use aloud_session::prompts::{PromptChoice, stop_tokens};
+use aloud_session::stage1::{Recording, record};
 
 /// The part that traces are of unless another one is asked for: they are trained on.
 const SPLIT: Split = Split::Train;
@@ -67,8 +69,9 @@ pub(crate) struct TraceArgs {
 }
 
 impl TraceArgs {
-    fn prompts(&self) -> PromptArgs {
-        self.responses.as_ref().map_or_else(|| self.prompts.clone(), |file| self.prompts.with_file(file))
+    fn prompts(&self) -> PromptChoice {
+        let prompts = self.prompts.choice();
+        self.responses.as_ref().map_or_else(|| prompts.clone(), |file| prompts.with_file(file))
     }
 
     fn given(&self) -> bool {
@@ -79,7 +82,7 @@ impl TraceArgs {
 /// Runs the command.
 pub(crate) fn run(arguments: &TraceArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
-    let base = arguments.model.load_teacher(&cpu, context)?;
+    let base = arguments.model.choice().load_teacher(&cpu, context)?;
     let codec = TextCodec::load(&base.location)?;
     let config = &base.pretrained.config;
     codec.tokenizer.check_vocabulary(config.vocab_size)?;

@@ -2,25 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_eval::{
-    ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, ViewOptions, read_records, render_page,
-    write_atomically,
-};
+use aloud_base::durable_file;
+use aloud_base::random::{Domain, KeyedRandom};
+use aloud_measure::record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, read_records};
+use aloud_method::targets::{TargetPolicy, TargetStatistics, Targets};
 use aloud_model::source::ModelSource;
-use aloud_model::text_codec::TextCodec;
-use aloud_model::tokenizer::Tokenizer;
-use aloud_train::random::{Purpose, SampleRandom};
-use aloud_train::targets::{TargetPolicy, TargetStatistics, Targets};
-use aloud_train::traces::{Trace, TraceReader};
+use aloud_report::view::{ViewOptions, render_page};
+use aloud_text::text_codec::TextCodec;
+use aloud_text::tokenizer::Tokenizer;
+use aloud_train::stage1::traces::{Trace, TraceReader};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::json;
 
 use crate::commands::lens::kl_factor;
 use crate::context::{Context, print};
-use crate::generation::PROMPT_TOKEN_IDS;
-use crate::loaded_model::resolve;
-use crate::model_args::ModelArgs;
+use aloud_session::generation::PROMPT_TOKEN_IDS;
+use aloud_session::loaded_model::resolve;
+use aloud_session::model_choice::ModelChoice;
 
 /// Arguments of `aloud view`.
 #[derive(Args, Debug)]
@@ -87,7 +86,7 @@ pub(crate) fn run(arguments: &ViewArgs, context: &Context) -> anyhow::Result<()>
     };
     let options = ViewOptions { title: arguments.title.clone(), target_histogram, notes, groups: Vec::new() };
     let page = render_page(&records, &options)?;
-    write_atomically(&arguments.out, page.as_bytes())?;
+    durable_file::write(&arguments.out, page.as_bytes())?;
     Ok(print(&format!("{}\n", arguments.out.display()))?)
 }
 
@@ -120,7 +119,7 @@ fn read_traces(
 ) -> anyhow::Result<()> {
     let header = reader.header();
     let source = match &arguments.model {
-        Some(source) => ModelArgs::of(source, None).base_source()?,
+        Some(source) => ModelChoice::of(source, None).base_source()?,
         None => header.base_model.source.parse().context("name the model of these traces with --model")?,
     };
     let location = resolve(&source, context)
@@ -153,8 +152,9 @@ fn trace_record(
     tokenizer: &Tokenizer,
     settings: serde_json::Value,
 ) -> ResponseRecord {
-    let mut random = SampleRandom::new(seed, Purpose::TargetReport, trace.index as u64, 0, 0);
-    let depths = targets.draw_depths(&trace.lens_kl, |token, candidate| random.uniform(token as u64, candidate as u64));
+    let mut random = KeyedRandom::new(seed, Domain::TARGET_REPORT, [trace.index as u64, 0]);
+    let depths =
+        targets.draw_depths(&trace.lens_kl, |token, candidate| random.uniform_at(token as u64, candidate as u64));
     let response = trace.token_ids.get(trace.prompt_len..).unwrap_or_default();
     let rows = trace.lens_kl.chunks_exact(targets.candidates.len().max(1));
     let tokens = (response.iter().zip(depths).zip(&trace.token_log_probabilities).zip(rows).enumerate())

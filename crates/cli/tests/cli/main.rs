@@ -20,9 +20,6 @@ mod not_finite;
 mod program;
 mod records;
 mod reports;
-#[path = "../../../eval/src/chat/scripted_server.rs"]
-#[allow(dead_code, reason = "the tests of the client use more of it")]
-mod scripted_server;
 mod stage2;
 mod stories;
 mod toy_models;

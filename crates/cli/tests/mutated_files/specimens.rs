@@ -3,21 +3,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aloud_eval::{EvaluationRun, ViewOptions, read_records, render_page};
 use aloud_kernels::Cpu;
-use aloud_model::chat_template::Message;
+use aloud_measure::evaluation_run::EvaluationRun;
+use aloud_measure::record::read_records;
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint};
 use aloud_model::decoder::{Decoder, PackedBatch};
 use aloud_model::gguf::GgufFile;
 use aloud_model::load::load;
 use aloud_model::source::ResolvedSource;
-use aloud_model::text_codec::TextCodec;
+use aloud_report::view::{ViewOptions, render_page};
 use aloud_tasks::{Annotations, Split, read_csv, read_gsm8k, read_jsonl};
-use aloud_train::pretrain_recipe::PretrainRecipe;
-use aloud_train::recipe::DistillRecipe;
-use aloud_train::reinforce_recipe::ReinforceRecipe;
+use aloud_text::chat_template::Message;
+use aloud_text::text_codec::TextCodec;
+use aloud_train::pretrain::recipe::PretrainRecipe;
 use aloud_train::settings::resolve;
-use aloud_train::traces::{FORMAT_VERSION, FinishReason, HiddenDType, Trace, TraceHeader, TraceReader, TraceWriter};
+use aloud_train::stage1::recipe::DistillRecipe;
+use aloud_train::stage1::traces::{
+    FORMAT_VERSION, FinishReason, HiddenDType, Trace, TraceHeader, TraceReader, TraceWriter,
+};
+use aloud_train::stage2::recipe::ReinforceRecipe;
 use serde_json::json;
 
 use crate::fixtures::{Folder, aloud, aloud_with_cache, golden, golden_student, text};

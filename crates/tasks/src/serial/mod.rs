@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use verify::{ResponseStyle, SerialVerdict, verify_serial};
 
 use crate::draw::Draw;
-use crate::source::hash;
+use crate::hash::hash;
 use crate::{Item, Split, TasksError};
 
 /// The largest number of steps of an item.

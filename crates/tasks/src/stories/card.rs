@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::dataset::WrittenRow;
 use super::question::QuestionKind;
 use super::search::PanelTarget;
+use super::written_row::WrittenRow;
 use super::{Family, Part};
 
 /// Counts over the rows of a file. Its size depends on the words of the stories, not on their number.

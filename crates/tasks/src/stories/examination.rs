@@ -1,8 +1,9 @@
 //! Questions for an evaluation: as many of each group, and, in groups of two answers, as many of each answer. So neither a
 //! frequent kind of question nor a frequent answer decides the result.
 
-use super::generator::{Story, StoryGenerator};
+use super::generator::StoryGenerator;
 use super::question::{Answer, Question, QuestionKind};
+use super::story::Story;
 use super::{Part, StorySettings};
 use crate::{Item, TasksError};
 

@@ -30,6 +30,8 @@ mod sampler;
 mod scoring;
 mod search;
 mod selection;
+mod settings;
+mod story;
 mod structure;
 mod telling;
 mod template;
@@ -40,18 +42,20 @@ mod trace;
 mod view;
 mod words;
 mod world;
+mod written_row;
 
 pub use card::DataCard;
 pub use dataset::{StoryFile, StoryFormat};
 pub use examination::{ExaminationItem, QuestionGroup, examination};
 pub use family::Family;
-pub use generator::{Asymmetry, Story, StoryGenerator, StorySettings};
+pub use generator::{Asymmetry, StoryGenerator, StorySettings};
 pub use grading::Grader;
 pub use infill::Rejection;
 pub use part::Part;
 pub use question::QuestionKind;
 pub use row::StoryRow;
 pub use scoring::{StoryScoring, story_answer, story_reward};
+pub use story::Story;
 pub use text_model::{Asking, TextModel};
 
 /// How stories are asked for. Written below a story and its question.

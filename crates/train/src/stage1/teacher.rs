@@ -1,13 +1,16 @@
 //! The teacher's side of stage 1: responses at full depth, and what it knew at each response token.
 
-use aloud_engine::{Exits, FinishReason as EngineFinish, Forced, Limits, Prefix, Request, RequestError, Sampling};
+use aloud_engine::decode::batching::Limits;
+use aloud_engine::decode::request::{FinishReason as EngineFinish, Forced, Prefix, Request, RequestError};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::Backend;
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::lineage::ItemKey;
 use aloud_model::decoder::{BatchError, Decoder, PackedBatch};
 
-use crate::completions::complete;
 use crate::reading::{PackedSteps, Reading, RecordedSequence, group_by_rows};
 use crate::stage1::traces::{FinishReason, Trace, TraceError, TraceWriter};
+use aloud_engine::decode::complete::complete;
 
 /// A prompt to be traced, with its response if that is given.
 #[derive(Clone, Debug)]
@@ -196,7 +199,7 @@ fn request(number: usize, prompt: &TracePrompt, settings: &TeacherSettings) -> R
         prefix: Prefix::default(),
         max_new_tokens: settings.max_new_tokens,
         sampling: settings.sampling,
-        exits: Exits::Off,
+        exits: ExitPolicy::Off.into(),
         stop_tokens: settings.stop_tokens.clone(),
         seed: settings.seed,
         sequence: number as u64,
@@ -220,7 +223,7 @@ fn write_responses<B: Backend>(
     let open: Vec<usize> = (0..group.len()).filter(|i| group[*i].1.response.is_none()).collect();
     let requests: Vec<Request> = open.iter().map(|&i| request(group[i].0, group[i].1, settings)).collect();
     let limits = Limits { max_sequences: settings.batch, ..Limits::default() };
-    let written = complete(decoder, None, limits, &requests).map_err(|source| {
+    let written = complete(decoder, None, limits, &requests, &|| {}).map_err(|source| {
         let member = match source {
             RequestError::NotFinite { request, .. } => open[request],
             _ => 0,

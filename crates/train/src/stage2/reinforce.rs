@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use aloud_engine::RequestError;
+use aloud_engine::decode::request::RequestError;
 use aloud_kernels::Backend;
 use aloud_method::returns::{RlooError, RolloutOutcome, k1, rollout_return, step_advantages};
 use aloud_model::checkpoint::files::{self, FileError};

@@ -1,13 +1,16 @@
 //! Rollouts: responses drawn from the policy, with everything that was random about them.
 
-use aloud_engine::{Exits, FinishReason, Forced, Limits, Prefix, Request, RequestError, Sampling, Token};
+use aloud_engine::decode::batching::Limits;
+use aloud_engine::decode::request::{FinishReason, Forced, Prefix, Request, RequestError, Token};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::Backend;
-use aloud_method::joint_action::{Decision, log_joint};
+use aloud_method::exit_policy::ExitPolicy;
+use aloud_method::joint_action::log_joint;
 use aloud_model::decoder::{Decoder, Policy};
 
-use crate::completions::complete;
 use crate::reading::RecordedSequence;
 use crate::stage2::joint_likelihood::SampledDistribution;
+use aloud_engine::decode::complete::complete;
 
 /// A response drawn from the policy.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,7 +78,7 @@ pub fn draw_rollouts<B: Backend>(
             prefix: Prefix::default(),
             max_new_tokens: plan.max_new_tokens,
             sampling: Sampling { temperature, top_p: 1.0, top_k: 0 },
-            exits: exit_offset.map_or(Exits::Off, |offset| Exits::Sampled { offset: offset.into() }),
+            exits: exit_offset.map_or(ExitPolicy::Off, |offset| ExitPolicy::Sampled { offset: offset.into() }).into(),
             stop_tokens: plan.stop_tokens.to_vec(),
             seed: plan.seed,
             sequence: plan.first_sequence + number as u64,
@@ -86,12 +89,10 @@ pub fn draw_rollouts<B: Backend>(
         request.validate(decoder, true).map_err(|error| (number / plan.group_size, error))?;
     }
     let limits = Limits { max_sequences: plan.max_sequences, max_prompt_rows: 2048 };
-    let completions = complete(decoder, Some(policy), limits, &requests).map_err(|error| (0, error))?;
+    let completions = complete(decoder, Some(policy), limits, &requests, &|| {}).map_err(|error| (0, error))?;
     let offset = exit_offset.unwrap_or_default();
-    let log_joint = |token: &Token| {
-        let decisions = token.exits.iter().map(|exit| Decision { logit: exit.logit + offset, exited: exit.exited });
-        log_joint(decisions, token.log_probability)
-    };
+    let log_joint =
+        |token: &Token| log_joint(token.exits.iter().map(|exit| exit.decision(offset)), token.log_probability);
     let rollouts = completions.iter().enumerate().map(|(number, completion)| Rollout {
         prompt: number / plan.group_size,
         token_ids: completion.tokens.iter().map(|token| token.id).collect(),

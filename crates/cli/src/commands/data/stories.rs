@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aloud_eval::write_atomically;
+use aloud_base::durable_file;
 use aloud_tasks::TasksError;
 use aloud_tasks::stories::{
     Asymmetry, Family, Part, Story, StoryFile, StoryFormat, StoryGenerator, StorySettings, TextModel as _,
@@ -12,9 +12,10 @@ use aloud_tasks::stories::{
 use clap::{Args, ValueEnum};
 
 use super::story_models::StoryModelArgs;
+use crate::arguments::endpoint::ChatTextModel;
 use crate::context::{Context, print};
-use crate::endpoint_options::ChatTextModel;
 use crate::error::UsageError;
+use aloud_session::host::Host;
 
 /// Stories with an own structure fail to appear: so many duplicates in a row end the work.
 const MAX_DUPLICATES: u64 = 10_000;
@@ -250,7 +251,7 @@ fn explain(arguments: &StoryArgs, maker: &mut StoryMaker) -> anyhow::Result<()> 
         Ok(())
     })?;
     if is_file {
-        write_atomically(&arguments.out, told.join("\n").as_bytes())?;
+        durable_file::write(&arguments.out, told.join("\n").as_bytes())?;
     }
     Ok(())
 }
@@ -273,7 +274,7 @@ fn write(arguments: &StoryArgs, maker: &mut StoryMaker, context: &Context) -> an
     }
     let card = file.finish()?;
     let card_path = arguments.out.with_extension("card.md");
-    write_atomically(&card_path, card.to_string().as_bytes())?;
+    durable_file::write(&card_path, card.to_string().as_bytes())?;
     let (stories, questions) = (card.n_stories(), card.n_questions());
     context.say(&format!(
         "{stories} stories with {questions} questions in {}, described in {}",

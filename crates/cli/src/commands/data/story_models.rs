@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aloud_eval::chat::{BudgetLimits, RetryPolicy};
+use aloud_openai::budget::BudgetLimits;
+use aloud_openai::retry::RetryPolicy;
 use clap::Args;
 
-use crate::endpoint_options::{ChatTextModel, EndpointOptions};
+use crate::arguments::endpoint::{ChatTextModel, EndpointOptions};
 use crate::error::UsageError;
 
 /// Models behind OpenAI-compatible endpoints. Without them stories are made by this program alone.

@@ -2,27 +2,35 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_engine::{Exits, Sampling};
-use aloud_eval::{Align, ResponseRecord, Table, ViewOptions, render_page, summarise, write_atomically, write_records};
+use aloud_base::durable_file;
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::Cpu;
+use aloud_measure::depth_summary::summarise;
+use aloud_measure::record::{ResponseRecord, write_records};
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::Checkpoint;
-use aloud_model::text_codec::TextCodec;
+use aloud_report::table::{Align, Table};
+use aloud_report::view::{ViewOptions, render_page};
 use aloud_tasks::{DataSource, GSM8K_INSTRUCTION, Split};
-use aloud_train::recipe::DistillRecipe;
+use aloud_text::text_codec::TextCodec;
 use aloud_train::settings;
-use aloud_train::teacher::TracePrompt;
-use aloud_train::traces::{HiddenDType, TraceReader};
+use aloud_train::stage1::recipe::DistillRecipe;
+use aloud_train::stage1::teacher::TracePrompt;
+use aloud_train::stage1::traces::{HiddenDType, TraceReader};
 use serde::Serialize;
 
 use super::DemoArgs;
-use crate::candidates;
 use crate::context::{Context, print};
+use crate::distilled::distilled_tables;
 use crate::error::UsageError;
-use crate::generation::{GenerationSettings, Happening, generate, record};
-use crate::lens_annotation::annotate;
-use crate::loaded_model::{BaseModel, LoadedModel};
-use crate::prompts::{EncodedPrompt, TemplateArgs, item_source, stop_tokens};
-use crate::stage1::{self, Distilled, Recording, target_savings};
+use aloud_session::candidates;
+use aloud_session::generation::{GenerationSettings, Happening, generate, record};
+use aloud_session::host::Host;
+use aloud_session::lens_annotation::annotate;
+use aloud_session::loaded_model::{BaseModel, LoadedModel};
+use aloud_session::prompts::{EncodedPrompt, Template, item_source, stop_tokens};
+use aloud_session::stage1;
+use aloud_session::stage1::{Distilled, Recording, target_savings};
 
 /// The recipe of the demo, part of the program.
 const RECIPE: &str = include_str!("../../../../../recipes/distill-demo.toml");
@@ -97,8 +105,8 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
     let plain = LoadedModel::assemble(base.clone(), None, &cpu)?;
     let student = LoadedModel::assemble(base, Some(checkpoint), &cpu)?;
     let chosen = &prompts[..prompts.len().min(16)];
-    let (full_depth, _) = responses(&plain, &codec, chosen, Exits::Off, max_new_tokens, context)?;
-    let exits = Exits::Sampled { offset: 0.0.into() };
+    let (full_depth, _) = responses(&plain, &codec, chosen, ExitPolicy::Off, max_new_tokens, context)?;
+    let exits = ExitPolicy::Sampled { offset: 0.0.into() };
     let (with_exits, mut records) = responses(&student, &codec, chosen, exits, max_new_tokens, context)?;
 
     context.say("5/5 the page");
@@ -137,8 +145,8 @@ const WORD_PROBLEMS: DataSource = DataSource::WordProblems { steps: None };
 /// Built-in word problems, as the model's chat template puts them.
 fn word_problems(n: usize, codec: &TextCodec) -> anyhow::Result<Vec<EncodedPrompt>> {
     let items = WORD_PROBLEMS.load(Some(n), 0, Split::Train)?;
-    let template = TemplateArgs::default();
-    items.iter().map(|item| template.encode(item, Some(GSM8K_INSTRUCTION), codec)).collect()
+    let template = Template::default();
+    Ok(items.iter().map(|item| template.encode(item, Some(GSM8K_INSTRUCTION), codec)).collect::<Result<_, _>>()?)
 }
 
 fn record_teacher(
@@ -175,7 +183,7 @@ fn responses(
     model: &LoadedModel,
     codec: &TextCodec,
     prompts: &[EncodedPrompt],
-    exits: Exits,
+    exits: ExitPolicy,
     max_new_tokens: usize,
     context: &Context,
 ) -> anyhow::Result<(Generated, Vec<ResponseRecord>)> {
@@ -226,7 +234,7 @@ fn write_page(
         )],
         groups: Vec::new(),
     };
-    Ok(write_atomically(path, render_page(records, &options)?.as_bytes())?)
+    Ok(durable_file::write(path, render_page(records, &options)?.as_bytes())?)
 }
 
 impl Outcome {
@@ -265,7 +273,7 @@ impl Outcome {
         }
         format!(
             "\n{table}\n{}\n{targets}\nALS: average layer savings, mean of 1 - depth / blocks. {:.0} s in all.\npage: {}\n",
-            self.distilled.table(),
+            distilled_tables(&self.distilled),
             self.seconds,
             self.page.display()
         )

@@ -2,31 +2,35 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_engine::{Exits, Sampling};
-use aloud_eval::{
-    Align, ResponseGroup, ResponseRecord, Table, ViewOptions, render_page, write_atomically, write_records,
-};
+use aloud_base::durable_file;
+use aloud_engine::decode::sampling::Sampling;
+use aloud_measure::record::{ResponseRecord, write_records};
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::Checkpoint;
-use aloud_model::text_codec::TextCodec;
+use aloud_report::table::{Align, Table};
+use aloud_report::view::{ResponseGroup, ViewOptions, render_page};
 use aloud_tasks::{DataSource, SerialSource, Split, THINK};
-use aloud_train::recipe::DistillRecipe;
-use aloud_train::reinforce_recipe::ReinforceRecipe;
+use aloud_text::text_codec::TextCodec;
 use aloud_train::settings::{self, Settings};
-use aloud_train::teacher::TracePrompt;
-use aloud_train::traces::HiddenDType;
+use aloud_train::stage1::recipe::DistillRecipe;
+use aloud_train::stage1::teacher::TracePrompt;
+use aloud_train::stage1::traces::HiddenDType;
+use aloud_train::stage2::recipe::ReinforceRecipe;
 use serde::Serialize;
 
 use super::DemoArgs;
 use crate::context::{Context, print};
 use crate::error::UsageError;
-use crate::generation::{GenerationSettings, Happening, generate, record};
-use crate::loaded_model::{BaseModel, LoadedModel};
-use crate::prompts::{EncodedPrompt, TemplateArgs, item_source, stop_tokens};
-use crate::rollout_task::{DataTask, Verifier};
-use crate::serial_data::symbol_id;
-use crate::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
-use crate::stage1::{self, Recording};
-use crate::stage2::{Stage2, reinforce};
+use aloud_lab::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
+use aloud_session::generation::{GenerationSettings, Happening, generate, record};
+use aloud_session::host::Host;
+use aloud_session::loaded_model::{BaseModel, LoadedModel};
+use aloud_session::prompts::{EncodedPrompt, Template, item_source, stop_tokens};
+use aloud_session::rollout_task::{DataTask, Verifier};
+use aloud_session::serial_data::symbol_id;
+use aloud_session::stage1;
+use aloud_session::stage1::Recording;
+use aloud_session::stage2::{Stage2, reinforce};
 
 /// The recipes of the demo, part of the program.
 const STAGE1: &str = include_str!("../../../../../recipes/distill-tiny.toml");
@@ -60,8 +64,8 @@ struct Outcome {
     seconds: f64,
     report: PathBuf,
     /// Optimiser steps of the stages, and those of them that an earlier call had done.
-    stage1_steps: usize,
-    stage1_resumed_at: usize,
+    stage1_steps: u64,
+    stage1_resumed_at: u64,
     stage2_steps: u64,
     stage2_resumed_at: u64,
     #[serde(skip)]
@@ -112,7 +116,7 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
 
     let penalty = stage2_recipe.reward.depth_penalty;
     context.say(&format!("4/6 stage 2: reinforcement learning with depth_penalty {penalty}"));
-    let template = TemplateArgs::default();
+    let template = Template::default();
     let mut task = DataTask::new(&source, None, Verifier::Serial, &codec, template, stage2_recipe.seed, stops)?;
     let stage2 = Stage2 {
         base: &base,
@@ -173,14 +177,14 @@ fn resolve<T: Settings>(name: &str, text: &str, overrides: &[String]) -> anyhow:
 /// Items of the serial tasks as prompts.
 fn serial_prompts(n: usize, split: Split, codec: &TextCodec) -> anyhow::Result<Vec<EncodedPrompt>> {
     let items = DataSource::Serial(SerialSource::ALL).load(Some(n), 0, split)?;
-    items.iter().map(|item| TemplateArgs::default().encode(item, None, codec)).collect()
+    Ok(items.iter().map(|item| Template::default().encode(item, None, codec)).collect::<Result<_, _>>()?)
 }
 
 /// Exits as the model's checkpoint recommends them, if it has one.
-fn exits_of(model: &LoadedModel) -> Exits {
+fn exits_of(model: &LoadedModel) -> ExitPolicy {
     match model.policy {
-        Some(_) => Exits::Sampled { offset: model.recommended_offset.unwrap_or(0.0).into() },
-        None => Exits::Off,
+        Some(_) => ExitPolicy::Sampled { offset: model.recommended_offset.unwrap_or(0.0).into() },
+        None => ExitPolicy::Off,
     }
 }
 
@@ -194,7 +198,7 @@ fn evaluate(model: &LoadedModel, arguments: &DemoArgs, context: &Context) -> any
     };
     let exits = exits_of(model);
     let mut progress = context.progress("evaluating", "responses", Some(2 * u64::from(arguments.items)));
-    evaluate_serial(&model.decoder, model.policy.as_ref(), &exits, &settings, &mut || progress.advance(1))
+    Ok(evaluate_serial(&model.decoder, model.policy.as_ref(), &exits, &settings, &mut || progress.advance(1))?)
 }
 
 fn measured(report: &SerialReport) -> Measured {
@@ -266,7 +270,7 @@ fn write_page(
     ];
     let options =
         ViewOptions { title: "Aloud demo: a tiny reasoner".to_owned(), target_histogram: None, notes, groups };
-    write_atomically(Path::new(&outcome.report), render_page(records, &options)?.as_bytes())?;
+    durable_file::write(Path::new(&outcome.report), render_page(records, &options)?.as_bytes())?;
     Ok(())
 }
 
@@ -306,7 +310,7 @@ impl Outcome {
         ]);
         for k in 1..=aloud_tasks::MAX_SERIAL_STEPS {
             let rows = || self.stage2_report.tasks.iter().flat_map(|task| &task.steps).filter(|row| row.k == k);
-            let mean = |value: &dyn Fn(&crate::serial_evaluation::StepsReport) -> f64| {
+            let mean = |value: &dyn Fn(&aloud_lab::serial_evaluation::StepsReport) -> f64| {
                 rows().map(value).sum::<f64>() / rows().count().max(1) as f64
             };
             steps.row([

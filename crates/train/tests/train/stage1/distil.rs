@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use aloud_base::random::{Domain, KeyedRandom};
-use aloud_engine::Sampling;
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::{Backend, Cpu, KlDirection};
 use aloud_method::targets::{TargetPolicy, Targets};
 use aloud_model::checkpoint::Checkpoint;

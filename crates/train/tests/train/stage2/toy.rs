@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use aloud_engine::{ReplayedToken, replay};
+use aloud_engine::read::replay::{ReplayedToken, replay};
 use aloud_kernels::Cpu;
 use aloud_model::checkpoint::{Checkpoint, Trained};
 use aloud_model::decoder::{Decoder, Policy};

@@ -1,0 +1,81 @@
+//! What is asked of a model, as `eval` and `sweep` take it from the command line.
+
+use aloud_lab::evaluation::task_choice::TaskChoice;
+use aloud_measure::metric_record::Tier;
+use aloud_tasks::DataSource;
+use clap::{Args, ValueEnum};
+
+use crate::arguments::prompts::TemplateArgs;
+
+/// What is asked.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TaskArgs {
+    /// What is asked: serial (all three of chain, perm and vars), one of them, word-problems, tom, gsm8k:PATH or hf:openai/gsm8k
+    #[arg(long, value_name = "TASK", default_value = "serial")]
+    pub(crate) task: DataSource,
+    /// How much is asked
+    #[arg(long, value_enum)]
+    pub(crate) tier: Option<TierArg>,
+    /// Number of held-out items, in place of the tier's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) n: Option<u32>,
+    /// Seed of the items and of the exits
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) template: TemplateArgs,
+    /// Most sequences decoded together; changes speed, never results
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) batch: u16,
+    /// Most traces of a task from which answers are elicited, for early answering and necessity [default: 200]
+    #[arg(long, value_name = "N")]
+    pub(crate) elicited: Option<u32>,
+    /// Number of items that accuracy is measured on, the others included [default: with the controls that verdicts need, at the
+    /// tiers standard and full without --n: as many as tell equal accuracies from others; else no more than are evaluated]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    accuracy_items: Option<u32>,
+    /// Most tokens of a response [default: 96 for serial tasks, 400 for others]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_new_tokens: Option<u32>,
+}
+
+/// How much is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TierArg {
+    /// A few small items: whether everything works
+    Toy,
+    /// 16 items a task
+    Smoke,
+    /// 200 items a task
+    Standard,
+    /// Everything there is; of the serial tasks 200 items of every number of steps
+    Full,
+}
+
+impl From<TierArg> for Tier {
+    fn from(tier: TierArg) -> Self {
+        match tier {
+            TierArg::Toy => Self::Toy,
+            TierArg::Smoke => Self::Smoke,
+            TierArg::Standard => Self::Standard,
+            TierArg::Full => Self::Full,
+        }
+    }
+}
+
+impl TaskArgs {
+    /// What the arguments ask for.
+    pub(crate) fn choice(&self) -> TaskChoice {
+        TaskChoice {
+            task: self.task.clone(),
+            tier: self.tier.map(Tier::from),
+            n: self.n,
+            seed: self.seed,
+            template: self.template.choice(),
+            batch: self.batch,
+            elicited: self.elicited,
+            accuracy_items: self.accuracy_items,
+            max_new_tokens: self.max_new_tokens,
+        }
+    }
+}

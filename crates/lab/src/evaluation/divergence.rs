@@ -1,0 +1,86 @@
+//! How far a model's distributions are from the base's, on traces of the base.
+
+use aloud_engine::decode::batching::{Engine, Limits};
+use aloud_engine::decode::request::{Forced, Prefix, Request};
+use aloud_engine::decode::sampling::Sampling;
+use aloud_kernels::{Backend as _, Cpu, KlDirection, MAX_LOGIT_ROWS, Readout};
+use aloud_model::decoder::Decoder;
+use aloud_session::bail;
+use aloud_session::error::SessionError;
+
+use super::base_reading::consumed;
+use super::elicitation::Traced;
+use super::family::TaskFamily;
+use super::samples::run;
+use super::subject::Subject;
+
+/// `KL(p_base || p)` in nats of every token of traces of the base: the model reads them with exits of its own, and `p` is its
+/// distribution at the depth where it stops.
+///
+/// # Shapes
+/// `[traces][tokens]`.
+///
+/// # Errors
+/// If a trace does not fit the model, or a KL is not finite.
+pub(crate) fn base_kls(
+    subject: &Subject<'_>,
+    base: &Decoder<Cpu>,
+    family: &dyn TaskFamily,
+    traces: &[Traced<'_>],
+    max_sequences: usize,
+) -> Result<Vec<Vec<f64>>, SessionError> {
+    let request = |traced: &Traced<'_>| {
+        let n_tokens = traced.tokens.ids.len();
+        Request {
+            prompt: family.items()[traced.asked.item].prompt.token_ids.clone(),
+            prefix: Prefix::default(),
+            max_new_tokens: n_tokens,
+            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+            exits: subject.exits(),
+            stop_tokens: Vec::new(),
+            seed: traced.sample.seed,
+            sequence: traced.asked.sequence,
+            forced: Forced::Whole(traced.tokens.ids.clone()),
+        }
+    };
+    let engine = Engine::new(subject.decoder, subject.policy, Limits { max_sequences, max_prompt_rows: 2048 });
+    let requests: Vec<Request> = traces.iter().map(request).collect();
+    let read = run(&engine, &requests, &|| {})?;
+    let kls = traces.iter().zip(&requests).zip(read).map(|((traced, request), (tokens, _))| {
+        let depths: Vec<usize> = tokens.iter().map(|token| token.depth).collect();
+        kls_at(subject, base, &request.prompt, &traced.tokens.ids, &depths)
+    });
+    kls.collect()
+}
+
+/// The same of one trace, whose token `t` stopped at `depths[t]` (blocks).
+fn kls_at(
+    subject: &Subject<'_>,
+    base: &Decoder<Cpu>,
+    prompt: &[u32],
+    ids: &[u32],
+    depths: &[usize],
+) -> Result<Vec<f64>, SessionError> {
+    let batch = consumed(base, prompt, ids)?;
+    let backend = base.backend();
+    let full = vec![base.n_blocks(); batch.n_rows()];
+    let of_steps = [&full[..prompt.len() - 1], depths].concat();
+    let kls: Vec<f64> = backend.run(|| {
+        let of_base = base.forward(None, &batch, &full, &[], false);
+        let of_model = subject.decoder.forward(subject.policy, &batch, &of_steps, &[], false);
+        let rows: Vec<u32> = (prompt.len() as u32 - 1..batch.n_rows() as u32).collect();
+        let kls = rows.chunks(MAX_LOGIT_ROWS).flat_map(|rows| {
+            let teacher = base.final_norm(&backend.gather_rows(&of_base.residual, rows));
+            let student = subject.decoder.final_norm(&backend.gather_rows(&of_model.residual, rows));
+            let teacher = Readout { hidden: &teacher, weight: base.unembedding() };
+            let student = Readout { hidden: &student, weight: subject.decoder.unembedding() };
+            backend.distill_kl(student, teacher, KlDirection::Forward, None, None).0
+        });
+        kls.map(f64::from).collect()
+    });
+    if let Some(token) = kls.iter().position(|kl| !kl.is_finite()) {
+        bail!("the KL from the base model at response token {token} is {}, expected a finite number", kls[token]);
+    }
+    // Rounding may take a KL of equal distributions a little below 0.
+    Ok(kls.into_iter().map(|kl| kl.max(0.0)).collect())
+}

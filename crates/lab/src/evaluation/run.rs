@@ -1,0 +1,459 @@
+//! One evaluation: the model and its controls, each to a folder of its own.
+
+use aloud_session::error::Context as _;
+use aloud_session::error::SessionError;
+use aloud_session::host::Host;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use aloud_kernels::Cpu;
+use aloud_measure::metric_record::{Direction, MetricRecord, RecordContext, ReplayMode, Tier, write_metric_records};
+use aloud_measure::run_files::{
+    ElicitationRow, Log, LogRow, LogWriter, Manifest, NoiseControl, RunIdentity, RunStatus, SampleRow, TokenRow,
+    read_log, read_manifest, write_manifest,
+};
+use aloud_method::exit_policy::ExitPolicy;
+use aloud_text::text_codec::TextCodec;
+use serde_json::json;
+
+use super::accuracy_items::{AccuracyItems, needed};
+use super::divergence::base_kls;
+use super::elicitation::{Suffix, Traced, elicit};
+use super::family::TaskFamily;
+use super::forced_depth::forced_depth_curves;
+use super::gates::Gates;
+use super::matching::{NoisyModel, Tuning, noisy_model, oracle_factor};
+use super::metrics::{self, BaseKls, Evaluated};
+use super::parts::{part, traced_part};
+use super::reading::ExitReadings;
+use super::run_manifest::{check_same_run, identity, manifest, shape};
+use super::samples::{Asked, Generation, Readings, all_asked, generate, generate_answers};
+use super::subject::{Matched, ModelKey, Models, Subject};
+use super::verdicts;
+
+/// What an evaluation does.
+#[derive(Clone, Debug)]
+pub struct RunSettings {
+    /// Folder of the evaluation.
+    pub output: PathBuf,
+    /// Folder of the base model, if several evaluations share it; else it is in `output`.
+    pub base_folder: Option<PathBuf>,
+    /// How much.
+    pub tier: Tier,
+    /// How the trained model's exits are decided.
+    pub exits: ExitPolicy,
+    /// Which controls beside the model.
+    pub controls: Vec<ModelKey>,
+    /// Seed of all draws.
+    pub seed: u64,
+    /// Most sequences decoded together; changes speed, never results.
+    pub max_sequences: usize,
+    /// Most traces of a task from which answers are elicited.
+    pub n_elicited: usize,
+    /// How many items accuracy is measured on.
+    pub accuracy: AccuracyItems,
+    /// What is known of the items that the models were trained on, in words.
+    pub trained_items: String,
+}
+
+impl RunSettings {
+    /// The model that is evaluated, `main`, then its controls.
+    pub fn models(&self, main: ModelKey) -> Vec<ModelKey> {
+        [main].into_iter().chain(self.controls.iter().copied().filter(|key| *key != main)).collect()
+    }
+
+    /// The folder of one model.
+    pub fn folder(&self, key: ModelKey) -> PathBuf {
+        match &self.base_folder {
+            Some(folder) if key == ModelKey::Base => folder.clone(),
+            _ => self.output.join(key.name()),
+        }
+    }
+}
+
+/// What is asked in an evaluation.
+pub struct AskedItems<'a> {
+    /// The items.
+    pub family: &'a dyn TaskFamily,
+    /// Training items, for controls that have to be tuned.
+    pub tuning: Option<&'a dyn TaskFamily>,
+    /// About `n` items in all, with those of `family` among them: of which accuracy alone is measured. As many as the largest
+    /// tier has, if these are fewer.
+    pub further: &'a dyn Fn(usize) -> Result<Box<dyn TaskFamily + 'a>, SessionError>,
+    /// Name of the part of the data that the items are of.
+    pub split: &'static str,
+    /// Items that were left out because the model was trained on them, by task.
+    pub trained_on: BTreeMap<String, usize>,
+}
+
+/// Most traces of a task that are read once more, at every candidate.
+const READ_TRACES: usize = 200;
+
+/// Most items whose answers are asked for by the second suffix too.
+const SECOND_SUFFIX_ITEMS: usize = 40;
+
+/// Most traces of a task of the base model that the trained one reads.
+const KL_TRACES: usize = 32;
+
+const MANIFEST: &str = "manifest.json";
+
+/// Evaluates the model and its controls on items. What an interrupted call has written is not done again. Returns the records of
+/// all models, which are in their folders too.
+///
+/// # Errors
+/// If the output is of another run or cannot be written, an item does not fit the model, or there is nothing to match.
+pub fn evaluate(
+    models: &Models,
+    codec: &TextCodec,
+    cpu: &Cpu,
+    asked: &AskedItems<'_>,
+    settings: &RunSettings,
+    host: &dyn Host,
+) -> Result<Vec<MetricRecord>, SessionError> {
+    let main = models.main_key();
+    let family = asked.family;
+    let run = Run { models, codec, asked, family, settings, host };
+    let mut matched = Matched::default();
+    let mut evaluated: Vec<(ModelKey, Evaluated)> = Vec::new();
+    let mut all = Vec::new();
+    for key in settings.models(main) {
+        if key != main {
+            match_control(&mut matched, key, models, cpu, asked.tuning, settings, host)?;
+        }
+        if key == ModelKey::BaseNoise
+            && let Some(NoisyModel { noise, decoder: None, .. }) = &matched.noisy
+        {
+            all.push(run.say_there_is_no_noise(noise)?);
+            continue;
+        }
+        let subject = models.subject(key, &settings.exits, &matched)?;
+        let rows = run.fill(&subject)?;
+        drop(subject);
+        if key == main {
+            matched.depths = rows.eligible_depths(family);
+        }
+        evaluated.push((key, rows));
+    }
+    if let Some(place) = evaluated.iter().position(|(key, _)| *key == ModelKey::Base) {
+        let (_, base) = evaluated.remove(place);
+        for (key, rows) in &mut evaluated {
+            rows.base_kls = Some(run.base_kls(&models.subject(*key, &settings.exits, &matched)?, &base)?);
+        }
+        evaluated.insert(place, (ModelKey::Base, base));
+    }
+    let further = run.fill_accuracy(&mut evaluated, &matched)?;
+    let wide = further.as_deref().unwrap_or(family);
+    let base = evaluated.iter().find(|(key, _)| *key == ModelKey::Base).map(|(_, rows)| rows);
+    // The share of distinct n-grams falls with length: all models are compared at the length of the shortest.
+    let n_tokens = evaluated.iter().map(|(_, rows)| rows.n_trace_tokens(family)).min().unwrap_or(0);
+    for (key, rows) in &evaluated {
+        let records = metrics::of_run(rows, base.filter(|_| *key != ModelKey::Base), [family, wide], n_tokens)?;
+        let folder = settings.folder(*key);
+        write_metric_records(&folder.join("metrics.json"), &records)?;
+        let manifest = Manifest { status: RunStatus::Finished, ..rows.manifest.clone() };
+        write_manifest(&folder.join(MANIFEST), &manifest)?;
+        all.extend(records);
+    }
+    let folders: Vec<(ModelKey, PathBuf)> =
+        settings.models(main).into_iter().map(|key| (key, settings.folder(key))).collect();
+    if let Some(verdicts) = verdicts::write_verdicts(&settings.output, &folders)? {
+        for line in verdicts::lines(&verdicts) {
+            host.say(&line);
+        }
+    }
+    Ok(all)
+}
+
+/// Finds what a control has to be made equal to.
+fn match_control(
+    matched: &mut Matched,
+    key: ModelKey,
+    models: &Models,
+    cpu: &Cpu,
+    tuning: Option<&dyn TaskFamily>,
+    settings: &RunSettings,
+    host: &dyn Host,
+) -> Result<(), SessionError> {
+    let tuning = || {
+        let family = tuning.with_context(|| format!("{key}: there are no items to tune it on"))?;
+        Ok::<_, SessionError>(Tuning { family, seed: settings.seed, max_sequences: settings.max_sequences })
+    };
+    match key {
+        ModelKey::BaseTargetDepths if !matched.depths.is_empty() => {
+            host.say("base_target_depths: looking for the factor of equal mean depth");
+            let wanted = matched.depths.iter().sum::<usize>() as f64 / matched.depths.len() as f64;
+            let candidates = models.trained.head_depths().unwrap_or_default();
+            matched.oracle_factor = Some(oracle_factor(models.base(), candidates, wanted, tuning()?)?);
+        }
+        ModelKey::BaseNoise => {
+            host.say("base_noise: looking for noise of equal accuracy");
+            let trained = (&models.trained.decoder, models.trained.policy.as_ref(), &settings.exits);
+            let noisy = noisy_model(&models.pretrained, cpu, trained, tuning()?)?;
+            if noisy.decoder.is_some() && !noisy.is_equal {
+                host.say(&format!(
+                    "warning: base_noise: no noise was found that makes the base as accurate as the model on training items, as \
+                     far as {} of them tell ({:.1} % against {:.1} %): it may be no control of equal accuracy",
+                    noisy.noise.n_items,
+                    100.0 * noisy.noise.found_accuracy,
+                    100.0 * noisy.noise.wanted_accuracy
+                ));
+            }
+            matched.noisy = Some(noisy);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Controls whose accuracy has to be told from the model's.
+const ACCURATE: [ModelKey; 4] = [ModelKey::Base, ModelKey::BaseNoise, ModelKey::ExitsOff, ModelKey::SameTraining];
+
+/// What all models of an evaluation share.
+struct Run<'a, 'f> {
+    models: &'a Models,
+    codec: &'a TextCodec,
+    asked: &'a AskedItems<'f>,
+    family: &'a dyn TaskFamily,
+    settings: &'a RunSettings,
+    host: &'a dyn Host,
+}
+
+impl<'f> Run<'_, 'f> {
+    /// Generates and elicits what is missing of a model, and reads everything.
+    fn fill(&self, subject: &Subject<'_>) -> Result<Evaluated, SessionError> {
+        let start = Instant::now();
+        let folder = self.settings.folder(subject.key);
+        let (identity, mut manifest) = self.begin(subject, &folder)?;
+        let asked = all_asked(self.family);
+        let known = self.generate(subject, &identity, &asked, &folder)?;
+        let samples = rows::<SampleRow>(self.family, &folder.join("samples.jsonl"), &asked)?;
+        let tokens = rows::<TokenRow>(self.family, &folder.join("tokens.jsonl"), &asked)?;
+        let part = |n_of_task: usize| -> Vec<Traced<'_>> {
+            traced_part(self.family, &samples.rows, n_of_task)
+                .into_iter()
+                .map(|(place, sample)| Traced { asked: asked[place], sample, tokens: &tokens.rows[place] })
+                .collect()
+        };
+        let n_elicited = self.settings.n_elicited;
+        let traced = part(n_elicited);
+        let elicitations = self.elicit(subject, &identity, &traced, &folder)?;
+        let gates = Gates::measure(subject, self.family, &traced, &elicitations)?;
+        let readings = if subject.is_full_depth() {
+            None
+        } else {
+            Some(ExitReadings::read(self.models, subject, self.family, &part(READ_TRACES), &known)?)
+        };
+        manifest.wall_seconds = start.elapsed().as_secs_f64();
+        let context = self.record_context(subject, &manifest);
+        let (shape, context_length) = (shape(subject), subject.decoder.config().max_position_embeddings);
+        let forced_depth = match subject.key {
+            ModelKey::Base => forced_depth_curves(subject.decoder, self.family)?,
+            _ => BTreeMap::new(),
+        };
+        Ok(Evaluated {
+            manifest,
+            context,
+            samples,
+            tokens,
+            accuracy: Vec::new(),
+            elicitations,
+            n_elicited,
+            readings,
+            gates,
+            forced_depth,
+            base_kls: None,
+            trained_on: self.asked.trained_on.clone(),
+            unknown_token: self.codec.tokenizer.unknown_token_id(),
+            shape,
+            context_length,
+        })
+    }
+
+    /// Makes the folder of a model, or checks that what it holds was made with the same settings.
+    fn begin(&self, subject: &Subject<'_>, folder: &Path) -> Result<(RunIdentity, Manifest), SessionError> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let identity = identity(self.models, subject, self.codec, self.settings.seed);
+        let manifest = manifest(self.models, subject, identity.clone(), self.asked, self.settings);
+        let path = folder.join(MANIFEST);
+        if path.exists() {
+            check_same_run(&path, &read_manifest(&path)?, &manifest)?;
+        }
+        write_manifest(&path, &manifest)?;
+        Ok((identity, manifest))
+    }
+
+    fn record_context(&self, subject: &Subject<'_>, manifest: &Manifest) -> RecordContext {
+        let main = self.models.main_key();
+        RecordContext {
+            model: subject.key.name().to_owned(),
+            control_of: (subject.key != main).then(|| main.name().to_owned()),
+            task: self.family.name().to_owned(),
+            split: self.asked.split.to_owned(),
+            tier: self.settings.tier,
+            dial: manifest.dial.clone(),
+            decoding: manifest.decoding.clone(),
+            mode: None,
+            seeds: manifest.seeds.clone(),
+            gates: Vec::new(),
+        }
+    }
+
+    /// Writes that there is no weaker base of the model's accuracy, because the model is more accurate than the base: a manifest with
+    /// both accuracies, and a record without a value.
+    fn say_there_is_no_noise(&self, noise: &NoiseControl) -> Result<MetricRecord, SessionError> {
+        let matched = Matched::default();
+        let base = self.models.subject(ModelKey::Base, &self.settings.exits, &matched)?;
+        let subject = base.that_noise_would_weaken(noise.clone());
+        let folder = self.settings.folder(subject.key);
+        let (_, manifest) = self.begin(&subject, &folder)?;
+        let context = self.record_context(&subject, &manifest);
+        let record = MetricRecord::new("accuracy.strict", "fraction", Direction::HigherIsBetter, &context)
+            .with_extra("noise", json!(noise))
+            .with_null("model_is_more_accurate_than_base");
+        write_metric_records(&folder.join("metrics.json"), std::slice::from_ref(&record))?;
+        write_manifest(&folder.join(MANIFEST), &Manifest { status: RunStatus::Finished, ..manifest })?;
+        self.host.say(&format!(
+            "base_noise: there is none: the model is more accurate than its base on {} training items ({:.1} % against {:.1} %)",
+            noise.n_items,
+            100.0 * noise.wanted_accuracy,
+            100.0 * noise.found_accuracy
+        ));
+        Ok(record)
+    }
+
+    /// Has further items answered by the model and the controls whose accuracy has to be told from its own; the family that has
+    /// them, if there are some.
+    fn fill_accuracy(
+        &self,
+        evaluated: &mut [(ModelKey, Evaluated)],
+        matched: &Matched,
+    ) -> Result<Option<Box<dyn TaskFamily + 'f>>, SessionError> {
+        let main = self.models.main_key();
+        let controls: Vec<&[SampleRow]> = (evaluated.iter())
+            .filter(|(key, _)| *key != main && ACCURATE.contains(key))
+            .map(|(_, rows)| rows.samples.rows.as_slice())
+            .collect();
+        let Some((_, model)) = evaluated.iter().find(|(key, _)| *key == main) else { return Ok(None) };
+        let n = match self.settings.accuracy {
+            AccuracyItems::Own => 0,
+            AccuracyItems::AsNeeded => needed(self.family, &model.samples.rows, &controls),
+            AccuracyItems::Number(n) => n,
+        };
+        if n <= self.family.items().len() {
+            return Ok(None);
+        }
+        let wide = (self.asked.further)(n)?;
+        let own: HashSet<&str> = self.family.items().iter().map(|item| item.prompt.id.as_str()).collect();
+        let asked: Vec<Asked<'_>> = all_asked(wide.as_ref())
+            .into_iter()
+            .filter(|asked| asked.arm.has_trace && !own.contains(wide.items()[asked.item].prompt.id.as_str()))
+            .collect();
+        for (key, rows_of_model) in evaluated.iter_mut().filter(|(key, _)| *key == main || ACCURATE.contains(key)) {
+            let subject = self.models.subject(*key, &self.settings.exits, matched)?;
+            let path = self.settings.folder(*key).join("accuracy.jsonl");
+            let mut log = LogWriter::<SampleRow>::open(&path, &rows_of_model.samples.identity)?;
+            let generation = self.generation(&subject, wide.as_ref());
+            let n_missing = asked.len().saturating_sub(log.n_rows());
+            self.with_progress(&format!("{key} accuracy"), "responses", n_missing, &mut |advance| {
+                generate_answers(&generation, &asked, &mut log, advance)
+            })?;
+            drop(log);
+            rows_of_model.accuracy = rows::<SampleRow>(wide.as_ref(), &path, &asked)?.rows;
+        }
+        Ok(Some(wide))
+    }
+
+    /// How far a model's distributions are from the base's on traces of the base.
+    fn base_kls(&self, subject: &Subject<'_>, base: &Evaluated) -> Result<BaseKls, SessionError> {
+        let asked = all_asked(self.family);
+        let traces: Vec<Traced<'_>> = traced_part(self.family, &base.samples.rows, KL_TRACES)
+            .into_iter()
+            .map(|(place, sample)| Traced { asked: asked[place], sample, tokens: &base.tokens.rows[place] })
+            .collect();
+        let kls = base_kls(subject, self.models.base(), self.family, &traces, self.settings.max_sequences)?;
+        Ok(BaseKls { items: traces.iter().map(|traced| traced.sample.item_id.clone()).collect(), kls })
+    }
+
+    fn generation<'b>(&'b self, subject: &'b Subject<'b>, family: &'b dyn TaskFamily) -> Generation<'b> {
+        Generation {
+            subject,
+            family,
+            codec: self.codec,
+            base: self.models.base(),
+            seed: self.settings.seed,
+            max_sequences: self.settings.max_sequences,
+        }
+    }
+
+    fn generate(
+        &self,
+        subject: &Subject<'_>,
+        identity: &RunIdentity,
+        asked: &[Asked<'_>],
+        folder: &Path,
+    ) -> Result<Readings, SessionError> {
+        let mut samples = LogWriter::<SampleRow>::open(&folder.join("samples.jsonl"), identity)?;
+        let mut tokens = LogWriter::<TokenRow>::open(&folder.join("tokens.jsonl"), identity)?;
+        let generation = self.generation(subject, self.family);
+        let n_missing = asked.len().saturating_sub(samples.n_rows());
+        self.with_progress(&format!("{} responses", subject.key), "responses", n_missing, &mut |advance| {
+            generate(&generation, asked, &mut samples, &mut tokens, advance)
+        })
+    }
+
+    /// In the recorded depths, and, where these are not full depth anyway, at full depth for comparison.
+    fn elicit(
+        &self,
+        subject: &Subject<'_>,
+        identity: &RunIdentity,
+        traced: &[Traced<'_>],
+        folder: &Path,
+    ) -> Result<Vec<ElicitationRow>, SessionError> {
+        let path = folder.join("elicitations.jsonl");
+        let both = [ReplayMode::Recorded, ReplayMode::Full];
+        let modes = if subject.is_full_depth() { &both[..1] } else { &both[..] };
+        let mut log = LogWriter::<ElicitationRow>::open(&path, identity)?;
+        let batch = self.settings.max_sequences;
+        self.with_progress(&format!("{} elicitations", subject.key), "traces", traced.len(), &mut |advance| {
+            elicit(subject, self.family, traced, modes, Suffix::Default, batch, &mut log, advance)
+        })?;
+        if traced.first().is_some_and(|traced| self.family.second_suffix(&traced.tokens.ids).is_some()) {
+            let items: Vec<usize> = traced.iter().map(|traced| traced.asked.item).collect();
+            let some: Vec<Traced<'_>> =
+                part(self.family, &items, SECOND_SUFFIX_ITEMS).into_iter().map(|place| traced[place]).collect();
+            elicit(subject, self.family, &some, &modes[..1], Suffix::Second, batch, &mut log, &|| {})?;
+        }
+        drop(log);
+        Ok(read_log(&path)?.rows)
+    }
+
+    fn with_progress<T>(
+        &self,
+        what: &str,
+        unit: &'static str,
+        total: usize,
+        work: &mut dyn FnMut(&(dyn Fn() + Sync)) -> T,
+    ) -> T {
+        let progress = Mutex::new(self.host.progress(what, unit, Some(total as u64)));
+        work(&|| {
+            if let Ok(mut progress) = progress.lock() {
+                progress.advance(1);
+            }
+        })
+    }
+}
+
+/// The rows of the samples of a family that were asked for, in their order.
+fn rows<Row: LogRow>(family: &dyn TaskFamily, path: &Path, asked: &[Asked<'_>]) -> Result<Log<Row>, SessionError> {
+    let log = read_log::<Row>(path)?;
+    let mut by_key: HashMap<String, Row> = log.rows.into_iter().map(|row| (row.key(), row)).collect();
+    let row = |asked: &Asked<'_>| {
+        let key = asked.key(family);
+        by_key.remove(&key).with_context(|| format!("{}: no row `{key}`: run the evaluation again", path.display()))
+    };
+    let rows = asked.iter().map(row).collect::<Result<Vec<Row>, SessionError>>()?;
+    Ok(Log { rows, identity: log.identity, cut: log.cut })
+}

@@ -1,0 +1,6 @@
+//! Evaluation runs and sweeps: models and their controls, asked the same items with the same random numbers. Knows sessions
+//! and what is measured of them; knows nothing of arguments and terminals.
+
+pub mod evaluation;
+pub mod serial_evaluation;
+pub mod sweep;

@@ -1,0 +1,170 @@
+//! A5: depth against how surprising a token is to the base model.
+
+use serde_json::{Value, json};
+
+use super::item_rows::interval_value;
+use crate::metric_record::{Direction, MetricRecord};
+use crate::metrics::item_rows::{ItemRows, MetricSetting};
+use crate::run_files::TokenRow;
+use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
+use crate::statistics::{PartialRankedPairs, RankedPairs};
+
+/// Eligible tokens of all items, side by side.
+#[derive(Default)]
+struct Tokens {
+    item: Vec<usize>,
+    depth: Vec<f64>,
+    /// Surprisal or entropy.
+    bits: Vec<f64>,
+    /// Place in the response, 0 to 1.
+    position: Vec<f64>,
+    class: Vec<usize>,
+}
+
+impl Tokens {
+    fn gather(items: &[ItemRows<'_>], bits_of: fn(&TokenRow) -> &[f64]) -> Self {
+        let mut tokens = Self::default();
+        for (place, item) in items.iter().enumerate() {
+            for (_, row) in &item.samples {
+                for ((at, eligible), bits) in row.eligible().enumerate().zip(bits_of(row)) {
+                    if eligible {
+                        tokens.item.push(place);
+                        tokens.depth.push(row.depth[at] as f64);
+                        tokens.bits.push(*bits);
+                        tokens.position.push(at as f64 / row.ids.len() as f64);
+                        tokens.class.push(row.class.get(at).map_or(0, |class| *class as usize));
+                    }
+                }
+            }
+        }
+        tokens
+    }
+
+    /// Slope of the least-squares line of depth over bits: blocks per bit.
+    fn slope(&self, weights: &[u32]) -> Option<f64> {
+        let (mut n, mut x, mut y, mut xx, mut xy) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        for ((item, bits), depth) in self.item.iter().zip(&self.bits).zip(&self.depth) {
+            let weight = f64::from(weights[*item]);
+            n += weight;
+            x += weight * bits;
+            y += weight * depth;
+            xx += weight * bits * bits;
+            xy += weight * bits * depth;
+        }
+        let variance = n * xx - x * x;
+        (n > 0.0 && variance > 1e-12 * n * n).then(|| (n * xy - x * y) / variance)
+    }
+
+    /// Mean depth of each tenth of the tokens by bits. Tokens with equal bits are in one tenth, so some may be empty.
+    fn deciles(&self, n_items: usize, setting: &MetricSetting<'_>) -> Value {
+        let mut order: Vec<usize> = (0..self.bits.len()).collect();
+        order.sort_by(|a, b| self.bits[*a].total_cmp(&self.bits[*b]));
+        let mut tenths = vec![(vec![Cluster::default(); n_items], f64::INFINITY, f64::NEG_INFINITY); 10];
+        let mut below = 0;
+        for run in order.chunk_by(|a, b| self.bits[*a] == self.bits[*b]) {
+            let (clusters, from, to) = &mut tenths[10 * below / order.len()];
+            for at in run {
+                let cluster = &mut clusters[self.item[*at]];
+                *cluster = Cluster { sum: cluster.sum + self.depth[*at], count: cluster.count + 1 };
+                *from = from.min(self.bits[*at]);
+                *to = to.max(self.bits[*at]);
+            }
+            below += run.len();
+        }
+        tenths
+            .iter()
+            .map(|(clusters, from, to)| {
+                let n: usize = clusters.iter().map(|cluster| cluster.count).sum();
+                let mean = setting.with_interval(n_items, |weights| mean_of_clusters(clusters, weights));
+                json!({"n": n, "from_bits": from, "to_bits": to, "mean_depth": mean})
+            })
+            .collect()
+    }
+}
+
+/// Correlation of depth with the base model's surprisal of the token, at full depth. The value is Spearman's rho. In `extra`:
+/// the same with position and class held fixed, the slope in blocks per bit, the mean depth by tenth of surprisal, and all of
+/// it with the base model's entropy, which says more where tokens are chosen greedily.
+pub fn surprisal_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -> MetricRecord {
+    let surprisal = Tokens::gather(items, |row| &row.surprisal_bits);
+    let entropy = Tokens::gather(items, |row| &row.entropy_bits);
+    let n_items = items.len();
+    let without = items.iter().filter(|item| item.samples.iter().all(|(_, row)| row.surprisal_bits.is_empty())).count();
+    let ranked = RankedPairs::new(&surprisal.depth, &surprisal.bits);
+    let rho = |weights: &[u32]| ranked.spearman(|at| f64::from(weights[surprisal.item[at]]));
+    let value = Bootstrap::value(n_items, rho);
+    let record = MetricRecord::new("depth.by_surprisal", "rho", Direction::Descriptive, setting.context)
+        .with_value(value)
+        .with_interval(setting.bootstrap.interval(n_items, rho))
+        .with_items(n_items - without)
+        .with_tokens(surprisal.bits.len())
+        .with_excluded("no_surprisal", without)
+        .with_extra("rho_partial", partial(&surprisal, n_items, setting))
+        .with_extra("slope", setting.with_interval(n_items, |weights| surprisal.slope(weights)))
+        .with_extra("deciles", surprisal.deciles(n_items, setting))
+        .with_extra("entropy_variant", entropy_variant(&entropy, n_items, setting));
+    match value {
+        Some(_) => record,
+        None if surprisal.bits.is_empty() => record.with_null("no_surprisal"),
+        None => record.with_null("depth_or_surprisal_does_not_vary"),
+    }
+}
+
+fn partial(tokens: &Tokens, n_items: usize, setting: &MetricSetting<'_>) -> Value {
+    let ranked = PartialRankedPairs::new(&tokens.depth, &tokens.bits, &tokens.position, &tokens.class);
+    setting.with_interval(n_items, |weights| ranked.spearman(|at| f64::from(weights[tokens.item[at]])))
+}
+
+fn entropy_variant(tokens: &Tokens, n_items: usize, setting: &MetricSetting<'_>) -> Value {
+    let ranked = RankedPairs::new(&tokens.depth, &tokens.bits);
+    let rho = |weights: &[u32]| ranked.spearman(|at| f64::from(weights[tokens.item[at]]));
+    let value = Bootstrap::value(n_items, rho);
+    json!({
+        "rho": interval_value(value, setting.bootstrap.interval(n_items, rho).as_ref()),
+        "rho_partial": partial(tokens, n_items, setting),
+        "slope": setting.with_interval(n_items, |weights| tokens.slope(weights)),
+        "deciles": tokens.deciles(n_items, setting),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::metrics::item_rows::tests::{with_edited_items, with_items};
+
+    #[test]
+    fn depth_that_follows_surprisal() {
+        let depths = [28, 5, 10, 15, 20, 25];
+        with_edited_items(
+            &[&depths, &depths],
+            |_, _, row| {
+                row.surprisal_bits = depths.iter().map(|depth| *depth as f64 / 10.0).collect();
+                row.entropy_bits = depths.iter().map(|depth| 3.0 - *depth as f64 / 10.0).collect();
+            },
+            |items, setting| {
+                let record = surprisal_record(items, setting);
+                assert!((record.value.unwrap() - 1.0).abs() < 1e-9);
+                assert!((record.extra["slope"]["value"].as_f64().unwrap() - 10.0).abs() < 1e-9);
+                assert!((record.extra["entropy_variant"]["rho"]["value"].as_f64().unwrap() + 1.0).abs() < 1e-9);
+                // Five values of two tokens each: every other tenth holds one.
+                let counts: Vec<u64> =
+                    record.extra["deciles"].as_array().unwrap().iter().map(|row| row["n"].as_u64().unwrap()).collect();
+                assert_eq!(counts, [2, 0, 2, 0, 2, 0, 2, 0, 2, 0]);
+                assert_eq!(record.extra["deciles"][2]["mean_depth"]["value"], 10.0);
+                assert_eq!((record.n, record.n_tokens), (2, Some(10)));
+                record.check().unwrap();
+            },
+        );
+    }
+
+    #[test]
+    fn without_a_pass_of_the_base_there_is_a_reason() {
+        with_items(&[&[28, 5]], |items, setting| {
+            let record = surprisal_record(items, setting);
+            assert_eq!(record.null_reason.as_deref(), Some("no_surprisal"));
+            assert_eq!((record.n, record.n_excluded), (0, 1));
+            record.check().unwrap();
+        });
+    }
+}

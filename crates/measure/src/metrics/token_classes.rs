@@ -1,0 +1,409 @@
+//! A4: which kinds of token stop early.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::metric_record::{Direction, MetricRecord};
+use crate::metrics::item_rows::{ItemRows, MetricSetting};
+use crate::run_files::{COPY_FLAG, Region, TokenRow};
+use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
+use crate::token_class::TokenClass;
+
+/// Version of the classes. Classes of different versions, or of different tokenizers, cannot be compared.
+pub const CLASSIFIER_VERSION: u32 = 1;
+
+/// Classes with fewer tokens are counted together, as `other`.
+const MIN_CLASS_TOKENS: usize = 50;
+
+/// One token as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenText<'a> {
+    /// What the token adds to the text, leading spaces included.
+    pub text: &'a str,
+    /// It is a control token, whatever its text.
+    pub special: bool,
+}
+
+/// The class of each token of a response, in order. The first rule that matches decides: special, newline (anywhere in the
+/// token), result_first, digit_first, digit_cont, operator, punct (nothing but signs or spaces), word_cont, discourse,
+/// function, content.
+///
+/// A number that begins the answer of `=`, `is` or `equals` is a result; a sign and `$` may stand between. Digits directly
+/// after a digit, or after a point or comma that follows one, continue a number. `x` counts as an operator after a digit or
+/// `)`. Letters continue a word if no space is before them and a letter is. Words of discourse are those that begin a
+/// sentence, with a capital.
+pub fn classify_tokens(tokens: &[TokenText<'_>]) -> Vec<TokenClass> {
+    let mut before = String::new();
+    tokens
+        .iter()
+        .map(|token| {
+            let class = if token.special { TokenClass::Special } else { class_of_text(token.text, &before) };
+            before.push_str(token.text);
+            class
+        })
+        .collect()
+}
+
+fn class_of_text(text: &str, before: &str) -> TokenClass {
+    let trimmed = text.trim();
+    let attached = !text.starts_with(char::is_whitespace);
+    let first = trimmed.chars().next();
+    if matches!(trimmed, "<think>" | "</think>") {
+        TokenClass::Special
+    } else if text.contains('\n') {
+        TokenClass::Newline
+    } else if first.is_some_and(|c| c.is_ascii_digit()) {
+        if attached && is_inside_number(before) {
+            TokenClass::DigitCont
+        } else if announces_result(before) {
+            TokenClass::ResultFirst
+        } else {
+            TokenClass::DigitFirst
+        }
+    } else if is_operator(trimmed, before) {
+        TokenClass::Operator
+    } else if !trimmed.chars().any(char::is_alphanumeric) {
+        TokenClass::Punct
+    } else if attached
+        && first.is_some_and(is_word_character)
+        && before.chars().next_back().is_some_and(char::is_alphabetic)
+    {
+        TokenClass::WordCont
+    } else {
+        let word = trimmed.split(|c| !is_word_character(c)).next().unwrap_or_default();
+        if DISCOURSE_WORDS.contains(&word) {
+            TokenClass::Discourse
+        } else if FUNCTION_WORDS.binary_search(&word.to_lowercase().as_str()).is_ok() {
+            TokenClass::Function
+        } else {
+            TokenClass::Content
+        }
+    }
+}
+
+fn is_word_character(c: char) -> bool {
+    c.is_alphabetic() || matches!(c, '\'' | '\u{2019}')
+}
+
+/// Whether digits at the end of this text would go on with a number.
+fn is_inside_number(before: &str) -> bool {
+    let digits = before.strip_suffix(['.', ',']).unwrap_or(before);
+    digits.ends_with(|c: char| c.is_ascii_digit())
+}
+
+fn announces_result(before: &str) -> bool {
+    let before = before.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '$' | '-'));
+    let is_word =
+        |word: &str| before.strip_suffix(word).is_some_and(|rest| !rest.ends_with(|c: char| c.is_alphanumeric()));
+    before.ends_with('=') || is_word("is") || is_word("equals")
+}
+
+fn is_operator(trimmed: &str, before: &str) -> bool {
+    const SIGNS: &str = "+-*/=%^<>\u{d7}\u{f7}\u{b7}\u{2212}\u{2264}\u{2265}\u{2248}";
+    const LATEX: &[&str] = &[
+        "\\times", "\\cdot", "\\div", "\\frac", "\\dfrac", "\\pm", "\\le", "\\leq", "\\ge", "\\geq", "\\neq",
+        "\\approx", "\\equiv", "\\pmod", "\\bmod", "\\mod",
+    ];
+    let after_number = || before.trim_end().ends_with(|c: char| c.is_ascii_digit() || c == ')');
+    (!trimmed.is_empty() && trimmed.chars().all(|c| SIGNS.contains(c)))
+        || LATEX.contains(&trimmed)
+        || (matches!(trimmed, "x" | "X") && after_number())
+}
+
+const DISCOURSE_WORDS: &[&str] =
+    &["Wait", "So", "But", "Therefore", "Let", "First", "Then", "Now", "Hmm", "Okay", "Thus", "Since", "Because"];
+
+/// 150 English function words, sorted.
+const FUNCTION_WORDS: [&str; 150] = [
+    "a",
+    "about",
+    "above",
+    "across",
+    "after",
+    "again",
+    "against",
+    "all",
+    "along",
+    "although",
+    "am",
+    "among",
+    "an",
+    "and",
+    "another",
+    "any",
+    "are",
+    "around",
+    "as",
+    "at",
+    "be",
+    "because",
+    "been",
+    "before",
+    "behind",
+    "being",
+    "below",
+    "beside",
+    "between",
+    "both",
+    "but",
+    "by",
+    "can",
+    "cannot",
+    "could",
+    "did",
+    "do",
+    "does",
+    "doing",
+    "down",
+    "during",
+    "each",
+    "either",
+    "enough",
+    "every",
+    "few",
+    "for",
+    "from",
+    "had",
+    "has",
+    "have",
+    "having",
+    "he",
+    "her",
+    "here",
+    "him",
+    "his",
+    "how",
+    "however",
+    "i",
+    "if",
+    "in",
+    "instead",
+    "into",
+    "is",
+    "it",
+    "its",
+    "just",
+    "less",
+    "like",
+    "many",
+    "may",
+    "me",
+    "might",
+    "more",
+    "most",
+    "much",
+    "must",
+    "my",
+    "near",
+    "neither",
+    "no",
+    "nor",
+    "not",
+    "of",
+    "off",
+    "on",
+    "once",
+    "one",
+    "only",
+    "onto",
+    "or",
+    "other",
+    "our",
+    "out",
+    "over",
+    "own",
+    "per",
+    "rather",
+    "same",
+    "shall",
+    "she",
+    "should",
+    "since",
+    "so",
+    "some",
+    "such",
+    "than",
+    "that",
+    "the",
+    "their",
+    "them",
+    "themselves",
+    "then",
+    "there",
+    "these",
+    "they",
+    "this",
+    "those",
+    "though",
+    "through",
+    "to",
+    "too",
+    "toward",
+    "under",
+    "unless",
+    "until",
+    "up",
+    "upon",
+    "us",
+    "very",
+    "was",
+    "we",
+    "were",
+    "what",
+    "when",
+    "where",
+    "whether",
+    "which",
+    "while",
+    "who",
+    "why",
+    "will",
+    "with",
+    "within",
+    "without",
+    "would",
+    "yet",
+    "you",
+    "your",
+];
+
+/// Depth sums of a group of tokens of one item.
+#[derive(Clone, Copy, Default)]
+struct DepthSums {
+    n: f64,
+    depth: f64,
+    depth_squared: f64,
+    exits: f64,
+}
+
+impl DepthSums {
+    fn add(&mut self, depth: usize, n_blocks: usize) {
+        let value = depth as f64;
+        self.n += 1.0;
+        self.depth += value;
+        self.depth_squared += value * value;
+        self.exits += if depth < n_blocks { 1.0 } else { 0.0 };
+    }
+
+    fn add_weighted(&mut self, other: &Self, weight: u32) {
+        let weight = f64::from(weight);
+        self.n += weight * other.n;
+        self.depth += weight * other.depth;
+        self.depth_squared += weight * other.depth_squared;
+        self.exits += weight * other.exits;
+    }
+}
+
+/// Depth by class of token. The value is `eta2`, the share of the variance of depth that the class explains. In `extra`: mean
+/// depth, exit rate and number of tokens by class, by whether the token is a copy, by part of the response and by quarter.
+/// Samples whose tokens have no classes are left out and counted.
+pub fn token_class_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -> MetricRecord {
+    let has_classes = |row: &TokenRow| row.class.len() == row.ids.len();
+    let without = items.iter().flat_map(|item| &item.samples).filter(|(_, row)| !has_classes(row)).count();
+    let by_class = |row: &TokenRow, at: usize| row.class.get(at).map(|class| class.name().to_owned());
+    let groups = merge_small(sums_by(items, setting, by_class));
+    let eta2 = |weights: &[u32]| variance_explained(&groups, weights);
+    let value = Bootstrap::value(items.len(), eta2);
+    let n_tokens: f64 = groups.values().flatten().map(|sums| sums.n).sum();
+    let record = MetricRecord::new("depth.by_token_class", "fraction", Direction::Descriptive, setting.context)
+        .with_value(value)
+        .with_interval(setting.bootstrap.interval(items.len(), eta2))
+        .with_items(items.len())
+        .with_tokens(n_tokens as usize)
+        .with_excluded("samples_without_classes", without)
+        .with_extra("classifier_version", CLASSIFIER_VERSION)
+        .with_extra("classes", rows(&groups, setting))
+        .with_extra("by_copy", rows(&sums_by(items, setting, copy_of), setting))
+        .with_extra("by_region", rows(&sums_by(items, setting, region_of), setting))
+        .with_extra("by_quartile", rows(&sums_by(items, setting, |row, at| Some(quartile_of(row, at))), setting));
+    match value {
+        Some(_) => record,
+        None if n_tokens == 0.0 => record.with_null("no_classified_tokens"),
+        None => record.with_null("depth_does_not_vary"),
+    }
+}
+
+fn copy_of(row: &TokenRow, at: usize) -> Option<String> {
+    row.flags.get(at).map(|flags| if flags & COPY_FLAG == 0 { "new" } else { "copy" }.to_owned())
+}
+
+fn region_of(row: &TokenRow, at: usize) -> Option<String> {
+    row.region.get(at).map(|region| if *region == Region::Answer { "answer" } else { "think" }.to_owned())
+}
+
+fn quartile_of(row: &TokenRow, at: usize) -> String {
+    (1 + 4 * at / row.ids.len().max(1)).to_string()
+}
+
+/// Sums by group, and within it by item.
+type Groups = BTreeMap<String, Vec<DepthSums>>;
+
+fn sums_by(
+    items: &[ItemRows<'_>],
+    setting: &MetricSetting<'_>,
+    group_of: impl Fn(&TokenRow, usize) -> Option<String>,
+) -> Groups {
+    let mut groups = Groups::new();
+    for (place, item) in items.iter().enumerate() {
+        for (_, row) in &item.samples {
+            let eligible = row.depth.iter().zip(row.eligible()).enumerate().filter(|(_, (_, eligible))| *eligible);
+            for (at, (depth, _)) in eligible {
+                if let Some(name) = group_of(row, at) {
+                    let of_items = groups.entry(name).or_insert_with(|| vec![DepthSums::default(); items.len()]);
+                    of_items[place].add(*depth, setting.identity.n_blocks);
+                }
+            }
+        }
+    }
+    groups
+}
+
+fn merge_small(groups: Groups) -> Groups {
+    let is_small = |sums: &[DepthSums]| sums.iter().map(|sums| sums.n).sum::<f64>() < MIN_CLASS_TOKENS as f64;
+    let (small, mut merged): (Groups, Groups) = groups.into_iter().partition(|(_, sums)| is_small(sums));
+    for (_, of_items) in small {
+        let other = merged.entry("other".to_owned()).or_insert_with(|| vec![DepthSums::default(); of_items.len()]);
+        for (sum, added) in other.iter_mut().zip(&of_items) {
+            sum.add_weighted(added, 1);
+        }
+    }
+    merged
+}
+
+fn rows(groups: &Groups, setting: &MetricSetting<'_>) -> Value {
+    let row = |(name, sums): (&String, &Vec<DepthSums>)| {
+        let clusters = |of: fn(&DepthSums) -> f64| -> Vec<Cluster> {
+            sums.iter().map(|sums| Cluster { sum: of(sums), count: sums.n as usize }).collect()
+        };
+        let mean = |of: fn(&DepthSums) -> f64| {
+            let clusters = clusters(of);
+            setting.with_interval(clusters.len(), |weights| mean_of_clusters(&clusters, weights))
+        };
+        let n = sums.iter().map(|sums| sums.n).sum::<f64>() as usize;
+        json!({"class": name, "n": n, "mean_depth": mean(|sums| sums.depth), "eer": mean(|sums| sums.exits)})
+    };
+    groups.iter().map(row).collect()
+}
+
+/// `SS_between / SS_total`; `None` if depth does not vary.
+fn variance_explained(groups: &Groups, weights: &[u32]) -> Option<f64> {
+    let mut total = DepthSums::default();
+    let mut between = 0.0;
+    for of_items in groups.values() {
+        let mut group = DepthSums::default();
+        for (sums, weight) in of_items.iter().zip(weights) {
+            group.add_weighted(sums, *weight);
+        }
+        if group.n > 0.0 {
+            between += group.depth * group.depth / group.n;
+            total.add_weighted(&group, 1);
+        }
+    }
+    let mean_square = total.depth * total.depth / total.n;
+    let all = total.depth_squared - mean_square;
+    (total.n > 0.0 && all > 1e-9).then(|| ((between - mean_square) / all).clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests;

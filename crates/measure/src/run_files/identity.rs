@@ -1,0 +1,173 @@
+//! Which model a log is of, and how its depths are to be read.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::MeasureError;
+
+/// Version of the files of an evaluation run, and the only one that is read.
+pub const RUN_SCHEMA: u32 = 1;
+
+/// What the numbers in a log's `depth` count. They are converted on reading; in memory depths are always numbers of
+/// blocks whose output was added to a token's residual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitConvention {
+    /// The exit is decided at the input of block `i`, and `i` is logged: depth `i`. Aloud writes this.
+    #[default]
+    BeforeBlock,
+    /// The exit is decided after block `i`, and `i` is logged: depth `i + 1`. Full depth is block `L - 1`.
+    AfterBlock,
+}
+
+impl ExitConvention {
+    /// The depth that a logged block index means, in blocks; `None` stands for no exit.
+    pub fn depth(self, block: Option<usize>, n_blocks: usize) -> usize {
+        match (self, block) {
+            (_, None) => n_blocks,
+            (Self::BeforeBlock, Some(block)) => block,
+            (Self::AfterBlock, Some(block)) => block.saturating_add(1),
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::BeforeBlock => "before_block",
+            Self::AfterBlock => "after_block",
+        }
+    }
+}
+
+/// Which model the rows of a log are of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunIdentity {
+    /// [`RUN_SCHEMA`] of the program that wrote the log.
+    pub schema: u32,
+    /// SHA-256 of the base model's parameters.
+    pub model_sha256: String,
+    /// SHA-256 of what was trained on top of it, if something was.
+    #[serde(default)]
+    pub adapter_sha256: Option<String>,
+    /// SHA-256 of the tokenizer.
+    pub tokenizer_sha256: String,
+    /// What logged depths count.
+    pub exit_convention: ExitConvention,
+    /// Number of blocks.
+    #[serde(rename = "L")]
+    pub n_blocks: usize,
+    /// Depths (blocks, whatever the convention) at which tokens may stop: strictly increasing, in `1..L`.
+    pub exit_candidates: Vec<usize>,
+}
+
+impl RunIdentity {
+    /// The first contradiction.
+    pub(crate) fn fault(&self) -> Option<String> {
+        if self.schema != RUN_SCHEMA {
+            return Some(format!("schema is {}, this program reads {RUN_SCHEMA}", self.schema));
+        }
+        if self.n_blocks == 0 {
+            return Some("L is 0".to_owned());
+        }
+        let increasing = self.exit_candidates.windows(2).all(|pair| pair[0] < pair[1]);
+        let outside = self.exit_candidates.iter().any(|depth| *depth == 0 || *depth >= self.n_blocks);
+        (!increasing || outside).then(|| {
+            format!(
+                "exit_candidates {:?} are not strictly increasing depths in 1..{}",
+                self.exit_candidates, self.n_blocks
+            )
+        })
+    }
+
+    /// Whether a log at `path` of the identity `self` continues, or stands beside, logs of `expected` in one run.
+    ///
+    /// # Errors
+    /// If any field differs; the error names the first.
+    pub fn same_run_as(&self, expected: &Self, path: &Path) -> Result<(), MeasureError> {
+        const NEXT: &str = "the log is of another run; choose another folder, or remove the log";
+        let fields = [
+            ("model_sha256", self.model_sha256.clone(), expected.model_sha256.clone()),
+            ("adapter_sha256", format!("{:?}", self.adapter_sha256), format!("{:?}", expected.adapter_sha256)),
+            ("tokenizer_sha256", self.tokenizer_sha256.clone(), expected.tokenizer_sha256.clone()),
+            ("exit_convention", self.exit_convention.as_str().to_owned(), expected.exit_convention.as_str().to_owned()),
+            ("L", self.n_blocks.to_string(), expected.n_blocks.to_string()),
+            ("exit_candidates", format!("{:?}", self.exit_candidates), format!("{:?}", expected.exit_candidates)),
+        ];
+        first_difference(fields, path, NEXT)
+    }
+
+    /// Whether runs of the two identities can be compared token by token and depth by depth: the same tokenizer, the
+    /// same number of blocks. Models, adapters and candidates may differ; conventions are converted.
+    ///
+    /// # Errors
+    /// If they cannot; the error names what differs.
+    pub fn comparable_with(&self, expected: &Self, path: &Path) -> Result<(), MeasureError> {
+        const NEXT: &str = "token counts and depths of the two cannot be compared; report each model by itself";
+        let fields = [
+            ("tokenizer_sha256", self.tokenizer_sha256.clone(), expected.tokenizer_sha256.clone()),
+            ("L", self.n_blocks.to_string(), expected.n_blocks.to_string()),
+        ];
+        first_difference(fields, path, NEXT)
+    }
+}
+
+fn first_difference<const N: usize>(
+    fields: [(&'static str, String, String); N],
+    path: &Path,
+    next_step: &'static str,
+) -> Result<(), MeasureError> {
+    match fields.into_iter().find(|(_, found, expected)| found != expected) {
+        None => Ok(()),
+        Some((field, found, expected)) => {
+            Err(MeasureError::Foreign { path: path.to_path_buf(), field, found, expected, next_step })
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn identity() -> RunIdentity {
+        RunIdentity {
+            schema: RUN_SCHEMA,
+            model_sha256: "aa".to_owned(),
+            adapter_sha256: Some("bb".to_owned()),
+            tokenizer_sha256: "cc".to_owned(),
+            exit_convention: ExitConvention::BeforeBlock,
+            n_blocks: 28,
+            exit_candidates: vec![5, 10, 15, 20, 25],
+        }
+    }
+
+    #[test]
+    fn conventions() {
+        let (before, after) = (ExitConvention::BeforeBlock, ExitConvention::AfterBlock);
+        assert_eq!((before.depth(Some(5), 28), after.depth(Some(4), 28)), (5, 5));
+        assert_eq!((before.depth(None, 28), after.depth(None, 28), after.depth(Some(27), 28)), (28, 28, 28));
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        type Change = fn(&mut RunIdentity);
+        let changes: &[(Change, &str, bool)] = &[
+            (|i| i.model_sha256 = "dd".to_owned(), "model_sha256 is dd, expected aa", true),
+            (|i| i.adapter_sha256 = None, "adapter_sha256 is None, expected Some(\"bb\")", true),
+            (|i| i.tokenizer_sha256 = "dd".to_owned(), "tokenizer_sha256 is dd, expected cc", false),
+            (|i| i.exit_convention = ExitConvention::AfterBlock, "exit_convention is after_block", true),
+            (|i| i.n_blocks = 30, "L is 30, expected 28", false),
+            (|i| i.exit_candidates = vec![5], "exit_candidates is [5], expected [5, 10", true),
+        ];
+        for (change, expected, comparable) in changes {
+            let mut other = identity();
+            change(&mut other);
+            let error = other.same_run_as(&identity(), Path::new("run/tokens.jsonl")).map_err(|e| e.to_string());
+            assert!(
+                error.clone().is_err_and(|e| e.contains("run/tokens.jsonl: ") && e.contains(expected)),
+                "{error:?}"
+            );
+            assert_eq!(other.comparable_with(&identity(), Path::new("b")).is_ok(), *comparable, "{expected}");
+        }
+        assert!(identity().same_run_as(&identity(), Path::new("a")).is_ok());
+    }
+}

@@ -1,0 +1,27 @@
+//! How far measured figures may be from the true ones, and whether differences are more than chance. Numbers in, numbers
+//! out; what is random follows from a seed.
+
+mod bootstrap;
+mod holm;
+mod isotonic;
+mod kaplan_meier;
+mod mcnemar;
+mod pareto;
+mod quantile;
+mod rank_correlation;
+mod resamples;
+mod stratified;
+mod subset;
+mod wilson;
+
+pub use bootstrap::{Bootstrap, Cluster, mean_of_clusters};
+pub use holm::holm_adjusted;
+pub use isotonic::{Trend, isotonic_regression};
+pub use kaplan_meier::{Duration, kaplan_meier_median, restricted_mean};
+pub use mcnemar::{Discordant, mcnemar_exact};
+pub use pareto::{bootstrap_front, covariance, dominates_in_draws, hypervolume};
+pub use quantile::{quantile, weighted_quantile};
+pub use rank_correlation::{PartialRankedPairs, RankedPairs, spearman};
+pub(crate) use resamples::Resamples;
+pub use subset::{choose_items, choose_stratified, items_of_tier};
+pub use wilson::{wilson_confidence, wilson_interval};

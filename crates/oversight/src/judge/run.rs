@@ -1,0 +1,180 @@
+//! Judges a set of responses.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::ask::{Answered, AskOutcome, Question, ask};
+use super::prompt::grading_prompt;
+use super::rows::SCHEMA;
+use super::{JudgeRow, JudgeStatus, Rubric, Scores, parse_scores};
+use aloud_base::random::KeyedRandom;
+use aloud_openai::client::ChatClient;
+use aloud_openai::error::ChatError;
+use aloud_openai::message::Usage;
+
+/// A response to be judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JudgeItem {
+    /// Who wrote it; not told to the judge.
+    pub model: String,
+    /// The item: responses of several models to one item belong together.
+    pub item: String,
+    /// The task as text.
+    pub task: String,
+    /// The response as text: trace and answer.
+    pub response: String,
+    /// Length of the response in tokens, if known.
+    pub n_tokens: Option<usize>,
+}
+
+/// Who judges, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JudgeSettings {
+    /// The judge, by the endpoint's name for it.
+    pub judge_model: String,
+    /// Seed of the endpoint's own sampling, where it has one.
+    pub judge_seed: Option<u64>,
+    /// Upper bound of a reply in tokens. Judges that reason in secret need more than the usual 512.
+    pub max_tokens: u32,
+    /// Seed of the order, and of which items are judged twice.
+    pub seed: u64,
+}
+
+impl JudgeSettings {
+    /// The usual settings for this judge: 512 tokens a reply, seed 0, none for the endpoint.
+    pub fn new(judge_model: impl Into<String>) -> Self {
+        Self { judge_model: judge_model.into(), judge_seed: None, max_tokens: 512, seed: 0 }
+    }
+}
+
+/// What is judged, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Judging<'a> {
+    /// A word for the rows, for instance `quality`.
+    pub purpose: &'a str,
+    /// The criteria.
+    pub rubric: &'a Rubric,
+    /// Share of the items, 0 to 1, whose responses are all judged twice; rounded up to whole items.
+    pub repeat_share: f64,
+}
+
+/// One response, once.
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    /// Index of the response.
+    index: usize,
+    repeat: u32,
+}
+
+/// Judges responses, several at a time. The rows are in the order of the responses, the second judging of one behind its
+/// first. `progress` is told how many of how many judgings are done.
+///
+/// The order in which the judge is asked is random by the seed: items in random order, and the models of one item in random
+/// order too. So no model comes first, and if a budget ends the run, what was judged is still paired.
+///
+/// # Errors
+/// If two responses have the same model and item, the share is no share, or the client fails in a way that concerns
+/// everything. A judge that fails is no error: the rows say so.
+pub fn judge(
+    client: &ChatClient,
+    settings: &JudgeSettings,
+    judging: &Judging,
+    items: &[JudgeItem],
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Vec<JudgeRow>, ChatError> {
+    check(judging, items)?;
+    let jobs = jobs_in_order(judging, settings.seed, items);
+    // A judge may keep us waiting for its first reply.
+    if !jobs.is_empty() {
+        progress(0, jobs.len());
+    }
+    let n_done = AtomicUsize::new(0);
+    let mut rows = client.try_map(&jobs, |job| {
+        let row = judge_one(client, settings, judging, &items[job.index], job.repeat)?;
+        progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, jobs.len());
+        Ok((job.index, row))
+    })?;
+    rows.sort_by_key(|(index, row)| (*index, row.repeat));
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+fn check(judging: &Judging, items: &[JudgeItem]) -> Result<(), ChatError> {
+    if !(0.0..=1.0).contains(&judging.repeat_share) {
+        let reason = format!("{} is not between 0 and 1", judging.repeat_share);
+        return Err(ChatError::Setting { name: "share of items that are judged twice", reason });
+    }
+    let mut seen = BTreeSet::new();
+    match items.iter().find(|item| !seen.insert((&item.model, &item.item))) {
+        None => Ok(()),
+        Some(JudgeItem { model, item, .. }) => {
+            let reason = format!("`{model}` has two responses to item `{item}`: give every response a name of its own");
+            Err(ChatError::Setting { name: "responses to be judged", reason })
+        }
+    }
+}
+
+/// All judgings, in the order in which the judge is asked.
+fn jobs_in_order(judging: &Judging, seed: u64, items: &[JudgeItem]) -> Vec<Job> {
+    let mut names: Vec<&str> = items.iter().map(|item| item.item.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    KeyedRandom::named(seed, "judge items").shuffle(&mut names);
+    // The order is random, so its first items are a random choice.
+    let n_twice = (judging.repeat_share * names.len() as f64).ceil() as usize;
+    let mut jobs = Vec::new();
+    for (place, name) in names.iter().enumerate() {
+        let mut of_item: Vec<usize> = (0..items.len()).filter(|index| items[*index].item == *name).collect();
+        of_item.sort_unstable_by_key(|index| &items[*index].model);
+        for repeat in 0..if place < n_twice { 2 } else { 1 } {
+            KeyedRandom::named(seed, &format!("judge models {repeat} {name}")).shuffle(&mut of_item);
+            jobs.extend(of_item.iter().map(|index| Job { index: *index, repeat }));
+        }
+    }
+    jobs
+}
+
+fn judge_one(
+    client: &ChatClient,
+    settings: &JudgeSettings,
+    judging: &Judging,
+    item: &JudgeItem,
+    repeat: u32,
+) -> Result<JudgeRow, ChatError> {
+    let rubric = judging.rubric;
+    let mut row = JudgeRow {
+        schema: SCHEMA,
+        purpose: judging.purpose.to_owned(),
+        model: item.model.clone(),
+        item: item.item.clone(),
+        repeat,
+        rubric: rubric.version.to_owned(),
+        rubric_hash: rubric.hash(),
+        judge_model: settings.judge_model.clone(),
+        returned_model: String::new(),
+        status: JudgeStatus::EmptyResponse,
+        reason: None,
+        scores: None,
+        n_replies: 0,
+        usage: Usage::default(),
+        n_tokens: item.n_tokens,
+    };
+    if item.response.trim().is_empty() {
+        return Ok(row);
+    }
+    let question = Question {
+        prompt: grading_prompt(rubric, &item.task, &item.response),
+        prompt_version: rubric.prompt_version(),
+        ask_again: rubric.ask_again,
+        repeat,
+    };
+    let answered: Answered<Scores> = ask(client, settings, &question, |reply| parse_scores(rubric, reply))?;
+    row.n_replies = answered.n_replies;
+    row.usage = answered.usage;
+    row.returned_model = answered.returned_model;
+    (row.status, row.reason, row.scores) = match answered.outcome {
+        AskOutcome::Read(scores) => (JudgeStatus::Scored, None, Some(scores)),
+        AskOutcome::Unreadable => (JudgeStatus::Unreadable, None, None),
+        AskOutcome::NoReply(reason) => (JudgeStatus::NoReply, Some(reason), None),
+    };
+    Ok(row)
+}

@@ -1,0 +1,25 @@
+//! Figures: lines with bands, points with intervals and ellipses, bars, histograms, heat maps, ridges; as SVG for a page
+//! or a file, with their numbers as CSV and JSON.
+//!
+//! `figure` says what is shown, the other files how it looks. Nothing here knows metrics.
+
+mod data;
+mod drawing;
+mod figure;
+pub mod files;
+mod heat;
+mod marks;
+mod paint;
+mod panel;
+mod render;
+mod scale;
+
+pub use data::{to_csv, to_json};
+pub use figure::{
+    Axis, Content, Figure, Guide, HeatMap, Layout, Mark, NumberFormat, Panel, Point, Scale, Series, Spread,
+};
+pub use paint::{Medium, style_sheet};
+pub use render::to_svg;
+
+#[cfg(test)]
+mod tests;

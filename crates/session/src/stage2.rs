@@ -1,0 +1,105 @@
+//! Stage 2 as `reinforce` and `demo` run it.
+
+use crate::error::SessionError;
+use crate::host::Host;
+use std::path::{Path, PathBuf};
+
+use aloud_kernels::Cpu;
+use aloud_model::checkpoint::Checkpoint;
+use aloud_train::run_directory::RunDirectory;
+use aloud_train::stage2::metrics::ReinforceMetrics;
+use aloud_train::stage2::recipe::ReinforceRecipe;
+use aloud_train::stage2::reinforce::{Reinforced, Reinforcement};
+use aloud_train::stage2::task::RolloutTask;
+use serde::Serialize;
+
+use crate::loaded_model::BaseModel;
+use crate::run_config::run_config;
+
+/// What a run is made of.
+pub struct Stage2<'a> {
+    /// The base model.
+    pub base: &'a BaseModel,
+    /// The checkpoint of stage 1, and where it is.
+    pub stage1: (&'a Path, &'a Checkpoint),
+    /// The complete recipe.
+    pub recipe: &'a ReinforceRecipe,
+    /// The data, in words.
+    pub data: String,
+    /// SHA-256 of the file that the items are read from, if they are read from one.
+    pub data_sha256: Option<String>,
+    /// Where the run is written.
+    pub directory: &'a Path,
+}
+
+/// What a finished run came to.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    /// Optimiser steps done.
+    pub steps: u64,
+    /// Steps that an earlier, interrupted call had done.
+    pub resumed_at: u64,
+    /// Where the last checkpoint is.
+    pub checkpoint: PathBuf,
+    /// What collapsed, if the run was ended early.
+    pub collapse: Option<String>,
+    /// Metrics of the last step that was taken now.
+    pub last_step: Option<ReinforceMetrics>,
+}
+
+/// The recipe and its data: with the digests of the inputs, what must stay the same for a run to go on.
+#[derive(Serialize)]
+struct RunSettings<'a> {
+    #[serde(flatten)]
+    recipe: &'a ReinforceRecipe,
+    data: &'a str,
+}
+
+/// Runs stage 2, or goes on with an interrupted run.
+pub fn reinforce(
+    stage2: &Stage2<'_>,
+    task: &mut dyn RolloutTask,
+    cpu: &Cpu,
+    host: &dyn Host,
+) -> Result<Outcome, SessionError> {
+    let Stage2 { base, stage1: (path, checkpoint), recipe, data, data_sha256, directory } = stage2;
+    let settings = RunSettings { recipe, data };
+    let inputs = [("checkpoint", path.display().to_string()), ("data", data.clone())];
+    let checkpoint_sha256 = ("checkpoint", Checkpoint::digest(path)?);
+    let digests = [checkpoint_sha256].into_iter().chain(data_sha256.clone().map(|sha256| ("data", sha256)));
+    let config = run_config("reinforce", recipe.seed, base.identity.clone(), inputs, digests, &settings)?;
+    let (run, resume) = RunDirectory::create_or_resume(directory, &config)?;
+    let model = base.pretrained.clone();
+    let mut reinforcement = Reinforcement::new(cpu, model, checkpoint, (*recipe).clone(), task, run, resume.as_ref())?;
+    let resumed_at = reinforcement.n_done();
+    if resumed_at > 0 {
+        host.say(&format!("going on after step {resumed_at} of {}", reinforcement.n_steps()));
+    }
+    let mut progress = host.progress("reinforcing", "steps", Some(reinforcement.n_steps()));
+    progress.set(resumed_at);
+    let mut last_step = None;
+    let Reinforced { checkpoint, steps, collapse } = reinforcement.run(&mut |metrics| {
+        if metrics.truncated >= 1.0 {
+            let n = metrics.rollouts;
+            progress.suspend(&mut || {
+                host.say(&format!(
+                    "warning: step {}: all {n} responses were cut by the token limit, so none can be right: raise \
+                     rollouts.max_new_tokens",
+                    metrics.step
+                ));
+            });
+        }
+        if let Some(warning) = &metrics.warning {
+            progress.suspend(&mut || host.say(&format!("warning: step {}: {warning}", metrics.step)));
+        }
+        progress.set(metrics.step);
+        let savings = 100.0 * metrics.average_layer_savings;
+        progress.message(format!("reward {:.3}, ALS {savings:.1} %, {:.1} s", metrics.task_reward, metrics.seconds()));
+        last_step = Some(metrics.clone());
+    })?;
+    drop(progress);
+    if let Some(collapse) = &collapse {
+        host.say(&format!("warning: stopped after step {steps}: {collapse}"));
+    }
+    Ok(Outcome { steps, resumed_at, checkpoint, collapse, last_step })
+}
