@@ -11,7 +11,7 @@ use aloud_tasks::{
 };
 use aloud_text::text_codec::TextCodec;
 use aloud_train::ancestry::StageItems;
-use aloud_train::random::epoch_order;
+use aloud_train::order::epoch_order;
 use aloud_train::stage2::rollouts::Rollout;
 use aloud_train::stage2::task::{RolloutTask, TaskPrompt};
 

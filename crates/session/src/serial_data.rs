@@ -2,11 +2,11 @@
 
 use crate::bail;
 use crate::error::SessionError;
+use aloud_base::random::{Domain, KeyedRandom};
 use aloud_tasks::{END, ResponseStyle, SERIAL_VOCABULARY, SerialItem, SerialSource, Split, Symbol};
 use aloud_text::tokenizer::{Tokenizer, word_level_files};
 use aloud_train::pretrain::pretraining::{PretrainExample, PretrainSource};
 use aloud_train::pretrain::recipe::TraceStyle;
-use aloud_train::random::{Purpose, uniform};
 
 /// Examples of serial tasks, thinking aloud and answering at once.
 #[derive(Debug)]
@@ -64,13 +64,14 @@ impl PretrainSource for SerialExamples {
         let source = &self.sources[(index % self.sources.len() as u64) as usize];
         let source = SerialSource { steps: level..=level, ..source.clone() };
         let item = source.generate(self.seed, index, Split::Train).map_err(|error| error.to_string())?;
-        let thinks = uniform(self.seed, Purpose::PretrainStyle, index, 0, 0, 0, 0) < self.think_share;
+        let thinks =
+            KeyedRandom::new(self.seed, Domain::PRETRAIN_STYLE, [index, 0]).uniform_at(0, 0) < self.think_share;
         let response = match (thinks, self.trace) {
             (false, _) => item.response(ResponseStyle::Direct),
             (true, TraceStyle::Solve) => item.response(ResponseStyle::Think),
             (true, TraceStyle::Justify) => {
                 // Any number of steps, so that the answer stands after each of them.
-                let share = uniform(self.seed, Purpose::PretrainStyle, index, 1, 0, 0, 0);
+                let share = KeyedRandom::new(self.seed, Domain::PRETRAIN_STYLE, [index, 1]).uniform_at(0, 0);
                 item.justified_response((share * (level + 1) as f64) as usize)
             }
         };

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::Cpu;
+use aloud_method::targets::{TargetPolicy, TargetStatistics, Targets};
 use aloud_model::decoder::Decoder;
 use aloud_model::load::PretrainedModel;
 use aloud_text::text_codec::TextCodec;
@@ -18,7 +19,6 @@ use aloud_train::stage1::teacher::{TeacherSettings, TracePrompt, record_traces};
 use aloud_train::stage1::traces::{
     FORMAT_VERSION as TRACE_FORMAT_VERSION, HiddenDType, ItemSource, TraceHeader, TraceReader, TraceWriter,
 };
-use aloud_train::targets::{TargetPolicy, TargetStatistics, Targets};
 use serde::Serialize;
 
 use crate::loaded_model::BaseModel;

@@ -5,7 +5,7 @@
 //! runs at full depth and has no exit; the last token of a response is read, and consumed by nobody.
 
 use aloud_kernels::{Backend, Readout};
-use aloud_method::hazard::{sigmoid, softplus};
+use aloud_method::joint_action::Decision;
 use aloud_model::decoder::{BatchError, Decoder, Forward, Gradients, PackedBatch, Policy, Trained};
 
 /// A prompt and a recorded response.
@@ -107,40 +107,15 @@ impl PackedSteps {
     }
 }
 
-/// The decision of a step at a candidate that it reached.
+/// What a step decided at a candidate that it reached.
 #[derive(Clone, Copy, Debug)]
-pub struct ExitDecision {
+pub struct StepDecision {
     /// The sequence, ...
     pub sequence: usize,
     /// ... and the response token that the step emitted, from 1.
     pub token: usize,
-    /// Exit logit, offset included.
-    pub logit: f32,
-    /// Whether the step stopped there.
-    pub exited: bool,
-}
-
-impl ExitDecision {
-    /// Probability to stop: the hazard.
-    pub fn hazard(&self) -> f32 {
-        sigmoid(self.logit)
-    }
-
-    /// Log-probability of what was decided, nats; exact for large logits.
-    pub fn log_probability(&self) -> f32 {
-        -if self.exited { softplus(-self.logit) } else { softplus(self.logit) }
-    }
-
-    /// Derivative of [`Self::log_probability`] by the logit.
-    pub fn derivative(&self) -> f32 {
-        if self.exited { 1.0 - self.hazard() } else { 0.0 - self.hazard() }
-    }
-
-    /// Entropy of the decision, nats.
-    pub fn entropy(&self) -> f32 {
-        let hazard = self.hazard();
-        hazard * softplus(-self.logit) + (1.0 - hazard) * softplus(self.logit)
-    }
+    /// The decision.
+    pub decision: Decision,
 }
 
 /// What gets gradients besides the weights of exit heads.
@@ -200,14 +175,14 @@ impl<'a, B: Backend> Reading<'a, B> {
 
     /// What the steps that reached candidate number `candidate` of the policy decided there, in the order of their rows;
     /// `offset` is added to their exit logits.
-    pub fn exit_decisions(&self, candidate: usize, offset: f32) -> Vec<ExitDecision> {
+    pub fn exit_decisions(&self, candidate: usize, offset: f32) -> Vec<StepDecision> {
         let Some(policy) = self.policy else { return Vec::new() };
         let at_candidate = &self.forward.at_candidates[candidate];
         let logits = policy.exit_logits(candidate, at_candidate, self.decoder.config().rms_norm_eps);
         let decision = |(row, logit): (&u32, f32)| {
             let (sequence, token) = self.steps.exiting_step[*row as usize]?;
             let exited = self.steps.depths[*row as usize] == self.candidates[candidate];
-            Some(ExitDecision { sequence, token, logit: logit + offset, exited })
+            Some(StepDecision { sequence, token, decision: Decision { logit: logit + offset, exited } })
         };
         self.forward.reached[candidate].iter().zip(logits).filter_map(decision).collect()
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aloud_base::random::{Domain, KeyedRandom};
 use aloud_kernels::{Backend, Matrix};
 use aloud_model::checkpoint::files::Tensor;
 use aloud_model::checkpoint::{self, BaseIdentity, Checkpoint, KeyValuePolicy, TrainingState};
@@ -13,7 +14,6 @@ use aloud_model::weights::{ModelWeights, Parameter};
 use safetensors::Dtype;
 
 use crate::optimizer::{AdamW, AdamWSettings, OptimizerError, StepRates, clip_gradients};
-use crate::random::{Purpose, SampleRandom};
 use crate::recipe::{LoraSettings, TrainedWeights};
 
 /// A model in training.
@@ -247,9 +247,9 @@ fn initial_lora(model: &PretrainedModel, settings: &LoraSettings, seed: u64) -> 
             let weight = &layer.projection(*projection).weight;
             let bound = 1.0 / (weight.columns() as f64).sqrt();
             let number = (block * 7 + *projection as usize) as u64;
-            let mut random = SampleRandom::new(seed, Purpose::AdapterInit, number, 0, 0);
+            let mut random = KeyedRandom::new(seed, Domain::ADAPTER_INIT, [number, 0]);
             let a = (0..rank * weight.columns())
-                .map(|i| ((2.0 * random.uniform(i as u64, 0) - 1.0) * bound) as f32)
+                .map(|i| ((2.0 * random.uniform_at(i as u64, 0) - 1.0) * bound) as f32)
                 .collect();
             let matrix = |rows, columns, values| Matrix::from_f32(rows, columns, values);
             // The lengths are those of the shapes, by construction.

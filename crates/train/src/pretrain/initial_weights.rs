@@ -1,11 +1,10 @@
 //! Random first values of a model that is trained from nothing.
 
+use aloud_base::random::{Domain, KeyedRandom, normal_pair};
 use aloud_kernels::Matrix;
 use aloud_model::config::ModelConfig;
 use aloud_model::lora::Projection;
 use aloud_model::weights::{LayerWeights, LinearWeights, ModelWeights};
-
-use crate::random::{Purpose, SampleRandom};
 
 /// Weights of this shape: gains 1, biases 0, matrices normal with standard deviation `1 / sqrt(inputs)`; those that write
 /// to the residual stream (`o_proj`, `down_proj`) smaller by `sqrt(2 L)`, so that the stream keeps its scale over the
@@ -14,8 +13,9 @@ pub fn initial_weights(config: &ModelConfig, seed: u64) -> ModelWeights {
     let mut number = 0;
     let mut matrix = |rows: usize, columns: usize, deviation: f64| {
         number += 1;
-        let mut random = SampleRandom::new(seed, Purpose::WeightInit, number, 0, 0);
-        let values = (0..rows * columns).map(|i| (normal(&mut random, i as u64) * deviation) as f32).collect();
+        let mut random = KeyedRandom::new(seed, Domain::WEIGHT_INIT, [number, 0]);
+        let mut normal = |i: u64| normal_pair([0, 1].map(|place| random.uniform_at(i, place)))[0];
+        let values = (0..rows * columns).map(|i| (normal(i as u64) * deviation) as f32).collect();
         match Matrix::from_f32(rows, columns, values) {
             Ok(matrix) => matrix,
             Err(error) => unreachable!("as many values as rows times columns: {error}"),
@@ -61,10 +61,4 @@ pub fn initial_weights(config: &ModelConfig, seed: u64) -> ModelWeights {
         .collect();
     let lm_head = (!config.tie_word_embeddings).then(|| matrix(config.vocab_size, hidden, deviation(hidden)));
     ModelWeights { embed_tokens, layers, norm: vec![1.0; hidden], lm_head, start_adapter: None }
-}
-
-/// A standard normal number (Box-Muller).
-fn normal(random: &mut SampleRandom, index: u64) -> f64 {
-    let (u, v) = (1.0 - random.uniform(index, 0), random.uniform(index, 1));
-    (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use aloud_base::random::{Domain, KeyedRandom};
 use aloud_kernels::Backend;
 use aloud_model::checkpoint::{files, write_folder};
 use aloud_model::config::ModelConfig;
@@ -16,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use crate::optimizer::StepRates;
 use crate::pretrain::initial_weights::initial_weights;
 use crate::pretrain::recipe::PretrainRecipe;
-use crate::random::{Purpose, uniform};
 use crate::reading::RecordedSequence;
 use crate::recipe::{LoraSettings, TrainedWeights};
 use crate::run_directory::{ResumePoint, RunDirectory};
@@ -90,7 +90,7 @@ impl From<PretrainError> for TrainingError<PretrainError> {
 type Result<T, E = TrainingError<PretrainError>> = std::result::Result<T, E>;
 
 /// Metrics of one optimiser step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PretrainMetrics {
     /// Optimiser steps done, this one included.
     pub step: u64,
@@ -182,23 +182,15 @@ impl<'a, B: Backend> Pretraining<'a, B> {
     }
 }
 
-/// A step's batch, for the log.
-#[derive(Debug)]
-pub struct PretrainBatch {
-    loss: f64,
-    n_examples: usize,
-    n_tokens: usize,
-    level: usize,
-}
-
 impl<B: Backend> Stage<B> for Pretrain<'_> {
     type Metrics = PretrainMetrics;
-    type Batch = PretrainBatch;
+    /// What the gradient knows of the step; its other fields are 0.
+    type Batch = PretrainMetrics;
     type Outcome = PathBuf;
     type Error = PretrainError;
     const LOSS_ADVICE: &'static str = "lower `learning_rate`";
 
-    fn gradient(&mut self, trainee: &Trainee<B>, step: u64) -> Result<StepGradient<B, PretrainBatch>> {
+    fn gradient(&mut self, trainee: &Trainee<B>, step: u64) -> Result<StepGradient<B, PretrainMetrics>> {
         let level = self.hardest_level(step);
         let examples = self.examples(step * EXAMPLES_PER_STEP, level)?;
         let full_depth = vec![self.model.config.n_layers; self.model.config.max_position_embeddings];
@@ -220,21 +212,24 @@ impl<B: Backend> Stage<B> for Pretrain<'_> {
             .map_err(|source| PretrainError::Batch { step: step + 1, source })?;
         let log_likelihood: f64 = steps.iter().flatten().map(|step| f64::from(step.token)).sum();
         let loss = -log_likelihood / n_response_tokens as f64;
-        let n_tokens = examples.iter().map(|example| example.token_ids.len()).sum();
-        let batch = PretrainBatch { loss, n_examples: examples.len(), n_tokens, level };
+        let n_tokens: usize = examples.iter().map(|example| example.token_ids.len()).sum();
+        let batch = PretrainMetrics {
+            step: step + 1,
+            loss,
+            examples: examples.len() as u64,
+            tokens: n_tokens as u64,
+            level,
+            ..PretrainMetrics::default()
+        };
         Ok(StepGradient { gradients, loss: Some(loss), batch })
     }
 
-    fn log(&mut self, batch: PretrainBatch, update: &Update, progress: &Progress<'_, B>) -> Result<PretrainMetrics> {
+    fn log(&mut self, batch: PretrainMetrics, update: &Update, _: &Progress<'_, B>) -> Result<PretrainMetrics> {
         Ok(PretrainMetrics {
-            step: progress.step,
-            loss: batch.loss,
-            examples: batch.n_examples as u64,
-            tokens: batch.n_tokens as u64,
-            level: batch.level,
             learning_rate: update.rates.trunk,
             gradient_norm: update.gradient_norm,
-            tokens_per_second: batch.n_tokens as f64 / update.seconds,
+            tokens_per_second: batch.tokens as f64 / update.seconds,
+            ..batch
         })
     }
 
@@ -263,7 +258,7 @@ impl Pretrain<'_> {
         let mut examples = Vec::new();
         let mut n_tokens = 0;
         for index in first..first + EXAMPLES_PER_STEP {
-            let draw = uniform(self.recipe.seed, Purpose::PretrainLevel, index, 0, 0, 0, 0);
+            let draw = KeyedRandom::new(self.recipe.seed, Domain::PRETRAIN_LEVEL, [index, 0]).uniform_at(0, 0);
             let level = 1 + (draw * hardest as f64) as usize;
             let example = (self.source.example(index, level))
                 .and_then(|example| check_example(&example, &self.model.config).map(|()| example))

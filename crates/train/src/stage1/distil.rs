@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use aloud_base::random::{Domain, KeyedRandom};
 use aloud_kernels::Backend;
-use aloud_model::checkpoint::lineage::{ItemKey, Lineage};
+use aloud_method::savings::savings_of_mean_depth;
+use aloud_method::targets::{TargetStatistics, Targets};
+use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, Lineage};
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint};
 use aloud_model::decoder::{BatchError, Gradients, Policy};
 use aloud_model::exit_heads::ExitHeads;
 use aloud_model::load::PretrainedModel;
 
-use crate::ancestry::{Ancestry, traced_items};
+use crate::ancestry::{Ancestry, StageItems};
 use crate::metrics::peak_memory_bytes;
-use crate::random::{Purpose, SampleRandom, split_held_out};
+use crate::order::{pattern, split_held_out};
 use crate::recipe::TrainedWeights;
 use crate::run_directory::{ResumePoint, RunDirectory};
 use crate::stage1::held_out::{HeldOutReport, evaluate, prescribed_token_kl};
@@ -21,7 +24,6 @@ use crate::stage1::plan::{Plan, PlannedStep, Sample};
 use crate::stage1::recipe::DistillRecipe;
 use crate::stage1::student::{LossSettings, LossSums, Student};
 use crate::stage1::traces::{Trace, TraceError, TraceReader};
-use crate::targets::{TargetStatistics, Targets};
 use crate::trainee::Trainee;
 use crate::training::{Course, Progress, Stage, StepGradient, Training, TrainingError, Update, resumed_trainee};
 
@@ -114,7 +116,7 @@ impl<B: Backend> Distillation<B> {
         let base = BaseIdentity { source: model.identity.source.clone(), sha256: model.identity.sha256.clone() };
         check_base(reader, &base)?;
         let targets = Targets {
-            candidates: recipe.candidates.depths(model.config.n_layers)?,
+            candidates: recipe.candidates_of(model.config.n_layers)?,
             n_blocks: model.config.n_layers,
             kl_factor: recipe.target.kl_factor,
             policy: recipe.target.policy,
@@ -217,21 +219,14 @@ impl<B: Backend> Distil<B> {
     }
 }
 
-/// A step's batch, for the log.
-#[derive(Debug)]
-pub struct DistilBatch {
-    sums: LossSums,
-    loss: f64,
-}
-
 impl<B: Backend> Stage<B> for Distil<B> {
     type Metrics = StepMetrics;
-    type Batch = DistilBatch;
+    type Batch = LossSums;
     type Outcome = (Option<HeldOutReport>, PathBuf);
     type Error = DistilError;
     const LOSS_ADVICE: &'static str = "lower the learning rates, or set `optimizer.clip_norm`";
 
-    fn gradient(&mut self, trainee: &Trainee<B>, step: u64) -> Result<StepGradient<B, DistilBatch>> {
+    fn gradient(&mut self, trainee: &Trainee<B>, step: u64) -> Result<StepGradient<B, LossSums>> {
         let planned = &self.steps[step as usize];
         let n_tokens: usize = planned.samples().map(|sample| self.traces[&sample.trace].response_len()).sum();
         let student = self.student(trainee, &trainee.policy);
@@ -239,10 +234,9 @@ impl<B: Backend> Stage<B> for Distil<B> {
         let mut gradients = Gradients::new(backend);
         let mut sums = LossSums::default();
         for samples in &planned.micro_batches {
-            let sample = |Sample { trace, pattern }: &Sample| {
-                let (seed, epoch) = (self.recipe.seed, planned.epoch);
-                let random = SampleRandom::new(seed, Purpose::TargetDepths, *trace as u64, epoch, *pattern);
-                (&self.traces[trace], random)
+            let sample = |sample: &Sample| {
+                let thing = [sample.trace as u64, pattern(planned.epoch, sample.pattern)];
+                (&self.traces[&sample.trace], KeyedRandom::new(self.recipe.seed, Domain::TARGET_DEPTHS, thing))
             };
             let drawn = samples.iter().map(sample).collect();
             let id = || self.traces[&samples[0].trace].id.clone();
@@ -251,18 +245,16 @@ impl<B: Backend> Stage<B> for Distil<B> {
                 .map_err(|source| DistilError::Batch { id: id(), source })?;
             sums.add(&part);
         }
-        let loss = sums.loss(student.settings.exit_weight);
-        Ok(StepGradient { gradients, loss: Some(loss), batch: DistilBatch { sums, loss } })
+        Ok(StepGradient { gradients, loss: Some(sums.loss(student.settings.exit_weight)), batch: sums })
     }
 
-    fn log(&mut self, batch: DistilBatch, update: &Update, progress: &Progress<'_, B>) -> Result<StepMetrics> {
-        let DistilBatch { sums, loss } = batch;
+    fn log(&mut self, sums: LossSums, update: &Update, progress: &Progress<'_, B>) -> Result<StepMetrics> {
         let counted = sums.n_counted.max(1) as f64;
         let (token_kl_exited, token_kl_full_depth) = sums.token_kls();
         let mut metrics = StepMetrics {
             step: progress.step,
             tokens: sums.n_tokens() as u64,
-            loss,
+            loss: sums.loss(self.recipe.loss.exit_weight as f32),
             token_kl_exited,
             token_kl_full_depth,
             exit_cross_entropy: sums.mean_exit_cross_entropy(),
@@ -272,7 +264,7 @@ impl<B: Backend> Stage<B> for Distil<B> {
             target_exits: sums.exits.iter().map(|n| *n as f64 / counted).collect(),
             expected_exits: sums.hazards.iter().map(|n| n / counted).collect(),
             learned_exits: None,
-            target_layer_savings: 1.0 - sums.depths as f64 / counted / self.targets.n_blocks as f64,
+            target_layer_savings: savings_of_mean_depth(sums.depths as f64 / counted, self.targets.n_blocks),
             learned_layer_savings: None,
             tokens_per_second: sums.n_tokens() as f64 / update.seconds,
             peak_memory_bytes: peak_memory_bytes(),
@@ -355,4 +347,13 @@ fn planned_steps(recipe: &DistillRecipe, traces: &BTreeMap<usize, Trace>) -> Vec
         accumulation: recipe.batch.accumulation,
     };
     (0..recipe.schedule.epochs).flat_map(|epoch| plan.epoch(epoch)).collect()
+}
+
+/// The items of a store's traces with these numbers, which are trained on; `n_held_out` others are not.
+fn traced_items(reader: &TraceReader, training: &[usize], n_held_out: usize) -> StageItems {
+    let unknown = || "the traces were recorded before items were".to_owned();
+    let source = reader.header().items.clone().ok_or_else(unknown)?;
+    let keys = training.iter().filter_map(|&index| reader.records().get(index)).map(|record| record.item);
+    let keys = keys.collect::<Option<BTreeSet<_>>>().ok_or_else(unknown)?;
+    Ok((ItemSet::new(source.source, source.split, source.seed, &keys, n_held_out), keys))
 }

@@ -1,14 +1,18 @@
 //! What the student has learned, on traces it was never trained on.
 
+use aloud_base::random::{Domain, KeyedRandom};
 use aloud_kernels::Backend;
+use aloud_method::candidates::outcome;
+use aloud_method::exit_distribution::{exit_distribution, hazards_of_distribution, total_variation};
+use aloud_method::hazard::sigmoid_f64;
+use aloud_method::savings::savings_of_distribution;
 use aloud_model::decoder::BatchError;
 use serde::{Deserialize, Serialize};
 
-use crate::random::{Purpose, SampleRandom};
-use crate::reading::{PackedSteps, Reading, RecordedSequence, group_by_rows};
+use crate::order::pattern;
+use crate::reading::{PackedSteps, Reading, RecordedSequence, StepDecision, group_by_rows};
 use crate::stage1::student::{LossSums, Student};
 use crate::stage1::traces::Trace;
-use crate::targets::exit_distribution;
 
 /// Free draws per token behind the learned exit distribution.
 pub const DRAWS: u32 = 8;
@@ -47,24 +51,6 @@ pub struct HeldOutReport {
     pub learned_exit_rate: f64,
 }
 
-/// Constant hazards whose stick-breaking gives `distribution` (candidates, then full depth).
-pub fn constant_hazards(distribution: &[f64]) -> Vec<f64> {
-    let mut left = 1.0;
-    let candidates = distribution.len().saturating_sub(1);
-    distribution[..candidates]
-        .iter()
-        .map(|share| {
-            let hazard = if left > 0.0 { (share / left).clamp(0.0, 1.0) } else { 0.0 };
-            left -= share;
-            hazard
-        })
-        .collect()
-}
-
-fn total_variation(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f64>() / 2.0
-}
-
 /// Target and learned exit distribution of every token.
 #[derive(Default)]
 struct Distances {
@@ -79,8 +65,8 @@ impl Distances {
         let reading = Reading::new(student.decoder, Some(student.policy), candidates, steps, false);
         let mut learned: Vec<Vec<f64>> = vec![Vec::new(); steps.exiting_rows().count()];
         for c in 0..candidates.len() {
-            for (decision, hazards) in reading.exit_decisions(c, 0.0).iter().zip(&mut learned) {
-                hazards.push(hazard(decision.logit));
+            for (StepDecision { decision, .. }, hazards) in reading.exit_decisions(c, 0.0).iter().zip(&mut learned) {
+                hazards.push(sigmoid_f64(f64::from(decision.logit)));
             }
         }
         for ((_, (trace, t)), hazards) in steps.exiting_rows().zip(&learned) {
@@ -102,10 +88,6 @@ impl Distances {
     }
 }
 
-fn layer_savings(exits: &[f64], candidates: &[usize], n_blocks: usize) -> f64 {
-    exits.iter().zip(candidates).map(|(share, depth)| share * (1.0 - *depth as f64 / n_blocks as f64)).sum()
-}
-
 /// Traces in groups of at most `rows_per_pass` rows.
 fn groups(traces: &[Trace], rows_per_pass: usize) -> impl Iterator<Item = Vec<&Trace>> {
     let members = group_by_rows(0..traces.len(), |i| traces[i].token_ids.len(), rows_per_pass);
@@ -114,7 +96,7 @@ fn groups(traces: &[Trace], rows_per_pass: usize) -> impl Iterator<Item = Vec<&T
 
 /// The student at depths drawn from the targets: the same draws for every student.
 fn prescribed<B: Backend>(student: &Student<'_, B>, group: &[&Trace], seed: u64) -> Result<LossSums, BatchError> {
-    let random = |trace: &Trace| SampleRandom::new(seed, Purpose::TargetReport, trace.index as u64, 0, 0);
+    let random = |trace: &Trace| KeyedRandom::new(seed, Domain::TARGET_REPORT, [trace.index as u64, 0]);
     let samples: Vec<_> = group.iter().map(|trace| (*trace, random(trace))).collect();
     student.pass(samples, 1, None)
 }
@@ -167,7 +149,7 @@ pub fn evaluate<B: Backend>(
     let target_exits = distances.mean_target(candidates.len() + 1);
     let n_drawn = drawn.iter().sum::<u64>().max(1) as f64;
     let learned_exits: Vec<f64> = drawn.iter().map(|count| *count as f64 / n_drawn).collect();
-    let constant = exit_distribution(&constant_hazards(&target_exits));
+    let constant = exit_distribution(&hazards_of_distribution(&target_exits));
     let (token_kl_exited, token_kl_full_depth) = sums.token_kls();
     Ok(HeldOutReport {
         n_traces: traces.len(),
@@ -178,8 +160,8 @@ pub fn evaluate<B: Backend>(
         total_variation: total_variation(&target_exits, &learned_exits),
         per_token_total_variation: distances.mean(None),
         per_token_total_variation_constant: distances.mean(Some(&constant)),
-        target_layer_savings: layer_savings(&target_exits, candidates, n_blocks),
-        learned_layer_savings: layer_savings(&learned_exits, candidates, n_blocks),
+        target_layer_savings: savings_of_distribution(&target_exits, candidates, n_blocks),
+        learned_layer_savings: savings_of_distribution(&learned_exits, candidates, n_blocks),
         target_exit_rate: target_exits[..candidates.len()].iter().sum(),
         learned_exit_rate: learned_exits[..candidates.len()].iter().sum(),
         target_exits,
@@ -196,22 +178,16 @@ fn count_draws<B: Backend>(
     counts: &mut [u64],
 ) {
     for draw in 0..DRAWS {
-        let random = |trace: &&Trace| SampleRandom::new(seed, Purpose::StudentReport, trace.index as u64, 0, draw);
-        let mut randoms: Vec<SampleRandom> = group.iter().map(random).collect();
+        let random =
+            |trace: &&Trace| KeyedRandom::new(seed, Domain::STUDENT_REPORT, [trace.index as u64, pattern(0, draw)]);
+        let mut randoms: Vec<KeyedRandom> = group.iter().map(random).collect();
         let mut stops = |c: usize, row: usize, logit: f32| {
             let Some((trace, t)) = steps.exiting_step[row] else { return false };
-            randoms[trace].uniform(t as u64, c as u64) < hazard(logit)
+            randoms[trace].uniform_at(t as u64, c as u64) < sigmoid_f64(f64::from(logit))
         };
         let forward = student.decoder.forward_free(student.policy, &steps.batch, &mut stops);
         for (row, _) in steps.exiting_rows() {
-            let candidates = &student.targets.candidates;
-            let outcome = candidates.iter().position(|depth| *depth == forward.depths[row]);
-            counts[outcome.unwrap_or(candidates.len())] += 1;
+            counts[outcome(forward.depths[row], &student.targets.candidates)] += 1;
         }
     }
-}
-
-/// Hazard of an exit logit, in double precision.
-fn hazard(logit: f32) -> f64 {
-    1.0 / (1.0 + f64::from(-logit).exp())
 }

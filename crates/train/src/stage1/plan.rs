@@ -5,7 +5,7 @@
 //! at most `tokens_per_step` rows; a longer sample is alone in its own. So an interrupted run finds its place by counting
 //! steps, and nothing else of the data's position has to be saved.
 
-use crate::random::epoch_order;
+use crate::order::epoch_order;
 use crate::reading::group_by_rows;
 
 /// One use of a trace with a depth pattern of its own.

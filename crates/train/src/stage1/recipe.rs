@@ -1,6 +1,8 @@
 //! The recipe of stage 1: every setting of a distillation, with its default.
 
 use aloud_kernels::KlDirection;
+use aloud_method::candidates::Candidates;
+use aloud_method::targets::TargetPolicy;
 use aloud_model::exit_heads::HeadInput;
 use aloud_model::lora::Projection;
 use serde::{Deserialize, Serialize};
@@ -10,7 +12,6 @@ use crate::recipe::{
     LearningRates, LoraSettings, OptimizerSettings, TrainedWeights, check_at_least_one, check_range, check_seed,
 };
 use crate::settings::{Settings, SettingsError};
-use crate::targets::TargetPolicy;
 
 /// Settings of a distillation (arXiv 2603.21376, stage 1). One TOML file holds them all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,71 +43,6 @@ pub struct DistillRecipe {
     pub batch: BatchSettings,
     /// What is written when.
     pub run: RunSettings,
-}
-
-/// Candidate depths, before the number of blocks is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "CandidatesValue", into = "CandidatesValue")]
-pub enum Candidates {
-    /// Every so many blocks, below full depth.
-    Every(usize),
-    /// These depths.
-    Depths(Vec<usize>),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(untagged, expecting = "write \"every 5\" or a list of depths such as [5, 10, 15]")]
-enum CandidatesValue {
-    Words(String),
-    Depths(Vec<usize>),
-}
-
-impl TryFrom<CandidatesValue> for Candidates {
-    type Error = String;
-
-    fn try_from(value: CandidatesValue) -> Result<Self, String> {
-        match value {
-            CandidatesValue::Depths(depths) => Ok(Self::Depths(depths)),
-            CandidatesValue::Words(words) => {
-                let step = words.strip_prefix("every ").and_then(|step| step.trim().parse().ok());
-                step.filter(|&step: &usize| step > 0)
-                    .map(Self::Every)
-                    .ok_or_else(|| "write \"every 5\" or a list of depths such as [5, 10, 15]".to_owned())
-            }
-        }
-    }
-}
-
-impl From<Candidates> for CandidatesValue {
-    fn from(candidates: Candidates) -> Self {
-        match candidates {
-            Candidates::Every(step) => Self::Words(format!("every {step}")),
-            Candidates::Depths(depths) => Self::Depths(depths),
-        }
-    }
-}
-
-impl Candidates {
-    /// The depths for a model of `n_blocks` blocks: strictly increasing, each in `1..n_blocks`.
-    ///
-    /// # Errors
-    /// If there would be none, or the list is not strictly increasing or out of range.
-    pub fn depths(&self, n_blocks: usize) -> Result<Vec<usize>, SettingsError> {
-        let depths: Vec<usize> = match self {
-            Self::Every(step) => (1..n_blocks).filter(|depth| depth.is_multiple_of(*step)).collect(),
-            Self::Depths(depths) => depths.clone(),
-        };
-        let in_range = depths.iter().all(|depth| (1..n_blocks).contains(depth));
-        if depths.is_empty() || !in_range || !depths.is_sorted_by(|a, b| a < b) {
-            let last = n_blocks.saturating_sub(1);
-            let problem = format!(
-                "a model of {n_blocks} blocks needs strictly increasing depths from 1 to {last}, at least one; these \
-                 are {depths:?}"
-            );
-            return Err(SettingsError::rule(&["candidates"], problem));
-        }
-        Ok(depths)
-    }
 }
 
 /// Target exit distribution.
@@ -195,7 +131,7 @@ impl Default for DistillRecipe {
     fn default() -> Self {
         Self {
             seed: 0,
-            candidates: Candidates::Every(5),
+            candidates: Candidates::default(),
             head_input: HeadInput::Rms,
             trained: TrainedWeights::Lora,
             held_out: 0.05,
@@ -252,6 +188,15 @@ impl Settings for DistillRecipe {
 }
 
 impl DistillRecipe {
+    /// The candidates of a model of `n_blocks` blocks: strictly increasing, each in `1..n_blocks`.
+    ///
+    /// # Errors
+    /// If there would be none, or the list is not strictly increasing or out of range.
+    pub fn candidates_of(&self, n_blocks: usize) -> Result<Vec<usize>, SettingsError> {
+        let depths = self.candidates.depths(n_blocks);
+        depths.map_err(|error| SettingsError::rule(&["candidates"], error.to_string()))
+    }
+
     fn check_combinations(&self) -> Result<(), SettingsError> {
         let wrong = |keys: &[&str], problem: &str| Err(SettingsError::rule(keys, problem));
         let targets = &self.lora.targets;

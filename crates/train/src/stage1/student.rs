@@ -4,14 +4,15 @@
 //! response tokens of the optimiser step. Response token 0 is emitted by the step that consumes the last prompt token,
 //! which runs at full depth: it has a token term and no exit term.
 
+use aloud_base::random::KeyedRandom;
 use aloud_kernels::{Backend, KlDirection, Readout, Rows};
+use aloud_method::hazard::sigmoid;
+use aloud_method::targets::Targets;
 use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy, Trained};
 
 use crate::metrics::share;
-use crate::random::SampleRandom;
-use crate::reading::{PackedSteps, Reading, RecordedSequence, Trains};
+use crate::reading::{PackedSteps, Reading, RecordedSequence, StepDecision, Trains};
 use crate::stage1::traces::Trace;
-use crate::targets::Targets;
 
 /// One response with a prescribed depth a token, and what the teacher said there.
 #[derive(Clone, Debug)]
@@ -151,12 +152,12 @@ impl<B: Backend> Student<'_, B> {
     /// If a trace does not fit the model.
     pub fn pass(
         &self,
-        samples: Vec<(&Trace, SampleRandom)>,
+        samples: Vec<(&Trace, KeyedRandom)>,
         n_step_tokens: usize,
         gradients: Option<&mut Gradients<B>>,
     ) -> Result<LossSums, BatchError> {
-        let draw = |(trace, mut random): (&'_ Trace, SampleRandom)| {
-            self.targets.draw_depths(&trace.lens_kl, |t, c| random.uniform(t as u64, c as u64))
+        let draw = |(trace, mut random): (&'_ Trace, KeyedRandom)| {
+            self.targets.draw_depths(&trace.lens_kl, |t, c| random.uniform_at(t as u64, c as u64))
         };
         let traces: Vec<&Trace> = samples.iter().map(|(trace, _)| *trace).collect();
         let depths: Vec<Vec<usize>> = samples.into_iter().map(draw).collect();
@@ -221,14 +222,14 @@ pub fn student_pass<B: Backend>(
     let mut d_decisions = Vec::with_capacity(candidates.len());
     for c in 0..candidates.len() {
         let decisions = reading.exit_decisions(c, 0.0);
-        for decision in &decisions {
+        for StepDecision { decision, .. } in &decisions {
             sums.exit_cross_entropy -= f64::from(decision.log_probability());
             sums.exits[c] += usize::from(decision.exited);
-            sums.hazards[c] += f64::from(decision.hazard());
+            sums.hazards[c] += f64::from(sigmoid(decision.logit));
             sums.reached[c] += 1;
         }
         let weight = -(settings.exit_weight * per_token);
-        d_decisions.push(decisions.iter().map(|decision| weight * decision.derivative()).collect());
+        d_decisions.push(decisions.iter().map(|step| weight * step.decision.gradient()).collect());
     }
     if let (Some(gradients), Some(d_hidden)) = (gradients, d_hidden) {
         let trains = Trains { weights: settings.trained, detach_heads: settings.detach_heads };

@@ -8,7 +8,7 @@
 use aloud_kernels::Backend;
 use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy, Trained};
 
-use crate::reading::{ExitDecision, PackedSteps, Reading, RecordedSequence, Trains};
+use crate::reading::{PackedSteps, Reading, RecordedSequence, StepDecision, Trains};
 
 /// The distribution that was sampled.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,8 +86,8 @@ pub fn joint_likelihood<B: Backend>(
         likelihoods[s][t].token_entropy = reading.entropy;
     }
     let decisions: Vec<_> = (0..candidates.len()).map(|c| reading.exit_decisions(c, offset)).collect();
-    for decision in decisions.iter().flatten() {
-        let likelihood = &mut likelihoods[decision.sequence][decision.token];
+    for StepDecision { sequence, token, decision } in decisions.iter().flatten() {
+        let likelihood = &mut likelihoods[*sequence][*token];
         likelihood.exit += decision.log_probability();
         likelihood.exit_entropies.push(decision.entropy());
     }
@@ -98,7 +98,9 @@ pub fn joint_likelihood<B: Backend>(
         let temperature = distribution.temperature;
         let d_hidden =
             backend.token_log_probs_backward(reading.readout(), tokens, temperature, &d_token, d_unembedding);
-        let d_decision = |decision: &ExitDecision| d_joint[decision.sequence][decision.token] * decision.derivative();
+        let d_decision = |StepDecision { sequence, token, decision }: &StepDecision| {
+            d_joint[*sequence][*token] * decision.gradient()
+        };
         let d_decisions: Vec<Vec<f32>> =
             decisions.iter().map(|decisions| decisions.iter().map(d_decision).collect()).collect();
         reading.backward(&d_hidden, &d_decisions, Trains { weights: trained, detach_heads: false }, gradients);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aloud_method::savings::layer_savings;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::{mean, peak_memory_bytes};
@@ -92,7 +93,7 @@ impl ReinforceMetrics {
             tokens: n_tokens as u64,
             task_reward: mean_or_0(rewards.iter().copied()),
             mean_return: batch.mean_return,
-            average_layer_savings: mean_or_0(counted().map(|depth| 1.0 - *depth as f64 / n_blocks as f64)),
+            average_layer_savings: mean_or_0(counted().map(|depth| layer_savings(*depth, n_blocks))),
             exit_rate: mean_or_0(counted().map(|depth| share_of(*depth < n_blocks))),
             deepest_step: mean_or_0(deepest.map(|depth| *depth as f64)),
             response_tokens: n_tokens as f64 / n_rollouts,

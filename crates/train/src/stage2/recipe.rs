@@ -1,10 +1,10 @@
 //! The recipe of stage 2: every setting of reinforcement learning over (exit depth, token), with its default.
 
+use aloud_method::returns::{DepthPenalty, ReturnSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::optimizer::Decay;
 use crate::recipe::{LearningRates, OptimizerSettings, StepSchedule, check_at_least_one, check_range, check_seed};
-use crate::rloo::{DepthPenalty, ReturnSettings};
 use crate::settings::{Settings, SettingsError};
 use crate::stage2::collapse::CollapseRule;
 

@@ -2,7 +2,7 @@
 //! action is that of arXiv 2603.21376), strictly on-policy, with exact resume.
 //!
 //! A step draws `G` rollouts of each of its prompts from the policy as it is, has them rewarded, turns rewards, depths and
-//! KL into advantages within each group ([`crate::rloo`]), and takes one step of the optimiser on
+//! KL into advantages within each group ([`aloud_method::returns`]), and takes one step of the optimiser on
 //! `-(1/N) sum_i sum_t A_{i,t} log P_{i,t}`: the ratio of policies is 1 by construction, and a gate checks it.
 
 use std::path::PathBuf;
@@ -10,15 +10,15 @@ use std::time::Instant;
 
 use aloud_engine::decode::request::RequestError;
 use aloud_kernels::Backend;
+use aloud_method::returns::{RlooError, RolloutOutcome, k1, rollout_return, step_advantages};
 use aloud_model::checkpoint::files::{self, FileError};
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint};
-use aloud_model::decoder::{BatchError, Decoder, Gradients};
+use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy, Trained};
 use aloud_model::load::PretrainedModel;
 
 use crate::ancestry::Ancestry;
 use crate::metrics::mean;
 use crate::reading::{RecordedSequence, group_by_rows};
-use crate::rloo::{RlooError, RolloutOutcome, rollout_return, step_advantages};
 use crate::run_directory::{ResumePoint, RunDirectory};
 use crate::stage2::batch::{RolloutBatch, Seconds};
 use crate::stage2::collapse::StepVitals;
@@ -218,7 +218,10 @@ impl<B: Backend> Stage<B> for Reinforce<'_, B> {
 
         let update_start = Instant::now();
         let (mean_return, advantages) = self.advantages(&prompts, &rollouts, &rewards, kl.as_deref(), step)?;
-        let (likelihoods, gradients) = self.likelihood_gradient(trainee, &prompts, &rollouts, &advantages, step)?;
+        let Trainee { decoder, policy, .. } = trainee;
+        let mut gradients = Gradients::new(decoder.backend());
+        let gradient = Some((&advantages[..], trainee.trained(), &mut gradients));
+        let likelihoods = self.read(decoder, Some(policy), &prompts, &rollouts, step, gradient)?;
         let difference = largest_difference(&rollouts, &likelihoods);
         let tolerance = self.recipe.run.ratio_tolerance;
         if difference.is_nan() || difference > tolerance {
@@ -344,35 +347,22 @@ impl<B: Backend> Reinforce<'_, B> {
     /// `sum_t k1_t` of every rollout, nats: against the base model at full depth, tokens only, or against the stage-1 policy
     /// at the same depths, exits included.
     fn kl(&self, prompts: &[TaskPrompt], rollouts: &[Rollout], step: u64) -> Result<Vec<f64>> {
-        let full_depth = vec![self.model.config.n_layers; self.recipe.rollouts.max_new_tokens];
-        let (decoder, policy) = match &self.reference {
-            Reference::Stage1(reference) => (&reference.decoder, Some(&reference.policy)),
-            Reference::Base(decoder) => (decoder, None),
+        let sum_k1 = |own: &[f32], reference: &[StepLikelihood]| {
+            own.iter().zip(reference).map(|(own, step)| k1(*own, step.joint())).sum()
         };
-        let distribution = self.distribution();
-        let mut kl = vec![0.0; rollouts.len()];
-        for members in self.passes(prompts, rollouts) {
-            let sequence = |&i: &usize| match &self.reference {
-                Reference::Stage1(_) => rollouts[i].sequence(&prompts[rollouts[i].prompt].token_ids),
-                Reference::Base(_) => {
-                    let sequence = rollouts[i].sequence(&prompts[rollouts[i].prompt].token_ids);
-                    RecordedSequence { depths: &full_depth[..sequence.depths.len()], ..sequence }
-                }
-            };
-            let sequences: Vec<RecordedSequence<'_>> = members.iter().map(sequence).collect();
-            let steps = decoder
-                .backend()
-                .run(|| joint_likelihood(decoder, policy, &sequences, distribution, None))
-                .map_err(|source| ReinforceError::Batch { step, source })?;
-            for (&i, reference) in members.iter().zip(&steps) {
-                let own = match &self.reference {
-                    Reference::Base(_) => &rollouts[i].token_log_probabilities,
-                    Reference::Stage1(_) => &rollouts[i].log_joint,
-                };
-                kl[i] = own.iter().zip(reference).map(|(own, step)| f64::from(*own) - f64::from(step.joint())).sum();
+        match &self.reference {
+            Reference::Stage1(Trainee { decoder, policy, .. }) => {
+                let read = self.read(decoder, Some(policy), prompts, rollouts, step, None)?;
+                Ok(rollouts.iter().zip(&read).map(|(own, read)| sum_k1(&own.log_joint, read)).collect())
+            }
+            Reference::Base(decoder) => {
+                let depths = |rollout: &Rollout| vec![self.model.config.n_layers; rollout.depths.len()];
+                let full: Vec<Rollout> =
+                    rollouts.iter().map(|rollout| Rollout { depths: depths(rollout), ..rollout.clone() }).collect();
+                let read = self.read(decoder, None, prompts, &full, step, None)?;
+                Ok(rollouts.iter().zip(&read).map(|(own, read)| sum_k1(&own.token_log_probabilities, read)).collect())
             }
         }
-        Ok(kl)
     }
 
     /// The mean return, and the advantage of each step of each rollout.
@@ -403,48 +393,43 @@ impl<B: Backend> Reinforce<'_, B> {
         Ok((mean_return.unwrap_or_default(), advantages))
     }
 
-    /// Reads the rollouts as the update sees them, and the gradient of the loss.
-    fn likelihood_gradient(
+    /// Reads rollouts in passes of at most `rows_per_pass` rows; rollouts of one prompt share its rows. With `gradient`, adds
+    /// the gradient of the loss under these advantages.
+    fn read(
         &self,
-        trainee: &Trainee<B>,
+        decoder: &Decoder<B>,
+        policy: Option<&Policy<B>>,
         prompts: &[TaskPrompt],
         rollouts: &[Rollout],
-        advantages: &[Vec<f64>],
         step: u64,
-    ) -> Result<(Vec<Vec<StepLikelihood>>, Gradients<B>)> {
-        let Trainee { decoder, policy, .. } = trainee;
-        let mut gradients = Gradients::new(decoder.backend());
-        let mut all = vec![Vec::new(); rollouts.len()];
-        let distribution = self.distribution();
-        let per_rollout = -1.0 / rollouts.len().max(1) as f64;
-        for members in self.passes(prompts, rollouts) {
-            let sequence = |&i: &usize| rollouts[i].sequence(&prompts[rollouts[i].prompt].token_ids);
-            let sequences: Vec<RecordedSequence<'_>> = members.iter().map(sequence).collect();
-            let d_joint: Vec<Vec<f32>> = members
-                .iter()
-                .map(|&i| advantages[i].iter().map(|advantage| (per_rollout * advantage) as f32).collect())
-                .collect();
-            let gradient =
-                LikelihoodGradient { d_joint: &d_joint, trained: trainee.trained(), gradients: &mut gradients };
-            let steps = decoder
-                .backend()
-                .run(|| joint_likelihood(decoder, Some(policy), &sequences, distribution, Some(gradient)))
-                .map_err(|source| ReinforceError::Batch { step, source })?;
-            for (&i, steps) in members.iter().zip(steps) {
-                all[i] = steps;
-            }
-        }
-        Ok((all, gradients))
-    }
-
-    /// Groups rollouts into passes of at most `rows_per_pass` rows; rollouts of one prompt share its rows.
-    fn passes(&self, prompts: &[TaskPrompt], rollouts: &[Rollout]) -> Vec<Vec<usize>> {
+        mut gradient: Option<(&[Vec<f64>], Trained, &mut Gradients<B>)>,
+    ) -> Result<Vec<Vec<StepLikelihood>>> {
+        let prompt = |i: usize| &prompts[rollouts[i].prompt].token_ids[..];
         let rows = |i: usize| {
             let shares_prompt = i > 0 && rollouts[i - 1].prompt == rollouts[i].prompt;
-            let prompt_rows = if shares_prompt { 0 } else { prompts[rollouts[i].prompt].token_ids.len() };
+            let prompt_rows = if shares_prompt { 0 } else { prompt(i).len() };
             prompt_rows + rollouts[i].token_ids.len() - 1
         };
-        group_by_rows(0..rollouts.len(), rows, self.recipe.rollouts.rows_per_pass)
+        let per_rollout = -1.0 / rollouts.len().max(1) as f64;
+        let distribution = self.distribution();
+        let mut all = Vec::with_capacity(rollouts.len());
+        for members in group_by_rows(0..rollouts.len(), rows, self.recipe.rollouts.rows_per_pass) {
+            let sequences: Vec<RecordedSequence<'_>> =
+                members.iter().map(|&i| rollouts[i].sequence(prompt(i))).collect();
+            let of_step = |advantage: &f64| (per_rollout * advantage) as f32;
+            let d_joint: Vec<Vec<f32>> = gradient
+                .iter()
+                .flat_map(|(advantages, ..)| members.iter().map(move |&i| advantages[i].iter().map(of_step).collect()))
+                .collect();
+            let gradient = gradient.as_mut().map(|(_, trained, gradients)| LikelihoodGradient {
+                d_joint: &d_joint,
+                trained: *trained,
+                gradients,
+            });
+            let read = decoder.backend().run(|| joint_likelihood(decoder, policy, &sequences, distribution, gradient));
+            all.extend(read.map_err(|source| ReinforceError::Batch { step, source })?);
+        }
+        Ok(all)
     }
 }
 

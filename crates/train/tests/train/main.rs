@@ -3,6 +3,7 @@
 
 mod fixtures;
 mod optimizer;
+mod order;
 mod pretrain;
 mod recipes;
 mod run_directory;

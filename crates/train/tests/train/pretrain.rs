@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use aloud_base::random::{Domain, KeyedRandom};
 use aloud_kernels::Cpu;
 use aloud_model::checkpoint::BaseIdentity;
 use aloud_model::decoder::Decoder;
@@ -14,7 +15,6 @@ use aloud_train::pretrain::pretraining::{
     PretrainError, PretrainExample, PretrainMetrics, PretrainSource, Pretraining,
 };
 use aloud_train::pretrain::recipe::PretrainRecipe;
-use aloud_train::random::{Purpose, uniform};
 use aloud_train::reading::RecordedSequence;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::stage2::joint_likelihood::{SampledDistribution, joint_likelihood};
@@ -42,7 +42,9 @@ impl Copying {
 }
 
 fn example(index: u64, level: usize) -> PretrainExample {
-    let letter = |i: u64| 2 + (uniform(4, Purpose::PretrainStyle, index, 0, 0, i, 0) * (VOCABULARY - 2) as f64) as u32;
+    let letter = |i: u64| {
+        2 + (KeyedRandom::new(4, Domain::PRETRAIN_STYLE, [index, 0]).uniform_at(i, 0) * (VOCABULARY - 2) as f64) as u32
+    };
     let letters: Vec<u32> = (0..level as u64).map(letter).collect();
     PretrainExample { token_ids: [&letters[..], &[COPY], &letters, &[END]].concat(), prompt_len: level + 1 }
 }

@@ -5,14 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aloud_kernels::KlDirection;
+use aloud_method::candidates::Candidates;
+use aloud_method::targets::TargetPolicy;
 use aloud_model::lora::Projection;
 use aloud_train::optimizer::{Decay, Schedule};
 use aloud_train::pretrain::recipe::PretrainRecipe;
 use aloud_train::recipe::TrainedWeights;
 use aloud_train::settings::{Settings, keys, resolve};
-use aloud_train::stage1::recipe::{Candidates, DistillRecipe};
+use aloud_train::stage1::recipe::DistillRecipe;
 use aloud_train::stage2::recipe::{ReinforceRecipe, RolloutExits};
-use aloud_train::targets::TargetPolicy;
 use proptest::prelude::*;
 
 /// Every shipped recipe, by name.
@@ -176,7 +177,7 @@ fn rules_name_their_keys() {
     let warmup = error(&["schedule.warmup_steps=20", "schedule.max_steps=10"]);
     assert!(warmup.starts_with("`schedule.warmup_steps` and `schedule.max_steps`: the warm-up of 20 steps is longer"));
     assert!(error(&["held_out=0"]).starts_with("`run.evaluate_every` and `held_out`: "));
-    let candidates = Candidates::Depths(vec![5, 30]).depths(30).unwrap_err().to_string();
+    let candidates = with(&["candidates=[5, 30]"]).unwrap().candidates_of(30).unwrap_err().to_string();
     assert!(candidates.starts_with("`candidates`: a model of 30 blocks needs strictly increasing depths from 1 to 29"));
     assert!(Candidates::Every(5).depths(5).is_err() && Candidates::Every(5).depths(0).is_err());
 }

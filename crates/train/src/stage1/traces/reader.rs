@@ -6,10 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aloud_base::digest::hexadecimal;
+use aloud_base::digest::Digest;
 use aloud_model::checkpoint::files::{self, FileError, Tensor, TensorFile};
 use safetensors::Dtype;
-use sha2::{Digest, Sha256};
 
 use super::{HEADER, HiddenDType, Trace, TraceError, TraceHeader, TraceRecord, shard_path};
 
@@ -111,15 +110,15 @@ impl TraceReader {
     /// # Errors
     /// If a file cannot be read.
     pub fn digest(&self) -> Result<String, TraceError> {
-        let mut hash = Sha256::new();
-        hash.update(format!("{:?} {:?}\n", self.header.candidates, self.header.hidden_dtype));
+        let mut hash = Digest::new();
+        hash.add(format!("{:?} {:?}\n", self.header.candidates, self.header.hidden_dtype));
         for index in 0..self.len() {
             let (record, shard) = self.locate(index)?;
-            hash.update(format!("{:?} {} {}\n", record.id, record.prompt_len, record.response_len));
-            hash.update(read_token_ids(record, shard, index)?.bytes());
-            hash.update(shard.tensors.read_rows("lens_kl", record.row_offset, record.response_len)?.bytes());
+            hash.add(format!("{:?} {} {}\n", record.id, record.prompt_len, record.response_len));
+            hash.add(read_token_ids(record, shard, index)?.bytes());
+            hash.add(shard.tensors.read_rows("lens_kl", record.row_offset, record.response_len)?.bytes());
         }
-        Ok(hexadecimal(&hash.finalize()))
+        Ok(hash.digits())
     }
 
     fn locate(&self, index: usize) -> Result<(&TraceRecord, &Shard), TraceError> {

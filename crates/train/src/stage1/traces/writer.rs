@@ -12,7 +12,7 @@ use half::bf16;
 use super::{
     HEADER, HiddenDType, Trace, TraceError, TraceHeader, TraceReader, TraceRecord, reader::read_header, shard_path,
 };
-use crate::lock::WriterLock;
+use crate::lock::{WriterLock, first_foreign_file};
 
 /// The one writer of a trace store.
 ///
@@ -54,7 +54,10 @@ impl TraceWriter {
             n_shards = reader.n_shards();
             records = reader.records().to_vec();
         } else {
-            refuse_foreign_files(directory)?;
+            if let Some(name) = first_foreign_file(directory)? {
+                let expected = format!("`{HEADER}`, or an empty directory to create a trace store in");
+                return Err(FileError::content(directory, "content", expected, format!("`{name}`")).into());
+            }
             files::write_json(&path, &header)?;
         }
         Ok(Self {
@@ -268,17 +271,4 @@ fn first_difference(
         });
     }
     (expected != found).then(|| (path.to_owned(), expected.to_string(), found.to_string()))
-}
-
-/// A new store must not be made in a directory that holds something else.
-fn refuse_foreign_files(directory: &Path) -> Result<(), FileError> {
-    for entry in fs::read_dir(directory).map_err(FileError::io("list", directory))? {
-        let name = entry.map_err(FileError::io("list", directory))?.file_name();
-        let name = name.to_string_lossy();
-        if name != "writer.lock" && !name.ends_with(".part") {
-            let expected = format!("`{HEADER}`, or an empty directory to create a trace store in");
-            return Err(FileError::content(directory, "content", expected, format!("`{name}`")));
-        }
-    }
-    Ok(())
 }

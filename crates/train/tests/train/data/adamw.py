@@ -27,4 +27,4 @@ for settings in [
         optimizer.step()
         steps.append(dict(gradient=gradient.tolist(), norm=norm, clipped=clipped, parameter=parameter.tolist()))
     cases.append(dict(settings=settings, max_norm=2.0, start=start, steps=steps))
-print(json.dumps(dict(torch=torch.__version__, cases=cases), indent=1))
+print(json.dumps(dict(torch=torch.__version__, cases=cases)))

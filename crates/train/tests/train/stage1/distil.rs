@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use aloud_base::random::{Domain, KeyedRandom};
 use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::{Backend, Cpu, KlDirection};
+use aloud_method::targets::{TargetPolicy, Targets};
 use aloud_model::checkpoint::Checkpoint;
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, TrainedItems};
 use aloud_model::decoder::{Decoder, Trained};
 use aloud_model::load::PretrainedModel;
-use aloud_train::random::{Purpose, SampleRandom, split_held_out};
+use aloud_train::order::split_held_out;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::stage1::distil::{DistilError, Distillation};
 use aloud_train::stage1::metrics::StepMetrics;
@@ -18,7 +20,6 @@ use aloud_train::stage1::recipe::DistillRecipe;
 use aloud_train::stage1::student::{LossSettings, StudentSequence, student_pass};
 use aloud_train::stage1::teacher::{TeacherError, TeacherSettings, TracePrompt, record_traces};
 use aloud_train::stage1::traces::{FORMAT_VERSION, HiddenDType, ItemSource, TraceHeader, TraceReader, TraceWriter};
-use aloud_train::targets::{TargetPolicy, Targets};
 use aloud_train::trainee::Trainee;
 use aloud_train::training::TrainingError;
 
@@ -273,8 +274,8 @@ fn the_exit_term_is_over_all_response_tokens() {
     for index in split_held_out(0, reader.len(), 0.2).1 {
         let trace = reader.read(index).unwrap();
         let lens_kl: Vec<f32> = trace.lens_kl.chunks(3).flat_map(|row| row[1..].to_vec()).collect();
-        let mut random = SampleRandom::new(0, Purpose::TargetReport, index as u64, 0, 0);
-        let depths = targets.draw_depths(&lens_kl, |t, c| random.uniform(t as u64, c as u64));
+        let mut random = KeyedRandom::new(0, Domain::TARGET_REPORT, [index as u64, 0]);
+        let depths = targets.draw_depths(&lens_kl, |t, c| random.uniform_at(t as u64, c as u64));
         let sequence = StudentSequence {
             token_ids: &trace.token_ids,
             prompt_len: trace.prompt_len,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aloud_base::random::{Domain, KeyedRandom};
 use aloud_kernels::{Cpu, Matrix};
 use aloud_model::config::{Architecture, ModelConfig};
 use aloud_model::decoder::{Decoder, Gradients, Policy, Trained};
@@ -10,7 +11,6 @@ use aloud_model::lora::{Lora, LoraPair, Projection};
 use aloud_model::rope::{RopeConfig, RopeScaling};
 use aloud_model::weights::ModelWeights;
 use aloud_train::pretrain::initial_weights::initial_weights;
-use aloud_train::random::{Purpose, uniform};
 use aloud_train::reading::RecordedSequence;
 use aloud_train::stage2::joint_likelihood::{
     LikelihoodGradient, SampledDistribution, StepLikelihood, joint_likelihood,
@@ -23,7 +23,7 @@ pub(crate) const DISTRIBUTION: SampledDistribution = SampledDistribution { tempe
 
 /// A number in `-1..1` that follows from its place.
 pub(crate) fn noise(stream: u64, index: usize) -> f32 {
-    (2.0 * uniform(5, Purpose::WeightInit, stream, 0, 0, index as u64, 0) - 1.0) as f32
+    (2.0 * KeyedRandom::new(5, Domain::WEIGHT_INIT, [stream, 0]).uniform_at(index as u64, 0) - 1.0) as f32
 }
 
 /// A model, adapters that do something on every projection, and heads that read something.
