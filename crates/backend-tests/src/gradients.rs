@@ -71,18 +71,21 @@ pub fn exit_head(x: &[f64], weight: &[f64], rms_eps: Option<f32>, d_logits: &[f6
     (rms_norm(x, &ones, eps, &d_u).0, linear_weight(d_logits, &u, 1, weight.len()))
 }
 
-/// Of `attention`: queries, and for every sequence keys and values from its position 0 on.
+/// Gradients of the keys and of the values of one sequence, from its position 0 on.
+pub type OfSequence = (Vec<f64>, Vec<f64>);
+
+/// Of `attention`: queries, and the keys and values of every sequence.
 pub fn attention(
     heads: Heads,
     query_rows: &[f64],
     queries: &[Query],
     sequences: &[(&[f64], &[f64])],
     d_out: &[f64],
-) -> (Vec<f64>, Vec<(Vec<f64>, Vec<f64>)>) {
+) -> (Vec<f64>, Vec<OfSequence>) {
     let head_dim = heads.head_dim;
     let scale = 1.0 / (head_dim as f64).sqrt();
     let mut d_queries = vec![0.0; query_rows.len()];
-    let mut d_sequences: Vec<_> =
+    let mut d_sequences: Vec<OfSequence> =
         sequences.iter().map(|(keys, values)| (vec![0.0; keys.len()], vec![0.0; values.len()])).collect();
     for (i, (q, d_out)) in query_rows.chunks_exact(head_dim).zip(d_out.chunks_exact(head_dim)).enumerate() {
         let (query, head) = (queries[i / heads.n_heads], i % heads.n_heads);

@@ -6,6 +6,7 @@ use aloud_kernels::{Cpu, SimdLevel};
 
 fn device() -> Device<Cpu> {
     SimdLevel::limit(SimdLevel::Portable);
+    assert_eq!(SimdLevel::in_use(), SimdLevel::Portable);
     Device { backend: Cpu::new(1), twin: Cpu::new(2), tolerance: 8e-6 }
 }
 
