@@ -97,7 +97,7 @@ fn a_sweep_has_a_row_a_value_and_one_of_the_base() {
     );
     let savings = |row: &Value| row["average_layer_savings"].as_f64().unwrap();
     assert!(savings(&rows[0]) < savings(&rows[1]) && savings(&rows[2]) == 0.0, "{sweep}");
-    assert!(rows.iter().all(|row| row["quality"].get("proxy_ppl_base").is_some()), "{sweep}");
+    assert!(rows.iter().all(|row| row["quality"].get("proxy_perplexity").is_some()), "{sweep}");
     let index: Value = serde_json::from_slice(&fs::read(Path::new(&output).join("curve.json")).unwrap()).unwrap();
     assert_eq!(index["points"].as_array().unwrap().len(), 3);
     assert!(index["points"].as_array().unwrap().iter().all(|point| point["status"] == "finished"), "{index}");

@@ -248,7 +248,7 @@ fn a_sweep_is_judged_as_a_whole() {
         for name in ["coherence", "completeness", "clarity", "no_repetition", "overall"] {
             assert!(row["quality"][name].is_number(), "{row}");
         }
-        assert!(row["quality"]["proxy_rep_4"].is_number());
+        assert!(row["quality"]["proxy_repeated_4"].is_number());
     }
     assert!(rows[2]["offset"].is_null() && rows[2]["quality"]["legibility"].is_number());
     // Three models, 16 items, 2 of them twice: the base is judged once.
