@@ -375,13 +375,14 @@ fn records(
     }
     let parity = Gate { name: "replay_parity".to_owned(), passed: true, value: Some(0.999) };
     let anchor = Gate { name: "anchor_stability".to_owned(), passed: !fixture.failed_gate, value: Some(0.82) };
-    records
-        .into_iter()
-        .map(|record| match record.id.as_bytes()[0] {
-            b'D' => record.with_gate(parity.clone()).with_gate(anchor.clone()),
-            _ => record,
-        })
-        .collect()
+    let is_of_traces = |id: &str| {
+        ["early_answering.", "necessity.", "horizon.", "written_steps."].iter().any(|family| id.starts_with(family))
+    };
+    let gated = |record: MetricRecord| match is_of_traces(&record.id) {
+        true => record.with_gate(parity.clone()).with_gate(anchor.clone()),
+        false => record,
+    };
+    records.into_iter().map(gated).collect()
 }
 
 /// Writes a sweep over the offset.

@@ -70,11 +70,12 @@ pub(crate) fn write(folder: &Path) {
         fs::write(parts.join(format!("m-0000{}-of-00002.gguf", part + 1)), content.to_bytes()).unwrap();
     }
 
+    let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../text/tests/golden/chat_templates");
     let model = Folder::new();
     let model = PathBuf::from(model.model_with_tokenizer()).join("..").join("model");
     let byte_level = directory("tokenizers/byte_level");
     copy(model, &["tokenizer.json", "tokenizer_config.json"], &byte_level);
-    fs::copy(golden("chat_templates/qwen3.jinja"), byte_level.join("chat_template.jinja")).unwrap();
+    fs::copy(templates.join("qwen3.jinja"), byte_level.join("chat_template.jinja")).unwrap();
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/assets/tiny-reasoner");
     copy(assets, &["tokenizer.json", "tokenizer_config.json"], &directory("tokenizers/words"));
 

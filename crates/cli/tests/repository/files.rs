@@ -164,8 +164,9 @@ fn module(source: &Source) -> String {
 fn imports(source: &Source, module: &str) -> Vec<String> {
     let parent = module.rsplit_once("::").map_or(module, |(parent, _)| parent);
     let mut found = Vec::new();
-    for (at, _) in source.code().match_indices("use ") {
-        let Some(tree) = source.code()[at + 4..].split(';').next() else { continue };
+    for (at, _) in source.code().match_indices('\n') {
+        let line = source.code()[at + 1..].trim_start().trim_start_matches("pub ").trim_start_matches("pub(crate) ");
+        let Some(tree) = line.strip_prefix("use ").and_then(|rest| rest.split(';').next()) else { continue };
         for path in expand(tree) {
             if let Some(rest) = path.strip_prefix("crate::") {
                 found.push(format!("{}::{rest}", source.krate));

@@ -375,6 +375,6 @@ mod tests {
         aloud_measure::test_runs::write_run(folder.path(), &aloud_measure::test_runs::Fixture::default());
         let run = EvaluationRun::open(folder.path()).unwrap();
         let ids: Vec<String> = measures(&run).into_iter().map(|measure| measure.id).collect();
-        assert!(ids.contains(&"accuracy.strict".to_owned()) && ids.contains(&"correct.other".to_owned()), "{ids:?}");
+        assert!(ids.contains(&"accuracy.strict".to_owned()) && ids.contains(&"accuracy.other".to_owned()), "{ids:?}");
     }
 }

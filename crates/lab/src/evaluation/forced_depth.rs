@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn one_pass_answers_as_stopping_does() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/toy/written-steps");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/tests/toy/written-steps");
         let model = load(&ResolvedSource::Directory(folder)).unwrap();
         let decoder = Decoder::new(&Cpu::new(1), &model.config, &model.weights);
         let family = SerialFamily::new(Some(SerialTask::Chain), 3, Split::Test, 0, 8).unwrap();
