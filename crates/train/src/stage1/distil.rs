@@ -135,18 +135,17 @@ impl<B: Backend> Distillation<B> {
         steps.truncate(schedule.total_steps as usize);
 
         let optimizer = recipe.optimizer.adamw();
-        let trainee = match resume {
-            Some(point) => resumed_trainee(backend, &model, &base.sha256, optimizer, point)?,
-            None => {
-                let mut statistics = TargetStatistics::new(targets.clone());
-                for trace in traces.values() {
-                    statistics.add_trace(&trace.lens_kl, 0, |_, _, _| 0.0);
-                }
-                let hazards: Vec<f32> = statistics.mean_hazards().iter().map(|hazard| *hazard as f32).collect();
-                let candidates = targets.candidates.clone();
-                let heads = ExitHeads::new(candidates, recipe.head_input, model.config.hidden_size, &hazards);
-                Trainee::new(backend, &model, recipe.trained, &recipe.lora, heads, optimizer, recipe.seed)
+        let trainee = if let Some(point) = resume {
+            resumed_trainee(backend, &model, &base.sha256, optimizer, point)?
+        } else {
+            let mut statistics = TargetStatistics::new(targets.clone());
+            for trace in traces.values() {
+                statistics.add_trace(&trace.lens_kl, 0, |_, _, _| 0.0);
             }
+            let hazards: Vec<f32> = statistics.mean_hazards().iter().map(|hazard| *hazard as f32).collect();
+            let candidates = targets.candidates.clone();
+            let heads = ExitHeads::new(candidates, recipe.head_input, model.config.hidden_size, &hazards);
+            Trainee::new(backend, &model, recipe.trained, &recipe.lora, heads, optimizer, recipe.seed)
         };
         let course = Course {
             schedule,
@@ -184,7 +183,6 @@ impl<B: Backend> Distillation<B> {
     ///
     /// # Errors
     /// If a trace does not fit the model.
-    #[expect(clippy::type_complexity, reason = "two optional means, or nothing")]
     pub fn token_kl_before(&self) -> Result<Option<(Option<f64>, Option<f64>)>> {
         let Distil { recipe, held_out, .. } = &self.stage;
         if held_out.is_empty() || recipe.trained == TrainedWeights::Full {

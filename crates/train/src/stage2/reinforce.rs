@@ -127,6 +127,9 @@ enum Reference<B: Backend> {
     Stage1(Trainee<B>),
 }
 
+/// Advantages of each step of each rollout, what is trained, and where the gradient of the loss goes.
+type UnderAdvantages<'a, B> = (&'a [Vec<f64>], Trained, &'a mut Gradients<B>);
+
 /// What a reinforcement run learns, and how.
 pub struct Reinforce<'a, B: Backend> {
     recipe: ReinforceRecipe,
@@ -402,7 +405,7 @@ impl<B: Backend> Reinforce<'_, B> {
         prompts: &[TaskPrompt],
         rollouts: &[Rollout],
         step: u64,
-        mut gradient: Option<(&[Vec<f64>], Trained, &mut Gradients<B>)>,
+        mut gradient: Option<UnderAdvantages<'_, B>>,
     ) -> Result<Vec<Vec<StepLikelihood>>> {
         let prompt = |i: usize| &prompts[rollouts[i].prompt].token_ids[..];
         let rows = |i: usize| {

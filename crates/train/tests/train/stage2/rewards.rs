@@ -7,7 +7,7 @@ use aloud_train::stage2::reinforce::ReinforceError;
 use aloud_train::stage2::task::TaskPrompt;
 use aloud_train::training::TrainingError;
 
-use super::toy::{Fresh, Judge, Toy, VOCABULARY, reinforce, toy_prompts};
+use super::toy::{Fresh, Judge, Prompts, Toy, VOCABULARY, reinforce, toy_prompts};
 
 #[test]
 fn unusable_rewards_name_the_prompt() {
@@ -153,7 +153,7 @@ fn rewards_that_never_differ_warn_and_then_end_the_run() {
 #[test]
 fn unusable_prompts_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let error = |name: &str, prompts: fn(u64) -> Result<Vec<TaskPrompt>, String>| {
+    let error = |name: &str, prompts: Prompts| {
         let mut task = Toy { prompts: Some(prompts), ..Toy::good() };
         let overrides = ["run.checkpoint_every=1"];
         reinforce(&folder.path().join(name), TrainedWeights::Lora, &overrides, &mut task).unwrap_err().to_string()

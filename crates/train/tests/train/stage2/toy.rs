@@ -110,6 +110,9 @@ pub(crate) fn reading(
 /// What the toy task does with a batch of finished rollouts.
 pub(crate) type Judge = Box<dyn Fn(u64, &[&Rollout]) -> Result<Vec<f64>, String>>;
 
+/// What the prompts of a step are.
+pub(crate) type Prompts = fn(u64) -> Result<Vec<TaskPrompt>, String>;
+
 /// A task of short random prompts.
 pub(crate) struct Toy {
     pub(crate) judge: Judge,
@@ -119,7 +122,7 @@ pub(crate) struct Toy {
     /// Calls of `rewards`.
     pub(crate) n_judged: usize,
     /// Other prompts of a step (from 0) than [`toy_prompts`].
-    pub(crate) prompts: Option<fn(u64) -> Result<Vec<TaskPrompt>, String>>,
+    pub(crate) prompts: Option<Prompts>,
     /// What it says of rewards that do not differ.
     pub(crate) hint: Option<&'static str>,
     /// All rollouts of the last step, with their rewards.
