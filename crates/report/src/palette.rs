@@ -121,7 +121,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    /// The papers of the page (`page.css`).
+    /// The papers of the page (`document.css`).
     const LIGHT_PAPER: Colour = Colour { red: 0xfd, green: 0xfd, blue: 0xfb };
     const DARK_PAPER: Colour = Colour { red: 0x15, green: 0x17, blue: 0x1b };
 

@@ -69,24 +69,6 @@ pub(crate) fn script_json(value: &impl serde::Serialize) -> Result<String, serde
     Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
 }
 
-/// A share as per cent with one decimal: `27.6 %` with a no-break space, or `–` if there is none.
-pub(crate) fn per_cent(share: Option<f64>) -> String {
-    share.map_or_else(|| "–".to_owned(), |share| format!("{:.1}\u{a0}%", 100.0 * share))
-}
-
-/// A whole number with narrow spaces between thousands, at which no line breaks.
-pub(crate) fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut written = String::with_capacity(digits.len() + 6);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            written.push('\u{202f}');
-        }
-        written.push(digit);
-    }
-    written
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -109,12 +91,6 @@ mod tests {
         ] {
             assert_eq!(visible(text), expected);
         }
-    }
-
-    #[test]
-    fn numbers() {
-        assert_eq!([grouped(7), grouped(1234), grouped(1_234_567)], ["7", "1\u{202f}234", "1\u{202f}234\u{202f}567"]);
-        assert_eq!([per_cent(Some(0.2764)), per_cent(None)], ["27.6\u{a0}%", "–"]);
     }
 
     /// Undoes [`escape`].

@@ -5,7 +5,6 @@ use std::sync::Mutex;
 
 use aloud_kernels::Cpu;
 use aloud_measure::earlier_names::model_name;
-use aloud_measure::metric_record::MetricRecord;
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::source::ModelSource;
 use aloud_report::table::{Align, Table};
@@ -20,11 +19,11 @@ use crate::arguments::generation::ExitArgs;
 use crate::arguments::judge::JudgeArgs;
 use crate::arguments::model::PositionalModelArgs;
 use crate::arguments::task::TaskArgs;
+use crate::commands::eval_text::{all_of_it, answers_of};
 use crate::context::{Context, print};
 use crate::error::UsageError;
 use aloud_lab::evaluation::judging::{JudgedFolder, judge_folders, judged_tasks};
 use aloud_lab::evaluation::leave_out::{TrainedOn, check_enough_left};
-use aloud_lab::evaluation::question_kinds::kinds_text;
 use aloud_lab::evaluation::quick_stories::evaluate_stories;
 use aloud_lab::evaluation::run::{AskedItems, RunSettings, evaluate};
 use aloud_lab::evaluation::subject::{Matched, ModelKey, Models};
@@ -65,6 +64,9 @@ pub(crate) struct EvalArgs {
     asked: TaskArgs,
     #[command(flatten)]
     exits: ExitArgs,
+    /// Print every metric of every model, and the verdicts with their contrasts
+    #[arg(long, requires = "output", conflicts_with = "json")]
+    all: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -283,7 +285,8 @@ fn full(
         });
         return Ok(print(&format!("{}\n", serde_json::to_string::<Value>(&object)?))?);
     }
-    Ok(print(&format!("{}{}", records_text(&records, output), kinds_text(&records)))?)
+    let text = if arguments.all { all_of_it(&records, output)? } else { answers_of(output)? };
+    Ok(print(&text)?)
 }
 
 /// The controls that are evaluated beside the model. Those that have to be tuned need training items: named, they are refused where
@@ -323,42 +326,6 @@ fn controls(arguments: &EvalArgs, models: &Models, context: &Context) -> anyhow:
     };
     controls.extend(models.has_same_training().then_some(ModelKey::SameTraining));
     Ok(controls)
-}
-
-/// One row a metric, one column a model.
-fn records_text(records: &[MetricRecord], output: &std::path::Path) -> String {
-    let mut models: Vec<&str> = Vec::new();
-    let mut ids: Vec<(&str, &str)> = Vec::new();
-    for record in records {
-        let (model, id) = (record.context.model.as_str(), (record.id.as_str(), record.context.task.as_str()));
-        if !models.contains(&model) {
-            models.push(model);
-        }
-        if !ids.contains(&id) {
-            ids.push(id);
-        }
-    }
-    let columns = [("metric", Align::Left), ("task", Align::Left)];
-    let mut table = Table::new(columns.into_iter().chain(models.iter().map(|model| (*model, Align::Left))));
-    for (id, task) in ids {
-        let cell = |model: &&str| {
-            let is_it = |record: &&MetricRecord| {
-                (record.id.as_str(), record.context.task.as_str(), record.context.model.as_str()) == (id, task, *model)
-            };
-            records.iter().find(is_it).map_or_else(String::new, value_text)
-        };
-        table.row([id.to_owned(), task.to_owned()].into_iter().chain(models.iter().map(cell)));
-    }
-    format!("{table}\nwritten to {}\n", output.display())
-}
-
-/// A value with its interval, or why there is none.
-fn value_text(record: &MetricRecord) -> String {
-    match (record.value, &record.ci) {
-        (Some(value), Some(ci)) => format!("{value:.3} ({:.3} to {:.3})", ci.lo, ci.hi),
-        (Some(value), None) => format!("{value:.3}"),
-        (None, _) => record.null_reason.clone().unwrap_or_default(),
-    }
 }
 
 /// The report for people.

@@ -6,9 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use aloud_base::durable_file;
 use aloud_measure::evaluation_run::open_runs;
-use aloud_measure::metric_record::read_metric_records;
 use aloud_report::inspect::inspect_logs;
-use aloud_report::tensorboard::{event_file, event_file_name, metric_scalars, read_training_scalars};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
@@ -27,8 +25,9 @@ pub(crate) struct ExportArgs {
 enum Format {
     /// Evaluation runs as logs of Inspect, one file a run and task; `inspect view --log-dir DIR` shows them
     Inspect(ExportFiles),
-    /// Training runs (metrics.jsonl) and evaluation runs (metrics.json) as event files; `tensorboard --logdir DIR` shows them
-    Tensorboard(ExportFiles),
+    /// Gone: says how TensorBoard reads a training run
+    #[command(hide = true)]
+    Tensorboard(Gone),
 }
 
 #[derive(Args, Debug)]
@@ -41,11 +40,22 @@ struct ExportFiles {
     output: PathBuf,
 }
 
+/// Arguments of earlier versions, whatever they are.
+#[derive(Args, Debug)]
+struct Gone {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    _arguments: Vec<String>,
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: &ExportArgs, context: &Context) -> anyhow::Result<()> {
     match &arguments.format {
         Format::Inspect(files) => export_inspect(files, context),
-        Format::Tensorboard(files) => export_tensorboard(files),
+        Format::Tensorboard(_) => Err(UsageError::new(
+            "export tensorboard: this program writes no event files any more; docs/guide.md (Report, compare, export) has a \
+             script of a dozen lines that gives the metrics.jsonl of a training run to TensorBoard",
+        )
+        .into()),
     }
 }
 
@@ -62,29 +72,6 @@ fn export_inspect(files: &ExportFiles, context: &Context) -> anyhow::Result<()> 
             durable_file::write(&path, &serde_json::to_vec_pretty(&log.log)?)?;
             print(&format!("{}\n", path.display()))?;
         }
-    }
-    Ok(())
-}
-
-/// Every run has a folder of its own, as TensorBoard wants it.
-fn export_tensorboard(files: &ExportFiles) -> anyhow::Result<()> {
-    for run in &files.runs {
-        let (training, evaluation) = (run.join("metrics.jsonl"), run.join("metrics.json"));
-        let (source, scalars) = if training.is_file() {
-            (&training, read_training_scalars(&training)?)
-        } else if evaluation.is_file() {
-            (&evaluation, metric_scalars(&read_metric_records(&evaluation)?, 0))
-        } else {
-            let message = format!("{} has neither a metrics.jsonl nor a metrics.json", run.display());
-            return Err(UsageError::new(message).into());
-        };
-        let name = run.file_name().unwrap_or(run.as_os_str());
-        let folder = files.output.join(name);
-        create(&folder)?;
-        let start = seconds_of(source)?;
-        let path = folder.join(event_file_name(start));
-        durable_file::write(&path, &event_file(&scalars, start))?;
-        print(&format!("{}\n", path.display()))?;
     }
     Ok(())
 }

@@ -51,6 +51,19 @@ fn an_interrupted_run_goes_on_and_another_one_is_refused() {
     let answers = |model: &str| record(&whole, model, "accuracy.strict")["value"].clone();
     assert_eq!(answers("base"), answers("exits_off"));
 
+    // What was written is not done again, so that the same command prints it: the answers, or everything.
+    let fixed = ["eval", &checkpoint, "--output", &output, "--tier", "toy", "--max-new-tokens", "24"];
+    let text = aloud_with_cache(&[&fixed[..], &controls].concat(), &cache).ok();
+    assert!(text.lines().count() <= 15, "{text}");
+    for expected in
+        ["exits against base: 24 items of serial", "saved    layers: ", "cost     accuracy: ", "claims   not claimed"]
+    {
+        assert!(text.contains(expected), "{expected}\n{text}");
+    }
+    let table = aloud_with_cache(&[&fixed[..], &controls, &["--all"]].concat(), &cache).ok();
+    assert!(table.starts_with("metric") && table.contains("\nwritten to "), "{table}");
+    assert!(table.contains("H1 not testable"), "{table}");
+
     // A cut in the middle of a row: what is lost is done again, and everything is as it was.
     let ee = Path::new(&output).join("exits");
     for file in ["samples.jsonl", "tokens.jsonl", "elicitations.jsonl"] {

@@ -168,6 +168,7 @@ fn a_report_is_one_page_and_its_figures_are_files() {
     assert_eq!(run.ok().trim(), page);
     let html = fs::read_to_string(&page).unwrap();
     assert!(html.contains("they do not observe what the model &quot;really&quot; reasoned."));
+    assert!(html.contains("exits against base: 3 items of chain, tier toy"), "it opens with the answers");
     assert!(html.contains("class=\"d2\" title=\"token 2: depth 2 of 6\""), "tokens have their depths");
     assert!(!html.contains("<script>alert"));
     let svg = fs::read_to_string(Path::new(&figures).join("chain-depth.quantiles.svg")).unwrap();
@@ -190,14 +191,6 @@ fn runs_are_exported() {
         let log: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
         assert_eq!((&log["version"], &log["results"]["total_samples"]), (&2.into(), &3.into()));
     }
-    fs::create_dir(folder.path("training")).unwrap();
-    fs::write(folder.path("training/metrics.jsonl"), "{\"step\":1,\"loss\":0.5}\n").unwrap();
-    let runs = [folder.path("training"), folder.path("run/exits")];
-    let paths = aloud(&["export", "tensorboard", &runs[0], &runs[1], "-o", &out]).ok();
-    for (path, expected) in paths.lines().zip(["loss", "chain/accuracy.strict/low"]) {
-        let bytes = fs::read(path).unwrap();
-        assert!(bytes.windows(expected.len()).any(|window| window == expected.as_bytes()), "{path}");
-    }
     let error = aloud(&["export", "tensorboard", &folder.path("run"), "-o", &out]).error(2);
-    assert!(error.contains("has neither a metrics.jsonl nor a metrics.json"), "{error}");
+    assert!(error.contains("writes no event files any more; docs/guide.md"), "{error}");
 }

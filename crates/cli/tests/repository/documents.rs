@@ -73,7 +73,8 @@ fn commands(document: &str) -> Vec<Vec<String>> {
 
 /// Whether something in a command stands for what a reader fills in: `...`, or a word of capitals such as `X`.
 fn has_placeholder(command: &[String]) -> bool {
-    let is_placeholder = |word: &str| word == "..." || !word.is_empty() && word.chars().all(|letter| letter.is_ascii_uppercase());
+    let is_placeholder =
+        |word: &str| word == "..." || !word.is_empty() && word.chars().all(|letter| letter.is_ascii_uppercase());
     command.iter().any(|word| is_placeholder(word.rsplit(['=', ':', '/']).next().unwrap_or_default()))
 }
 

@@ -159,11 +159,7 @@ pub fn evaluate(
     }
     let folders: Vec<(ModelKey, PathBuf)> =
         settings.models(main).into_iter().map(|key| (key, settings.folder(key))).collect();
-    if let Some(verdicts) = verdicts::write_verdicts(&settings.output, &folders)? {
-        for line in verdicts::lines(&verdicts) {
-            host.say(&line);
-        }
-    }
+    verdicts::write_verdicts(&settings.output, &folders)?;
     Ok(all)
 }
 

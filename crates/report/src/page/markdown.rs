@@ -1,9 +1,9 @@
-//! The report as Markdown: what may be claimed, gates, and every record of every run, for terminals, reviews and notes.
+//! The report as Markdown: the answers, gates, and every record of every run, for terminals, reviews and notes.
 
 use std::fmt::Write;
 
-use super::CLAIM;
-use super::html::number;
+use crate::summary::{CLAIM, answers, tasks_of, verdicts_of_runs};
+use crate::words::{number, reason_of};
 use aloud_measure::evaluation_run::RunSet;
 use aloud_measure::metric_record::MetricRecord;
 
@@ -12,6 +12,14 @@ pub fn render_markdown(set: &RunSet, title: &str) -> String {
     let title = if title.trim().is_empty() { "Evaluation" } else { title };
     let mut text = format!("# {}\n\n{CLAIM}\n", escape(title));
     // Writing to a string cannot fail.
+    for found in answers(set, &verdicts_of_runs(set)) {
+        let _ = write!(text, "\n## {}\n\n", escape(&found.heading));
+        for (question, answers) in found.questions() {
+            for answer in answers {
+                let _ = writeln!(text, "- **{question}:** {}", escape(answer));
+            }
+        }
+    }
     for left_out in &set.left_out {
         let (folder, reason) = (left_out.folder.display().to_string(), &left_out.reason);
         let _ = write!(text, "\n**Left out:** {} ({})\n", escape(&folder), escape(reason));
@@ -23,13 +31,7 @@ pub fn render_markdown(set: &RunSet, title: &str) -> String {
     }
     text += "\n## Gates that are not met\n\n";
     text += &gates(set);
-    let mut tasks: Vec<&str> = Vec::new();
-    for task in set.runs.iter().flat_map(aloud_measure::evaluation_run::EvaluationRun::tasks) {
-        if !tasks.contains(&task) {
-            tasks.push(task);
-        }
-    }
-    for task in tasks {
+    for task in tasks_of(set) {
         let _ = write!(text, "\n## {}\n\n", escape(task));
         text += &of_task(set, task);
     }
@@ -85,7 +87,7 @@ fn cell(record: &MetricRecord) -> String {
             format!("{value} ({low} to {high})")
         }
         (Some(_), None) => "– (no interval)".to_owned(),
-        (None, _) => format!("– ({})", escape(record.null_reason.as_deref().unwrap_or("no value"))),
+        (None, _) => format!("– ({})", escape(&reason_of(record))),
     }
 }
 

@@ -1,5 +1,6 @@
-//! The report: one self-contained HTML page from evaluation runs, with every figure and number that their records hold,
-//! and nothing that has no interval. It needs no network; without JavaScript only the theme cannot be chosen.
+//! The report: one self-contained HTML page from evaluation runs. It opens with the answers (what was saved, what it cost, what
+//! may be claimed) and a table of the model and its base; every figure and number that the records hold follows, and nothing
+//! that has no interval. It needs no network; without JavaScript only the theme cannot be chosen.
 
 mod figures;
 mod html;
@@ -10,27 +11,22 @@ mod record_tables;
 mod samples;
 mod tables;
 
+use maud::{Markup, PreEscaped, html};
+
+use crate::document::{document, theme_button};
 use crate::plot::{Figure, style_sheet};
-use crate::text::{escape, grouped};
-use crate::view::{STYLE as VIEW_STYLE, fill};
-use aloud_measure::evaluation_run::RunSet;
+use crate::summary::{Answers, CLAIM, answers, tasks_of, verdicts_of_runs};
+use crate::words::grouped;
+use aloud_measure::evaluation_run::{EvaluationRun, RunSet};
 use aloud_measure::statistics::Bootstrap;
-use figures::{
-    Subject, depth_figures, dial_figures, externalisation_figures, funnel_figure, part_figures, quality_distributions,
-    quality_figures, task_figures,
-};
-use html::{figure, paragraph};
+use figures::{Cast, GROUPS, OF_PARTS, Subject, dial_figures, quality_distributions};
+use html::on_request;
 pub use markdown::render_markdown;
 use samples::Side;
 pub use samples::TokenText;
 
-const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
-
-/// What may be claimed, on every page.
-const CLAIM: &str = "These are behavioural dependences and monitor hit rates under the stated interventions; they do not \
-                     observe what the model \"really\" reasoned.";
 
 /// What the page shows, and how.
 #[derive(Clone)]
@@ -72,24 +68,36 @@ pub struct Report {
 pub fn render_report(set: &RunSet, options: &ReportOptions<'_>) -> Report {
     let mut page = Page { set, options, figures: Vec::new() };
     let title = if options.title.trim().is_empty() { "Evaluation" } else { &options.title };
-    let tasks = page.tasks();
+    let tasks = tasks_of(set);
     let sides = page.sides();
-    let parts = [
-        ("title", escape(title)),
-        ("style", format!("{VIEW_STYLE}\n{STYLE}")),
-        ("palette", format!("{}{}", style_sheet(), samples::style_sheet(&sides))),
-        ("about", page.about(&tasks)),
-        ("claim", escape(CLAIM)),
-        ("gates", tables::gates(set)),
-        ("hypotheses", hypotheses::table_of(set)),
-        ("tasks", tasks.iter().map(|task| page.task(task)).collect()),
-        ("samples", page.samples(&sides)),
-        ("exclusions", record_tables::exclusions(set)),
-        ("settings", record_tables::settings(set)),
-        ("appendix", record_tables::appendix(set)),
-        ("script", SCRIPT.to_owned()),
-    ];
-    let html = fill(TEMPLATE, &parts);
+    let verdicts = verdicts_of_runs(set);
+    let body = html! {
+        div.page.report {
+            header.top {
+                (theme_button())
+                h1 { (title) }
+                (about(set, &tasks))
+            }
+            main {
+                (page.answers(&answers(set, &verdicts), &tasks))
+                @for task in &tasks { (page.task(task)) }
+                section { h2 { "Gates" } (tables::gates(set)) }
+                section { h2 { "Hypotheses" } (hypotheses::tables(set, &verdicts)) }
+                section { h2 { "Samples side by side" } (page.samples(&sides)) }
+                section { h2 { "Exclusions and remarks" } (record_tables::exclusions(set)) }
+                section { h2 { "Settings" } (record_tables::settings(set)) }
+                section { h2 { "All records" } (record_tables::appendix(set)) }
+            }
+            footer {
+                p {
+                    "Values stand above their 95 % intervals. What has no interval is not printed; what could not be measured \
+                     says why."
+                }
+            }
+        }
+        script { (PreEscaped(SCRIPT)) }
+    };
+    let html = document(title, &[STYLE, &style_sheet(), &samples::style_sheet(&sides)], &body);
     Report { html, figures: page.figures }
 }
 
@@ -98,22 +106,29 @@ pub fn render_report(set: &RunSet, options: &ReportOptions<'_>) -> Report {
 pub fn quality_distribution_figures(set: &RunSet) -> Vec<Figure> {
     let bootstrap = &Bootstrap::default();
     let runs: Vec<usize> = (0..set.runs.len()).collect();
-    let mut tasks: Vec<&str> = set.runs.iter().flat_map(aloud_measure::evaluation_run::EvaluationRun::tasks).collect();
+    let mut tasks = tasks_of(set);
     tasks.sort_unstable();
-    tasks.dedup();
     let of_task = |task| quality_distributions(&Subject { set, runs: &runs, task, bootstrap });
-    tasks.into_iter().filter(|task| !is_told_of_its_family(set, task)).flat_map(of_task).collect()
+    tasks.into_iter().filter(|task| !is_part(set, task)).flat_map(of_task).collect()
 }
 
-/// Whether a task is a part of a family, and has no records of its own of how deep its tokens went.
-fn is_told_of_its_family(set: &RunSet, task: &str) -> bool {
+/// Whether a task is a part of a family, and has no records of its own of how deep its tokens went: then it has its own
+/// accuracies and horizons, and the rest is told of the whole.
+fn is_part(set: &RunSet, task: &str) -> bool {
     let has_own_records = set.runs.iter().any(|run| run.record(task, "savings.average").is_some());
-    !has_own_records && tasks_of_families(set, task)
+    let is_of_family =
+        |run: &EvaluationRun| !run.is_family(task) && run.tasks().iter().any(|other| run.is_family(other));
+    !has_own_records && set.runs.iter().any(is_of_family)
 }
 
-/// Whether a run has a family of tasks that this one is a part of.
-fn tasks_of_families(set: &RunSet, task: &str) -> bool {
-    set.runs.iter().any(|run| !run.is_family(task) && run.tasks().iter().any(|other| run.is_family(other)))
+fn about(set: &RunSet, tasks: &[&str]) -> Markup {
+    let n_runs = set.runs.len();
+    let names: Vec<&str> = set.runs.iter().map(|run| run.name.as_str()).collect();
+    html! {
+        p {
+            (n_runs) " run" @if n_runs != 1 { "s" } @if n_runs <= 8 { ": " (names.join("; ")) } ". Tasks: " (tasks.join(", ")) "."
+        }
+    }
 }
 
 struct Page<'a> {
@@ -124,75 +139,87 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// The tasks of all runs, in the order of the runs.
-    fn tasks(&self) -> Vec<&'a str> {
-        let mut tasks = Vec::new();
-        for task in self.set.runs.iter().flat_map(aloud_measure::evaluation_run::EvaluationRun::tasks) {
-            if !tasks.contains(&task) {
-                tasks.push(task);
+    /// What a reader wants first: sentences about each trained model, and a row for each point of a sweep.
+    fn answers(&self, found: &[Answers], tasks: &[&str]) -> Markup {
+        let all: Vec<usize> = self.set.sweeps.iter().flat_map(|sweep| sweep.runs.iter().flatten()).copied().collect();
+        html! {
+            section.answers {
+                @for of_model in found {
+                    h2 { (of_model.heading) }
+                    dl {
+                        @for (question, answers) in of_model.questions() {
+                            dt { (question) }
+                            dd { @for answer in answers { p { (answer) } } }
+                        }
+                    }
+                }
+                @if let (false, Some(task)) = (all.is_empty(), tasks.first()) {
+                    h2 { "Points of the sweep, " (task) }
+                    (tables::runs(&Subject { set: self.set, runs: &all, task, bootstrap: &self.options.bootstrap }))
+                }
+                p.claim { (CLAIM) }
             }
         }
-        tasks
     }
 
-    fn about(&self, tasks: &[&str]) -> String {
-        let n_runs = self.set.runs.len();
-        let plural = if n_runs == 1 { "" } else { "s" };
-        let names: Vec<&str> = self.set.runs.iter().map(|run| run.name.as_str()).collect();
-        let names = if n_runs <= 8 { format!(": {}", names.join("; ")) } else { String::new() };
-        paragraph(&format!("{n_runs} run{plural}{names}. Tasks: {}.", tasks.join(", ")))
-    }
-
-    /// One task: tables and figures.
-    fn task(&mut self, task: &str) -> String {
+    /// One task: the table of model and base, figures, and on request what the controls did.
+    fn task(&mut self, task: &str) -> Markup {
         let set = self.set;
         let of_task: Vec<usize> =
             (0..set.runs.len()).filter(|place| set.runs[*place].tasks().contains(&task)).collect();
-        // Points of sweeps have the dial page; figures of every run would be unreadable with them.
+        // Points of sweeps have the dial's figures; figures of every run would be unreadable with them.
         let in_sweep = |place: &usize| set.sweeps.iter().any(|sweep| sweep.runs.contains(&Some(*place)));
         let alone: Vec<usize> = of_task.iter().copied().filter(|place| !in_sweep(place)).collect();
-        let shown = if alone.is_empty() { &of_task } else { &alone };
         let all = Subject { set, runs: &of_task, task, bootstrap: &self.options.bootstrap };
-        let subject = Subject { runs: shown, ..all };
-        let n_items = subject.runs().map(|(_, run)| run.items(task).len()).max();
-        let items = n_items.map(|n| format!(" <span class=\"quiet\">{} items</span>", grouped(n))).unwrap_or_default();
-        let mut html = format!("<section class=\"task\"><h2>{}{items}</h2>", escape(task));
-        // A part of a family has its own accuracies and horizons; the rest is told of the whole.
-        let has_own_records = subject.runs().any(|(_, run)| run.record(task, "savings.average").is_some());
-        let is_part = !has_own_records && tasks_of_families(set, task);
-        if is_part {
-            html += &self.figures(part_figures(&subject));
-            return html + "</section>";
+        let subject = Subject { runs: if alone.is_empty() { &of_task } else { &alone }, ..all };
+        let cast = Cast::of(&subject);
+        let n_items = subject.runs().map(|(_, run)| run.items(task).len()).max().unwrap_or_default();
+        html! {
+            section.task {
+                h2 { (task) " " span.quiet { (grouped(n_items)) " items" } }
+                @if is_part(set, task) {
+                    (self.figures(cast.figures(&subject, OF_PARTS)))
+                    (self.beside_controls(cast.with_controls(&subject, OF_PARTS)))
+                } @else {
+                    (tables::headline(&Subject { runs: &cast.first(), ..subject }))
+                    @for (title, draws) in GROUPS {
+                        h3.part { (title) }
+                        @if title == "Text quality" { (tables::judges(&subject)) }
+                        (self.figures(cast.figures(&subject, draws)))
+                        (self.beside_controls(cast.with_controls(&subject, draws)))
+                    }
+                    (self.sweeps(&all))
+                    h3.part { "All runs" }
+                    (on_request("Depth, accuracy, length, and what is left of the responses", &tables::runs(&all)))
+                    (on_request("Text quality", &tables::quality(&subject)))
+                    (on_request("Is the reasoning in the text?", &tables::externalisation(&subject)))
+                }
+            }
         }
-        html += &tables::headline(&all);
-        html += &self.figures(depth_figures(&subject));
-        html += &self.figures(task_figures(&subject));
-        html += "<h3 class=\"part\">Text quality</h3>";
-        html += &tables::quality(&subject);
-        html += &self.figures(quality_figures(&subject));
-        html += &self.figures(quality_distributions(&subject));
-        html += "<h3 class=\"part\">Externalisation</h3>";
-        html += &tables::externalisation(&subject);
-        html += &self.figures(externalisation_figures(&subject));
-        let dials = dial_figures(&subject);
-        if !dials.is_empty() {
-            html += "<h3 class=\"part\">Dials</h3>";
-            html += &tables::dials(&subject);
-            html += &self.figures(dials);
-        }
-        html += "<h3 class=\"part\">Attrition</h3>";
-        html += &tables::funnels(&all);
-        html += &self.figures(funnel_figure(&subject).into_iter().collect());
-        html + "</section>"
     }
 
-    fn figures(&mut self, figures: Vec<Figure>) -> String {
-        if figures.is_empty() {
-            return String::new();
+    /// What the sweeps with this task say.
+    fn sweeps(&mut self, subject: &Subject<'_>) -> Markup {
+        let (dials, distributions) = (dial_figures(subject), quality_distributions(subject));
+        html! {
+            @if !dials.is_empty() || !distributions.is_empty() {
+                h3.part { "Dials" }
+                (tables::dials(subject))
+                (self.figures(dials))
+                (self.figures(distributions))
+            }
         }
-        let html: String = figures.iter().map(figure).collect();
+    }
+
+    fn figures(&mut self, figures: Vec<Figure>) -> Markup {
+        let html = html::figures(&figures);
         self.figures.extend(figures);
-        format!("<div class=\"figures\">{html}</div>")
+        html
+    }
+
+    fn beside_controls(&mut self, figures: Vec<Figure>) -> Markup {
+        let summary = format!("The same beside the controls ({} figures)", figures.len());
+        html! { @if !figures.is_empty() { (on_request(&summary, &self.figures(figures))) } }
     }
 
     fn sides(&self) -> Vec<Side<'a>> {
@@ -205,25 +232,24 @@ impl<'a> Page<'a> {
             .collect()
     }
 
-    fn samples(&self, sides: &[Side<'a>]) -> String {
+    fn samples(&self, sides: &[Side<'a>]) -> Markup {
         if sides.is_empty() {
-            return paragraph("No two runs were chosen to be shown side by side.");
+            return html! { p { "No two runs were chosen to be shown side by side." } };
         }
         let chosen = samples::choose(sides, self.options.n_samples);
         if chosen.is_empty() {
-            return paragraph("The chosen runs have no items in common.");
+            return html! { p { "The chosen runs have no items in common." } };
         }
-        let mut html = paragraph(
-            "Items that only one of the two got right stand first. Filled tokens stopped early: the stronger the fill, the more \
-             blocks they skipped; tokens without fill ran at full depth.",
-        );
-        for side in sides.iter().filter(|side| side.token_text.is_none()) {
-            html += &paragraph(&format!(
-                "The tokenizer of {} was not found: its responses are shown without depths.",
-                side.run.name
-            ));
+        html! {
+            p {
+                "Items that only one of the two got right stand first. Filled tokens stopped early: the stronger the fill, the \
+                 more blocks they skipped; tokens without fill ran at full depth."
+            }
+            @for side in sides.iter().filter(|side| side.token_text.is_none()) {
+                p { "The tokenizer of " (side.run.name) " was not found: its responses are shown without depths." }
+            }
+            @for of_item in &chosen { (samples::item(sides, of_item)) }
         }
-        html + &chosen.iter().map(|of_item| samples::item_html(sides, of_item)).collect::<String>()
     }
 }
 

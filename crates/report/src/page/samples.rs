@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::palette::{Theme, depth_colour};
-use crate::text::{escape, grouped, per_cent, visible};
+use maud::{Markup, PreEscaped, html};
+
+use crate::document::themed;
+use crate::palette::depth_colour;
+use crate::text::{escape, visible};
 use crate::view::skyline_of;
+use crate::words::{grouped, per_cent};
 use aloud_measure::evaluation_run::EvaluationRun;
-use aloud_measure::run_files::{SampleRow, TokenRow};
+use aloud_measure::run_files::{SampleRow, Stop, TokenRow};
 
 /// The text of a token of a run; none if its tokenizer is not known.
 pub type TokenText<'a> = &'a dyn Fn(u32) -> String;
@@ -24,25 +28,21 @@ pub(super) fn style_sheet(sides: &[Side<'_>]) -> String {
     let mut css = String::new();
     for (side, Side { run, .. }) in sides.iter().enumerate() {
         let identity = &run.manifest.identity;
-        for depth in &identity.exit_candidates {
-            let colour = |theme| depth_colour(*depth, identity.n_blocks, theme);
-            if let (Some(light), Some(dark)) = (colour(Theme::Light), colour(Theme::Dark)) {
-                let variables = |fill: crate::palette::Colour| {
-                    format!("--f{side}d{depth}:{};--i{side}d{depth}:{}", fill.hex(), fill.ink().hex())
-                };
-                let (light, dark) = (variables(light), variables(dark));
-                // Writing to a string cannot fail.
-                let _ = writeln!(
-                    css,
-                    ":root{{{light}}}@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\
-                     :root[data-theme=dark]{{{dark}}}@media print{{:root:root:root{{{light}}}}}\
-                     .v{side} .d{depth}{{background:var(--f{side}d{depth});color:var(--i{side}d{depth})}}"
-                );
-            }
-        }
+        css += &themed(|theme| {
+            let variable = |depth: &usize| {
+                let fill = depth_colour(*depth, identity.n_blocks, theme)?;
+                Some(format!("--f{side}d{depth}:{};--i{side}d{depth}:{};", fill.hex(), fill.ink().hex()))
+            };
+            identity.exit_candidates.iter().filter_map(variable).collect()
+        });
         // The skyline numbers its depths.
         for (place, depth) in identity.exit_candidates.iter().enumerate() {
-            let _ = writeln!(css, ".v{side} .b{place}{{fill:var(--f{side}d{depth})}}");
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                css,
+                ".v{side} .d{depth}{{background:var(--f{side}d{depth});color:var(--i{side}d{depth})}}\
+                 .v{side} .b{place}{{fill:var(--f{side}d{depth})}}"
+            );
         }
     }
     css
@@ -75,26 +75,25 @@ pub(super) fn choose<'a>(sides: &[Side<'a>], most: usize) -> Vec<Sides<'a>> {
 }
 
 /// One item: the sides beside each other.
-pub(super) fn item_html(sides: &[Side<'_>], of_item: &Sides<'_>) -> String {
-    let mut html = String::new();
-    let id = of_item.iter().flatten().next().map(|sample| format!("{} · {}", sample.task, sample.item_id));
-    let prompt = of_item.iter().flatten().map(|sample| sample.prompt.trim()).find(|prompt| !prompt.is_empty());
-    let prompt = prompt.map(|prompt| format!("<pre class=\"plain\">{}</pre>", escape(prompt))).unwrap_or_default();
-    let gold = of_item.iter().flatten().find_map(|sample| sample.gold.as_deref());
-    let gold = gold.map(|gold| format!(" <span class=\"quiet\">gold {}</span>", escape(gold))).unwrap_or_default();
-    // Writing to a string cannot fail.
-    let _ = write!(
-        html,
-        "<section class=\"item\"><h3>{}{gold}</h3>{prompt}<div class=\"sides\">",
-        escape(&id.unwrap_or_default())
-    );
-    for (place, (side, sample)) in sides.iter().zip(of_item).enumerate() {
-        if let Some(sample) = sample {
-            let _ = write!(html, "<div class=\"side v{place}\">{}</div>", side_html(*side, sample));
+pub(super) fn item(sides: &[Side<'_>], of_item: &Sides<'_>) -> Markup {
+    let samples = || of_item.iter().flatten();
+    let prompt = samples().map(|sample| sample.prompt.trim()).find(|prompt| !prompt.is_empty());
+    html! {
+        section.item {
+            h3 {
+                @if let Some(first) = samples().next() { (first.task) " · " (first.item_id) }
+                @if let Some(gold) = samples().find_map(|sample| sample.gold.as_deref()) {
+                    " " span.quiet { "gold " (PreEscaped(escape(gold))) }
+                }
+            }
+            @if let Some(prompt) = prompt { pre.plain { (PreEscaped(escape(prompt))) } }
+            div.sides {
+                @for (place, (of_side, sample)) in sides.iter().zip(of_item).enumerate() {
+                    @if let Some(sample) = sample { div class=(format!("side v{place}")) { (side(*of_side, sample)) } }
+                }
+            }
         }
     }
-    html.push_str("</div></section>");
-    html
 }
 
 /// Whether the answer is right, by the strict scorer where there is one.
@@ -102,7 +101,7 @@ fn is_right(sample: &SampleRow) -> Option<bool> {
     sample.correct.get("strict").or_else(|| sample.correct.values().next()).copied()
 }
 
-fn side_html(side: Side<'_>, sample: &SampleRow) -> String {
+fn side(side: Side<'_>, sample: &SampleRow) -> Markup {
     let tokens = side.run.tokens.get(&sample.key);
     let answer = sample.extracted.strict.as_deref().or(sample.extracted.flex.as_deref()).unwrap_or("none found");
     let verdict = match is_right(sample) {
@@ -110,46 +109,38 @@ fn side_html(side: Side<'_>, sample: &SampleRow) -> String {
         Some(false) => "wrong",
         None => "not scored",
     };
-    let stop = if sample.stop == aloud_measure::run_files::Stop::Cap { "<span>cut at the limit</span>" } else { "" };
     let savings = tokens.and_then(|row| {
         let depths: Vec<usize> = row.eligible_depths().collect();
         aloud_method::savings::average_layer_savings(&depths, side.run.manifest.identity.n_blocks)
     });
-    let savings = savings.map(|savings| format!("<span><b>{}</b> layer savings</span>", per_cent(Some(savings))));
-    let savings = savings.unwrap_or_default();
-    let mut html = format!(
-        "<h4>{}</h4><p class=\"facts\"><span>answer <b>{}</b> ({verdict})</span><span><b>{}</b> tokens</span>\
-         {savings}{stop}</p>",
-        escape(&side.run.name),
-        escape(answer),
-        grouped(sample.n_tokens()),
-    );
-    match (tokens, side.token_text) {
-        (Some(row), Some(token_text)) => html.push_str(&tokens_html(side, row, token_text)),
-        _ => {
-            // Writing to a string cannot fail.
-            let _ = write!(html, "<pre class=\"plain\">{}</pre>", escape(&sample.completion));
+    html! {
+        h4 { (side.run.name) }
+        p.facts {
+            span { "answer " b { (PreEscaped(escape(answer))) } " (" (verdict) ")" }
+            span { b { (grouped(sample.n_tokens())) } " tokens" }
+            @if savings.is_some() { span { b { (per_cent(savings)) } " layer savings" } }
+            @if sample.stop == Stop::Cap { span { "cut at the limit" } }
+        }
+        @if let (Some(row), Some(token_text)) = (tokens, side.token_text) {
+            (tokens_of(side, row, token_text))
+        } @else {
+            pre.plain { (PreEscaped(escape(&sample.completion))) }
         }
     }
-    html
 }
 
-fn tokens_html(side: Side<'_>, row: &TokenRow, token_text: TokenText<'_>) -> String {
+fn tokens_of(side: Side<'_>, row: &TokenRow, token_text: TokenText<'_>) -> Markup {
     let identity = &side.run.manifest.identity;
-    let mut html = skyline_of(&row.depth, &identity.exit_candidates, identity.n_blocks);
-    html.push_str("<div class=\"tokens\">");
-    for (index, (id, depth)) in row.ids.iter().zip(&row.depth).enumerate() {
+    let title = |index: usize, depth: usize| {
         let surprisal = row.surprisal_bits.get(index).map(|bits| format!(", surprisal {bits:.1} bits"));
-        // Writing to a string cannot fail.
-        let _ = write!(
-            html,
-            "<span class=\"d{depth}\" title=\"token {}: depth {depth} of {}{}\">{}</span>",
-            index + 1,
-            identity.n_blocks,
-            surprisal.unwrap_or_default(),
-            visible(&token_text(*id))
-        );
+        format!("token {}: depth {depth} of {}{}", index + 1, identity.n_blocks, surprisal.unwrap_or_default())
+    };
+    html! {
+        (PreEscaped(skyline_of(&row.depth, &identity.exit_candidates, identity.n_blocks)))
+        div.tokens {
+            @for (index, (id, depth)) in row.ids.iter().zip(&row.depth).enumerate() {
+                span class=(format!("d{depth}")) title=(title(index, *depth)) { (PreEscaped(visible(&token_text(*id)))) }
+            }
+        }
     }
-    html.push_str("</div>");
-    html
 }

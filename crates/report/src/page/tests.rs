@@ -5,6 +5,8 @@ use super::*;
 use aloud_measure::evaluation_run::open_runs;
 use aloud_measure::test_runs::{Fixture, token_text, write_controls, write_run, write_sweep};
 
+use crate::words::{number, reason_of};
+
 fn set(folders: &[PathBuf]) -> RunSet {
     open_runs(folders).unwrap()
 }
@@ -33,15 +35,15 @@ fn markdown_has_every_record_or_its_reason() {
         for record in &run.records {
             let id = record.id.replace('_', "\\_");
             let row = text.lines().find(|line| line.starts_with(&format!("| {id} | "))).unwrap();
-            let expected = match (record.value, &record.ci, &record.null_reason) {
-                (Some(value), Some(_), _) => html::number(value, &record.unit),
-                (Some(_), None, _) => "no interval".to_owned(),
-                (None, _, reason) => reason.clone().unwrap_or_default().replace('_', "\\_"),
+            let expected = match (record.value, &record.ci) {
+                (Some(value), Some(_)) => number(value, &record.unit),
+                (Some(_), None) => "no interval".to_owned(),
+                (None, _) => reason_of(record),
             };
             assert!(row.contains(&expected), "{row}: {expected}");
         }
     }
-    assert!(text.contains("anchor\\_stability"));
+    assert!(text.contains("anchor\\_stability") && text.contains("- **saved:** layers: "));
 }
 
 #[test]
@@ -62,7 +64,10 @@ fn the_page_has_all_its_parts() {
     ] {
         assert!(report.html.contains(expected), "{expected}");
     }
-    assert!(!report.html.contains("{{"), "a mark was left");
+    for figure in &report.figures {
+        assert!(figure.panels.iter().all(|panel| panel.series().len() <= 3), "{} has too many series", figure.name);
+    }
+    assert!(report.figures.iter().any(|figure| figure.name == "gsm8k-early_answering.curve.controls"));
     let names: Vec<&str> = report.figures.iter().map(|figure| figure.name.as_str()).collect();
     for metric in [
         "savings.average",
@@ -205,4 +210,43 @@ fn hypotheses_have_their_contrasts_their_numbers_and_their_controls() {
     assert!(row.contains("decides nothing") || row.contains("base_noise is no control"), "{row}");
     let controls = html.split("is it one?").nth(1).unwrap();
     assert!(controls.contains("<th scope=\"row\">exits: exits_off</th>") && controls.contains("no: "), "{controls}");
+}
+
+#[test]
+fn the_page_opens_with_the_answers_and_one_table_of_model_and_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let html = render_report(&set(&write_controls(folder.path(), 24)), &quick()).html;
+    let main = html.split("<main>").nth(1).unwrap();
+    let answers = main.find("<dt>saved</dt>").unwrap();
+    let (table, figure) = (main.find("<table").unwrap(), main.find("<figure").unwrap());
+    assert!(answers < table && table < figure && figure < main.find("Gates").unwrap());
+    let head = &main[table..table + main[table..].find("</thead>").unwrap()];
+    assert!(head.contains(">base<") && head.contains(">exits<") && head.contains(">exits − base<"), "{head}");
+    assert!(!head.contains("base_noise"), "{head}");
+    assert!(main.contains("not claimed (not testable): that the answer depends on more of the trace"));
+}
+
+#[test]
+fn runs_of_an_earlier_version_are_shown_with_todays_names() {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/earlier_run"));
+    let runs = set(&[folder]);
+    assert!(runs.left_out.is_empty() && runs.runs.iter().all(|run| run.remarks.is_empty()), "{:?}", runs.left_out);
+    let names: Vec<&str> = runs.runs.iter().map(|run| run.name.as_str()).collect();
+    assert_eq!(names, ["base", "exits", "base_one_depth"]);
+    let report = render_report(&runs, &quick());
+    for expected in [
+        "exits against base: 2 items of serial, tier standard",
+        "layers: 24.3\u{a0}% (23.5 to 25.1)",
+        "accuracy: 99.0\u{a0}% (98.3 to 99.4), base 100.0\u{a0}% (99.7 to 100.0); −1.0\u{a0}pp (−1.6 to −0.5)",
+        "<th scope=\"row\">layers saved</th>",
+        "base_one_depth (control of exits)",
+        "accuracy.at_steps.1",
+        "early_answering.area.full_depth",
+    ] {
+        assert!(report.html.contains(expected), "{expected}");
+    }
+    for earlier in ["A1.als", "B3.", "D1.", "&quot;ee&quot;", ">ee<", "ee_off", ">static<"] {
+        assert!(!report.html.contains(earlier), "{earlier}");
+    }
+    assert!(report.figures.iter().any(|figure| figure.name == "serial-depth.quantiles"), "rows are read too");
 }

@@ -71,8 +71,6 @@ pub enum Scale {
     FromZero,
     /// Evenly, from the first to the second value.
     Fixed(f64, f64),
-    /// By their logarithm. Values that have none are not drawn.
-    Log,
     /// Names; the value `i` is the place of the name `i`.
     Categories(Vec<String>),
 }
@@ -162,17 +160,6 @@ pub struct HeatMap {
 }
 
 impl Figure {
-    /// A figure of one panel.
-    pub fn single(name: impl Into<String>, title: impl Into<String>, caption: impl Into<String>, panel: Panel) -> Self {
-        Self {
-            name: name.into(),
-            title: title.into(),
-            caption: caption.into(),
-            panels: vec![panel],
-            layout: Layout::Grid { columns: 1 },
-        }
-    }
-
     /// Panels in a row.
     pub(super) fn columns(&self) -> usize {
         match self.layout {
@@ -194,7 +181,7 @@ impl Panel {
     }
 
     /// The series; none for a heat map.
-    pub(super) fn series(&self) -> &[Series] {
+    pub(crate) fn series(&self) -> &[Series] {
         match &self.content {
             Content::Series(series) => series,
             Content::Heat(_) => &[],

@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Figure, Medium, to_csv, to_json, to_svg};
+use super::data::{to_csv, to_json};
+use super::figure::Figure;
+use super::paint::Medium;
+use super::render::to_svg;
 use crate::palette::Theme;
 use aloud_base::durable_file::{self, WriteError};
 

@@ -2,8 +2,8 @@
 
 use super::drawing::{Anchor, Drawing, Words, width};
 use super::figure::{HeatMap, NumberFormat, Panel};
+use super::frame::{Frame, TICK};
 use super::paint::{INK_TO_PAPER, Paint};
-use super::panel::{Frame, TICK};
 use super::scale::number;
 
 /// Room of the key.

@@ -5,16 +5,14 @@ use std::fmt::Write;
 
 use super::drawing::{Anchor, Drawing, Stroke, Words, joined, width};
 use super::figure::{Axis, Mark, Panel, Point, Series, Spread};
+use super::frame::{ELLIPSE_RADIUS, Frame, Rectangle, TICK};
 use super::paint::{Paint, dashes, marker};
-use super::panel::{Frame, Rectangle, TICK};
 use super::scale::{FittedAxis, number};
 
 /// Lines with more points than this have no markers.
 const MOST_MARKERS: usize = 40;
 /// Share of a category's room that its bars or points take.
 const GROUP: f64 = 0.76;
-/// Radius of a 95 % ellipse of a two-dimensional normal distribution: `sqrt(-2 ln 0.05)`.
-pub(super) const ELLIPSE_RADIUS: f64 = 2.447_746_830_680_816;
 
 pub(super) fn draw_series(drawing: &mut Drawing, panel: &Panel, series: &[Series], frame: &Frame) {
     for one in series {

@@ -7,6 +7,7 @@ mod data;
 mod drawing;
 mod figure;
 pub mod files;
+mod frame;
 mod heat;
 mod marks;
 mod paint;

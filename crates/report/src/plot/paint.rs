@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 
+use crate::document::themed;
 use crate::palette::{Colour, Theme};
 
 /// What something is painted as.
@@ -61,7 +62,7 @@ const fn heat(theme: Theme) -> Colour {
     }
 }
 
-/// Ink, quiet ink, lines and paper: the same as those of the pages (`page.css`, `report.css`).
+/// Ink, quiet ink, lines and paper: the same as those of the pages (`document.css`).
 const fn ground(theme: Theme) -> [Colour; 4] {
     match theme {
         Theme::Light => [
@@ -126,11 +127,7 @@ pub fn style_sheet() -> String {
         let _ = write!(css, "--heat:{};", heat(theme).hex());
         css
     };
-    let (light, dark) = (variables(Theme::Light), variables(Theme::Dark));
-    format!(
-        ":root{{{light}}}\n@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\n\
-         :root[data-theme=dark]{{{dark}}}\n@media print{{:root:root:root{{{light}}}}}\n"
-    )
+    themed(variables)
 }
 
 /// The marker of a style around `(x, y)`, as a path: disc, square, triangle, diamond, cross, triangle downwards, star.

@@ -4,47 +4,14 @@ use std::fmt::Write;
 
 use super::drawing::{Anchor, Drawing, Stroke, TEXT, Words, joined, shortened, width};
 use super::figure::{Axis, Content, Guide, Mark, Panel, Point, Scale};
+use super::frame::{ELLIPSE_RADIUS, Frame, Place, Rectangle, TICK};
 use super::heat::{HEAT_KEY_HEIGHT, draw_heat, draw_key};
-use super::marks::{ELLIPSE_RADIUS, draw_series};
+use super::marks::draw_series;
 use super::paint::Paint;
 use super::scale::FittedAxis;
 
-/// Size of words at ticks.
-pub(super) const TICK: f64 = 11.0;
 /// Widest name of a category beside a vertical axis.
 const WIDEST_NAME: f64 = 190.0;
-
-/// A rectangle of the drawing.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rectangle {
-    pub(super) left: f64,
-    pub(super) top: f64,
-    pub(super) right: f64,
-    pub(super) bottom: f64,
-}
-
-/// Where and how a panel is drawn.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
-    /// All of its room, words included.
-    pub(super) room: Rectangle,
-    /// Whether the horizontal axis has its numbers and label.
-    pub(super) labelled_below: bool,
-    /// Whether the panel stands in a ridge: its title stands beside it, its vertical axis has no numbers.
-    pub(super) ridge: bool,
-    /// Room for the words at the left, at least.
-    pub(super) left_words: f64,
-    /// Id for what it is cut to.
-    pub(super) id: &'a str,
-}
-
-/// A frame with fitted axes.
-#[derive(Debug)]
-pub(super) struct Frame {
-    pub(super) inside: Rectangle,
-    pub(super) x: FittedAxis,
-    pub(super) y: FittedAxis,
-}
 
 /// Values of a panel along one axis: points, the ends of their intervals and ellipses, and 0 where bars begin.
 fn values(panel: &Panel, horizontal: bool) -> Vec<f64> {

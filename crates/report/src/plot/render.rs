@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use super::drawing::{Anchor, Drawing, Stroke, TEXT, Words, lines, width};
 use super::figure::{Content, Figure, Layout, Mark, Panel, Series};
+use super::frame::{Place, Rectangle};
 use super::heat::HEAT_KEY_HEIGHT;
 use super::paint::{Medium, Paint, dashes, marker};
-use super::panel::{Place, Rectangle, draw_panel, left_words};
+use super::panel::{draw_panel, left_words};
 use crate::text::escape;
 
 /// Width of a figure of one or two panels.

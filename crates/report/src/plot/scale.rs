@@ -5,10 +5,9 @@ use super::figure::{Axis, NumberFormat, Scale};
 /// An axis that is fitted to data and to a stretch of the drawing.
 #[derive(Clone, Debug)]
 pub(super) struct FittedAxis {
-    /// The values at the two ends; logarithms on a logarithmic axis.
+    /// The values at the two ends.
     low: f64,
     high: f64,
-    logarithmic: bool,
     /// Where the ends stand in the drawing.
     start: f64,
     end: f64,
@@ -21,23 +20,17 @@ impl FittedAxis {
     /// [`Self::between`].
     pub(super) fn new(axis: &Axis, values: impl Iterator<Item = f64>, most_ticks: usize) -> Self {
         let values = values.filter(|value| value.is_finite());
-        let fitted = |low, high, logarithmic, ticks| Self { low, high, logarithmic, start: 0.0, end: 1.0, ticks };
+        let fitted = |low, high, ticks| Self { low, high, start: 0.0, end: 1.0, ticks };
         match &axis.scale {
             Scale::Categories(names) => {
                 let ticks = names.iter().enumerate().map(|(place, name)| (place as f64, name.clone())).collect();
-                fitted(-0.5, names.len().max(1) as f64 - 0.5, false, ticks)
-            }
-            Scale::Log => {
-                let (low, high) = range(values.filter(|value| *value > 0.0)).unwrap_or((0.1, 1.0));
-                let (low, high) = (low.log10().floor(), high.log10().ceil());
-                let high = if low == high { low + 1.0 } else { high };
-                fitted(low, high, true, logarithmic_ticks(low as i32, high as i32, axis.format))
+                fitted(-0.5, names.len().max(1) as f64 - 0.5, ticks)
             }
             Scale::Fixed(low, high) if low.is_finite() && high.is_finite() && low < high => {
                 let (mut ticks, _, _) = even_ticks(*low, *high, most_ticks, axis.format);
                 let rounding = 1e-9 * (high - low);
                 ticks.retain(|(value, _)| (low - rounding..=high + rounding).contains(value));
-                fitted(*low, *high, false, ticks)
+                fitted(*low, *high, ticks)
             }
             Scale::Linear | Scale::FromZero | Scale::Fixed(..) => {
                 let (mut low, mut high) = range(values).unwrap_or((0.0, 1.0));
@@ -50,7 +43,7 @@ impl FittedAxis {
                     (low, high) = (if from_zero { low.min(0.0) } else { low - margin }, high + margin);
                 }
                 let (ticks, low, high) = even_ticks(low, high, most_ticks, axis.format);
-                fitted(low, high, false, ticks)
+                fitted(low, high, ticks)
             }
         }
     }
@@ -64,7 +57,6 @@ impl FittedAxis {
 
     /// Where a value stands; outside of the axis for values outside of its range. None for what has no place.
     pub(super) fn at(&self, value: f64) -> Option<f64> {
-        let value = if self.logarithmic { value.log10() } else { value };
         let place = self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start);
         place.is_finite().then_some(place)
     }
@@ -104,19 +96,6 @@ fn even_ticks(low: f64, high: f64, most: usize, format: NumberFormat) -> (Vec<(f
         .map(|value| (value, number(value, step, format)))
         .collect();
     (ticks, first * step, last * step)
-}
-
-/// Powers of ten; between them 2 and 5 where there are few.
-fn logarithmic_ticks(low: i32, high: i32, format: NumberFormat) -> Vec<(f64, String)> {
-    let factors: &[f64] = if high - low <= 2 { &[1.0, 2.0, 5.0] } else { &[1.0] };
-    let mut ticks = Vec::new();
-    for power in low..=high {
-        for factor in factors.iter().filter(|factor| power < high || **factor == 1.0) {
-            let value = factor * 10_f64.powi(power);
-            ticks.push((value, number(value, value, format)));
-        }
-    }
-    ticks
 }
 
 /// A number with as many decimals as ticks `step` apart need.
@@ -171,7 +150,6 @@ mod tests {
         assert_eq!(texts(&fit(Scale::Linear, &[-3.0, 7.0])), ["−4", "−2", "0", "2", "4", "6", "8"]);
         assert_eq!(texts(&fit(Scale::FromZero, &[3.0, 7.0])), ["0", "2", "4", "6", "8"]);
         assert_eq!(texts(&fit(Scale::Fixed(0.0, 28.0), &[900.0])), ["0", "10", "20"]);
-        assert_eq!(texts(&fit(Scale::Log, &[3.0, 800.0])), ["1", "10", "100", "1000"]);
         assert_eq!(
             texts(&fit(Scale::Linear, &[2.0e6, 4.0e6])),
             ["2.0\u{a0}M", "2.5\u{a0}M", "3.0\u{a0}M", "3.5\u{a0}M", "4.0\u{a0}M"]
@@ -183,7 +161,7 @@ mod tests {
     #[test]
     fn one_value_and_none_have_a_range() {
         for values in [vec![], vec![0.0], vec![5.0], vec![-2.0], vec![f64::NAN, f64::INFINITY]] {
-            for scale in [Scale::Linear, Scale::FromZero, Scale::Log, Scale::Fixed(1.0, 1.0)] {
+            for scale in [Scale::Linear, Scale::FromZero, Scale::Fixed(1.0, 1.0)] {
                 let axis = FittedAxis::new(&Axis::new("", scale.clone()), values.iter().copied(), 5);
                 assert!(axis.low < axis.high && axis.ticks.len() >= 2, "{scale:?} {values:?} {axis:?}");
             }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::text::per_cent;
+use crate::words::per_cent;
 use aloud_measure::depth_summary::DepthSummary;
 use aloud_measure::record::TokenRecord;
 use aloud_method::savings::layer_savings;

@@ -6,17 +6,21 @@ mod data;
 
 use std::fmt::Write;
 
-use crate::palette::{Theme, depth_colour};
-use crate::text::{escape, grouped, per_cent, script_json, visible};
+use maud::{Markup, PreEscaped, html};
+
+use crate::document::{document, theme_button, themed};
+use crate::palette::depth_colour;
+use crate::text::{escape, script_json, visible};
+use crate::words::{grouped, per_cent};
 use aloud_measure::depth_summary::{DepthSummary, sampler_check, summarise};
 use aloud_measure::error::MeasureError;
 use aloud_measure::record::{RecordKind, ResponseRecord};
+use aloud_method::exit_distribution::total_variation;
+use aloud_method::savings::SamplerCheck;
 pub(crate) use chart::skyline_of;
 use chart::{depths, histogram, skyline};
 use data::page_data;
 
-const TEMPLATE: &str = include_str!("page.html");
-pub(crate) const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// Prompts longer than this (in characters) are folded.
@@ -61,46 +65,51 @@ pub fn render_page(records: &[ResponseRecord], options: &ViewOptions) -> Result<
             id: records.first().map(|record| record.id.clone()).unwrap_or_default(),
             reason: e.to_string(),
         })?;
-    let mut responses = String::new();
-    for (index, record) in records.iter().enumerate() {
-        write_response(&mut responses, index, record)?;
-    }
-    let parts = [
-        ("title", escape(title)),
-        ("style", STYLE.to_owned()),
-        ("palette", palette_style(&summary)),
-        ("notes", notes_html(&options.notes)),
-        ("overview", overview_html(records, &summary, options)?),
-        ("sampler", sampler_html(records, &summary)),
-        ("legend", legend_html(&summary, options.groups.is_empty())),
-        ("responses", responses),
-        ("data", data),
-        ("script", SCRIPT.to_owned()),
-    ];
-    Ok(fill(TEMPLATE, &parts))
-}
-
-/// Puts the parts at their marks `{{name}}`, in one pass: what a part contains is never looked at again.
-pub(crate) fn fill(template: &str, parts: &[(&str, String)]) -> String {
-    let mut page = String::with_capacity(template.len() + parts.iter().map(|part| part.1.len()).sum::<usize>());
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once("{{") {
-        page.push_str(before);
-        let Some((name, next)) = after.split_once("}}") else {
-            rest = after;
-            break;
-        };
-        if let Some((_, part)) = parts.iter().find(|part| part.0 == name) {
-            page.push_str(part);
+    let responses =
+        records.iter().enumerate().map(|(index, record)| response(index, record)).collect::<Result<Vec<_>, _>>()?;
+    let body = html! {
+        div.page {
+            header.top {
+                h1 { (title) }
+                @for note in &options.notes { p { (note) } }
+                (overview(records, &summary, options)?)
+                (sampler(records, &summary))
+            }
+            div.bar {
+                div.legend role="group" aria-label="Depth in blocks" {
+                    span { "Depth" }
+                    (legend(&summary, options.groups.is_empty()))
+                }
+                div.tools {
+                    label {
+                        span.hidden { "Search responses" }
+                        input type="search" placeholder="Search responses" autocomplete="off" spellcheck="false";
+                    }
+                    output.count {}
+                    (theme_button())
+                }
+            }
+            div.columns {
+                main {
+                    @for response in &responses { (response) }
+                    p.none hidden { "No response contains this text." }
+                }
+                aside id="inspector" aria-label="Token details" {
+                    p.quiet { "Point at a token, or press Tab and move with the arrow keys, to see how its depth was decided." }
+                }
+            }
+            footer {
+                p {
+                    "Filled tokens stopped early: the stronger the fill, the more blocks they skipped. Tokens without fill ran at \
+                     full depth; the first token of a response always does, and is not counted. Exit rate is not savings: an exit \
+                     near full depth saves next to nothing."
+                }
+            }
         }
-        rest = next;
-    }
-    page.push_str(rest);
-    page
-}
-
-fn notes_html(notes: &[String]) -> String {
-    notes.iter().flat_map(|note| ["<p>".to_owned(), escape(note), "</p>".to_owned()]).collect()
+        script type="application/json" id="data" { (PreEscaped(data)) }
+        script { (PreEscaped(SCRIPT)) }
+    };
+    Ok(document(title, &[&palette_style(&summary)], &body))
 }
 
 fn check_target(target: &[f64], summary: &DepthSummary) -> Result<(), MeasureError> {
@@ -121,21 +130,14 @@ fn check_target(target: &[f64], summary: &DepthSummary) -> Result<(), MeasureErr
 
 /// Fill and ink of every depth for both papers. `k0` is the first candidate; full depth has a class but no fill.
 fn palette_style(summary: &DepthSummary) -> String {
-    let variables = |theme| {
-        let mut css = String::new();
-        for (class, depth) in summary.candidates.iter().enumerate() {
-            if let Some(fill) = depth_colour(*depth, summary.n_blocks, theme) {
-                // Writing to a string cannot fail.
-                let _ = write!(css, "--f{class}:{};--i{class}:{};", fill.hex(), fill.ink().hex());
-            }
-        }
-        css
-    };
-    let (light, dark) = (variables(Theme::Light), variables(Theme::Dark));
-    let mut css = format!(
-        ":root{{{light}}}\n@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\n\
-         :root[data-theme=dark]{{{dark}}}\n@media print{{:root:root:root{{{light}}}}}\n"
-    );
+    let mut css = themed(|theme| {
+        let variable = |(class, depth): (usize, &usize)| {
+            let fill = depth_colour(*depth, summary.n_blocks, theme)?;
+            Some(format!("--f{class}:{};--i{class}:{};", fill.hex(), fill.ink().hex()))
+        };
+        summary.candidates.iter().enumerate().filter_map(variable).collect()
+    });
+    // Writing to a string cannot fail.
     for class in 0..summary.candidates.len() {
         let _ = writeln!(
             css,
@@ -149,159 +151,159 @@ fn palette_style(summary: &DepthSummary) -> String {
     css
 }
 
-fn figure(value: &str, name: &str) -> String {
-    format!("<div><dt>{name}</dt><dd>{value}</dd></div>")
-}
-
 fn blocks(mean_depth: Option<f64>) -> String {
     mean_depth.map_or_else(|| "–".to_owned(), |depth| format!("{depth:.1}"))
 }
 
 /// The headline, or one for each group.
-fn overview_html(
-    records: &[ResponseRecord],
-    summary: &DepthSummary,
-    options: &ViewOptions,
-) -> Result<String, MeasureError> {
-    let headline = |summary: &DepthSummary, n| -> Result<String, MeasureError> {
-        let histogram = histogram_html(summary, options.target_histogram.as_deref())?;
-        Ok(format!("<dl class=\"summary\">{}</dl>\n{histogram}\n", summary_html(summary, n)))
-    };
+fn overview(records: &[ResponseRecord], summary: &DepthSummary, options: &ViewOptions) -> Result<Markup, MeasureError> {
+    let target = options.target_histogram.as_deref();
     if options.groups.is_empty() {
-        return Ok(format!("<div class=\"overview\">\n{}</div>", headline(summary, records.len())?));
+        return Ok(html! { div.overview { (headline(summary, records.len(), target)?) } });
     }
     let expected = options.groups.iter().map(|group| group.n).sum();
     if expected != records.len() {
         return Err(MeasureError::Groups { expected, found: records.len() });
     }
-    let mut sections = String::new();
     let mut rest = records;
+    let mut sections = Vec::new();
     for ResponseGroup { name, n } in &options.groups {
         let (members, later) = rest.split_at(*n);
         rest = later;
-        let headline = headline(&summarise(members)?, *n)?;
-        // Writing to a string cannot fail.
-        let _ = write!(sections, "<section><h2>{}</h2>\n{headline}</section>\n", escape(name));
+        sections.push((name, headline(&summarise(members)?, *n, target)?));
     }
-    Ok(format!("<div class=\"overview groups\">\n{sections}</div>"))
+    Ok(html! {
+        div class="overview groups" { @for (name, headline) in &sections { section { h2 { (name) } (headline) } } }
+    })
 }
 
-fn summary_html(summary: &DepthSummary, n_responses: usize) -> String {
+/// What a summary says in four numbers, and the histogram of its depths.
+fn headline(summary: &DepthSummary, n_responses: usize, target: Option<&[f64]>) -> Result<Markup, MeasureError> {
+    let histogram = depth_histogram(summary, target)?;
     let plural = if n_responses == 1 { "" } else { "s" };
-    [
-        figure(&per_cent(summary.average_layer_savings), "average layer savings"),
-        figure(
-            &format!("{} <small>of {}</small>", blocks(summary.mean_depth), summary.n_blocks),
-            "mean depth in blocks",
-        ),
-        figure(&per_cent(summary.exit_rate), "exit rate"),
-        figure(
-            &format!("{} <small>in {} response{plural}</small>", grouped(summary.n_tokens), grouped(n_responses)),
-            "tokens",
-        ),
-    ]
-    .concat()
+    Ok(html! {
+        dl.summary {
+            div { dt { "average layer savings" } dd { (per_cent(summary.average_layer_savings)) } }
+            div {
+                dt { "mean depth in blocks" }
+                dd { (blocks(summary.mean_depth)) " " small { "of " (summary.n_blocks) } }
+            }
+            div { dt { "exit rate" } dd { (per_cent(summary.exit_rate)) } }
+            div {
+                dt { "tokens" }
+                dd { (grouped(summary.n_tokens)) " " small { "in " (grouped(n_responses)) " response" (plural) } }
+            }
+        }
+        (histogram)
+    })
 }
 
-fn histogram_html(summary: &DepthSummary, target: Option<&[f64]>) -> Result<String, MeasureError> {
+fn depth_histogram(summary: &DepthSummary, target: Option<&[f64]>) -> Result<Markup, MeasureError> {
     let Some(shares) = &summary.histogram else {
-        return Ok("<p class=\"quiet\">No token was free to exit: the first token of a response always runs at full depth.</p>"
-            .to_owned());
+        return Ok(html! {
+            p.quiet { "No token was free to exit: the first token of a response always runs at full depth." }
+        });
     };
-    let caption = match target {
-        Some(target) => format!(
-            "Share of tokens at each depth, in blocks. <span class=\"key\"></span> marks the target; total variation distance \
-             {:.3}.",
-            aloud_method::exit_distribution::total_variation(shares, target)
-        ),
-        None => "Share of tokens at each depth, in blocks.".to_owned(),
-    };
-    Ok(format!("<figure>{}<figcaption>{caption}</figcaption></figure>", histogram(summary, target)))
+    let distance = target.map(|target| total_variation(shares, target));
+    Ok(html! {
+        figure {
+            (PreEscaped(histogram(summary, target)))
+            figcaption {
+                "Share of tokens at each depth, in blocks."
+                @if let Some(distance) = distance {
+                    " " span.key {} " marks the target; total variation distance " (format!("{distance:.3}")) "."
+                }
+            }
+        }
+    })
 }
 
-fn sampler_html(records: &[ResponseRecord], summary: &DepthSummary) -> String {
+fn sampler(records: &[ResponseRecord], summary: &DepthSummary) -> Markup {
     let checks = sampler_check(records, &summary.candidates);
     if checks.iter().all(|check| check.reached == 0) {
-        return String::new();
+        return html! {};
     }
-    let mut rows = String::new();
-    for check in checks {
-        let z = check.z.map_or_else(|| "–".to_owned(), |z| format!("{z:+.2}").replace('-', "−"));
-        let unlikely = if check.z.is_some_and(|z| z.abs() > 4.0) { " class=\"unlikely\"" } else { "" };
-        let _ = write!(
-            rows,
-            "<tr{unlikely}><td>{}</td><td>{}</td><td>{}</td><td>{:.1}</td><td>{z}</td></tr>",
-            check.depth,
-            grouped(check.reached),
-            grouped(check.exits),
-            check.expected
-        );
+    let z = |check: &SamplerCheck| check.z.map_or_else(|| "–".to_owned(), |z| format!("{z:+.2}").replace('-', "−"));
+    let unlikely = |check: &SamplerCheck| check.z.is_some_and(|z| z.abs() > 4.0).then_some("unlikely");
+    html! {
+        details {
+            summary { "Do exits happen as often as their probabilities say?" }
+            div.scroll {
+                table {
+                    thead { tr { @for name in ["depth", "reached", "exited", "expected", "z"] { th { (name) } } } }
+                    tbody {
+                        @for check in &checks {
+                            tr class=[unlikely(check)] {
+                                td { (check.depth) }
+                                td { (grouped(check.reached)) }
+                                td { (grouped(check.exits)) }
+                                td { (format!("{:.1}", check.expected)) }
+                                td { (z(check)) }
+                            }
+                        }
+                    }
+                }
+            }
+            p.quiet {
+                "Expected: the sum of the exit probabilities over the tokens that reached the depth. For sampled exits, z stays \
+                 within ±4; depths that were prescribed or chosen by a threshold need not agree."
+            }
+        }
     }
-    format!(
-        "<details><summary>Do exits happen as often as their probabilities say?</summary><div class=\"scroll\"><table><thead><tr>\
-         <th>depth</th><th>reached</th><th>exited</th><th>expected</th><th>z</th></tr></thead><tbody>{rows}</tbody></table></div>\
-         <p class=\"quiet\">Expected: the sum of the exit probabilities over the tokens that reached the depth. For sampled \
-         exits, z stays within ±4; depths that were prescribed or chosen by a threshold need not agree.</p></details>"
-    )
 }
 
 /// The depths, with their shares of all tokens if those mean something.
-fn legend_html(summary: &DepthSummary, with_shares: bool) -> String {
-    let mut html = String::new();
-    for (class, depth) in depths(summary).enumerate() {
-        let share = || per_cent(summary.histogram.as_ref().and_then(|shares| shares.get(class)).copied());
-        let share = if with_shares { share() } else { String::new() };
-        let full = if depth == summary.n_blocks { " full" } else { "" };
-        let _ = write!(
-            html,
-            "<button type=\"button\" data-class=\"{class}\" aria-pressed=\"false\"><b class=\"k{class}\">{depth}{full}</b>{share}\
-             </button>"
-        );
+fn legend(summary: &DepthSummary, with_shares: bool) -> Markup {
+    let share = |class: usize| per_cent(summary.histogram.as_ref().and_then(|shares| shares.get(class)).copied());
+    html! {
+        @for (class, depth) in depths(summary).enumerate() {
+            button type="button" data-class=(class) aria-pressed="false" {
+                b class=(format!("k{class}")) { (depth) @if depth == summary.n_blocks { " full" } }
+                @if with_shares { (share(class)) }
+            }
+        }
     }
-    html
 }
 
-fn write_response(page: &mut String, index: usize, record: &ResponseRecord) -> Result<(), MeasureError> {
+fn response(index: usize, record: &ResponseRecord) -> Result<Markup, MeasureError> {
     let summary = summarise(std::slice::from_ref(record))?;
     let kind = match record.kind {
         RecordKind::Trace => "given text, read by the model",
         RecordKind::Generation => "generated",
     };
-    let finish = match record.finish_reason.as_str() {
-        "" => String::new(),
-        reason => format!("<span>finished: <b>{}</b></span>", escape(reason)),
-    };
-    let open = if record.prompt.chars().count() <= LONG_PROMPT { " open" } else { "" };
-    // Writing to a string cannot fail.
-    let _ = write!(
-        page,
-        "<article id=\"response-{index}\"><header><h2>{}</h2><p class=\"facts\"><span>{kind}</span><span><b>{}</b> tokens</span>\
-         <span><b>{}</b> layer savings</span><span><b>{}</b> exit rate</span><span>mean depth <b>{}</b></span>{finish}</p></header>\
-         <details class=\"prompt\"{open}><summary>Prompt</summary><pre>{}</pre></details>{}<div class=\"tokens\" \
-         role=\"group\" aria-label=\"Response tokens\">",
-        escape(&record.id),
-        grouped(summary.n_tokens),
-        per_cent(summary.average_layer_savings),
-        per_cent(summary.exit_rate),
-        blocks(summary.mean_depth),
-        escape(&record.prompt),
-        skyline(&record.tokens, &record.candidates, record.n_blocks),
-    );
-    for token in &record.tokens {
-        let class = record.candidates.iter().position(|depth| *depth == token.depth).unwrap_or(record.candidates.len());
-        let _ = write!(page, "<span class=k{class}>{}</span>", visible(&token.text));
-    }
-    page.push_str("</div>");
-    if !record.settings.is_null() {
-        let settings = serde_json::to_string_pretty(&record.settings).unwrap_or_default();
-        let _ = write!(
-            page,
-            "<details class=\"settings\"><summary>Settings</summary><pre>{}</pre></details>",
-            escape(&settings)
-        );
-    }
-    page.push_str("</article>\n");
-    Ok(())
+    let class =
+        |depth: usize| record.candidates.iter().position(|known| *known == depth).unwrap_or(record.candidates.len());
+    Ok(html! {
+        article id=(format!("response-{index}")) {
+            header {
+                h2 { (PreEscaped(escape(&record.id))) }
+                p.facts {
+                    span { (kind) }
+                    span { b { (grouped(summary.n_tokens)) } " tokens" }
+                    span { b { (per_cent(summary.average_layer_savings)) } " layer savings" }
+                    span { b { (per_cent(summary.exit_rate)) } " exit rate" }
+                    span { "mean depth " b { (blocks(summary.mean_depth)) } }
+                    @if !record.finish_reason.is_empty() { span { "finished: " b { (record.finish_reason) } } }
+                }
+            }
+            details.prompt open[record.prompt.chars().count() <= LONG_PROMPT] {
+                summary { "Prompt" }
+                pre { (PreEscaped(escape(&record.prompt))) }
+            }
+            (PreEscaped(skyline(&record.tokens, &record.candidates, record.n_blocks)))
+            div.tokens role="group" aria-label="Response tokens" {
+                @for token in &record.tokens {
+                    span class=(format!("k{}", class(token.depth))) { (PreEscaped(visible(&token.text))) }
+                }
+            }
+            @if !record.settings.is_null() {
+                details.settings {
+                    summary { "Settings" }
+                    pre { (serde_json::to_string_pretty(&record.settings).unwrap_or_default()) }
+                }
+            }
+        }
+    })
 }
 
 #[cfg(test)]

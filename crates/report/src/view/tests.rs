@@ -25,7 +25,7 @@ fn every_token_has_the_class_of_its_depth() {
     }
     let page = render_page(&[response], &options()).unwrap();
     assert!(page.contains(
-        "<span class=k2>The</span><span class=k0> cat</span><span class=k1><i>⏎</i>\n</span><span class=k2> sat</span>"
+        "<span class=\"k2\">The</span><span class=\"k0\"> cat</span><span class=\"k1\"><i>⏎</i>\n</span><span class=\"k2\"> sat</span>"
     ));
     assert!(page.contains("<b class=\"k0\">5</b>33.3\u{a0}%"), "legend");
     assert!(page.contains("<b class=\"k2\">30 full</b>33.3\u{a0}%"), "legend");
@@ -61,7 +61,6 @@ fn the_page_asks_for_nothing_from_outside() {
         assert!(!page.contains(outside), "{outside}");
     }
     assert!(page.contains("default-src 'none'"));
-    assert!(!page.contains("{{"), "a mark was left");
 }
 
 #[test]

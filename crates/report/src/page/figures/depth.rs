@@ -1,123 +1,109 @@
-//! Depth: A1 to A8.
+//! Depth: how much was saved, where tokens stop, and what that depends on.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{
-    INTERVALS, Subject, against_savings_point, axis_of, n_items, n_of, n_rows, numbers, plane_point, with_interval,
-};
+use super::subject::{Counts, Draw, INTERVALS, Subject, n_items, n_of, n_rows, numbers, plane_point, with_interval};
 use crate::page::measured::{
-    WithInterval, depth_against_settling, depth_by, depth_quantile, depth_shares, depths, surprisal_deciles,
+    depth_against_settling, depth_by, depth_quantile, depth_shares, depths, surprisal_deciles,
 };
-use crate::plot::{Axis, Content, Figure, Guide, HeatMap, Layout, Mark, NumberFormat, Panel, Point, Scale, Series};
+use crate::plot::{Axis, Content, Figure, Guide, HeatMap, Mark, NumberFormat, Panel, Point, Scale, Series};
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::run_files::TokenRow;
 use aloud_measure::token_class::TokenClass;
 
-/// The figures of depth, by metric card.
-pub(in crate::page) fn depth_figures(subject: &Subject<'_>) -> Vec<Figure> {
-    [
-        subject.bars("savings.average", "Average layer savings (A1)", "average layer savings"),
-        quantile_fan(subject),
-        subject.bars("exits.rate", "Exit rate (A2)", "share of tokens that stopped early"),
-        exit_histograms(subject),
-        reliability(subject),
-        by_class(subject),
-        by_surprisal(subject),
-        settling(subject),
-        speed(subject),
-        exchange(subject),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
+/// The figures of depth.
+pub(super) const DEPTH: &[Draw] = &[
+    |subject| subject.bars("savings.average", "Average layer savings", "average layer savings"),
+    quantile_fan,
+    |subject| subject.bars("exits.rate", "Tokens that stop early", "share of tokens that stopped early"),
+    exit_histograms,
+    reliability,
+    by_class,
+    by_surprisal,
+    settling,
+    speed,
+    exchange,
+];
 
 /// Runs whose tokens choose their depth.
 fn exiting<'a>(subject: &Subject<'a>) -> impl Iterator<Item = (usize, &'a EvaluationRun)> {
     subject.runs().filter(|(_, run)| !run.is_at_full_depth())
 }
 
-fn counts<'a>(subject: &Subject<'a>) -> Vec<(&'a str, String)> {
-    exiting(subject).map(|(_, run)| (run.name.as_str(), n_rows(run, subject.task))).collect()
+fn counts<'a>(subject: &Subject<'a>) -> String {
+    let of_run = |(_, run): (usize, &'a EvaluationRun)| (run.name.as_str(), n_rows(run, subject.task));
+    n_of(&exiting(subject).map(of_run).collect::<Vec<_>>())
+}
+
+/// A series for each run whose tokens choose their depth.
+fn of_exiting<'a>(
+    subject: &Subject<'a>,
+    mark: Mark,
+    points: impl Fn(&'a EvaluationRun) -> Option<Vec<Point>>,
+) -> (Vec<Series>, Counts<'a>) {
+    let of_run = |run: &'a EvaluationRun| {
+        (!run.is_at_full_depth()).then(|| points(run)).flatten().map(|points| (points, n_rows(run, subject.task)))
+    };
+    subject.series(mark, of_run)
 }
 
 fn quantile_fan(subject: &Subject<'_>) -> Option<Figure> {
     const SHARES: [f64; 5] = [0.25, 0.5, 0.75, 0.9, 0.95];
-    let series: Vec<Series> = exiting(subject)
-        .filter_map(|(style, run)| {
-            let points: Option<Vec<Point>> = SHARES
-                .iter()
-                .enumerate()
-                .map(|(place, share)| {
-                    let (depth, interval) = depth_quantile(run, subject.task, *share, subject.bootstrap)?;
-                    Some(Point::new(place as f64, depth, interval.map(|interval| [interval.lo, interval.hi])))
-                })
-                .collect();
-            Some(Series { name: run.name.clone(), style, mark: Mark::Points, points: points? })
-        })
-        .collect();
-    if series.is_empty() {
-        return None;
-    }
+    let (series, counts) = of_exiting(subject, Mark::Points, |run| {
+        let point = |(place, share): (usize, &f64)| {
+            let (depth, interval) = depth_quantile(run, subject.task, *share, subject.bootstrap)?;
+            Some(Point::new(place as f64, depth, interval.map(|interval| [interval.lo, interval.hi])))
+        };
+        SHARES.iter().enumerate().map(point).collect()
+    });
     let panel = Panel::of_series(
         Axis::categories("quantile of token depths", ["25 %", "50 %", "75 %", "90 %", "95 %"]),
         Axis::new("depth in blocks", Scale::FromZero),
         series,
     );
-    let caption =
-        format!("Depths that 25 to 95 % of the tokens do not go beyond. {}. {INTERVALS}", n_of(&counts(subject)));
-    Some(Figure::single(
-        subject.name("depth.quantiles"),
-        subject.title("How deep the deepest tokens go (A1)"),
-        caption,
-        panel,
-    ))
+    let caption = format!("Depths that 25 to 95 % of the tokens do not go beyond. {}. {INTERVALS}", n_of(&counts));
+    subject.figure("depth.quantiles", "How deep the deepest tokens go", caption, vec![panel])
 }
 
-fn exit_histograms(subject: &Subject<'_>) -> Option<Figure> {
-    let panels: Vec<Panel> = exiting(subject)
-        .filter_map(|(_, run)| {
-            let shares = depth_shares(run, subject.task, subject.bootstrap)?;
-            let points = (0..).zip(&shares).map(|(place, share)| Point::new(f64::from(place), share.0, share.1));
-            let mut series =
-                vec![Series { name: "drawn".to_owned(), style: 1, mark: Mark::Bars, points: points.collect() }];
-            let record = run.record(subject.task, "exits.distance_to_target");
-            for (key, name, style) in [("pi", "learned", 2), ("pi_star", "target", 3)] {
-                if let Some(values) = record.and_then(|record| numbers(record, key))
-                    && values.len() == shares.len()
-                {
-                    let points = (0..).zip(values).map(|(place, value)| Point::new(f64::from(place), value, None));
-                    series.push(Series { name: name.to_owned(), style, mark: Mark::Bars, points: points.collect() });
-                }
+/// The depths of a run as an axis.
+pub(super) fn depth_axis(run: &EvaluationRun) -> Axis {
+    Axis::categories("depth in blocks", depths(run).into_iter().map(|depth| depth.to_string()))
+}
+
+/// A bar for each depth.
+pub(super) fn share_bars(
+    name: &str,
+    style: usize,
+    shares: impl Iterator<Item = (Option<f64>, Option<[f64; 2]>)>,
+) -> Series {
+    let points = (0..).zip(shares).map(|(place, (share, interval))| Point::new(f64::from(place), share, interval));
+    Series { name: name.to_owned(), style, mark: Mark::Bars, points: points.collect() }
+}
+
+pub(super) fn exit_histograms(subject: &Subject<'_>) -> Option<Figure> {
+    let panel = |(_, run): (usize, &EvaluationRun)| {
+        let shares = depth_shares(run, subject.task, subject.bootstrap)?;
+        let mut series = vec![share_bars("drawn", 1, shares.iter().map(|(share, interval)| (Some(*share), *interval)))];
+        let record = run.record(subject.task, "exits.distance_to_target");
+        for (key, name, style) in [("pi", "learned", 2), ("pi_star", "target", 3)] {
+            if let Some(values) = record.and_then(|record| numbers(record, key))
+                && values.len() == shares.len()
+            {
+                series.push(share_bars(name, style, values.into_iter().map(|value| (value, None))));
             }
-            let names = depths(run).into_iter().map(|depth| depth.to_string());
-            let x = Axis::categories("depth in blocks", names);
-            let y = Axis::per_cent("share of tokens", Scale::FromZero);
-            Some(Panel { title: run.name.clone(), ..Panel::of_series(x, y, series) })
-        })
-        .collect();
-    (!panels.is_empty()).then(|| Figure {
-        name: subject.name("exits.distance_to_target"),
-        title: subject.title("Exits drawn, learned and aimed at (A3)"),
-        caption: format!(
-            "Share of eligible tokens at each depth; the last is full depth. Learned: mean exit distribution of the \
-             hazards; target: that of the teacher. {}. {INTERVALS}",
-            n_of(&counts(subject))
-        ),
-        layout: Layout::Grid { columns: columns(panels.len()) },
-        panels,
-    })
-}
-
-/// Columns of a grid of `n` panels.
-fn columns(n: usize) -> usize {
-    match n {
-        0 | 1 => 1,
-        2 | 4 => 2,
-        _ => 3,
-    }
+        }
+        let y = Axis::per_cent("share of tokens", Scale::FromZero);
+        Some(Panel { title: run.name.clone(), ..Panel::of_series(depth_axis(run), y, series) })
+    };
+    let panels: Vec<Panel> = exiting(subject).filter_map(panel).collect();
+    let caption = format!(
+        "Share of eligible tokens at each depth; the last is full depth. Learned: mean exit distribution of the hazards; target: \
+         that of the teacher. {}. {INTERVALS}",
+        counts(subject)
+    );
+    subject.figure("exits.distance_to_target", "Exits drawn, learned and aimed at", caption, panels)
 }
 
 /// `extra.reliability`: for each candidate its depth and bins with a mean hazard and a mean target hazard.
@@ -147,23 +133,16 @@ fn reliability(subject: &Subject<'_>) -> Option<Figure> {
             }
         })
         .collect();
-    (!panels.is_empty()).then(|| Figure {
-        name: subject.name("exits.reliability"),
-        title: subject.title("Hazards against target hazards (A3)"),
-        caption: format!(
-            "Tokens in ten bins by hazard: the mean target hazard of a bin should be on the dashed diagonal. {}.",
-            n_of(&counts(subject))
-        ),
-        layout: Layout::Grid { columns: columns(panels.len()) },
-        panels,
-    })
+    let caption = format!(
+        "Tokens in ten bins by hazard: the mean target hazard of a bin should be on the dashed diagonal. {}.",
+        counts(subject)
+    );
+    subject.figure("exits.reliability", "Hazards against target hazards", caption, panels)
 }
 
 fn by_class(subject: &Subject<'_>) -> Option<Figure> {
     let class = |tokens: &TokenRow, index: usize| tokens.class.get(index).copied();
-    let of_runs: Vec<_> = subject
-        .runs()
-        .filter(|(_, run)| !run.is_at_full_depth())
+    let of_runs: Vec<_> = exiting(subject)
         .map(|(style, run)| (style, run, depth_by(run, subject.task, subject.bootstrap, class)))
         .filter(|(_, _, classes)| !classes.is_empty())
         .collect();
@@ -184,15 +163,8 @@ fn by_class(subject: &Subject<'_>) -> Option<Figure> {
         Axis::categories("", names),
         series.collect(),
     );
-    let counts: Vec<(&str, String)> =
-        of_runs.iter().map(|(_, run, _)| (run.name.as_str(), n_rows(run, subject.task))).collect();
-    let caption = format!("Mean depth by kind of token, deepest first. {}. {INTERVALS}", n_of(&counts));
-    Some(Figure::single(
-        subject.name("depth.by_token_class"),
-        subject.title("Depth by kind of token (A4)"),
-        caption,
-        panel,
-    ))
+    let caption = format!("Mean depth by kind of token, deepest first. {}. {INTERVALS}", counts(subject));
+    subject.figure("depth.by_token_class", "Depth by kind of token", caption, vec![panel])
 }
 
 fn class_name(class: TokenClass) -> String {
@@ -201,25 +173,15 @@ fn class_name(class: TokenClass) -> String {
 }
 
 fn by_surprisal(subject: &Subject<'_>) -> Option<Figure> {
-    let series: Vec<Series> = subject
-        .runs()
-        .filter(|(_, run)| !run.is_at_full_depth())
-        .filter_map(|(style, run)| {
-            let cuts = surprisal_deciles(run, subject.task)?;
-            let tenth = |tokens: &TokenRow, index: usize| {
-                let bits = tokens.surprisal_bits.get(index)?;
-                Some(cuts.iter().filter(|cut| *bits > **cut).count())
-            };
-            let points: Vec<Point> = depth_by(run, subject.task, subject.bootstrap, tenth)
-                .into_iter()
-                .map(|(tenth, (depth, interval), _)| Point::new(tenth as f64 + 1.0, depth, interval))
-                .collect();
-            (!points.is_empty()).then(|| Series { name: run.name.clone(), style, mark: Mark::Line, points })
-        })
-        .collect();
-    if series.is_empty() {
-        return None;
-    }
+    let (series, counts) = of_exiting(subject, Mark::Line, |run| {
+        let cuts = surprisal_deciles(run, subject.task)?;
+        let tenth = |tokens: &TokenRow, index: usize| {
+            let bits = tokens.surprisal_bits.get(index)?;
+            Some(cuts.iter().filter(|cut| *bits > **cut).count())
+        };
+        let depths = depth_by(run, subject.task, subject.bootstrap, tenth).into_iter();
+        Some(depths.map(|(tenth, (depth, interval), _)| Point::new(tenth as f64 + 1.0, depth, interval)).collect())
+    });
     let panel = Panel::of_series(
         Axis::new("tenth of tokens by the base model's surprisal, least surprising first", Scale::Fixed(1.0, 10.0)),
         Axis::new("mean depth in blocks", Scale::Linear),
@@ -228,20 +190,13 @@ fn by_surprisal(subject: &Subject<'_>) -> Option<Figure> {
     let caption = format!(
         "Surprisal in bits, of the base model at full depth. Equal surprisals stand in one tenth, so tenths may be missing. \
          {}. {INTERVALS}",
-        n_of(&counts(subject))
+        n_of(&counts)
     );
-    Some(Figure::single(
-        subject.name("depth.by_surprisal"),
-        subject.title("Depth against surprisal (A5)"),
-        caption,
-        panel,
-    ))
+    subject.figure("depth.by_surprisal", "Depth against surprisal", caption, vec![panel])
 }
 
 fn settling(subject: &Subject<'_>) -> Option<Figure> {
-    let panels: Vec<Panel> = subject
-        .runs()
-        .filter(|(_, run)| !run.is_at_full_depth())
+    let panels: Vec<Panel> = exiting(subject)
         .filter_map(|(_, run)| {
             let mut values = depth_against_settling(run, subject.task)?;
             let names: Vec<String> = depths(run).into_iter().map(|depth| depth.to_string()).collect();
@@ -261,49 +216,34 @@ fn settling(subject: &Subject<'_>) -> Option<Figure> {
             })
         })
         .collect();
-    (!panels.is_empty()).then(|| Figure {
-        name: subject.name("depth.regret"),
-        title: subject.title("Depth against settling depth (A6)"),
-        caption: format!(
-            "Tokens above the rising diagonal ran deeper than the base model's readout needed; below it they stopped before it \
-             had settled. Settling depths are rounded up to the next candidate. {}.",
-            n_of(&counts(subject))
-        ),
-        layout: Layout::Grid { columns: if panels.len() == 1 { 1 } else { 2 } },
-        panels,
-    })
+    let caption = format!(
+        "Tokens above the rising diagonal ran deeper than the base model's readout needed; below it they stopped before it had \
+         settled. Settling depths are rounded up to the next candidate. {}.",
+        counts(subject)
+    );
+    subject.figure("depth.regret", "Depth against settling depth", caption, panels)
 }
 
 fn speed(subject: &Subject<'_>) -> Option<Figure> {
-    let series: Vec<Series> = subject
-        .runs()
-        .filter_map(|(style, run)| {
-            let (flops, speed) =
-                (run.record(subject.task, "savings.operations")?, run.record(subject.task, "savings.speed_batch_1")?);
-            let mut point = plane_point(flops, speed)?;
-            // The speed-up that the saving would give by itself.
-            point.x = 1.0 / (1.0 - point.x);
-            point.x_interval = point.x_interval.map(|ends| ends.map(|saved| 1.0 / (1.0 - saved)));
-            Some(Series { name: run.name.clone(), style, mark: Mark::Points, points: vec![point] })
-        })
-        .collect();
-    if series.is_empty() {
-        return None;
-    }
+    let series = subject.scatter(|run| {
+        let of_id = |id| run.record(subject.task, id);
+        let mut point = plane_point(of_id("savings.operations")?, of_id("savings.speed_batch_1")?)?;
+        // The speed-up that the saving would give by itself.
+        point.x = 1.0 / (1.0 - point.x);
+        point.x_interval = point.x_interval.map(|ends| ends.map(|saved| 1.0 / (1.0 - saved)));
+        Some(point)
+    });
     let mut panel = Panel::of_series(
-        Axis::new("speed-up that the saved FLOPs would give", Scale::Linear),
+        Axis::new("speed-up that the saved operations would give", Scale::Linear),
         Axis::new("measured speed-up (tokens/s over tokens/s with exits off)", Scale::Linear),
         series,
     );
     panel.guides.push(Guide { label: "as computed".to_owned(), points: vec![[0.0, 0.0], [10.0, 10.0]] });
-    let caption =
-        format!("{}, batch size 1. On the dashed diagonal saved FLOPs are saved time. {INTERVALS}", n_items(subject));
-    Some(Figure::single(
-        subject.name("savings.speed"),
-        subject.title("Computed and measured speed (A7)"),
-        caption,
-        panel,
-    ))
+    let caption = format!(
+        "{}, batch size 1. On the dashed diagonal saved operations are saved time. {INTERVALS}",
+        n_items(subject)
+    );
+    subject.figure("savings.speed", "Computed and measured speed", caption, vec![panel])
 }
 
 /// Iso-exchange lines: response length that makes up for depth, for exchange rates 0, 0.5 and 1.
@@ -318,21 +258,12 @@ pub(super) fn exchange_guides() -> Vec<Guide> {
 }
 
 fn exchange(subject: &Subject<'_>) -> Option<Figure> {
-    let mut counts: Vec<(&str, String)> = Vec::new();
-    let series: Vec<Series> = subject
-        .runs()
-        .filter_map(|(style, run)| {
-            let record = run.record(subject.task, "depth.exchange_rate")?;
-            let ((x, x_interval), (y, y_interval)) =
-                (with_interval(record, "depth_ratio")?, with_interval(record, "t_ratio")?);
-            let point = Point { x, x_interval: Some(x_interval), ..Point::new(0.0, y, y_interval) };
-            counts.push((run.name.as_str(), format!("{} items", record.n)));
-            Some(Series { name: run.name.clone(), style, mark: Mark::Points, points: vec![point] })
-        })
-        .collect();
-    if series.is_empty() {
-        return None;
-    }
+    let series = subject.scatter(|run| {
+        let record = run.record(subject.task, "depth.exchange_rate")?;
+        let ((x, x_interval), (y, y_interval)) =
+            (with_interval(record, "depth_ratio")?, with_interval(record, "t_ratio")?);
+        Some(Point { x, x_interval: Some(x_interval), ..Point::new(0.0, y, y_interval) })
+    });
     let mut panel = Panel::of_series(
         Axis::per_cent("mean depth, share of full depth", Scale::Linear),
         Axis::new("response length over that of the base model", Scale::Linear),
@@ -341,60 +272,7 @@ fn exchange(subject: &Subject<'_>) -> Option<Figure> {
     panel.guides = exchange_guides();
     let caption = format!(
         "Dashed: responses that get longer by as much as depth got smaller (exchange 1), half as much, not at all. {}. {INTERVALS}",
-        n_of(&counts)
+        subject.n_of_records("depth.exchange_rate")
     );
-    Some(Figure::single(
-        subject.name("depth.exchange_rate"),
-        subject.title("Depth given up, text gained (A8)"),
-        caption,
-        panel,
-    ))
-}
-
-/// Histograms of depth of several runs, one above the other.
-pub(super) fn ridge(subject: &Subject<'_>, runs: &[(String, &EvaluationRun)]) -> Option<Vec<Panel>> {
-    let of_runs: Vec<(&str, &EvaluationRun, Vec<WithInterval>)> = runs
-        .iter()
-        .filter_map(|(label, run)| Some((label.as_str(), *run, depth_shares(run, subject.task, subject.bootstrap)?)))
-        .collect();
-    // One scale for all rows.
-    let largest = of_runs.iter().flat_map(|(_, _, shares)| shares).map(|share| share.0).fold(0.01, f64::max);
-    let panels: Vec<Panel> = of_runs
-        .iter()
-        .map(|(label, run, shares)| {
-            let points = (0..).zip(shares).map(|(place, share)| Point::new(f64::from(place), share.0, share.1));
-            let series = Series { name: (*label).to_owned(), style: 1, mark: Mark::Bars, points: points.collect() };
-            let x = Axis::categories("depth in blocks", depths(run).into_iter().map(|depth| depth.to_string()));
-            let y = Axis::per_cent("share of tokens", Scale::Fixed(0.0, 1.1 * largest));
-            Panel { title: (*label).to_owned(), ..Panel::of_series(x, y, vec![series]) }
-        })
-        .collect();
-    (!panels.is_empty()).then_some(panels)
-}
-
-/// A metric against layer savings, as a panel of small multiples.
-pub(super) fn against_savings(
-    title: &str,
-    runs: &[(usize, String, Vec<&EvaluationRun>)],
-    task: &str,
-    id: &str,
-) -> Option<Panel> {
-    let mut axis = None;
-    let series: Vec<Series> = runs
-        .iter()
-        .filter_map(|(style, name, runs)| {
-            let points: Vec<Point> = runs
-                .iter()
-                .filter_map(|run| {
-                    let point = against_savings_point(run, task, id)?;
-                    axis = axis.take().or_else(|| run.record(task, id).map(axis_of));
-                    Some(point)
-                })
-                .collect();
-            (!points.is_empty()).then(|| Series { name: name.clone(), style: *style, mark: Mark::Points, points })
-        })
-        .collect();
-    let y = axis?;
-    let x = Axis::per_cent("average layer savings", Scale::FromZero);
-    Some(Panel { title: title.to_owned(), ..Panel::of_series(x, y, series) })
+    subject.figure("depth.exchange_rate", "Depth given up, text gained", caption, vec![panel])
 }

@@ -1,8 +1,9 @@
 //! The distribution of every quality score over the points of a sweep: of judged grades, or, without a judge, of the stand-ins.
 
-use super::{Subject, n_of};
+use super::dial::points;
+use super::subject::{Subject, n_of};
 use crate::plot::{Axis, Figure, Layout, Mark, Panel, Point, Scale, Series};
-use crate::text::grouped;
+use crate::words::{grouped, reason};
 use aloud_measure::evaluation_run::{EvaluationRun, Sweep};
 use aloud_measure::metric_record::MetricRecord;
 use aloud_measure::metrics::trace_statistics::trace_statistic;
@@ -46,17 +47,7 @@ pub(in crate::page) fn quality_distributions(subject: &Subject<'_>) -> Vec<Figur
 }
 
 fn of_sweep(subject: &Subject<'_>, sweep: &Sweep) -> Vec<Figure> {
-    let points: Vec<(String, &EvaluationRun)> = sweep
-        .index
-        .points
-        .iter()
-        .zip(&sweep.runs)
-        .filter_map(|(point, place)| {
-            let run = subject.set.runs.get((*place)?)?;
-            let label = point.label.strip_prefix(sweep.index.dial.as_str()).unwrap_or(&point.label);
-            run.tasks().contains(&subject.task).then(|| (label.trim().replace('-', "−"), run))
-        })
-        .collect();
+    let points = points(subject, sweep);
     let dial = sweep.index.dial.replace('_', " ");
     let judged: Vec<Figure> =
         JUDGED.iter().filter_map(|(id, words)| of_grades(subject, &dial, &points, id, words)).collect();
@@ -82,8 +73,8 @@ fn of_grades(
         let record = run.record(subject.task, id);
         let graded = record.filter(|record| record.value.is_some());
         let Some((record, (of_bins, counts))) = graded.and_then(|record| Some((record, histogram(record)?))) else {
-            let reason = record.and_then(|record| record.null_reason.as_deref()).unwrap_or("not judged");
-            left_out.push(format!("{label} ({})", reason.replace("gate:", "gate not met: ").replace('_', " ")));
+            let why = record.and_then(|record| record.null_reason.as_deref()).unwrap_or("not judged");
+            left_out.push(format!("{label} ({})", reason(why)));
             continue;
         };
         names = of_bins;
@@ -210,13 +201,10 @@ fn figure(
         .zip(rows)
         .map(|(label, row)| (label.as_str(), format!("{} responses", grouped(n(row)))))
         .collect();
-    Some(Figure {
-        name: subject.name(&format!("{id}.by-{}", dial.replace(' ', "-"))),
-        title: subject.title(&format!("{what}, over {dial}")),
-        caption: format!("{caption} All rows have the same scale. {}. Bars: Wilson's 95 % intervals.", n_of(&counts)),
-        panels,
-        layout: Layout::Ridge,
-    })
+    let caption = format!("{caption} All rows have the same scale. {}. Bars: Wilson's 95 % intervals.", n_of(&counts));
+    let name = format!("{id}.by-{}", dial.replace(' ', "-"));
+    let figure = subject.figure(&name, &format!("{what}, over {dial}"), caption, panels)?;
+    Some(Figure { layout: Layout::Ridge, ..figure })
 }
 
 #[cfg(test)]

@@ -1,0 +1,246 @@
+//! What figures of one task are made from: its runs, and the words and numbers that captions and points share.
+
+use serde_json::Value;
+
+use crate::plot::{Axis, Content, Figure, Layout, Mark, Panel, Point, Scale, Series};
+use crate::summary::{BASE, TRAINED};
+use crate::words::grouped;
+use aloud_measure::evaluation_run::{EvaluationRun, RunSet};
+use aloud_measure::metric_record::MetricRecord;
+use aloud_measure::statistics::Bootstrap;
+
+/// Id of the accuracy that figures show.
+pub(in crate::page) const ACCURACY: &str = "accuracy.strict";
+
+/// Intervals of all figures, as captions say it.
+pub(super) const INTERVALS: &str = "Bars and bands: 95 % intervals over items.";
+
+/// Draws one figure of the runs of a subject. None if there is nothing to draw.
+pub(in crate::page) type Draw = fn(&Subject<'_>) -> Option<Figure>;
+
+/// What figures of one task are made from.
+#[derive(Clone, Copy)]
+pub(in crate::page) struct Subject<'a> {
+    pub(in crate::page) set: &'a RunSet,
+    /// Places of the runs that are shown, in `set.runs`.
+    pub(in crate::page) runs: &'a [usize],
+    pub(in crate::page) task: &'a str,
+    pub(in crate::page) bootstrap: &'a Bootstrap,
+}
+
+impl<'a> Subject<'a> {
+    /// The runs, with the style of their series: grey for the base model, then one after the other.
+    pub(in crate::page) fn runs(&self) -> impl Iterator<Item = (usize, &'a EvaluationRun)> {
+        let mut next = 0;
+        let runs = self.runs.iter().filter_map(|place| self.set.runs.get(*place));
+        runs.map(move |run| {
+            if run.manifest.model == BASE {
+                return (0, run);
+            }
+            next += 1;
+            (next, run)
+        })
+    }
+
+    /// A figure, with its panels in rows. None without anything between its axes.
+    pub(super) fn figure(&self, name: &str, title: &str, caption: String, panels: Vec<Panel>) -> Option<Figure> {
+        let is_empty = |panel: &Panel| match &panel.content {
+            Content::Series(series) => series.iter().all(|series| series.points.is_empty()),
+            Content::Heat(_) => false,
+        };
+        let columns = match panels.len() {
+            0 | 1 => 1,
+            2 | 4 => 2,
+            _ => 3,
+        };
+        let task: String = self.task.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        (!panels.iter().all(is_empty)).then(|| Figure {
+            name: format!("{task}-{name}"),
+            title: format!("{title}, {}", self.task),
+            caption,
+            panels,
+            layout: Layout::Grid { columns },
+        })
+    }
+
+    /// A series for each run that has points, and of how many each is, in words.
+    pub(super) fn series(
+        &self,
+        mark: Mark,
+        of_run: impl Fn(&'a EvaluationRun) -> Option<(Vec<Point>, String)>,
+    ) -> (Vec<Series>, Counts<'a>) {
+        let of_run = |(style, run): (usize, &'a EvaluationRun)| {
+            let (points, count) = of_run(run).filter(|(points, _)| !points.is_empty())?;
+            Some((Series { name: run.name.clone(), style, mark, points }, (run.name.as_str(), count)))
+        };
+        self.runs().filter_map(of_run).unzip()
+    }
+
+    /// Number of items of a record of each run.
+    pub(super) fn n_of_records(&self, id: &str) -> String {
+        let count =
+            |(_, run): (usize, &'a EvaluationRun)| Some((run.name.as_str(), items(run.record(self.task, id)?.n)));
+        n_of(&self.runs().filter_map(count).collect::<Vec<_>>())
+    }
+
+    /// One value a run, as bars with intervals. None if fewer than one run has it with an interval.
+    pub(super) fn bars(&self, id: &str, what: &str, axis: &str) -> Option<Figure> {
+        let found: Vec<(usize, &EvaluationRun, &MetricRecord)> = self
+            .runs()
+            .filter_map(|(style, run)| Some((style, run, run.record(self.task, id)?)))
+            .filter(|(_, _, record)| record.value.is_some() && record.ci.is_some())
+            .collect();
+        let (_, _, first) = found.first()?;
+        let names: Vec<&str> = found.iter().map(|(_, run, _)| run.name.as_str()).collect();
+        let points = found.iter().enumerate().map(|(place, (_, _, record))| across(record, place as f64)).collect();
+        let x = if first.unit == "fraction" {
+            Axis::per_cent(axis, Scale::FromZero)
+        } else {
+            Axis::new(axis, Scale::FromZero)
+        };
+        let series = Series { name: id.to_owned(), style: 1, mark: Mark::Bars, points };
+        let panel = Panel::of_series(x, Axis::categories("", names), vec![series]);
+        let caption = format!("{}. {INTERVALS}", n_caption(found.iter().map(|(_, run, record)| (*run, *record))));
+        self.figure(id, what, caption, vec![panel])
+    }
+
+    /// A point a run, as at most three series: the base, the trained models, the controls. Where a series has several
+    /// points they are labelled.
+    pub(super) fn scatter(&self, point: impl Fn(&EvaluationRun) -> Option<Point>) -> Vec<Series> {
+        let runs: Vec<(&EvaluationRun, Point)> = self.runs().filter_map(|(_, run)| Some((run, point(run)?))).collect();
+        let role = |run: &EvaluationRun| match run.manifest.model.as_str() {
+            BASE => 0,
+            TRAINED => 1,
+            _ => 2,
+        };
+        (0..3)
+            .filter_map(|style| {
+                let of_role: Vec<_> = runs.iter().filter(|(run, _)| role(run) == style).collect();
+                let name = match of_role[..] {
+                    [] => return None,
+                    [(run, _)] => run.name.clone(),
+                    _ => ["base models", "models", "controls"][style].to_owned(),
+                };
+                let label = |run: &EvaluationRun| if of_role.len() > 1 { run.name.clone() } else { String::new() };
+                let points = of_role.iter().map(|(run, point)| point.clone().labelled(label(run))).collect();
+                Some(Series { name, style, mark: Mark::Points, points })
+            })
+            .collect()
+    }
+}
+
+/// Runs by name, and of how many what is shown of each is.
+pub(super) type Counts<'a> = Vec<(&'a str, String)>;
+
+/// `200 items`.
+pub(super) fn items(n: usize) -> String {
+    format!("{} items", grouped(n))
+}
+
+/// A record as a point of a horizontal bar.
+fn across(record: &MetricRecord, place: f64) -> Point {
+    Point {
+        x: record.value.unwrap_or(f64::NAN),
+        y: Some(place),
+        x_interval: record.ci.as_ref().map(|ci| [ci.lo, ci.hi]),
+        ..Point::default()
+    }
+}
+
+/// Two records as a point with both intervals. None unless both have a value and an interval.
+pub(super) fn plane_point(x: &MetricRecord, y: &MetricRecord) -> Option<Point> {
+    let (x_interval, y_interval) = (x.ci.as_ref()?, y.ci.as_ref()?);
+    Some(Point {
+        x: x.value?,
+        y: Some(y.value?),
+        x_interval: Some([x_interval.lo, x_interval.hi]),
+        y_interval: Some([y_interval.lo, y_interval.hi]),
+        ..Point::default()
+    })
+}
+
+/// An axis for the values of a record, called by its unit.
+pub(super) fn axis_of(record: &MetricRecord) -> Axis {
+    match record.unit.as_str() {
+        "fraction" => Axis::per_cent("share", Scale::Linear),
+        unit => Axis::new(unit, Scale::Linear),
+    }
+}
+
+/// `n = 200 items, 61 240 tokens`, or run by run where they differ.
+pub(super) fn n_caption<'a>(records: impl Iterator<Item = (&'a EvaluationRun, &'a MetricRecord)>) -> String {
+    let counts: Vec<(&str, String)> = records
+        .map(|(run, record)| {
+            let tokens = record.n_tokens.map(|n| format!(", {} tokens", grouped(n))).unwrap_or_default();
+            (run.name.as_str(), items(record.n) + &tokens)
+        })
+        .collect();
+    n_of(&counts)
+}
+
+pub(super) fn n_of(counts: &[(&str, String)]) -> String {
+    match counts.first() {
+        None => "n = 0".to_owned(),
+        Some((_, first)) if counts.iter().all(|(_, count)| count == first) => format!("n = {first} each"),
+        Some(_) => {
+            let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+            format!("n = {}", counts.join("; "))
+        }
+    }
+}
+
+/// Number of items of the task in each run.
+pub(super) fn n_items(subject: &Subject<'_>) -> String {
+    let count = |(_, run): (usize, &'_ EvaluationRun)| items(run.items(subject.task).len());
+    n_of(&subject.runs().map(|found| (found.1.name.as_str(), count(found))).collect::<Vec<_>>())
+}
+
+/// Number of eligible tokens and items of a run, for captions of what is computed from rows.
+pub(super) fn n_rows(run: &EvaluationRun, task: &str) -> String {
+    let rows = run.traced_samples(task).filter_map(|sample| run.tokens.get(&sample.key));
+    let tokens = rows.map(|row| row.eligible_depths().count()).sum();
+    format!("{} responses, {} tokens", grouped(run.traced_samples(task).count()), grouped(tokens))
+}
+
+/// A list of numbers of `extra`; what is no number is none.
+pub(super) fn numbers(record: &MetricRecord, key: &str) -> Option<Vec<Option<f64>>> {
+    let list = record.extra.get(key)?.as_array()?;
+    Some(list.iter().map(Value::as_f64).collect())
+}
+
+/// A field of `extra` with its interval, `{"value", "lo", "hi"}`.
+pub(super) fn with_interval(record: &MetricRecord, key: &str) -> Option<(f64, [f64; 2])> {
+    interval_of(record.extra.get(key)?)
+}
+
+/// A value with its interval, from `{"value", "lo", "hi"}`.
+pub(super) fn interval_of(field: &Value) -> Option<(f64, [f64; 2])> {
+    let number = |key: &str| field.get(key)?.as_f64();
+    Some((number("value")?, [number("lo")?, number("hi")?]))
+}
+
+/// Layer savings of a run with their interval. Where exits are off they are 0, and there is nothing to estimate.
+fn savings(run: &EvaluationRun, task: &str) -> Option<(f64, Option<[f64; 2]>)> {
+    if run.is_at_full_depth() {
+        return Some((0.0, None));
+    }
+    let record = run.record(task, "savings.average")?;
+    let interval = record.ci.as_ref()?;
+    Some((record.value?, Some([interval.lo, interval.hi])))
+}
+
+/// A record against the layer savings of its run. None unless it has a value and an interval.
+pub(super) fn against_savings_point(run: &EvaluationRun, task: &str, id: &str) -> Option<Point> {
+    let (x, x_interval) = savings(run, task)?;
+    let record = run.record(task, id)?;
+    let interval = record.ci.as_ref()?;
+    Some(Point { x, x_interval, ..Point::new(0.0, Some(record.value?), [interval.lo, interval.hi]) })
+}
+
+/// A metric against layer savings, as a panel of small multiples. None if no run has it.
+pub(super) fn against_savings(subject: &Subject<'_>, title: &str, id: &str) -> Option<Panel> {
+    let y = subject.runs().find_map(|(_, run)| run.record(subject.task, id)).map(axis_of)?;
+    let series = subject.scatter(|run| against_savings_point(run, subject.task, id));
+    let x = Axis::per_cent("average layer savings", Scale::FromZero);
+    (!series.is_empty()).then(|| Panel { title: title.to_owned(), ..Panel::of_series(x, y, series) })
+}
