@@ -83,7 +83,7 @@ fn usage(command: &Command, name: &str, args: &[&Arg]) -> String {
 /// An argument as it is typed: `-m, --model MODEL`, `[FILE]...`.
 fn form(arg: &Arg) -> String {
     let takes_value = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
-    let values: Vec<&str> = arg.get_value_names().unwrap_or_default().iter().map(|name| name.as_str()).collect();
+    let values: Vec<&str> = arg.get_value_names().unwrap_or_default().iter().map(clap::builder::Str::as_str).collect();
     let is_list = arg.get_num_args().is_some_and(|n| n.max_values() > values.len().max(1));
     let mut value = if takes_value { values.join(" ") } else { String::new() };
     let value_is_optional = arg.get_num_args().is_some_and(|n| n.min_values() == 0);
@@ -110,12 +110,12 @@ fn entry(arg: &Arg) -> String {
         Vec::new()
     };
     if !choices.is_empty() && !arg.is_hide_possible_values_set() {
-        line += &format!(" One of {}.", quoted(choices));
+        line.extend([" One of ", &quoted(choices), "."]);
     }
     let defaults: Vec<String> =
         arg.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
     if arg.get_action().takes_values() && !defaults.is_empty() && !arg.is_hide_default_value_set() {
-        line += &format!(" Default: {}.", quoted(defaults));
+        line.extend([" Default: ", &quoted(defaults), "."]);
     }
     if matches!(arg.get_action(), ArgAction::Append) && !arg.is_positional() {
         line += " Can be repeated.";

@@ -1,5 +1,5 @@
 //! Small evaluation runs for tests, written as files. Their numbers are made up; they are plausible enough to look at.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -378,9 +378,8 @@ fn records(
     let is_of_traces = |id: &str| {
         ["early_answering.", "necessity.", "horizon.", "written_steps."].iter().any(|family| id.starts_with(family))
     };
-    let gated = |record: MetricRecord| match is_of_traces(&record.id) {
-        true => record.with_gate(parity.clone()).with_gate(anchor.clone()),
-        false => record,
+    let gated = |record: MetricRecord| {
+        if is_of_traces(&record.id) { record.with_gate(parity.clone()).with_gate(anchor.clone()) } else { record }
     };
     records.into_iter().map(gated).collect()
 }

@@ -1,4 +1,5 @@
 //! A server on loopback that answers requests from a script, for tests and for the example `scripted_judge`.
+#![expect(clippy::missing_panics_doc, reason = "a test stops where it cannot go on")]
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -20,6 +20,9 @@ pub fn parse(text: &str) -> Result<Candidates, String> {
 
 /// The candidate depths: those given, else those of the exit heads, else every 5 blocks below full depth (none for a model
 /// of 5 blocks or less).
+///
+/// # Errors
+/// If they do not fit the model (a usage error).
 pub fn resolve(
     given: Option<&Candidates>,
     heads: Option<&[usize]>,

@@ -33,6 +33,9 @@ pub const OFFSETS: std::ops::RangeInclusive<f32> = -16.0..=16.0;
 const HALVINGS: usize = 12;
 
 /// Generates responses at an offset and measures them. The draws are the same at every offset.
+///
+/// # Errors
+/// If a prompt does not fit the model.
 pub fn measure(
     model: &LoadedModel,
     codec: &TextCodec,

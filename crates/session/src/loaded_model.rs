@@ -53,6 +53,9 @@ pub struct BaseModel {
 
 impl BaseModel {
     /// Finds, fetches if need be, and reads a base model.
+    ///
+    /// # Errors
+    /// If it cannot be had or read.
     pub fn load(source: &ModelSource, cpu: &Cpu, host: &dyn Host) -> Result<Self, SessionError> {
         let location = resolve(source, host)?;
         tracing::info!(path = %location.path().display(), "reading weights");
@@ -63,6 +66,9 @@ impl BaseModel {
     }
 
     /// The model with a start adapter as a part of it.
+    ///
+    /// # Errors
+    /// If the adapter does not fit the model.
     pub fn with_start_adapter(mut self, adapter: Lora) -> Result<Self, SessionError> {
         self.pretrained = self.pretrained.with_start_adapter(adapter)?;
         self.identity.sha256.clone_from(&self.pretrained.identity.sha256);
@@ -70,6 +76,9 @@ impl BaseModel {
     }
 
     /// The model with the PEFT adapter in `folder` as its start adapter. Tokenizer and chat template stay the model's own.
+    ///
+    /// # Errors
+    /// If the adapter cannot be read, or does not fit the model.
     pub fn with_peft_adapter(self, folder: &Path, host: &dyn Host) -> Result<Self, SessionError> {
         let adapter = load_peft_adapter(folder, &self.pretrained.config)?;
         let read = |folder: &Path, name: &str| std::fs::read(folder.join(name)).ok();
@@ -107,7 +116,7 @@ pub fn resolve_with(
     host: &dyn Host,
 ) -> Result<ResolvedSource, SessionError> {
     if let Some(kind) = kind_of_directory(source)? {
-        return Err(SessionError::usage(format!("{source} is {kind}, and a base model is needed here")).into());
+        return Err(SessionError::usage(format!("{source} is {kind}, and a base model is needed here")));
     }
     // A path has nothing to show: it is there, or it is not.
     let mut progress = (!matches!(source, ModelSource::Path(_))).then(|| host.fetching(&source.to_string()));
@@ -157,6 +166,9 @@ impl LoadedModel {
     }
 
     /// Reads the tokenizer and chat template, and checks that the tokenizer belongs to the weights.
+    ///
+    /// # Errors
+    /// If they cannot be read, or do not belong to the weights.
     pub fn text_codec(&self) -> Result<TextCodec, SessionError> {
         let codec = TextCodec::load(&self.location)?;
         codec.tokenizer.check_vocabulary(self.decoder.config().vocab_size)?;
@@ -166,6 +178,9 @@ impl LoadedModel {
 
 /// Checks that a checkpoint belongs to a base model, and puts its full weights, if it has them, in the place of the base
 /// model's; returns its adapters otherwise.
+///
+/// # Errors
+/// If they do not belong together, or a tensor is missing or of another shape.
 pub fn check_checkpoint<'a>(
     path: &Path,
     checkpoint: &'a Checkpoint,

@@ -72,7 +72,7 @@ impl ModelChoice {
     pub fn load_to_train(&self, cpu: &Cpu, host: &dyn Host) -> Result<(BaseModel, PathBuf, Checkpoint), SessionError> {
         let choice = self.choose()?;
         let Some((path, checkpoint)) = choice.checkpoint.clone() else {
-            return Err(SessionError::usage("name a checkpoint of stage 1 with --checkpoint: distil one first").into());
+            return Err(SessionError::usage("name a checkpoint of stage 1 with --checkpoint: distil one first"));
         };
         let base = choice.load_base(cpu, host)?;
         check_checkpoint(&path, &checkpoint, &mut base.clone())?;
@@ -103,8 +103,7 @@ impl ModelChoice {
                 "{} is a checkpoint: stage 1 starts from a base model (--model MODEL) or from a PEFT adapter (--model DIR \
                  --base MODEL); stage 2, aloud reinforce, goes on from a checkpoint",
                 path.display()
-            ))
-            .into());
+            )));
         }
         choice.load_base(cpu, host)
     }
@@ -190,7 +189,7 @@ fn check_base_argument(base: &ModelSource, model: Option<&ModelSource>, has_trai
 
 /// A usage error with the forms that are accepted.
 fn refused(problem: &str) -> SessionError {
-    SessionError::usage(format!("{problem}; {FORMS}")).into()
+    SessionError::usage(format!("{problem}; {FORMS}"))
 }
 
 /// The base model that a PEFT adapter names, if it is on this machine's disk: an adapter never starts a download.

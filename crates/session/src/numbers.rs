@@ -7,16 +7,25 @@ fn number(text: &str, accept: impl Fn(f32) -> bool, expected: &str) -> Result<f3
 }
 
 /// Reads a temperature.
+///
+/// # Errors
+/// Says what is expected.
 pub fn temperature(text: &str) -> Result<f32, String> {
     number(text, |value| value >= 0.0 && value.is_finite(), "0 or more")
 }
 
 /// Reads a share above 0.
+///
+/// # Errors
+/// Says what is expected.
 pub fn top_p(text: &str) -> Result<f32, String> {
     number(text, |value| value > 0.0 && value <= 1.0, "a number above 0 and up to 1")
 }
 
 /// Reads a number that is neither infinite nor NaN.
+///
+/// # Errors
+/// Says what is expected.
 pub fn finite(text: &str) -> Result<f32, String> {
     number(text, f32::is_finite, "a finite number")
 }

@@ -136,6 +136,7 @@ impl EncodedPrompt {
 
 impl PromptChoice {
     /// The same arguments with their prompts from `file`.
+    #[must_use]
     pub fn with_file(&self, file: &Path) -> Self {
         Self { prompts: Some(file.to_owned()), data: None, prompt: Vec::new(), ..self.clone() }
     }
@@ -147,6 +148,9 @@ impl PromptChoice {
 
     /// Whether the prompts are all that their source has, and no part of it was asked for: then the items on which something
     /// is tuned may be those on which it is evaluated.
+    ///
+    /// # Errors
+    /// If the file is none that prompts are read from (a usage error).
     pub fn may_be_evaluated_on(&self) -> Result<bool, SessionError> {
         Ok(self.split.is_none() && self.source()?.is_some_and(|source| source.has_one_part()))
     }
@@ -198,13 +202,13 @@ impl PromptChoice {
     pub fn items(&self, default: Split) -> Result<Vec<Item>, SessionError> {
         let Some(source) = self.source()? else {
             if self.prompt.is_empty() {
-                return Err(SessionError::usage("nothing to do: give --prompt, --data or --prompts").into());
+                return Err(SessionError::usage("nothing to do: give --prompt, --data or --prompts"));
             }
             let item = |(index, text): (usize, &String)| Item::new(format!("prompt-{index}"), text);
             return Ok(self.prompt.iter().enumerate().map(item).collect());
         };
         if self.n.is_none() && source.is_endless() {
-            return Err(SessionError::usage(format!("{source} has no end: say how many with --n")).into());
+            return Err(SessionError::usage(format!("{source} has no end: say how many with --n")));
         }
         Ok(source.load(self.n, self.data_seed, self.split(default))?)
     }
@@ -296,8 +300,7 @@ pub fn encode_conversation(messages: &[Message], codec: &TextCodec) -> Result<(S
         return Err(SessionError::usage(
             "this model has no chat template: give --raw to have it continue the text as it is, or choose an \
              instruction-tuned model",
-        )
-        .into());
+        ));
     }
     let text = codec.chat_template.render(messages, true)?;
     let token_ids = codec.tokenizer.encode(&text, false)?;

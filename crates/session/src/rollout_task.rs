@@ -74,7 +74,7 @@ impl<'a> DataTask<'a> {
         };
         if let Items::All(items) = &items {
             if items.is_empty() {
-                return Err(SessionError::usage(format!("{source}: no item to learn from")).into());
+                return Err(SessionError::usage(format!("{source}: no item to learn from")));
             }
             if matches!(verifier, Verifier::GoldAnswer(_))
                 && let Some(item) = items.iter().find(|item| item.answer.is_none())
@@ -83,8 +83,7 @@ impl<'a> DataTask<'a> {
                     "{source}: item `{}` has no `answer`, so nothing can verify a response to it: give every item one, or \
                      score responses with --reward-command",
                     item.id
-                ))
-                .into());
+                )));
             }
         }
         let instruction = default_instruction(source);

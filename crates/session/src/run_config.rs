@@ -8,6 +8,9 @@ use serde::Serialize;
 
 /// The configuration of a run of this program: `inputs` say by name where the data came from, `digests` by the same names
 /// what their content is.
+///
+/// # Errors
+/// If the recipe cannot be written as TOML.
 pub fn run_config<const N: usize>(
     command: &str,
     seed: u64,

@@ -55,6 +55,9 @@ pub struct Recording {
 
 /// Records traces of `prompts` into `directory`, or goes on where an earlier call stopped. Returns the number of traces
 /// and the response tokens recorded now.
+///
+/// # Errors
+/// If the model cannot answer, or the traces cannot be written.
 pub fn record(
     base: &BaseModel,
     codec: &TextCodec,
@@ -131,6 +134,9 @@ pub struct Distilled {
 }
 
 /// Trains exit heads and adapters on recorded traces, or goes on with an interrupted run.
+///
+/// # Errors
+/// If the run cannot start, go on or be written.
 pub fn distil(
     model: PretrainedModel,
     base: aloud_model::checkpoint::BaseIdentity,
@@ -168,6 +174,9 @@ pub fn distil(
 }
 
 /// Exit rate and average layer savings that the traces give as targets at a factor.
+///
+/// # Errors
+/// If a trace cannot be read.
 pub fn target_savings(reader: &TraceReader, kl_factor: f64) -> Result<(f64, f64), SessionError> {
     let header = reader.header();
     let targets = Targets {

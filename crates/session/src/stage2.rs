@@ -56,6 +56,9 @@ struct RunSettings<'a> {
 }
 
 /// Runs stage 2, or goes on with an interrupted run.
+///
+/// # Errors
+/// If the run cannot start, go on or be written.
 pub fn reinforce(
     stage2: &Stage2<'_>,
     task: &mut dyn RolloutTask,

@@ -73,8 +73,8 @@ pub(crate) fn run(arguments: &LabArgs, context: &Context) -> anyhow::Result<()> 
     experiment.variables.insert("output".to_owned(), arguments.output.display().to_string());
     let steps = experiment.commands()?;
     if arguments.list {
-        let lines: String = steps.iter().map(|(words, _)| format!("aloud {}\n", words.join(" "))).collect();
-        return Ok(print(&lines)?);
+        let lines: Vec<String> = steps.iter().map(|(words, _)| format!("aloud {}", words.join(" "))).collect();
+        return Ok(print(&(lines.join("\n") + "\n"))?);
     }
     context.say(&experiment.question);
     let n = steps.len();

@@ -332,12 +332,12 @@ impl<'a, B: Backend> Engine<'a, B> {
 
 /// The token of a step, drawn or forced, from finite logits.
 fn emit(request: &Request, index: usize, logits: &[f32], result: StepResult) -> Token {
-    let (id, log_probability) = match request.forced.tokens().get(index - request.prefix.tokens.len()) {
-        Some(&id) => (id, log_probability_of(logits, id, request.sampling.temperature)),
-        None => {
-            let key = StepKey { seed: request.seed, sequence: request.sequence, step: index };
-            draw(logits, request.sampling, key.uniform(TOKEN_DRAW))
-        }
+    let forced = request.forced.tokens().get(index - request.prefix.tokens.len());
+    let (id, log_probability) = if let Some(&id) = forced {
+        (id, log_probability_of(logits, id, request.sampling.temperature))
+    } else {
+        let key = StepKey { seed: request.seed, sequence: request.sequence, step: index };
+        draw(logits, request.sampling, key.uniform(TOKEN_DRAW))
     };
     Token { index, id, depth: result.depth, log_probability, exits: result.exits }
 }

@@ -72,7 +72,7 @@ impl<B: Backend> Hindsight<B> {
                 None => last,
                 Some((depth, kept)) => {
                     let residual = backend.gather_rows(kept, &[0]);
-                    let arena = &mut work[item].arena;
+                    let arena = &mut *work[item].arena;
                     arena.forget(*depth, starts[item]);
                     arena.freeze(backend, starts[item], &residual, 0);
                     results[item].depth = *depth;

@@ -122,7 +122,7 @@ impl Models {
         let path = control.checkpoint.as_deref().ok_or_else(|| nothing(&control.source.to_string()))?;
         let training = Training::read(path)?;
         if control.identity.sha256 != self.trained.identity.sha256 {
-            return Err(error(format!("{} was trained on another base model", training.source)).into());
+            return Err(error(format!("{} was trained on another base model", training.source)));
         }
         model.check_same_training(&training).map_err(error)?;
         Ok(Self { same_training: Some((control, training)), ..self })
@@ -250,6 +250,7 @@ pub struct Subject<'a> {
 
 impl Subject<'_> {
     /// The base as the control `base_noise`, where there is no noise that would make it one.
+    #[must_use]
     pub fn that_noise_would_weaken(self, noise: NoiseControl) -> Self {
         Self { key: ModelKey::BaseNoise, noise: Some(noise), ..self }
     }
@@ -276,6 +277,9 @@ impl Subject<'_> {
     }
 
     /// The targets that its exit heads were trained for, or why they are not known.
+    ///
+    /// # Errors
+    /// Why they are not known.
     pub fn target(&self) -> Result<&Target, &'static str> {
         self.training.ok_or("not_trained")?.target.as_ref().map_err(|reason| *reason)
     }

@@ -182,8 +182,7 @@ impl Run<'_> {
             return Err(SessionError::usage(format!(
                 "{} {}: the model has no exit heads",
                 self.sweep.dial, point.value
-            ))
-            .into());
+            )));
         }
         let offset = match self.sweep.dial {
             SweptDial::Offset => point.value as f32,
@@ -239,8 +238,8 @@ impl Run<'_> {
     fn recipe<T: Settings>(&self, point: &SweepPoint) -> Result<T, SessionError> {
         let mut overrides = self.sweep.overrides.clone();
         overrides.extend(self.sweep.dial.recipe_key().map(|key| format!("{key}={:?}", point.value)));
-        Ok(settings::resolve(self.sweep.recipe.as_deref(), &overrides)
-            .map_err(|error| SessionError::usage(error.to_string()))?)
+        settings::resolve(self.sweep.recipe.as_deref(), &overrides)
+            .map_err(|error| SessionError::usage(error.to_string()))
     }
 
     /// Stage 1 at a factor.

@@ -95,7 +95,7 @@ pub struct Manifest {
 /// If the file cannot be read, is damaged, is of another schema, or contradicts itself.
 pub fn read_manifest(path: &Path) -> Result<Manifest, MeasureError> {
     let mut manifest: Manifest = read_json(path, "a manifest of an evaluation run")?;
-    manifest.model = model_name(&manifest.model).to_owned();
+    manifest.model = model_name(&manifest.model).into();
     match manifest.identity.fault() {
         Some(reason) => Err(MeasureError::File { path: path.to_path_buf(), reason }),
         None => Ok(manifest),

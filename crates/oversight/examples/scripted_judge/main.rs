@@ -6,11 +6,7 @@
 //! ```
 //!
 //! It counts words and repetitions. It understands nothing, and its grades say nothing about any model.
-#![expect(
-    clippy::print_stdout,
-    clippy::expect_used,
-    reason = "a program for the terminal; the server is that of the tests"
-)]
+#![expect(clippy::print_stdout, reason = "a program for the terminal; the server is that of the tests")]
 
 mod surface_grades;
 

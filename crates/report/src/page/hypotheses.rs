@@ -10,6 +10,9 @@ use aloud_measure::evaluation_run::RunSet;
 const CONTROL_COLUMNS: [&str; 5] =
     ["run and control", "strict accuracy of model and control", "difference", "items", "is it one?"];
 
+/// Name and cells of a row.
+type NamedCells = (String, Vec<Markup>);
+
 /// A row a model and hypothesis: its contrasts, and the verdict; and a row a control: whether it is one. `verdicts` are of the
 /// runs of the set.
 pub(super) fn tables(set: &RunSet, verdicts: &[Option<Verdicts>]) -> Markup {
@@ -18,7 +21,7 @@ pub(super) fn tables(set: &RunSet, verdicts: &[Option<Verdicts>]) -> Markup {
     let Some((_, first)) = found.first() else {
         return html! { p { "No trained model has one of the controls " (VERDICT_CONTROLS.join(", ")) " beside it." } };
     };
-    let rows = |of_run: &dyn Fn(&Verdicts) -> Vec<(String, Vec<Markup>)>| -> Vec<(String, Vec<Markup>)> {
+    let rows = |of_run: &dyn Fn(&Verdicts) -> Vec<NamedCells>| -> Vec<NamedCells> {
         let of_one = |(run, verdicts): &(&str, &Verdicts)| -> Vec<_> {
             of_run(verdicts).into_iter().map(|(name, cells)| (format!("{run}: {name}"), cells)).collect()
         };

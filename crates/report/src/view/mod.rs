@@ -159,7 +159,7 @@ fn blocks(mean_depth: Option<f64>) -> String {
 fn overview(records: &[ResponseRecord], summary: &DepthSummary, options: &ViewOptions) -> Result<Markup, MeasureError> {
     let target = options.target_histogram.as_deref();
     if options.groups.is_empty() {
-        return Ok(html! { div.overview { (headline(summary, records.len(), target)?) } });
+        return Ok(html! { div.overview { (headline(summary, records.len(), target)) } });
     }
     let expected = options.groups.iter().map(|group| group.n).sum();
     if expected != records.len() {
@@ -170,7 +170,7 @@ fn overview(records: &[ResponseRecord], summary: &DepthSummary, options: &ViewOp
     for ResponseGroup { name, n } in &options.groups {
         let (members, later) = rest.split_at(*n);
         rest = later;
-        sections.push((name, headline(&summarise(members)?, *n, target)?));
+        sections.push((name, headline(&summarise(members)?, *n, target)));
     }
     Ok(html! {
         div class="overview groups" { @for (name, headline) in &sections { section { h2 { (name) } (headline) } } }
@@ -178,10 +178,10 @@ fn overview(records: &[ResponseRecord], summary: &DepthSummary, options: &ViewOp
 }
 
 /// What a summary says in four numbers, and the histogram of its depths.
-fn headline(summary: &DepthSummary, n_responses: usize, target: Option<&[f64]>) -> Result<Markup, MeasureError> {
-    let histogram = depth_histogram(summary, target)?;
+fn headline(summary: &DepthSummary, n_responses: usize, target: Option<&[f64]>) -> Markup {
+    let histogram = depth_histogram(summary, target);
     let plural = if n_responses == 1 { "" } else { "s" };
-    Ok(html! {
+    html! {
         dl.summary {
             div { dt { "average layer savings" } dd { (per_cent(summary.average_layer_savings)) } }
             div {
@@ -195,17 +195,17 @@ fn headline(summary: &DepthSummary, n_responses: usize, target: Option<&[f64]>) 
             }
         }
         (histogram)
-    })
+    }
 }
 
-fn depth_histogram(summary: &DepthSummary, target: Option<&[f64]>) -> Result<Markup, MeasureError> {
+fn depth_histogram(summary: &DepthSummary, target: Option<&[f64]>) -> Markup {
     let Some(shares) = &summary.histogram else {
-        return Ok(html! {
+        return html! {
             p.quiet { "No token was free to exit: the first token of a response always runs at full depth." }
-        });
+        };
     };
     let distance = target.map(|target| total_variation(shares, target));
-    Ok(html! {
+    html! {
         figure {
             (PreEscaped(histogram(summary, target)))
             figcaption {
@@ -215,7 +215,7 @@ fn depth_histogram(summary: &DepthSummary, target: Option<&[f64]>) -> Result<Mar
                 }
             }
         }
-    })
+    }
 }
 
 fn sampler(records: &[ResponseRecord], summary: &DepthSummary) -> Markup {
