@@ -96,18 +96,6 @@ pub fn exit_histogram(depths: &[usize], candidates: &[usize], n_blocks: usize) -
     Some(counts.into_iter().map(|count| count as f64 / depths.len() as f64).collect())
 }
 
-/// Per candidate, the share of the tokens that reached it which exited there: the empirical hazard. `None` where no token got.
-pub fn candidate_shares(depths: &[usize], candidates: &[usize]) -> Vec<Option<f64>> {
-    candidates
-        .iter()
-        .map(|candidate| {
-            let reached = depths.iter().filter(|depth| *depth >= candidate).count();
-            let exited = depths.iter().filter(|depth| *depth == candidate).count();
-            (reached > 0).then(|| exited as f64 / reached as f64)
-        })
-        .collect()
-}
-
 /// Total variation distance of two histograms, `TV = 1/2 sum_d |a_d - b_d|`, 0 to 1.
 ///
 /// # Errors
@@ -214,13 +202,6 @@ mod tests {
         let error = summarise(&[record(28, &CANDIDATES, &[28]), record(30, &CANDIDATES, &[30])]).unwrap_err();
         assert!(matches!(error, MeasureError::MixedModels { n_blocks: 30, .. }), "{error}");
         assert!(matches!(summarise(&[]).unwrap_err(), MeasureError::Empty));
-    }
-
-    #[test]
-    fn candidate_shares_are_of_those_that_got_there() {
-        // 6 tokens reach depth 5 (2 exit), 4 reach 10 (1 exits), 3 reach 15 (3 exit), none goes further.
-        let shares = candidate_shares(&[5, 5, 10, 15, 15, 15], &CANDIDATES);
-        assert_eq!(shares, vec![Some(2.0 / 6.0), Some(0.25), Some(1.0), None, None]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::Number;
+use crate::number::Number;
 use crate::plain_text::{OPAQUE, THIN};
 
 /// What was found.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use aloud_report::table::{Align, Table};
-use aloud_text::chat_template::Message;
+use aloud_tasks::item::Message;
 use aloud_text::tokenizer::Tokenizer;
 use aloud_train::recipe::Candidates;
 use aloud_train::targets::target_hazard;

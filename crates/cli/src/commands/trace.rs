@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use aloud_engine::Sampling;
-use aloud_tasks::Split;
+use aloud_tasks::item::Split;
 use aloud_text::text_codec::TextCodec;
 use aloud_train::recipe::Candidates;
 use aloud_train::teacher::TracePrompt;

@@ -3,13 +3,14 @@
 
 mod names;
 mod settings;
+pub mod task;
 mod writing;
 
 use crate::draw::Draw;
 use settings::{Event, Operation, SETTINGS, Setting, Step, Term};
 use writing::{Cast, PEOPLE, Values, write};
 
-use crate::TasksError;
+use crate::error::TasksError;
 
 /// The largest number of steps of a word problem.
 pub const MAX_STEPS: usize = 6;
@@ -161,7 +162,9 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::{Extraction, Number, is_correct, strip_annotations};
+    use crate::extract::{Extraction, is_correct};
+    use crate::gsm8k::strip_annotations;
+    use crate::number::Number;
     use proptest::prelude::*;
 
     /// The annotations `<<a+b=c>>` of a solution as (left, operator, right, result).
