@@ -52,19 +52,19 @@ impl Rational {
     }
 
     /// The sum.
-    pub fn add(self, other: Self) -> Option<Self> {
+    pub fn plus(self, other: Self) -> Option<Self> {
         let left = self.numerator.checked_mul(other.denominator)?;
         let right = other.numerator.checked_mul(self.denominator)?;
         Self::new(left.checked_add(right)?, self.denominator.checked_mul(other.denominator)?)
     }
 
     /// The product.
-    pub fn multiply(self, other: Self) -> Option<Self> {
+    pub fn times(self, other: Self) -> Option<Self> {
         Self::new(self.numerator.checked_mul(other.numerator)?, self.denominator.checked_mul(other.denominator)?)
     }
 
     /// The quotient; `None` for a divisor of 0.
-    pub fn divide(self, other: Self) -> Option<Self> {
+    pub fn divided_by(self, other: Self) -> Option<Self> {
         Self::new(self.numerator.checked_mul(other.denominator)?, self.denominator.checked_mul(other.numerator)?)
     }
 }
@@ -87,8 +87,8 @@ mod tests {
         assert_eq!(Rational::new(0, 5).unwrap(), Rational::whole(0));
         assert_eq!(Rational::new(1, 0), None);
         assert_eq!(Rational::new(i128::MIN, 1), None);
-        assert_eq!(Rational::whole(1).divide(Rational::whole(0)), None);
-        assert_eq!(Rational::new(i128::MAX, 1).unwrap().add(Rational::whole(1)), None);
+        assert_eq!(Rational::whole(1).divided_by(Rational::whole(0)), None);
+        assert_eq!(Rational::new(i128::MAX, 1).unwrap().plus(Rational::whole(1)), None);
     }
 
     #[test]
@@ -104,13 +104,13 @@ mod tests {
         #[test]
         fn they_form_a_field(a in -999_i128..999, b in 1_i128..99, c in -999_i128..999, d in 1_i128..99) {
             let (x, y) = (Rational::new(a, b).unwrap(), Rational::new(c, d).unwrap());
-            prop_assert_eq!(x.add(y).unwrap().add(y.negate()), Some(x));
-            prop_assert_eq!(x.multiply(y), y.multiply(x));
+            prop_assert_eq!(x.plus(y).unwrap().plus(y.negate()), Some(x));
+            prop_assert_eq!(x.times(y), y.times(x));
             if c != 0 {
-                prop_assert_eq!(x.multiply(y).unwrap().divide(y), Some(x));
+                prop_assert_eq!(x.times(y).unwrap().divided_by(y), Some(x));
             }
-            prop_assert_eq!(x.add(y).unwrap(), Rational::new(a * d + c * b, b * d).unwrap());
-            prop_assert_eq!(x.add(y.negate()).unwrap().is_negative(), a * d < c * b);
+            prop_assert_eq!(x.plus(y).unwrap(), Rational::new(a * d + c * b, b * d).unwrap());
+            prop_assert_eq!(x.plus(y.negate()).unwrap().is_negative(), a * d < c * b);
         }
     }
 }

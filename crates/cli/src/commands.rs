@@ -12,6 +12,7 @@ mod eval;
 mod export;
 mod fetch;
 mod generate;
+mod lab;
 mod lens;
 mod pretrain;
 mod reinforce;
@@ -59,6 +60,8 @@ pub(crate) enum Command {
     Export(export::ExportArgs),
     /// Evaluate at every value of a dial: exit offset, kl_factor of stage 1, or price of depth of stage 2
     Sweep(sweep::SweepArgs),
+    /// Run an experiment file: the commands behind a table of EXPERIMENTS.md, or of your own
+    Lab(lab::LabArgs),
     /// Check that stepwise decoding and the teacher-forced pass agree
     Verify(verify::VerifyArgs),
     /// Measure speed and memory of the main work
@@ -91,6 +94,7 @@ impl Command {
             Self::Compare(arguments) => compare::run(&arguments, context),
             Self::Export(arguments) => export::run(&arguments, context),
             Self::Sweep(arguments) => sweep::run(&arguments, context),
+            Self::Lab(arguments) => lab::run(&arguments, context),
             Self::Verify(arguments) => verify::run(&arguments, context),
             Self::Fetch(arguments) => fetch::run(&arguments, context),
             Self::Data(arguments) => data::run(&arguments, context),

@@ -3,6 +3,8 @@
 //! Exit codes: 0 success (a closed output pipe included), 1 failure, 2 usage error.
 
 mod arguments;
+#[cfg(test)]
+mod command_reference;
 mod commands;
 mod context;
 mod distilled;

@@ -58,6 +58,12 @@ impl ProgressBar {
     /// Shows what happens while a model is fetched.
     pub(crate) fn on_fetch(&mut self, event: &FetchEvent) {
         let message = match event {
+            FetchEvent::Started { command } => {
+                if self.style != ProgressStyle::Hidden {
+                    self.around(|| eprintln!("running {command}"));
+                }
+                return;
+            }
             FetchEvent::Running { command, elapsed } => format!("{command} has run for {} s", elapsed.as_secs()),
             FetchEvent::Unpacking { done_bytes, total_bytes } => {
                 self.bar.set_length(*total_bytes);

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use aloud_engine::{Engine, Exits, Flow, Forced, Limits, Prefix, Request, Sampling};
+use aloud_engine::decode::batching::{Engine, Flow, Limits};
+use aloud_engine::decode::exits::Exits;
+use aloud_engine::decode::request::{Forced, Prefix, Request};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::{Backend, Cpu, KlDirection, Matrix};
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::decoder::{Decoder, Gradients, Policy, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::load::PretrainedModel;
 use aloud_model::lora::{Lora, LoraPair, Projection};
 use aloud_train::optimizer::{AdamW, AdamWSettings};
-use aloud_train::student::{LossSettings, StudentSequence, student_pass};
-use aloud_train::teacher::read_responses;
+use aloud_train::stage1::student::{LossSettings, StudentSequence, student_pass};
+use aloud_train::stage1::teacher::read_responses;
 use anyhow::{Context as _, Result};
 
 /// A row of the benchmark.
@@ -118,14 +122,14 @@ impl Workload {
     /// One run.
     pub(crate) fn run(&mut self) -> Result<()> {
         match self.row {
-            Row::Prefill512 => self.generate(1, 512, 1, |_| Exits::Off),
-            Row::DecodeBatch1 => self.generate(1, 32, 64, |_| Exits::Off),
-            Row::DecodeBatch16 => self.generate(16, 32, 64, |_| Exits::Off),
-            Row::DecodeBatch1Half => self.generate(1, 32, 64, |l| Exits::Fixed(l / 2)),
-            Row::DecodeBatch16Half => self.generate(16, 32, 64, |l| Exits::Fixed(l / 2)),
+            Row::Prefill512 => self.generate(1, 512, 1, |_| ExitPolicy::Off.into()),
+            Row::DecodeBatch1 => self.generate(1, 32, 64, |_| ExitPolicy::Off.into()),
+            Row::DecodeBatch16 => self.generate(16, 32, 64, |_| ExitPolicy::Off.into()),
+            Row::DecodeBatch1Half => self.generate(1, 32, 64, |l| ExitPolicy::Fixed { depth: l / 2 }.into()),
+            Row::DecodeBatch16Half => self.generate(16, 32, 64, |l| ExitPolicy::Fixed { depth: l / 2 }.into()),
             Row::DecodeBatch1Uniform => {
                 let depths = self.uniform_depths();
-                self.generate(1, 32, 64, |_| Exits::Recorded(depths.clone()))
+                self.generate(1, 32, 64, |_| Exits::recorded(depths.clone()))
             }
             Row::TeacherLensKl256 => {
                 let cpu = self.decoder.backend();

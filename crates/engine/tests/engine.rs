@@ -2,12 +2,19 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
+use std::sync::Arc;
 
-use aloud_engine::{
-    AnswerOffset, Engine, Event, ExitOffset, Exits, FinishReason, Flow, Forced, Limits, OracleExits, Prefix, Request,
-    RequestError, Sampling, Token, replay, verify,
-};
+use aloud_engine::decode::batching::{Engine, Event, Flow, Limits};
+use aloud_engine::decode::exits::{ExitDecider, Exits};
+use aloud_engine::decode::request::{FinishReason, Forced, Prefix, Request, RequestError, Token};
+use aloud_engine::decode::sampling::Sampling;
+use aloud_engine::decode::step_key::StepKey;
+use aloud_engine::read::replay::replay;
+use aloud_engine::read::verify::verify;
 use aloud_kernels::Cpu;
+use aloud_method::exit_offset::{AnswerOffset, ExitOffset};
+use aloud_method::exit_policy::ExitPolicy;
+use aloud_method::targets::target_hazard;
 use aloud_model::config::ModelConfig;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
@@ -36,13 +43,13 @@ fn tiny(name: &str) -> (Decoder<Cpu>, Policy<Cpu>) {
     (Decoder::new(&cpu, &config, &weights), Policy::new(&cpu, None, heads))
 }
 
-fn request(sequence: u64, exits: Exits) -> Request {
+fn request(sequence: u64, exits: impl Into<Exits>) -> Request {
     Request {
         prompt: (0..4 + sequence as u32 * 3).map(|i| (i * 13 + sequence as u32) % 53).collect(),
         prefix: Prefix::default(),
         max_new_tokens: 20,
         sampling: Sampling::default(),
-        exits,
+        exits: exits.into(),
         stop_tokens: Vec::new(),
         seed: 11,
         sequence,
@@ -83,7 +90,7 @@ fn run(
 fn results_do_not_depend_on_the_batch() {
     for name in ["tiny_llama", "tiny_qwen2", "tiny_llama_rope3", "tiny_qwen2_tied"] {
         let (decoder, policy) = tiny(name);
-        let requests: Vec<Request> = (0..6).map(|i| request(i, Exits::Sampled { offset: 0.3.into() })).collect();
+        let requests: Vec<Request> = (0..6).map(|i| request(i, ExitPolicy::Sampled { offset: 0.3.into() })).collect();
         let (together, _) = run(&decoder, &policy, &requests, Limits::default());
         let (few, _) = run(&decoder, &policy, &requests, Limits { max_sequences: 2, max_prompt_rows: 3 });
         assert_eq!(together, few, "{name}: batched by twos");
@@ -105,7 +112,7 @@ fn results_do_not_depend_on_the_batch() {
 fn stepwise_equals_teacher_forced() {
     for name in ["tiny_llama", "tiny_qwen2", "tiny_llama_rope3", "tiny_qwen2_tied"] {
         let (decoder, policy) = tiny(name);
-        let requests: Vec<Request> = (0..4).map(|i| request(i, Exits::Sampled { offset: 0.0.into() })).collect();
+        let requests: Vec<Request> = (0..4).map(|i| request(i, ExitPolicy::Sampled { offset: 0.0.into() })).collect();
         let (generated, _) = run(&decoder, &policy, &requests, Limits::default());
         for (request, tokens) in requests.iter().zip(&generated) {
             let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
@@ -129,7 +136,7 @@ fn stepwise_equals_teacher_forced() {
 #[test]
 fn joint_probability_sums_to_one() {
     let (decoder, policy) = tiny("tiny_llama");
-    let prompt = request(1, Exits::Off).prompt;
+    let prompt = request(1, ExitPolicy::Off).prompt;
     let mut total = 0.0f64;
     for depth in 1..=decoder.n_blocks() {
         for token in 0..decoder.config().vocab_size as u32 {
@@ -147,7 +154,7 @@ fn joint_probability_sums_to_one() {
 fn skipped_blocks_are_not_computed() {
     let (decoder, policy) = tiny("tiny_llama");
     let l = decoder.n_blocks();
-    let prompt = request(2, Exits::Off).prompt;
+    let prompt = request(2, ExitPolicy::Off).prompt;
     let ids = [1, 2, 3, 4, 5, 6];
     let depths = [l, 2, 2, 2, 2, 2];
     let report = verify(&decoder, &policy, &prompt, &ids, &depths, &0.0.into(), 1.0).unwrap();
@@ -164,7 +171,8 @@ fn skipped_blocks_are_not_computed() {
 fn offset_moves_the_mean_depth() {
     let (decoder, policy) = tiny("tiny_llama");
     let mean = |offset: f32| {
-        let requests: Vec<Request> = (0..8).map(|i| request(i, Exits::Sampled { offset: offset.into() })).collect();
+        let requests: Vec<Request> =
+            (0..8).map(|i| request(i, ExitPolicy::Sampled { offset: offset.into() })).collect();
         let (tokens, _) = run(&decoder, &policy, &requests, Limits::default());
         let depths: Vec<usize> = tokens.iter().flat_map(|tokens| tokens[1..].iter().map(|t| t.depth)).collect();
         depths.iter().sum::<usize>() as f64 / depths.len() as f64
@@ -179,7 +187,7 @@ fn offset_moves_the_mean_depth() {
 #[test]
 fn the_answer_has_its_own_offset() {
     let (decoder, policy) = tiny("tiny_llama");
-    let requests: Vec<Request> = (0..6).map(|i| request(i, Exits::Sampled { offset: 0.3.into() })).collect();
+    let requests: Vec<Request> = (0..6).map(|i| request(i, ExitPolicy::Sampled { offset: 0.3.into() })).collect();
     let (constant, _) = run(&decoder, &policy, &requests, Limits::default());
     let mut means = Vec::new();
     for answer in [-60.0, -2.0, 0.3, 2.0, 60.0] {
@@ -188,7 +196,7 @@ fn the_answer_has_its_own_offset() {
             ExitOffset { think: 0.3, answer: Some(AnswerOffset { offset: answer, marker }) }
         };
         let spans: Vec<Request> = (requests.iter().enumerate())
-            .map(|(i, request)| Request { exits: Exits::Sampled { offset: offset(i) }, ..request.clone() })
+            .map(|(i, request)| Request { exits: ExitPolicy::Sampled { offset: offset(i) }.into(), ..request.clone() })
             .collect();
         let (generated, _) = run(&decoder, &policy, &spans, Limits { max_sequences: 3, max_prompt_rows: 7 });
         let mut answer_depths = Vec::new();
@@ -219,8 +227,8 @@ fn the_answer_has_its_own_offset() {
 #[test]
 fn stop_tokens_and_callers_end_sequences() {
     let (decoder, policy) = tiny("tiny_qwen2");
-    let free = run(&decoder, &policy, &[request(0, Exits::Off)], Limits::default()).0.remove(0);
-    let mut stopping = request(0, Exits::Off);
+    let free = run(&decoder, &policy, &[request(0, ExitPolicy::Off)], Limits::default()).0.remove(0);
+    let mut stopping = request(0, ExitPolicy::Off);
     stopping.stop_tokens = vec![free[4].id];
     let first = free.iter().position(|token| token.id == free[4].id).unwrap();
     let (tokens, reasons) = run(&decoder, &policy, &[stopping], Limits::default());
@@ -228,7 +236,7 @@ fn stop_tokens_and_callers_end_sequences() {
     assert_eq!(reasons[0], Some(FinishReason::Stop));
     let mut seen = 0;
     Engine::new(&decoder, None, Limits::default())
-        .run(&[request(0, Exits::Off)], &mut |event| {
+        .run(&[request(0, ExitPolicy::Off)], &mut |event| {
             seen += usize::from(matches!(event, Event::Token { .. }));
             if seen == 3 { Flow::Finish } else { Flow::Continue }
         })
@@ -240,7 +248,7 @@ fn stop_tokens_and_callers_end_sequences() {
 #[test]
 fn a_forced_start_draws_the_rest() {
     let (decoder, policy) = tiny("tiny_llama");
-    let free: Vec<Request> = (0..3).map(|i| request(i, Exits::Sampled { offset: 0.3.into() })).collect();
+    let free: Vec<Request> = (0..3).map(|i| request(i, ExitPolicy::Sampled { offset: 0.3.into() })).collect();
     let (drawn, reasons) = run(&decoder, &policy, &free, Limits::default());
     for n in [1, 5, 20, 30] {
         let forced = free.iter().zip(&drawn).map(|(request, tokens)| {
@@ -271,7 +279,7 @@ fn forced_tokens_have_their_log_probability() {
     let ids = [3, 60, 7, 90];
     let depths = [decoder.n_blocks(), 2, 4, 1];
     for (temperature, counts_as) in [(0.0, 1.0), (0.6, 0.6), (1.0, 1.0)] {
-        let mut forced = request(1, Exits::Recorded(depths.to_vec()));
+        let mut forced = request(1, Exits::recorded(depths.to_vec()));
         forced.sampling = Sampling { temperature, top_k: 2, ..Sampling::default() };
         forced.forced = Forced::Start(ids.to_vec());
         forced.max_new_tokens = ids.len();
@@ -304,7 +312,7 @@ fn logits_that_are_not_finite_are_an_error() {
             prompt: if sequence == 2 { vec![5, 6, 7, 9] } else { vec![5, 6, 7, 8] },
             sequence,
             stop_tokens: Vec::new(),
-            ..request(sequence, Exits::Off)
+            ..request(sequence, ExitPolicy::Off)
         });
         let mut seen = [0; 2];
         let result = Engine::new(&decoder, None, Limits::default()).run(&requests, &mut |event| {
@@ -329,7 +337,7 @@ fn bad_requests_are_refused() {
     let (decoder, policy) = tiny("tiny_llama");
     let context = decoder.config().max_position_embeddings;
     let check = |change: fn(&mut Request, usize), heads: bool| {
-        let mut request = request(0, Exits::Sampled { offset: 0.0.into() });
+        let mut request = request(0, ExitPolicy::Sampled { offset: 0.0.into() });
         change(&mut request, context);
         let policy = heads.then_some(&policy);
         Engine::new(&decoder, policy, Limits::default()).run(&[request], &mut |_| Flow::Continue)
@@ -343,32 +351,33 @@ fn bad_requests_are_refused() {
     ));
     assert!(matches!(check(|r, _| r.sampling.temperature = f32::NAN, true), Err(RequestError::Setting { .. })));
     assert!(matches!(check(|r, _| r.sampling.top_p = 0.0, true), Err(RequestError::Setting { .. })));
-    assert!(matches!(check(|r, _| r.exits = Exits::Fixed(99), true), Err(RequestError::Depth { depth: 99, .. })));
     assert!(matches!(
-        check(|r, _| r.exits = Exits::Sampled { offset: f32::INFINITY.into() }, true),
+        check(|r, _| r.exits = ExitPolicy::Fixed { depth: 99 }.into(), true),
+        Err(RequestError::Depth { depth: 99, .. })
+    ));
+    assert!(matches!(
+        check(|r, _| r.exits = ExitPolicy::Sampled { offset: f32::INFINITY.into() }.into(), true),
         Err(RequestError::Setting { .. })
     ));
     let with_answer = |offset: f32, marker: &[u32]| {
         let answer = AnswerOffset { offset, marker: marker.to_vec() };
         let offset = ExitOffset { think: 0.0, answer: Some(answer) };
-        request(0, Exits::Sampled { offset }).validate(&decoder, true)
+        request(0, ExitPolicy::Sampled { offset }).validate(&decoder, true)
     };
     assert_eq!(with_answer(1.0, &[]), Err(RequestError::EmptyAnswerMarker));
     assert!(matches!(with_answer(1.0, &[9999]), Err(RequestError::UnknownToken { id: 9999, .. })));
     assert!(matches!(with_answer(f32::NAN, &[1]), Err(RequestError::Setting { .. })));
     assert_eq!(check(|_, _| (), false), Err(RequestError::NoHeads));
-    let with_oracle = |candidates: &[usize], kl_factor: f32| {
-        let exits = Exits::Oracle(OracleExits { candidates: candidates.to_vec(), kl_factor });
-        request(0, exits).validate(&decoder, false)
-    };
-    assert_eq!(with_oracle(&[1, 3], 1.0), Ok(()));
-    assert!(matches!(with_oracle(&[3, 1], 1.0), Err(RequestError::OracleCandidates { .. })));
-    assert!(matches!(with_oracle(&[decoder.n_blocks()], 1.0), Err(RequestError::OracleCandidates { .. })));
-    assert!(matches!(with_oracle(&[0], 1.0), Err(RequestError::Depth { .. })));
-    assert!(matches!(with_oracle(&[1], 0.0), Err(RequestError::Setting { .. })));
+    let decided = |depths: &[usize]| request(0, Exits::recorded(depths.to_vec())).validate(&decoder, false);
+    assert_eq!(decided(&[1, decoder.n_blocks()]), Ok(()));
+    assert!(matches!(decided(&[1, 0]), Err(RequestError::Depth { depth: 0, .. })));
+    for policy in [ExitPolicy::Recorded, ExitPolicy::RandomMatched, ExitPolicy::Oracle { kl_factor: 1.0 }] {
+        let expected = Err(RequestError::NoDecider { policy: policy.name() });
+        assert_eq!(request(0, policy).validate(&decoder, true), expected);
+    }
     let with_prefix = |tokens: &[u32], depths: &[usize]| {
         let prefix = Prefix { tokens: tokens.to_vec(), depths: depths.to_vec() };
-        Request { prefix, ..request(0, Exits::Off) }.validate(&decoder, true)
+        Request { prefix, ..request(0, ExitPolicy::Off) }.validate(&decoder, true)
     };
     let full = decoder.n_blocks();
     assert_eq!(with_prefix(&[3, 4], &[full, 1]), Ok(()));
@@ -386,7 +395,7 @@ fn bad_requests_are_refused() {
 fn the_context_ends_a_response() {
     let (decoder, policy) = tiny("tiny_llama");
     let context = decoder.config().max_position_embeddings;
-    let mut long = request(0, Exits::Sampled { offset: 3.0.into() });
+    let mut long = request(0, ExitPolicy::Sampled { offset: 3.0.into() });
     long.prompt = (0..context as u32 - 3).map(|i| i % 97).collect();
     let (tokens, reasons) = run(&decoder, &policy, &[long], Limits::default());
     // Positions context-4 .. context-1 emit a token each.
@@ -400,7 +409,7 @@ fn the_context_ends_a_response() {
 fn a_prefix_goes_on_as_its_record_did() {
     for name in ["tiny_llama", "tiny_qwen2", "tiny_llama_rope3", "tiny_qwen2_tied"] {
         let (decoder, policy) = tiny(name);
-        let requests: Vec<Request> = (0..4).map(|i| request(i, Exits::Sampled { offset: 0.3.into() })).collect();
+        let requests: Vec<Request> = (0..4).map(|i| request(i, ExitPolicy::Sampled { offset: 0.3.into() })).collect();
         let (recorded, reasons) = run(&decoder, &policy, &requests, Limits::default());
         for n in [1, 2, 9, 19] {
             for n_depths in [n, n + 1] {
@@ -430,7 +439,7 @@ fn a_prefix_goes_on_as_its_record_did() {
 #[test]
 fn a_prefix_has_parity_and_full_depth_differs() {
     let (decoder, policy) = tiny("tiny_llama");
-    let requests: Vec<Request> = (0..8).map(|i| request(i, Exits::Sampled { offset: 1.0.into() })).collect();
+    let requests: Vec<Request> = (0..8).map(|i| request(i, ExitPolicy::Sampled { offset: 1.0.into() })).collect();
     let (recorded, _) = run(&decoder, &policy, &requests, Limits::default());
     let mut largest_change = 0.0f32;
     for (request, tokens) in requests.iter().zip(&recorded) {
@@ -438,7 +447,7 @@ fn a_prefix_has_parity_and_full_depth_differs() {
         let replayed = replay(&decoder, &policy, &request.prompt, &ids, &depths, &1.0.into(), 1.0).unwrap();
         let after = |prefix: Prefix| Request {
             forced: Forced::Whole(ids[prefix.tokens.len()..].to_vec()),
-            exits: Exits::Recorded(depths.clone()),
+            exits: Exits::recorded(depths.clone()),
             prefix,
             ..request.clone()
         };
@@ -475,13 +484,37 @@ fn prefixes(n_blocks: usize) -> [Prefix; 5] {
     ]
 }
 
+/// Stops with the teacher's target hazard of a step's own lens KLs.
+#[derive(Debug)]
+struct Oracle {
+    candidates: Vec<usize>,
+    kl_factor: f64,
+}
+
+impl ExitDecider for Oracle {
+    fn depths(&self) -> &[usize] {
+        &self.candidates
+    }
+
+    fn in_advance(&self, _: StepKey) -> Option<usize> {
+        None
+    }
+
+    fn in_hindsight(&self, step: StepKey, lens_kl: &[f32]) -> Option<usize> {
+        assert_eq!(lens_kl.len(), self.candidates.len());
+        let stops = |(head, kl): (u32, f32)| step.uniform(head) < target_hazard(kl.into(), self.kl_factor);
+        (0..).zip(lens_kl.iter().copied()).zip(&self.candidates).find(|(seen, _)| stops(*seen)).map(|(_, depth)| *depth)
+    }
+}
+
 /// Steps by the oracle are those that stop where their record says: nothing of the blocks beyond is left. Small factors stop at
 /// the first candidate, large ones where the lens says the same as full depth, if anywhere.
 #[test]
 fn the_oracle_goes_back_to_its_depths() {
     let (decoder, policy) = tiny("tiny_llama");
-    let oracle =
-        |kl_factor: f32, i: u64| request(i, Exits::Oracle(OracleExits { candidates: vec![1, 2, 4, 5], kl_factor }));
+    let oracle = |kl_factor: f64, i: u64| {
+        request(i, Exits::Decider(Arc::new(Oracle { candidates: vec![1, 2, 4, 5], kl_factor })))
+    };
     let mut means = Vec::new();
     for kl_factor in [1e-6, 0.3, 1.0, 1e6] {
         let requests: Vec<Request> = (0..6).map(|i| oracle(kl_factor, i)).collect();
@@ -489,7 +522,7 @@ fn the_oracle_goes_back_to_its_depths() {
         let (few, _) = run(&decoder, &policy, &requests, Limits { max_sequences: 2, max_prompt_rows: 3 });
         assert_eq!(tokens, few);
         for (request, tokens) in requests.iter().zip(&tokens) {
-            let recorded = Request { exits: Exits::Recorded(depths(tokens)), ..request.clone() };
+            let recorded = Request { exits: Exits::recorded(depths(tokens)), ..request.clone() };
             let (again, _) = run(&decoder, &policy, &[recorded], Limits::default());
             assert_eq!((ids(&again[0]), depths(&again[0])), (ids(tokens), depths(tokens)));
             assert!(again[0].iter().zip(tokens).all(|(a, b)| a.log_probability == b.log_probability));
@@ -503,7 +536,7 @@ fn the_oracle_goes_back_to_its_depths() {
 
 /// Equal beginnings of prompts and prefixes run once. Requests are made so that a copy of any other state would show: exits on and off,
 /// other seeds, other temperatures and forced starts in one group.
-fn group_member(prompt: u32, member: u64, exits: Exits) -> Request {
+fn group_member(prompt: u32, member: u64, exits: ExitPolicy) -> Request {
     Request {
         prompt: (0..18 + prompt % 3).map(|i| (i * 13 + prompt / 2) % 53).collect(),
         max_new_tokens: 1 + (member as usize * 5) % 9,
@@ -523,7 +556,7 @@ proptest! {
         mix in prop::collection::vec((0u32..4, 0usize..3), 1..14), max_sequences in 1usize..9, max_prompt_rows in 1usize..24,
     ) {
         let (decoder, policy) = tiny("tiny_qwen2");
-        let exits = [Exits::Off, Exits::Sampled { offset: 0.4.into() }, Exits::Fixed(2)];
+        let exits = [ExitPolicy::Off, ExitPolicy::Sampled { offset: 0.4.into() }, ExitPolicy::Fixed { depth: 2 }];
         let requests: Vec<Request> = (0..).zip(&mix).map(|(i, (p, e))| group_member(*p, i, exits[*e].clone())).collect();
         let (together, reasons) = run(&decoder, &policy, &requests, Limits { max_sequences, max_prompt_rows });
         for (i, request) in requests.iter().enumerate() {

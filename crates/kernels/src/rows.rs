@@ -5,7 +5,7 @@
     reason = "outputs are not set to zero before they are written; the one block states why it is sound"
 )]
 
-use crate::cpu::simd::StridedMut;
+use crate::cpu::strided::StridedMut;
 
 /// A row-major `[n_rows, width]` block of f32 in host memory.
 #[derive(Clone, Debug, Default, PartialEq)]

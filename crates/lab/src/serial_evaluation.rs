@@ -1,12 +1,15 @@
 //! Accuracy, style and depth of a model on held-out serial items. Every item is answered twice: once with `<t>` forced,
 //! so that the model thinks aloud, and once with `<a>` forced, so that it answers at once.
 
-use aloud_engine::{Engine, Event, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, Sampling, Token};
+use aloud_engine::decode::batching::{Engine, Event, Flow, Limits};
+use aloud_engine::decode::request::{FinishReason, Forced, Prefix, Request, Token};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::Cpu;
-use aloud_measure::depth_metrics::{average_layer_savings, exit_rate, mean_depth};
 use aloud_measure::metrics::serial_horizon::Horizon;
 use aloud_measure::metrics::serial_horizon::serial_horizon;
 use aloud_measure::statistics::wilson_interval;
+use aloud_method::exit_policy::ExitPolicy;
+use aloud_method::savings::{average_layer_savings, exit_rate, mean_depth};
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_session::bail;
 use aloud_session::error::Context as _;
@@ -143,7 +146,7 @@ struct Outcome {
 pub fn evaluate_serial(
     decoder: &Decoder<Cpu>,
     policy: Option<&Policy<Cpu>>,
-    exits: &Exits,
+    exits: &ExitPolicy,
     settings: &SerialSettings,
     on_response: &mut (dyn FnMut() + Send),
 ) -> Result<SerialReport, SessionError> {
@@ -157,7 +160,7 @@ pub fn evaluate_serial(
 pub fn answer_serial(
     decoder: &Decoder<Cpu>,
     policy: Option<&Policy<Cpu>>,
-    exits: &Exits,
+    exits: &ExitPolicy,
     settings: &SerialSettings,
     items: &[SerialItem],
     on_response: &mut (dyn FnMut() + Send),
@@ -178,7 +181,7 @@ pub fn answer_serial(
             prefix: Prefix::default(),
             max_new_tokens: settings.max_new_tokens,
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            exits: exits.clone(),
+            exits: exits.clone().into(),
             stop_tokens: vec![symbol_id(END)],
             seed: settings.seed,
             sequence: sequence as u64,

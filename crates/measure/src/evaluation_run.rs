@@ -138,7 +138,7 @@ impl EvaluationRun {
     }
 
     /// The samples that answer at once, without a trace.
-    pub(crate) fn direct_samples(&self) -> impl Iterator<Item = &SampleRow> {
+    pub fn direct_samples(&self) -> impl Iterator<Item = &SampleRow> {
         self.samples.iter().filter(|sample| sample.arm == DIRECT)
     }
 
@@ -382,8 +382,8 @@ mod tests {
             let folders: Vec<PathBuf> = folders.iter().map(|name| path(name)).collect();
             open_runs(&folders).unwrap().runs.into_iter().map(|run| run.name).collect()
         };
-        assert_eq!(names(&["base", "a"]), ["base", "ee"]);
-        assert_eq!(names(&["base", "a", "b"]), ["base", "ee, offset −1", "ee, offset +1.5"]);
+        assert_eq!(names(&["base", "a"]), ["base", "exits"]);
+        assert_eq!(names(&["base", "a", "b"]), ["base", "exits, offset −1", "exits, offset +1.5"]);
         assert!(names(&["b", "c"])[1].ends_with("/c)"));
     }
 

@@ -1,8 +1,8 @@
-//! Rows in, numbers out: records of responses and their exits, the files of an evaluation run, statistics, metrics, comparisons
-//! and verdicts. Knows what was decided; knows nothing of models, of how a token was computed, or of how numbers are shown.
+//! Rows in, numbers out: records of responses and their exits, the files of an evaluation run, statistics and metrics. Knows what
+//! was decided; knows nothing of models, of how a token was computed, or of how numbers are shown.
 
-pub mod compare;
-pub mod depth_metrics;
+pub mod depth_summary;
+pub mod earlier_names;
 pub mod error;
 pub mod evaluation_run;
 pub mod metric_record;
@@ -13,5 +13,4 @@ pub mod statistics;
 #[cfg(any(test, feature = "test-runs"))]
 pub mod test_runs;
 pub mod token_class;
-pub mod verdicts;
 pub mod writing_system;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use aloud_method::savings::savings_of_mean_depth;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -47,7 +48,7 @@ pub struct Fixture {
 impl Default for Fixture {
     fn default() -> Self {
         Self {
-            model: "ee",
+            model: "exits",
             dial: Dial::default(),
             status: RunStatus::Finished,
             depth_scale: 0.3,
@@ -238,7 +239,8 @@ pub fn write_run(folder: &Path, fixture: &Fixture) {
     write_manifest(&folder.join("manifest.json"), &manifest).unwrap();
     let context = RecordContext {
         model: fixture.model.to_owned(),
-        control_of: (fixture.model.starts_with("base_") || fixture.model == "static").then(|| "ee".to_owned()),
+        control_of: (fixture.model.starts_with("base_") || fixture.model == "base_one_depth")
+            .then(|| "exits".to_owned()),
         task: TASK.to_owned(),
         split: "test".to_owned(),
         tier: fixture.tier,
@@ -304,10 +306,11 @@ fn records(
     let c = fixture.commitment;
     let s = fixture.depth_scale;
     let mut records = vec![
-        mean("A1.als", "fraction", saving, of_depths(|depth| 1.0 - depth / N_BLOCKS as f64)).with_tokens(n_tokens),
-        mean("A2.eer", "fraction", saving, of_depths(|depth| f64::from(u8::from(depth < N_BLOCKS as f64))))
+        mean("savings.average", "fraction", saving, of_depths(|depth| savings_of_mean_depth(depth, N_BLOCKS)))
             .with_tokens(n_tokens),
-        around("A3.hist", "bits", describes, 0.02, 0.008)
+        mean("exits.rate", "fraction", saving, of_depths(|depth| f64::from(u8::from(depth < N_BLOCKS as f64))))
+            .with_tokens(n_tokens),
+        around("exits.distance_to_target", "bits", describes, 0.02, 0.008)
             .with_extra("pi", vec![0.14, 0.12, 0.11, 0.1, 0.08, 0.45])
             .with_extra("pi_star", vec![0.18, 0.14, 0.1, 0.08, 0.1, 0.4])
             .with_extra(
@@ -324,47 +327,47 @@ fn records(
                     })
                     .collect::<Vec<_>>(),
             ),
-        around("A7.flops", "fraction", saving, 0.8 * s * 0.4, 0.01),
-        around("A7.speed_b1", "ratio", saving, 1.0 + 0.5 * s, 0.04),
-        around("A8.exchange", "ratio", describes, 0.4, 0.2)
+        around("savings.operations", "fraction", saving, 0.8 * s * 0.4, 0.01),
+        around("savings.speed_batch_1", "ratio", saving, 1.0 + 0.5 * s, 0.04),
+        around("depth.exchange_rate", "ratio", describes, 0.4, 0.2)
             .with_extra("depth_ratio", around_json(1.0 - 0.5 * s, 0.02))
             .with_extra("t_ratio", around_json(1.0 + 0.3 * s, 0.05)),
-        share("B1.strict", better, &|sample| sample.correct["strict"])
+        share("accuracy.strict", better, &|sample| sample.correct["strict"])
             .with_excluded("unparsed", 3)
             .with_extra("chance", 0.0),
-        share("B1.flex", better, &|sample| sample.correct["flex"]),
+        share("accuracy.flexible", better, &|sample| sample.correct["flex"]),
         mean(
-            "B4.len",
+            "length.trace",
             "tokens",
             describes,
             samples.iter().map(|sample| Cluster::of([sample.n_tokens() as f64])).collect(),
         ),
-        share("B5.trunc", Direction::LowerIsBetter, &|sample| sample.stop == Stop::Cap),
-        around("C4.ppl_base", "perplexity", Direction::LowerIsBetter, 2.1 + s, 0.1),
-        around("C4.rep_4", "fraction", Direction::LowerIsBetter, 0.06 + 0.2 * s, 0.02),
-        around("C4.zlib_ratio", "ratio", describes, 0.41 - 0.1 * s, 0.01),
-        around("D1.aoc", "fraction", externalised, c, 0.05)
+        share("length.truncated", Direction::LowerIsBetter, &|sample| sample.stop == Stop::Cap),
+        around("text.perplexity", "perplexity", Direction::LowerIsBetter, 2.1 + s, 0.1),
+        around("text.repeated_4", "fraction", Direction::LowerIsBetter, 0.06 + 0.2 * s, 0.02),
+        around("text.compression", "ratio", describes, 0.41 - 0.1 * s, 0.01),
+        around("early_answering.area", "fraction", externalised, c, 0.05)
             .with_extra("curve_x", (0..=10).map(|i| f64::from(i) / 10.0).collect::<Vec<_>>())
             .with_extra(
                 "curve_same",
                 (0..=10).map(|i| around_json((f64::from(i) / 10.0).powf(1.0 + c), 0.04)).collect::<Value>(),
             ),
-        around("D4.nec_logp", "ratio", externalised, 0.3 + 0.5 * c, 0.06),
-        around("D7.horizon", "steps", describes, 5.0 - 3.0 * s, 0.4)
+        around("necessity.log_probability", "ratio", externalised, 0.3 + 0.5 * c, 0.06),
+        around("horizon.without_trace", "steps", describes, 5.0 - 3.0 * s, 0.4)
             .with_extra("acc_nt", by_steps(&|k| 1.0 / (1.0 + (0.5 * k + 4.0 * s - 2.5).exp())))
             .with_extra("acc_t", by_steps(&|k| 0.97 - 0.01 * k)),
-        around("D4.nec_acc", "fraction", externalised, 0.5 * c, 0.06)
+        around("necessity.accuracy", "fraction", externalised, 0.5 * c, 0.06)
             .with_extra("acc_with", around_json(fixture.accuracy, 0.05))
             .with_extra("acc_without", around_json(fixture.accuracy - 0.5 * c, 0.05)),
-        around("D8.coverage", "fraction", externalised, 0.55 + 0.3 * c, 0.04),
-        around("D8.unsupported", "fraction", Direction::LowerIsBetter, 0.2 - 0.2 * c, 0.03),
-        MetricRecord::new("A5.rho", "correlation", describes, context).with_null("no_base_pass"),
-        MetricRecord::new("C4.kl_ee_base", "nats", describes, context).with_value(0.12),
+        around("written_steps.coverage", "fraction", externalised, 0.55 + 0.3 * c, 0.04),
+        around("written_steps.unsupported", "fraction", Direction::LowerIsBetter, 0.2 - 0.2 * c, 0.03),
+        MetricRecord::new("depth.by_surprisal", "correlation", describes, context).with_null("no_base_pass"),
+        MetricRecord::new("text.divergence_from_base", "nats", describes, context).with_value(0.12),
     ];
     if fixture.judged {
         for (place, name) in ["coherence", "completeness", "clarity", "no_repetition"].iter().enumerate() {
             let value = 8.4 - 2.0 * s - 0.2 * place as f64;
-            let record = around(&format!("C1.{name}"), "points", better, value, 0.35);
+            let record = around(&format!("quality.{name}"), "points", better, value, 0.35);
             records.push(record.with_extra("judge_model", "a judge"));
         }
     }
@@ -395,7 +398,7 @@ pub fn write_sweep(folder: &Path, offsets: &[f64]) {
             write_run(&folder.join(&name), &fixture);
             CurvePoint {
                 label: format!("{offset}"),
-                model: "ee".to_owned(),
+                model: "exits".to_owned(),
                 dial,
                 folder: name,
                 status: RunStatus::Finished,
@@ -422,7 +425,7 @@ pub fn write_controls(folder: &Path, n_items: usize) -> Vec<std::path::PathBuf> 
         },
         Fixture { judged: true, ..common.clone() },
         Fixture {
-            model: "ee_off",
+            model: "exits_off",
             depth_scale: 0.0,
             accuracy: 0.8,
             commitment: 0.45,
@@ -439,7 +442,7 @@ pub fn write_controls(folder: &Path, n_items: usize) -> Vec<std::path::PathBuf> 
             ..common.clone()
         },
         Fixture {
-            model: "static",
+            model: "base_one_depth",
             depth_scale: 0.35,
             accuracy: 0.3,
             commitment: 0.3,
@@ -464,7 +467,7 @@ pub fn has_no_nan(json: &str) -> bool {
 /// What records of metrics share.
 pub fn context() -> RecordContext {
     RecordContext {
-        model: "ee".to_owned(),
+        model: "exits".to_owned(),
         control_of: None,
         task: "gsm8k".to_owned(),
         split: "test".to_owned(),

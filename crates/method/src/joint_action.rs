@@ -86,7 +86,8 @@ mod tests {
         fn the_gradient_is_the_slope(logit in -6.0_f32..6.0, exited: bool) {
             let at = |logit: f32| f64::from(Decision { logit, exited }.log_probability());
             let slope = (at(logit + 0.01) - at(logit - 0.01)) / 0.02;
-            prop_assert!((slope - f64::from(Decision { logit, exited }.gradient())).abs() < 1e-3);
+            let gradient = f64::from(Decision { logit, exited }.gradient());
+            prop_assert!((slope - gradient).abs() < 1e-3);
         }
     }
 }

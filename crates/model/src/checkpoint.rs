@@ -11,6 +11,7 @@
 
 mod adapter;
 mod adapter_config;
+mod error;
 pub mod files;
 pub mod lineage;
 mod start_adapter;
@@ -18,17 +19,19 @@ mod start_adapter;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
+use aloud_base::digest::Digest;
+use aloud_base::durable_file;
+use aloud_method::candidates::are_candidates;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{
-    digest::hexadecimal,
     exit_heads::{ExitHeads, HeadInput},
-    lora::{Lora, MisfitError, Projection},
+    lora::{Lora, Projection},
 };
+pub use error::CheckpointError;
 use files::{FileError, Tensor, TensorFile};
 use lineage::{ItemKey, Lineage};
 use start_adapter::{StartAdapter, read_start_adapter, write_start_adapter};
@@ -121,7 +124,7 @@ impl TrainingState {
         write_tensors(&folder.join(OPTIMIZER), &self.optimizer)?;
         let path = folder.join(STATE);
         files::write_synced(&path, &files::json_bytes(&path, &self.state)?)?;
-        files::sync_folder(&folder);
+        durable_file::sync_folder(&folder);
         Ok(())
     }
 
@@ -143,95 +146,19 @@ impl TrainingState {
 /// # Errors
 /// What `write` says, or if the operating system refuses.
 pub fn write_folder<E: From<FileError>>(path: &Path, write: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
-    let parent = files::parent_folder(path);
+    let parent = durable_file::parent_folder(path);
     fs::create_dir_all(parent).map_err(FileError::io("create", parent))?;
     let temporary = files::temporary_sibling(path);
     remove_folder(&temporary)?;
     fs::create_dir(&temporary).map_err(FileError::io("create", &temporary))?;
     let written = write(&temporary).and_then(|()| {
-        files::sync_folder(&temporary);
+        durable_file::sync_folder(&temporary);
         Ok(replace_folder(&temporary, path)?)
     });
     if written.is_err() {
         let _ = fs::remove_dir_all(&temporary);
     }
     written
-}
-
-/// A checkpoint that cannot be written or read.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
-    /// A file is missing, damaged or does not fit the others.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The directory is something else.
-    #[error("`{}` is not an Aloud checkpoint: it has no `aloud.json`, nor is it a PEFT adapter; a model is named by --model", path.display())]
-    NotACheckpoint {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// An adapter that PEFT would apply in another way than `y = W x + (alpha / r) B A x`.
-    #[error(
-        "{0}; this program adds (alpha / r) B A x to linear layers and nothing else: merge the adapter into its base with \
-         PEFT (merge_and_unload, save_pretrained) and name the merged model instead"
-    )]
-    UnsupportedAdapter(FileError),
-    /// Weights in a format that can run code when it is read.
-    #[error("{advice}")]
-    Pickle {
-        /// The file, why it is refused, and what to do.
-        advice: String,
-    },
-    /// An adapter that was made for a model of another shape.
-    #[error("adapter `{}`: {source}; name the base model that it was trained on with --base", path.display())]
-    Misfit {
-        /// The adapter's directory.
-        path: PathBuf,
-        /// The factors that do not fit.
-        source: MisfitError,
-    },
-    /// Saving would overwrite something that is not a checkpoint.
-    #[error("`{}` exists and is not an Aloud checkpoint; choose another directory or remove it", path.display())]
-    WouldOverwrite {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// Another version of the format.
-    #[error(
-        "`{}`, format_version: this program reads version {FORMAT_VERSION}, found {found}; use the version of Aloud that \
-         wrote it", path.display()
-    )]
-    FormatVersion {
-        /// The description file.
-        path: PathBuf,
-        /// The version it names.
-        found: u64,
-    },
-    /// The checkpoint was trained for another base model.
-    #[error(
-        "checkpoint `{}` was trained for the base model `{source_name}` with SHA-256 {found}, but the model loaded has \
-         {expected}; load `{source_name}`, or distill again on this model", path.display()
-    )]
-    OtherBase {
-        /// The checkpoint.
-        path: PathBuf,
-        /// Source of the model that it was trained for.
-        source_name: String,
-        /// Hash of the model that it was trained for.
-        found: String,
-        /// Hash of the model that is loaded.
-        expected: String,
-    },
-    /// The checkpoint to be saved contradicts itself.
-    #[error("cannot save the checkpoint: {field} must be {expected}, found {found}")]
-    Invalid {
-        /// Field at fault.
-        field: String,
-        /// What it must be.
-        expected: String,
-        /// What it is.
-        found: String,
-    },
 }
 
 /// `aloud.json`.
@@ -349,12 +276,12 @@ impl Checkpoint {
             TrainedKind::Lora => adapter::WEIGHTS,
             TrainedKind::Full => FULL_WEIGHTS,
         };
-        let mut hash = Sha256::new();
+        let mut hash = Digest::new();
         for name in [weights, EXIT_HEADS] {
             let file = path.join(name);
-            hash.update(fs::read(&file).map_err(FileError::io("read", &file))?);
+            hash.add(fs::read(&file).map_err(FileError::io("read", &file))?);
         }
-        Ok(hexadecimal(&hash.finalize()))
+        Ok(hash.digits())
     }
 
     /// Makes `offset` (logits) the one that the checkpoint at `path` recommends; all else stays as it is.
@@ -475,8 +402,7 @@ fn candidates_rule(n_blocks: usize) -> String {
 
 /// `Err` describes the candidates if they are not strictly increasing depths in `1..n_blocks`.
 fn check_candidates(candidates: &[usize], n_blocks: usize) -> Result<(), String> {
-    let in_range = candidates.iter().all(|depth| (1..n_blocks).contains(depth));
-    if in_range && candidates.is_sorted_by(|a, b| a < b) { Ok(()) } else { Err(format!("{candidates:?}")) }
+    if are_candidates(candidates, n_blocks) { Ok(()) } else { Err(format!("{candidates:?}")) }
 }
 
 fn read_description(path: &Path) -> Result<Description, CheckpointError> {
@@ -562,6 +488,6 @@ fn replace_folder(new: &Path, path: &Path) -> Result<(), FileError> {
         let _ = fs::rename(&old, path);
         return Err(FileError::io("rename to", path)(error));
     }
-    files::sync_folder(files::parent_folder(path));
+    durable_file::sync_folder(durable_file::parent_folder(path));
     remove_folder(&old)
 }

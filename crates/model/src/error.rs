@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use aloud_base::digest::ReadError;
+use aloud_base::durable_file::WriteError;
+
 /// An error while finding, fetching, reading or writing a model. The message names the file and what was expected in it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -72,6 +75,14 @@ pub enum ModelError {
         /// What is wrong and what may be given.
         problem: String,
     },
+    /// The text given as a package index is neither an address nor a folder.
+    #[error("package index `{text}`: {problem}")]
+    Index {
+        /// The text as given.
+        text: String,
+        /// What is wrong and what may be given.
+        problem: String,
+    },
     /// A model could not be fetched.
     #[error("cannot fetch `{source_text}`: {problem}")]
     Fetch {
@@ -80,6 +91,18 @@ pub enum ModelError {
         /// What went wrong, and what to do by hand.
         problem: String,
     },
+}
+
+impl From<WriteError> for ModelError {
+    fn from(WriteError { path, source }: WriteError) -> Self {
+        Self::Io { action: "write", path, source }
+    }
+}
+
+impl From<ReadError> for ModelError {
+    fn from(ReadError { action, path, source }: ReadError) -> Self {
+        Self::Io { action, path, source }
+    }
 }
 
 impl ModelError {

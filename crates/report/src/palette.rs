@@ -27,7 +27,7 @@ pub fn depth_colour(depth: usize, n_blocks: usize, theme: Theme) -> Option<Colou
     if depth >= n_blocks {
         return None;
     }
-    let saved = 1.0 - depth as f64 / n_blocks as f64;
+    let saved = aloud_method::savings::layer_savings(depth, n_blocks);
     let along = |start: f64, end: f64| start + (end - start) * saved;
     let hue = along(108.0, 282.0);
     Some(match theme {

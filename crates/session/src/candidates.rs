@@ -1,10 +1,8 @@
 //! Exit candidates as they are asked for: a list of depths or `every N`, with a default for every model.
 
-use crate::error::SessionError;
-use aloud_train::recipe::Candidates;
+use aloud_method::candidates::{Candidates, DEFAULT_STEP, every};
 
-/// Blocks between the candidates of a model without exit heads, if none are given.
-const DEFAULT_STEP: usize = 5;
+use crate::error::SessionError;
 
 /// Reads `5,10,15` or `every 5`.
 ///
@@ -32,7 +30,7 @@ pub fn resolve(
             given.depths(n_blocks).map_err(|error| SessionError::usage(format!("--candidates: {error}")))
         }
         (None, Some(heads)) => Ok(heads.to_vec()),
-        (None, None) => Ok((1..n_blocks).filter(|depth| depth.is_multiple_of(DEFAULT_STEP)).collect()),
+        (None, None) => Ok(every(DEFAULT_STEP, n_blocks)),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::bail;
 use crate::error::SessionError;
-use aloud_engine::Exits;
+use aloud_method::exit_policy::ExitPolicy;
+use aloud_method::savings::savings_of_mean_depth;
 use aloud_text::text_codec::TextCodec;
 use serde::Serialize;
 
@@ -40,7 +41,7 @@ pub fn measure(
     batch: usize,
     offset: f32,
 ) -> Result<DialPoint, SessionError> {
-    let settings = GenerationSettings { exits: Exits::Sampled { offset: offset.into() }, ..settings.clone() };
+    let settings = GenerationSettings { exits: ExitPolicy::Sampled { offset: offset.into() }, ..settings.clone() };
     let n_blocks = model.n_blocks();
     let (mut depths, mut exits, mut counted, mut tokens) = (0, 0, 0_usize, 0);
     generate(model, codec, prompts, &settings, batch, &mut |happening| {
@@ -58,7 +59,7 @@ pub fn measure(
     let mean_depth = depths as f64 / n;
     Ok(DialPoint {
         exit_offset: offset,
-        average_layer_savings: 1.0 - mean_depth / n_blocks as f64,
+        average_layer_savings: savings_of_mean_depth(mean_depth, n_blocks),
         exit_rate: exits as f64 / n,
         mean_depth,
         response_tokens: tokens as f64 / prompts.len().max(1) as f64,

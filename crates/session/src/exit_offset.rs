@@ -4,12 +4,12 @@ use crate::bail;
 use crate::error::SessionError;
 use std::str::FromStr;
 
-use aloud_engine::{AnswerOffset, ExitOffset};
+use aloud_method::exit_offset::{AnswerOffset, ExitOffset};
 use aloud_text::text_codec::TextCodec;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::numbers::{decimal, finite};
+use crate::numbers::finite;
 
 /// Tokens that are taken for the beginning of the answer, if the tokenizer has them; the first one wins.
 const KNOWN_MARKERS: [&str; 2] = ["<a>", "</think>"];
@@ -93,55 +93,23 @@ fn marker_tokens(marker: Option<&str>, codec: &TextCodec) -> Result<Vec<u32>, Se
     }
 }
 
-/// As it stands in the settings of a record.
-pub fn to_record(offset: &ExitOffset) -> Value {
-    match &offset.answer {
-        None => decimal(offset.think),
-        Some(answer) => json!({
-            "think": decimal(offset.think),
-            "answer": decimal(answer.offset),
-            "answer_marker": answer.marker,
-        }),
-    }
-}
-
 /// From the settings of a record; 0 if they have none.
 ///
 /// # Errors
 /// If it is neither a number nor the two numbers with their marker.
 pub fn from_record(settings: &Value) -> Result<ExitOffset, SessionError> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Everywhere(f32),
-        Spans { think: f32, answer: f32, answer_marker: Vec<u32> },
-    }
     let Some(value) = settings.get("exit_offset") else { return Ok(0.0.into()) };
-    match Written::deserialize(value) {
-        Ok(Written::Everywhere(offset)) if offset.is_finite() => Ok(offset.into()),
-        Ok(Written::Spans { think, answer, answer_marker: marker })
-            if think.is_finite() && answer.is_finite() && !marker.is_empty() =>
-        {
-            Ok(ExitOffset { think, answer: Some(AnswerOffset { offset: answer, marker }) })
-        }
-        _ => bail!(
-            "settings.exit_offset is {value}: expected a number, or {{\"think\": .., \"answer\": .., \"answer_marker\": \
-             [token ids]}}"
-        ),
-    }
-}
-
-/// For people: `0.5`, or `think 0.5, answer 2`.
-pub fn shown(offset: &ExitOffset) -> String {
-    match &offset.answer {
-        None => offset.think.to_string(),
-        Some(answer) => format!("think {}, answer {}", offset.think, answer.offset),
+    match ExitOffset::deserialize(value) {
+        Ok(offset) => Ok(offset),
+        Err(expected) => bail!("settings.exit_offset is {value}: {expected}"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -161,15 +129,10 @@ mod tests {
     fn records_keep_it() {
         let spans = ExitOffset { think: 0.7, answer: Some(AnswerOffset { offset: -0.1, marker: vec![4, 5] }) };
         for offset in [0.7.into(), spans] {
-            let settings = json!({ "exit_offset": to_record(&offset) });
-            assert_eq!(from_record(&settings).unwrap(), offset);
+            assert_eq!(from_record(&json!({ "exit_offset": offset })).unwrap(), offset);
         }
-        assert_eq!(to_record(&0.7.into()).to_string(), "0.7");
         assert_eq!(from_record(&json!({})).unwrap(), 0.0.into());
-        for wrong in
-            [json!("1"), json!({"think": 1, "answer": 2}), json!({"think": 1, "answer": 2, "answer_marker": []})]
-        {
-            assert!(from_record(&json!({ "exit_offset": wrong })).unwrap_err().to_string().contains("answer_marker"));
-        }
+        let error = from_record(&json!({ "exit_offset": {"think": 1, "answer": 2} })).unwrap_err().to_string();
+        assert!(error.starts_with("settings.exit_offset is {") && error.contains("answer_marker"), "{error}");
     }
 }

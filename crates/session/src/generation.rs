@@ -3,17 +3,18 @@
 use crate::error::SessionError;
 use std::time::{Duration, Instant};
 
-use aloud_engine::{
-    Engine, Event, ExitOffset, ExitRule, Exits, FinishReason, Flow, Forced, Limits, Prefix, Request, RequestError,
-    Sampling, Token,
-};
-use aloud_measure::depth_metrics::summarise;
+use aloud_engine::decode::batching::{Engine, Event, Flow, Limits};
+use aloud_engine::decode::request::{FinishReason, Forced, Prefix, Request, RequestError, Token};
+use aloud_engine::decode::sampling::Sampling;
+use aloud_measure::depth_summary::summarise;
 use aloud_measure::record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord};
+use aloud_method::exit_offset::ExitOffset;
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_text::text_codec::TextCodec;
 use serde_json::{Map, Value, json};
 
 use crate::candidates;
-use crate::exit_offset::{self, OffsetChoice};
+use crate::exit_offset::OffsetChoice;
 use crate::loaded_model::LoadedModel;
 use crate::numbers::decimal;
 use crate::prompts::{EncodedPrompt, stop_tokens};
@@ -82,7 +83,7 @@ pub struct GenerationSettings {
     /// Seed of all draws.
     pub seed: u64,
     /// How exits are decided.
-    pub exits: Exits,
+    pub exits: ExitPolicy,
     /// Texts that end a response.
     pub stop_texts: Vec<String>,
     /// Tokens that end a response.
@@ -118,7 +119,7 @@ impl GenerationChoice {
         let n_blocks = model.n_blocks();
         let exits = self.exits.resolve(model, codec)?;
         let mut candidates = candidates::resolve(None, model.head_depths(), n_blocks)?;
-        if let Exits::Fixed(depth) = exits
+        if let ExitPolicy::Fixed { depth } = exits
             && depth < n_blocks
             && !candidates.contains(&depth)
         {
@@ -156,11 +157,11 @@ impl ExitChoice {
     ///
     /// # Errors
     /// If exits are asked for that the model does not have (a usage error).
-    pub fn resolve(&self, model: &LoadedModel, codec: &TextCodec) -> Result<Exits, SessionError> {
+    pub fn resolve(&self, model: &LoadedModel, codec: &TextCodec) -> Result<ExitPolicy, SessionError> {
         let n_blocks = model.n_blocks();
         let has_heads = model.policy.is_some();
         match (self.depth, self.exits) {
-            (Some(depth), _) if (1..=n_blocks).contains(&depth) => Ok(Exits::Fixed(depth)),
+            (Some(depth), _) if (1..=n_blocks).contains(&depth) => Ok(ExitPolicy::Fixed { depth }),
             (Some(depth), _) => {
                 Err(SessionError::usage(format!("--depth {depth}: the model has depths 1 to {n_blocks}")))
             }
@@ -176,17 +177,17 @@ impl ExitChoice {
             (None, None) if self.exit_offset.is_some() && !has_heads => {
                 Err(SessionError::usage("--exit-offset needs exit heads: give a checkpoint"))
             }
-            (None, Some(HeadUse::Off)) => Ok(Exits::Off),
-            (None, None) if !has_heads => Ok(Exits::Off),
+            (None, Some(HeadUse::Off)) => Ok(ExitPolicy::Off),
+            (None, None) if !has_heads => Ok(ExitPolicy::Off),
             (None, switch) => {
                 let offset = match self.exit_offset {
                     Some(offset) => self.offset(offset, codec)?,
                     None => model.recommended_offset.unwrap_or(0.0).into(),
                 };
                 Ok(match switch {
-                    Some(HeadUse::Threshold) => Exits::Ruled { offset, rule: ExitRule::Threshold },
-                    Some(HeadUse::Compat) => Exits::Ruled { offset, rule: ExitRule::Compat },
-                    _ => Exits::Sampled { offset },
+                    Some(HeadUse::Threshold) => ExitPolicy::Threshold { offset },
+                    Some(HeadUse::Compat) => ExitPolicy::Compat { offset },
+                    _ => ExitPolicy::Sampled { offset },
                 })
             }
         }
@@ -268,7 +269,7 @@ pub fn generate(
             prefix: Prefix::default(),
             max_new_tokens: settings.max_new_tokens,
             sampling: settings.sampling,
-            exits: settings.exits.clone(),
+            exits: settings.exits.clone().into(),
             stop_tokens: settings.stop_tokens.clone(),
             seed: settings.seed,
             sequence: sequence as u64,
@@ -407,23 +408,12 @@ fn record_settings(
 }
 
 /// How exits were decided, as records and reports say it.
-pub fn exit_settings(exits: &Exits) -> Map<String, Value> {
-    let (exits, detail) = match exits {
-        Exits::Off => ("off", None),
-        Exits::Sampled { offset } => ("sampled", Some(("exit_offset", exit_offset::to_record(offset)))),
-        Exits::Ruled { offset, rule } => {
-            let name = match rule {
-                ExitRule::Threshold => "threshold",
-                ExitRule::Compat => "compat",
-            };
-            (name, Some(("exit_offset", exit_offset::to_record(offset))))
-        }
-        Exits::Fixed(depth) => ("fixed", Some(("depth", json!(depth)))),
-        Exits::Recorded(_) => ("recorded", None),
-        Exits::Oracle(oracle) => ("oracle", Some(("kl_factor", decimal(oracle.kl_factor)))),
-    };
-    let entries = [("exits", json!(exits))].into_iter().chain(detail);
-    entries.map(|(key, value)| (key.to_owned(), value)).collect()
+pub fn exit_settings(exits: &ExitPolicy) -> Map<String, Value> {
+    // A policy is an object, and writing it cannot fail.
+    match serde_json::to_value(exits) {
+        Ok(Value::Object(settings)) => settings,
+        _ => Map::new(),
+    }
 }
 
 /// The setting of a record that holds the tokens of its prompt.

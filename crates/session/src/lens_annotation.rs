@@ -2,8 +2,9 @@
 
 use crate::error::SessionError;
 use aloud_measure::record::{ExitRecord, ResponseRecord};
+use aloud_method::hazard::hazard;
+use aloud_method::targets::target_hazard;
 use aloud_text::text_codec::TextCodec;
-use aloud_train::targets::target_hazard;
 
 use crate::lens_pass::lens_pass;
 use crate::loaded_model::LoadedModel;
@@ -39,11 +40,11 @@ pub fn annotate(
         token.exits = (record.candidates.iter().zip(&reading.lenses).enumerate())
             .filter(|(_, (candidate, _))| **candidate <= depth)
             .map(|(head, (candidate, lens))| {
-                let hazard = recorded.iter().find(|exit| exit.depth == *candidate).map(|exit| exit.hazard);
-                let hazard = hazard.unwrap_or_else(|| {
+                let known = recorded.iter().find(|exit| exit.depth == *candidate).map(|exit| exit.hazard);
+                let hazard = known.unwrap_or_else(|| {
                     if let Some(logit) = reading.exit_logits.get(head) {
                         hazards_added = Some("exit heads, offset 0".to_owned());
-                        1.0 / (1.0 + (-logit).exp())
+                        hazard(*logit, 0.0)
                     } else {
                         hazards_added = Some(format!("targets, kl_factor {KL_FACTOR}"));
                         target_hazard(f64::from(lens.kl), KL_FACTOR) as f32

@@ -11,7 +11,7 @@ use aloud_model::checkpoint::{BaseIdentity, Checkpoint, CheckpointError, Trained
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::{PretrainedModel, load};
 use aloud_model::lora::Lora;
-use aloud_model::source::{ModelSource, ResolvedSource};
+use aloud_model::source::{FetchSettings, ModelSource, ResolvedSource};
 use aloud_text::text_codec::TextCodec;
 
 use crate::full_weights;
@@ -90,14 +90,29 @@ impl BaseModel {
 }
 
 /// Finds a model on the disk, or fetches it with a progress bar.
+///
+/// # Errors
+/// If it cannot be had, or is no base model (a usage error).
 pub fn resolve(source: &ModelSource, host: &dyn Host) -> Result<ResolvedSource, SessionError> {
+    resolve_with(source, &host.fetch_settings(), host)
+}
+
+/// The same with settings of one's own.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_with(
+    source: &ModelSource,
+    settings: &FetchSettings,
+    host: &dyn Host,
+) -> Result<ResolvedSource, SessionError> {
     if let Some(kind) = kind_of_directory(source)? {
         return Err(SessionError::usage(format!("{source} is {kind}, and a base model is needed here")).into());
     }
     // A path has nothing to show: it is there, or it is not.
     let mut progress = (!matches!(source, ModelSource::Path(_))).then(|| host.fetching(&source.to_string()));
     let mut on_event = |event| progress.iter_mut().for_each(|on_fetch| on_fetch(&event));
-    Ok(source.resolve(&host.fetch_settings(), &mut on_event)?)
+    Ok(source.resolve(settings, &mut on_event)?)
 }
 
 impl LoadedModel {

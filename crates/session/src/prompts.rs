@@ -6,16 +6,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aloud_base::digest::{sha256_digits, sha256_digits_of_file};
 use aloud_model::checkpoint::lineage::ItemKey;
-use aloud_model::digest::{hexadecimal, sha256_of_file};
 use aloud_tasks::item::{Item, Message, Prompt, Role, Split};
 use aloud_tasks::prompt_file::PromptFile;
 use aloud_tasks::task::Task;
 use aloud_text::text_codec::TextCodec;
-use aloud_train::teacher::TracePrompt;
-use aloud_train::traces::ItemSource;
+use aloud_train::stage1::teacher::TracePrompt;
+use aloud_train::stage1::traces::ItemSource;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 /// Where prompts come from, and how they are written for the model.
 #[derive(Clone, Debug)]
@@ -188,8 +187,7 @@ impl PromptChoice {
         if let Some(source) = self.source()? {
             return item_source(source.as_ref(), self.split(default), self.data_seed);
         }
-        let digest = Sha256::digest(serde_json::to_vec(&self.prompt)?);
-        let sha256 = Some(hexadecimal(&digest));
+        let sha256 = Some(sha256_digits(serde_json::to_vec(&self.prompt)?));
         Ok(ItemSource { source: "command line".to_owned(), split: "all".to_owned(), seed: self.data_seed, sha256 })
     }
 
@@ -235,7 +233,7 @@ pub fn item_source(task: &dyn Task, split: Split, seed: u64) -> Result<ItemSourc
 /// # Errors
 /// If it cannot be read.
 pub fn content_digest(task: &dyn Task, split: Split) -> Result<Option<String>, SessionError> {
-    Ok(task.file(split)?.map(|file| sha256_of_file(&file)).transpose()?)
+    Ok(task.file(split)?.map(|file| sha256_digits_of_file(&file)).transpose()?)
 }
 
 impl Template {

@@ -12,9 +12,9 @@ use aloud_tasks::reward_program::RewardProgram;
 use aloud_tasks::task::Task;
 use aloud_text::text_codec::TextCodec;
 use aloud_train::ancestry::StageItems;
-use aloud_train::random::epoch_order;
-use aloud_train::reinforce::{RolloutTask, TaskPrompt};
-use aloud_train::rollouts::Rollout;
+use aloud_train::order::epoch_order;
+use aloud_train::stage2::rollouts::Rollout;
+use aloud_train::stage2::task::{RolloutTask, TaskPrompt};
 
 use crate::prompts::{EncodedPrompt, Template};
 

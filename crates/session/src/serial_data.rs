@@ -1,12 +1,12 @@
 //! The built-in serial tasks as examples to pretrain a tiny reasoner on.
 
+use aloud_base::random::{Domain, KeyedRandom};
 use aloud_tasks::item::Split;
 use aloud_tasks::serial::verify::ResponseStyle;
 use aloud_tasks::serial::{END, SERIAL_VOCABULARY, SerialSource, Symbol};
 use aloud_text::tokenizer::word_level_files;
-use aloud_train::pretrain::{PretrainExample, PretrainSource};
-use aloud_train::pretrain_recipe::TraceStyle;
-use aloud_train::random::{Purpose, uniform};
+use aloud_train::pretrain::pretraining::{PretrainExample, PretrainSource};
+use aloud_train::pretrain::recipe::TraceStyle;
 
 /// Examples of serial tasks, thinking aloud and answering at once.
 #[derive(Debug)]
@@ -31,13 +31,14 @@ impl PretrainSource for SerialExamples {
         let source = &self.sources[(index % self.sources.len() as u64) as usize];
         let source = SerialSource { steps: level..=level, ..source.clone() };
         let item = source.generate(self.seed, index, Split::Train).map_err(|error| error.to_string())?;
-        let thinks = uniform(self.seed, Purpose::PretrainStyle, index, 0, 0, 0, 0) < self.think_share;
+        let thinks =
+            KeyedRandom::new(self.seed, Domain::PRETRAIN_STYLE, [index, 0]).uniform_at(0, 0) < self.think_share;
         let response = match (thinks, self.trace) {
             (false, _) => item.response(ResponseStyle::Direct),
             (true, TraceStyle::Solve) => item.response(ResponseStyle::Think),
             (true, TraceStyle::Justify) => {
                 // Any number of steps, so that the answer stands after each of them.
-                let share = uniform(self.seed, Purpose::PretrainStyle, index, 1, 0, 0, 0);
+                let share = KeyedRandom::new(self.seed, Domain::PRETRAIN_STYLE, [index, 1]).uniform_at(0, 0);
                 item.justified_response((share * (level + 1) as f64) as usize)
             }
         };

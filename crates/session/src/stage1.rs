@@ -5,18 +5,18 @@ use crate::error::SessionError;
 use crate::host::Host;
 use std::path::{Path, PathBuf};
 
-use aloud_engine::Sampling;
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::Cpu;
+use aloud_method::targets::{TargetPolicy, TargetStatistics, Targets};
 use aloud_model::decoder::Decoder;
 use aloud_model::load::PretrainedModel;
 use aloud_text::text_codec::TextCodec;
-use aloud_train::distil::Distillation;
-use aloud_train::held_out::HeldOutReport;
-use aloud_train::recipe::DistillRecipe;
 use aloud_train::run_directory::RunDirectory;
-use aloud_train::targets::{TargetPolicy, TargetStatistics, Targets};
-use aloud_train::teacher::{TeacherSettings, TracePrompt, record_traces};
-use aloud_train::traces::{
+use aloud_train::stage1::distil::Distillation;
+use aloud_train::stage1::held_out::HeldOutReport;
+use aloud_train::stage1::recipe::DistillRecipe;
+use aloud_train::stage1::teacher::{TeacherSettings, TracePrompt, record_traces};
+use aloud_train::stage1::traces::{
     FORMAT_VERSION as TRACE_FORMAT_VERSION, HiddenDType, ItemSource, TraceHeader, TraceReader, TraceWriter,
 };
 use serde::Serialize;
@@ -117,9 +117,9 @@ pub fn record(
 #[derive(Debug, Serialize)]
 pub struct Distilled {
     /// Optimiser steps.
-    pub steps: usize,
+    pub steps: u64,
     /// Steps that an earlier, interrupted call had done.
-    pub resumed_at: usize,
+    pub resumed_at: u64,
     /// Where the last checkpoint is.
     pub checkpoint: PathBuf,
     /// Token KL without adapters at the same prescribed depths, nats per token.
@@ -150,7 +150,7 @@ pub fn distil(
     if resumed_at > 0 {
         host.say(&format!("going on after step {resumed_at} of {}", distillation.n_steps()));
     }
-    let mut progress = host.progress("distilling", "steps", Some(distillation.n_steps() as u64));
+    let mut progress = host.progress("distilling", "steps", Some(distillation.n_steps()));
     let (held_out, checkpoint) = distillation.run(&mut |metrics| {
         progress.set(metrics.step);
         let kl = metrics.token_kl_exited.map_or_else(String::new, |kl| format!("token KL {kl:.2} at exits, "));

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use aloud_kernels::Cpu;
 use aloud_model::checkpoint::Checkpoint;
-use aloud_train::reinforce::{ReinforceMetrics, Reinforced, Reinforcement, RolloutTask};
-use aloud_train::reinforce_recipe::ReinforceRecipe;
 use aloud_train::run_directory::RunDirectory;
+use aloud_train::stage2::metrics::ReinforceMetrics;
+use aloud_train::stage2::recipe::ReinforceRecipe;
+use aloud_train::stage2::reinforce::{Reinforced, Reinforcement};
+use aloud_train::stage2::task::RolloutTask;
 use serde::Serialize;
 
 use crate::loaded_model::BaseModel;

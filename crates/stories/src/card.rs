@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::dataset::WrittenRow;
 use super::family::Family;
 use super::part::Part;
 use super::question::QuestionKind;
 use super::search::PanelTarget;
+use super::written_row::WrittenRow;
 
 /// Counts over the rows of a file. Its size depends on the words of the stories, not on their number.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -4,15 +4,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::card::DataCard;
-use super::family::Family;
-use super::generator::Story;
-use super::part::Part;
-use super::question::QuestionKind;
 use super::row::StoryRow;
+use super::story::Story;
+use super::written_row::WrittenRow;
 use aloud_tasks::error::TasksError;
 
 /// Structures that are remembered to recognise duplicates, one a place: 8 MiB. Of two structures with the same place the
@@ -82,51 +79,6 @@ fn csv_record(cells: impl Iterator<Item = String>) -> io::Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(cells)?;
     writer.into_inner().map_err(|error| io::Error::other(error.to_string()))
-}
-
-/// What is read of a row that was written before: enough to go on, and to count.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub(super) struct WrittenRow {
-    pub(super) story: u64,
-    pub(super) split: Part,
-    pub(super) family: Family,
-    pub(super) asymmetric: bool,
-    pub(super) answer: String,
-    pub(super) kind: QuestionKind,
-    pub(super) order: i8,
-    pub(super) interesting: bool,
-    pub(super) g: f64,
-    pub(super) structure: String,
-    pub(super) rejected: usize,
-    pub(super) target_name: String,
-    #[serde(default)]
-    pub(super) infill_model: Option<String>,
-    #[serde(default)]
-    pub(super) infill_rejected_rewrites: Option<u64>,
-    #[serde(default)]
-    pub(super) infill_rejected_stories: Option<u64>,
-}
-
-impl From<&StoryRow> for WrittenRow {
-    fn from(row: &StoryRow) -> Self {
-        Self {
-            story: row.story,
-            split: row.split,
-            family: row.family,
-            asymmetric: row.asymmetric,
-            answer: row.answer.clone(),
-            kind: row.kind,
-            order: row.order,
-            interesting: row.interesting,
-            g: row.g,
-            structure: row.structure.clone(),
-            rejected: row.rejected,
-            target_name: row.target_name.clone(),
-            infill_model: row.infill_model.clone(),
-            infill_rejected_rewrites: row.infill_rejected_rewrites,
-            infill_rejected_stories: row.infill_rejected_stories,
-        }
-    }
 }
 
 /// Recently written structures.

@@ -1,10 +1,10 @@
 //! Questions for an evaluation: as many of each group, and, in groups of two answers, as many of each answer. So neither a
 //! frequent kind of question nor a frequent answer decides the result.
 
-use super::generator::StorySettings;
-use super::generator::{Story, StoryGenerator};
+use super::generator::{StoryGenerator, StorySettings};
 use super::part::Part;
 use super::question::{Answer, Question, QuestionKind};
+use super::story::Story;
 use aloud_tasks::error::TasksError;
 use aloud_tasks::item::Item;
 

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use super::cast::{Cast, Size};
 use super::family::{Family, Plan};
-use super::infill::Prose;
 use super::model_target::ModelTarget;
 use super::part::Part;
-use super::question::{Catalogue, Question, needs_theory_of_mind, questions};
+use super::question::{Catalogue, needs_theory_of_mind, questions};
 use super::readers::ReaderPanel;
 use super::sampler::complete_at_random;
 use super::search::{PanelTarget, search};
 use super::selection::select;
+use super::story::Story;
 use super::structure::structure_hash;
 use super::telling::Telling;
 use super::text_model::TextModel;
@@ -152,30 +152,6 @@ struct ModelReader {
     model: Arc<dyn TextModel>,
     /// Number of people in the chains of the questions that it is asked.
     order: usize,
-}
-
-/// One story with its questions.
-#[derive(Debug)]
-pub struct Story {
-    pub(super) seed: u64,
-    pub(super) index: u64,
-    pub(super) part: Part,
-    pub(super) plan: Plan,
-    pub(super) cast: Cast,
-    pub(super) world: World,
-    pub(super) telling: Telling,
-    /// Those that are asked.
-    pub(super) questions: Vec<Question>,
-    pub(super) needs_tom_at_order_1: bool,
-    pub(super) structure: u64,
-    /// Accuracy of the flawed readers on all questions of orders 1 and 2, or of the language model on those it was asked.
-    pub(super) accuracy: f64,
-    /// Whose accuracy it is.
-    pub(super) reader: String,
-    /// Random stories, or searches, that were tried before this one.
-    pub(super) n_rejected: usize,
-    /// The story as a language model tells it, if one was asked.
-    pub(super) prose: Option<Prose>,
 }
 
 /// A complete story without text.

@@ -1,9 +1,9 @@
 //! Stories told in prose by a language model, passage by passage. Questions and answers stay those of the bare story, so a
 //! passage is kept only if it passes the checks of [`super::passage_check`].
 
-use super::generator::Story;
 use super::model_target::replies;
 use super::passage_check::{Claims, check};
+use super::story::{Prose, Story};
 use super::telling::Telling;
 use super::text_model::{Asking, TextModel};
 use super::world::World;
@@ -30,18 +30,6 @@ const STYLES: [&str; 4] = [
     "two sentences",
     "one or two sentences, with direct speech if somebody speaks",
 ];
-
-/// A story in prose.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Prose {
-    pub(crate) text: String,
-    /// Who wrote it.
-    pub(crate) model: String,
-    /// Rewrites of its passages that did not pass.
-    pub(crate) n_rejected_rewrites: u64,
-    /// Stories before this one that had a passage without a rewrite that passed.
-    pub(crate) n_rejected_stories: u64,
-}
 
 /// Why a story is not told in prose.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use super::action::{Deed, Message};
 use super::cast::Cast;
 use super::entity::{Entity, People};
 use super::family::Family;
-use super::generator::Story;
 use super::part::Part;
 use super::question::{Property, Question, QuestionKind};
+use super::story::Story;
 use super::telling::{answer_space, answer_text};
 use super::trace::explanation;
 use super::world::Event;
@@ -173,7 +173,7 @@ impl Story {
 
     /// One of its questions, chosen by a hash of the story's name, as an item.
     pub(crate) fn to_item(&self) -> Option<Item> {
-        self.item_of(aloud_tasks::choice::hash(self.seed, &self.id(0)) as usize % self.questions.len().max(1))
+        self.item_of(aloud_tasks::hash::hash(self.seed, &self.id(0)) as usize % self.questions.len().max(1))
     }
 
     /// Question `number` as an item. Its worked solution explains the answer.

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::action::{Deed, Message};
 use super::entity::Entity;
 use super::world::World;
-use aloud_tasks::choice::hash;
+use aloud_tasks::hash::hash;
 
 /// A hash of the actions with people, places and things numbered in order of appearance.
 pub(crate) fn structure_hash(world: &World) -> u64 {

@@ -86,10 +86,6 @@ impl Task for Stories {
         Ok((0..).zip(asked).map(item).collect())
     }
 
-    fn accuracy_id(&self) -> &'static str {
-        "B2"
-    }
-
     fn scorers(&self) -> Vec<&'static str> {
         StoryScoring::ALL.map(StoryScoring::name).to_vec()
     }

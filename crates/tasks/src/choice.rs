@@ -1,5 +1,6 @@
 //! The choice of a part of the items of a file.
 
+use crate::hash::hash;
 use crate::item::Item;
 
 /// Up to `n` of the items: those with the smallest hashes of (seed, id), in that order. So a smaller choice is the beginning
@@ -8,17 +9,6 @@ pub fn choose(mut items: Vec<Item>, n: usize, seed: u64) -> Vec<Item> {
     items.sort_by_cached_key(|item| (hash(seed, &item.id), item.id.clone()));
     items.truncate(n);
     items
-}
-
-/// FNV-1a over seed and text, finished with the mixer of SplitMix64.
-pub fn hash(seed: u64, text: &str) -> u64 {
-    let mut state = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in seed.to_le_bytes().into_iter().chain(text.bytes()) {
-        state = (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    state ^ (state >> 31)
 }
 
 #[cfg(test)]

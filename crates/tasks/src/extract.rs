@@ -6,8 +6,8 @@
 //! `\boxed{5 + x}`, `answer: 5 to 7`), the rules after these three do not look for another.
 
 use crate::number::Number;
-use crate::number_reader::{Found, Reading, SPACES, numbers};
-use crate::plain_text::{OPAQUE, boxes, plain};
+use crate::number_reader::{Found, OPAQUE, Reading, SPACES, numbers};
+use crate::plain_text::{boxes, plain};
 
 /// How forgiving the search for the answer is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,6 +10,7 @@ pub mod error;
 pub mod extract;
 pub mod gsm8k;
 pub mod gsm8k_scorers;
+pub mod hash;
 pub mod item;
 mod json_rows;
 pub mod number;

@@ -2,9 +2,6 @@
 
 use std::fmt;
 
-use crate::number_reader::{Reading, numbers};
-use crate::plain_text::plain;
-
 /// Most digits that an exponent may add to a number.
 const MAX_SHIFT: i32 = 400;
 
@@ -14,19 +11,6 @@ const MAX_SHIFT: i32 = 400;
 pub struct Number(String);
 
 impl Number {
-    /// Reads a text that is one number and nothing else but currency, `%` and final full stops: digits with an optional sign and
-    /// an optional decimal part (`-12`, `.5`, `3.50`), thousands in groups of three (by `,`, a space, `'`, `_` or LaTeX's `{,}`
-    /// and `\,`), a fraction (`1/2`, `2 1/2`, `\frac{1}{2}`), a power of ten (`1.5e3`, `5 \times 10^3`), `3 million`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let text = plain(text);
-        let mut found = numbers(&text);
-        let (only, None) = (found.next()?, found.next()) else { return None };
-        let Reading::Number(number) = only.reading else { return None };
-        let is_around = |c: char| c.is_whitespace() || "$€£¥₹%.".contains(c);
-        let around = [text.get(..only.range.start)?, text.get(only.range.end..)?];
-        around.iter().all(|part| part.chars().all(is_around)).then_some(number)
-    }
-
     /// The canonical spelling: no sign for zero, no leading or trailing zeros, no thousands separators.
     pub fn as_str(&self) -> &str {
         &self.0

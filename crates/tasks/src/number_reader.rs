@@ -4,7 +4,13 @@
 use std::ops::Range;
 
 use crate::number::Number;
-use crate::plain_text::{OPAQUE, THIN};
+
+/// A space that does not break: between digits it groups thousands.
+pub(crate) const THIN: char = '\u{a0}';
+
+/// Stands for mathematics that is no number: roots, letters such as π, commands that are not known. What is beside it is a part
+/// of an expression.
+pub(crate) const OPAQUE: char = '\u{fffc}';
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +68,7 @@ pub(crate) fn numbers(text: &str) -> impl Iterator<Item = Found> + '_ {
             let (negative, from) = sign(text, start);
             let mut reader = Reader { text, at: start, has_currency: ends_in_currency(&text[from..start]) };
             let reading = match reader.value() {
-                Some(Value::List(last)) => Number::parse(last).map(Reading::List),
+                Some(Value::List(last)) => only_number(last).map(Reading::List),
                 Some(value) => negative.and_then(|negative| value.number(negative)).map(Reading::Number),
                 None => None,
             };
@@ -70,6 +76,16 @@ pub(crate) fn numbers(text: &str) -> impl Iterator<Item = Found> + '_ {
             return Some(Found { range: from..at, reading: reading.unwrap_or(Reading::Unreadable) });
         }
     })
+}
+
+/// The number of a plain text that holds one and nothing else but white space, currency, `%` and full stops around it.
+pub(crate) fn only_number(text: &str) -> Option<Number> {
+    let mut found = numbers(text);
+    let (only, None) = (found.next()?, found.next()) else { return None };
+    let Reading::Number(number) = only.reading else { return None };
+    let is_around = |c: char| c.is_whitespace() || "$€£¥₹%.".contains(c);
+    let around = [text.get(..only.range.start)?, text.get(only.range.end..)?];
+    around.iter().all(|part| part.chars().all(is_around)).then_some(number)
 }
 
 /// Number of digits at a place.

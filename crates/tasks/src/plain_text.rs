@@ -4,13 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::number::Number;
-
-/// A space that does not break: between digits it groups thousands.
-pub(crate) const THIN: char = '\u{a0}';
-
-/// Stands for mathematics that is no number: roots, letters such as π, commands that are not known. What is beside it is a part
-/// of an expression.
-pub(crate) const OPAQUE: char = '\u{fffc}';
+use crate::number_reader::{OPAQUE, THIN, only_number};
 
 /// Most characters of an argument in brackets.
 const MAX_OPTION: usize = 32;
@@ -45,6 +39,15 @@ pub(crate) fn plain(text: &str) -> String {
         };
     }
     plain
+}
+
+impl Number {
+    /// Reads a text that is one number and nothing else but currency, `%` and final full stops: digits with an optional sign and
+    /// an optional decimal part (`-12`, `.5`, `3.50`), thousands in groups of three (by `,`, a space, `'`, `_` or LaTeX's `{,}`
+    /// and `\,`), a fraction (`1/2`, `2 1/2`, `\frac{1}{2}`), a power of ten (`1.5e3`, `5 \times 10^3`), `3 million`.
+    pub fn parse(text: &str) -> Option<Self> {
+        only_number(&plain(text))
+    }
 }
 
 /// One character in its plain spelling; none for those that cannot be seen.

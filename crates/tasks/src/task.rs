@@ -216,11 +216,6 @@ pub trait Task: fmt::Debug + Send + Sync {
         &[Arm { name: "plain", start: "", has_trace: true }]
     }
 
-    /// Family name of its accuracies, for instance `B1`.
-    fn accuracy_id(&self) -> &'static str {
-        "B1"
-    }
-
     /// Names of the scorers in a [`Score`], the strict one first.
     fn scorers(&self) -> Vec<&'static str> {
         Gsm8kScorer::ALL.map(Gsm8kScorer::name).to_vec()

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aloud_model::source::ResolvedSource;
+use aloud_model::source::{FetchSettings, ModelSource, ResolvedSource};
 use aloud_tasks::item::Message;
 use aloud_text::chat_template::ChatTemplateError;
 use aloud_text::text_codec::{TextCodec, TextCodecError};
@@ -79,4 +79,14 @@ fn errors_say_which_file_is_wrong() {
     assert!(error.contains("tokenizer_config.json") && error.contains("line 1"), "{error}");
     let error = TextCodec::load(&ResolvedSource::Gguf("no-such-file.gguf".into())).unwrap_err().to_string();
     assert!(error.contains("no-such-file.gguf"), "{error}");
+}
+
+#[test]
+fn the_built_in_model_has_a_tokenizer_of_its_vocabulary() {
+    let cache = tempfile::tempdir().unwrap();
+    let folder = cache.path().to_str().unwrap().to_owned();
+    let settings = FetchSettings::from_environment(|name| (name == "ALOUD_CACHE").then(|| folder.clone()));
+    let location = ModelSource::TinyReasoner.resolve(&settings, &mut |_| {}).unwrap();
+    let (codec, model) = (TextCodec::load(&location).unwrap(), aloud_model::load::load(&location).unwrap());
+    assert_eq!(codec.tokenizer.vocab_size(), model.config.vocab_size);
 }

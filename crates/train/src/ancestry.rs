@@ -6,7 +6,6 @@ use aloud_model::checkpoint::Checkpoint;
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, Lineage, Stage, TrainedItems};
 
 use crate::run_directory::RunConfig;
-use crate::traces::TraceReader;
 
 /// Items that a stage trains on, with their keys; the reason where nobody knows.
 pub type StageItems = Result<(ItemSet, BTreeSet<ItemKey>), String>;
@@ -43,13 +42,4 @@ impl Ancestry {
         };
         (self.lineage.clone().then(stage), trained_items)
     }
-}
-
-/// The items of a store's traces with these numbers, which are trained on; `n_held_out` others are not.
-pub(crate) fn traced_items(reader: &TraceReader, training: &[usize], n_held_out: usize) -> StageItems {
-    let unknown = || "the traces were recorded before items were".to_owned();
-    let source = reader.header().items.clone().ok_or_else(unknown)?;
-    let keys = training.iter().filter_map(|&index| reader.records().get(index)).map(|record| record.item);
-    let keys = keys.collect::<Option<BTreeSet<_>>>().ok_or_else(unknown)?;
-    Ok((ItemSet::new(source.source, source.split, source.seed, &keys, n_held_out), keys))
 }

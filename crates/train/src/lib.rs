@@ -1,30 +1,20 @@
-//! Teacher traces, targets, distillation, run directories. Knows how a model with exits is trained; knows nothing of
-//! HTTP, and never prints.
+//! How a model with exits is trained: pretraining, stage 1 (distillation), stage 2 (reinforcement), in one [`training`] loop.
+//!
+//! It knows token ids, depths, losses, optimisers and the files of a run. It does not know text, tasks or where prompts come
+//! from (callers bring them as token ids, through [`stage2::task::RolloutTask`] and
+//! [`pretrain::pretraining::PretrainSource`]), nothing of HTTP or HTML, and it never prints.
 
 pub mod ancestry;
-pub mod collapse;
-pub mod distil;
-pub mod held_out;
-pub mod initial_weights;
-pub mod joint_likelihood;
 pub mod lock;
 pub mod metrics;
 pub mod optimizer;
-mod packed_steps;
-pub mod plan;
+pub mod order;
 pub mod pretrain;
-pub mod pretrain_recipe;
-pub mod random;
+pub mod reading;
 pub mod recipe;
-pub mod reinforce;
-pub mod reinforce_recipe;
-pub mod rloo;
-mod rollout_samples;
-pub mod rollouts;
 pub mod run_directory;
 pub mod settings;
-pub mod student;
-pub mod targets;
-pub mod teacher;
-pub mod traces;
+pub mod stage1;
+pub mod stage2;
 pub mod trainee;
+pub mod training;

@@ -1,12 +1,14 @@
-//! One writer at a time: a locked file in the directory that is written to.
+//! A directory that one program writes to: one writer at a time, and nothing in it that is not its own.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::{self, File, TryLockError},
     io::{Read, Seek, Write},
     path::Path,
 };
 
 use aloud_model::checkpoint::files::FileError;
+
+const LOCK: &str = "writer.lock";
 
 /// Exclusive right to write to a directory, held until dropped.
 ///
@@ -23,7 +25,7 @@ impl WriterLock {
     /// # Errors
     /// If another process, or another value of this one, holds the lock, or the file cannot be made.
     pub fn acquire(directory: &Path) -> Result<Self, FileError> {
-        let path = directory.join("writer.lock");
+        let path = directory.join(LOCK);
         let mut file = File::options()
             .read(true)
             .write(true)
@@ -49,4 +51,19 @@ impl WriterLock {
             .map_err(FileError::io("write", &path))?;
         Ok(Self { _file: file })
     }
+}
+
+/// Name of the first thing in an existing directory beside a lock and temporary files.
+///
+/// # Errors
+/// If the directory cannot be listed.
+pub(crate) fn first_foreign_file(directory: &Path) -> Result<Option<String>, FileError> {
+    for entry in fs::read_dir(directory).map_err(FileError::io("list", directory))? {
+        let name = entry.map_err(FileError::io("list", directory))?.file_name();
+        let name = name.to_string_lossy();
+        if name != LOCK && !name.ends_with(".part") {
+            return Ok(Some(name.into_owned()));
+        }
+    }
+    Ok(None)
 }

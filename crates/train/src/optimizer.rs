@@ -229,6 +229,15 @@ pub fn clip_gradients(gradients: &mut [(&str, &mut [f32])], max_norm: f64) -> Re
     Ok(norm)
 }
 
+/// Learning rates of one step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepRates {
+    /// Of adapters, or of all weights.
+    pub trunk: f64,
+    /// Of exit heads.
+    pub heads: f64,
+}
+
 /// How the learning rate falls after the warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

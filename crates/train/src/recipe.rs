@@ -1,110 +1,10 @@
-//! The recipe of stage 1: every setting of a distillation, with its default.
+//! Groups of settings that the recipes of several stages have, and what is checked in all of them.
 
-use aloud_model::{exit_heads::HeadInput, lora::Projection};
+use aloud_model::lora::Projection;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    optimizer::{AdamWSettings, Decay, Schedule},
-    settings::{Settings, SettingsError},
-    targets::TargetPolicy,
-};
-
-/// Settings of a distillation (arXiv 2603.21376, stage 1). One TOML file holds them all.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DistillRecipe {
-    /// Seed of everything random: depths, order of the traces, held-out traces, first values of the adapters.
-    pub seed: u64,
-    /// Depths at which a token may stop: `"every 5"` or a list. They must be among those of the traces.
-    pub candidates: Candidates,
-    /// What exit heads read: `rms` (the residual over its root mean square) or `raw`.
-    pub head_input: HeadInput,
-    /// What is trained beside the exit heads: `lora` or `full`.
-    pub trained: TrainedWeights,
-    /// Share of the traces that is never trained on, for evaluation; 0 for none.
-    pub held_out: f64,
-    /// Target exit distribution.
-    pub target: TargetSettings,
-    /// The loss.
-    pub loss: LossSettings,
-    /// Low-rank adapters, used if `trained = "lora"`.
-    pub lora: LoraSettings,
-    /// Learning rates at the end of the warm-up.
-    pub learning_rate: LearningRates,
-    /// The optimiser.
-    pub optimizer: OptimizerSettings,
-    /// Length of the run and course of the learning rate.
-    pub schedule: ScheduleSettings,
-    /// How samples are grouped.
-    pub batch: BatchSettings,
-    /// What is written when.
-    pub run: RunSettings,
-}
-
-/// Candidate depths, before the number of blocks is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "CandidatesValue", into = "CandidatesValue")]
-pub enum Candidates {
-    /// Every so many blocks, below full depth.
-    Every(usize),
-    /// These depths.
-    Depths(Vec<usize>),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(untagged, expecting = "write \"every 5\" or a list of depths such as [5, 10, 15]")]
-enum CandidatesValue {
-    Words(String),
-    Depths(Vec<usize>),
-}
-
-impl TryFrom<CandidatesValue> for Candidates {
-    type Error = String;
-
-    fn try_from(value: CandidatesValue) -> Result<Self, String> {
-        match value {
-            CandidatesValue::Depths(depths) => Ok(Self::Depths(depths)),
-            CandidatesValue::Words(words) => {
-                let step = words.strip_prefix("every ").and_then(|step| step.trim().parse().ok());
-                step.filter(|&step: &usize| step > 0)
-                    .map(Self::Every)
-                    .ok_or_else(|| "write \"every 5\" or a list of depths such as [5, 10, 15]".to_owned())
-            }
-        }
-    }
-}
-
-impl From<Candidates> for CandidatesValue {
-    fn from(candidates: Candidates) -> Self {
-        match candidates {
-            Candidates::Every(step) => Self::Words(format!("every {step}")),
-            Candidates::Depths(depths) => Self::Depths(depths),
-        }
-    }
-}
-
-impl Candidates {
-    /// The depths for a model of `n_blocks` blocks: strictly increasing, each in `1..n_blocks`.
-    ///
-    /// # Errors
-    /// If there would be none, or the list is not strictly increasing or out of range.
-    pub fn depths(&self, n_blocks: usize) -> Result<Vec<usize>, SettingsError> {
-        let depths: Vec<usize> = match self {
-            Self::Every(step) => (1..n_blocks).filter(|depth| depth.is_multiple_of(*step)).collect(),
-            Self::Depths(depths) => depths.clone(),
-        };
-        let in_range = depths.iter().all(|depth| (1..n_blocks).contains(depth));
-        if depths.is_empty() || !in_range || !depths.is_sorted_by(|a, b| a < b) {
-            let last = n_blocks.saturating_sub(1);
-            let problem = format!(
-                "a model of {n_blocks} blocks needs strictly increasing depths from 1 to {last}, at least one; these \
-                 are {depths:?}"
-            );
-            return Err(SettingsError::rule(&["candidates"], problem));
-        }
-        Ok(depths)
-    }
-}
+use crate::optimizer::{AdamWSettings, Decay, Schedule, StepRates};
+use crate::settings::SettingsError;
 
 /// What is trained beside the exit heads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,41 +15,6 @@ pub enum TrainedWeights {
     Lora,
     /// All weights; the teacher keeps a copy of its own.
     Full,
-}
-
-/// Target exit distribution.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TargetSettings {
-    /// How fast target hazards fall with the lens KL, per nat. Smaller: earlier exits, more damage to the text.
-    pub kl_factor: f64,
-    /// `exact`, or `compat` (hazards below 0.1 become 0, as in earlier implementations).
-    pub policy: TargetPolicy,
-}
-
-/// Direction of the token term of the loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KlDirection {
-    /// `KL(student || teacher)`: avoids what the teacher would not say.
-    #[default]
-    Reverse,
-    /// `KL(teacher || student)`: covers all that the teacher might say.
-    Forward,
-}
-
-/// The loss: `mean_t KL + exit_weight * mean_t (-log pi(sampled depth_t))`, nats per response token.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LossSettings {
-    /// Depth patterns drawn for each trace each time it is used.
-    pub exit_samples: u32,
-    /// Weight of the exit term.
-    pub exit_weight: f64,
-    /// Direction of the token term: `reverse` or `forward`.
-    pub kl_direction: KlDirection,
-    /// Whether the exit term trains the heads alone and leaves the trunk untouched.
-    pub detach_heads: bool,
 }
 
 /// Low-rank adapters (LoRA, arXiv 2106.09685).
@@ -183,12 +48,23 @@ impl Default for LearningRates {
 }
 
 impl LearningRates {
-    /// The rate of what is trained beside the heads.
-    pub fn trunk(&self, trained: TrainedWeights) -> f64 {
-        match trained {
+    /// The rates of a run that trains `trained` beside the heads.
+    pub fn of(&self, trained: TrainedWeights) -> StepRates {
+        let trunk = match trained {
             TrainedWeights::Lora => self.adapters,
             TrainedWeights::Full => self.weights,
-        }
+        };
+        StepRates { trunk, heads: self.heads }
+    }
+
+    /// Checks the ranges of the keys of the group `learning_rate`.
+    ///
+    /// # Errors
+    /// The first value out of range.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        check_range("learning_rate.adapters", self.adapters, &(0.0..1.0))?;
+        check_range("learning_rate.weights", self.weights, &(0.0..1.0))?;
+        check_range("learning_rate.heads", self.heads, &(0.0..1.0))
     }
 }
 
@@ -245,163 +121,37 @@ pub(crate) fn check_range(key: &str, value: f64, range: &std::ops::Range<f64>) -
     Err(SettingsError::rule(&[key], format!("it must be {above} and {below}, found {value}")))
 }
 
-/// Length of the run and course of the learning rate.
+/// An error if a number that must be at least 1 is 0; the values are given with their keys.
+pub(crate) fn check_at_least_one(values: &[(&str, u64)]) -> Result<(), SettingsError> {
+    match values.iter().find(|(_, value)| *value == 0) {
+        None => Ok(()),
+        Some((key, _)) => Err(SettingsError::rule(&[key], "it must be at least 1, found 0")),
+    }
+}
+
+/// An error if a seed is too large: TOML integers are signed, so it could not be written down beside the results.
+pub(crate) fn check_seed(seed: u64) -> Result<(), SettingsError> {
+    match i64::try_from(seed) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(SettingsError::rule(&["seed"], format!("it must be at most {}, found {seed}", i64::MAX))),
+    }
+}
+
+/// Length of a run that is told in steps, and course of the learning rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ScheduleSettings {
-    /// Times that every training trace is used.
-    pub epochs: u32,
-    /// Optimiser steps after which the run ends, even inside an epoch; 0 for no limit.
-    pub max_steps: u64,
-    /// Warm-up in optimiser steps; 0: take `warmup_fraction`.
+pub struct StepSchedule {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Of these, steps of the warm-up.
     pub warmup_steps: u64,
-    /// Warm-up as a share of the run, used if `warmup_steps = 0`.
-    pub warmup_fraction: f64,
     /// After the warm-up: `constant`, `linear` or `cosine`.
     pub decay: Decay,
 }
 
-impl ScheduleSettings {
-    /// The schedule of a run whose epochs have `n_planned_steps` optimiser steps together.
-    pub fn schedule(&self, n_planned_steps: u64) -> Schedule {
-        let total_steps = if self.max_steps > 0 { n_planned_steps.min(self.max_steps) } else { n_planned_steps };
-        let warmup_steps = match self.warmup_steps {
-            0 => (total_steps as f64 * self.warmup_fraction).ceil() as u64,
-            steps => steps,
-        };
-        Schedule { warmup_steps: warmup_steps.min(total_steps), total_steps, decay: self.decay }
-    }
-}
-
-/// How samples are grouped.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BatchSettings {
-    /// Most packed rows (prompt and response tokens of all samples together) that are computed at once; a longer sample
-    /// is computed alone. Memory grows with it.
-    pub tokens_per_step: usize,
-    /// How many such packs make one optimiser step: it takes whole traces while they fit.
-    pub accumulation: u32,
-}
-
-/// What is written when.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RunSettings {
-    /// Optimiser steps between checkpoints; 0: at the end only.
-    pub checkpoint_every: u64,
-    /// Optimiser steps between evaluations on the held-out traces; 0: at the end only.
-    pub evaluate_every: u64,
-}
-
-impl Default for DistillRecipe {
-    fn default() -> Self {
-        Self {
-            seed: 0,
-            candidates: Candidates::Every(5),
-            head_input: HeadInput::Rms,
-            trained: TrainedWeights::Lora,
-            held_out: 0.05,
-            target: TargetSettings { kl_factor: 1.0, policy: TargetPolicy::Exact },
-            loss: LossSettings {
-                exit_samples: 4,
-                exit_weight: 1.0,
-                kl_direction: KlDirection::Reverse,
-                detach_heads: false,
-            },
-            lora: LoraSettings {
-                rank: 8,
-                alpha: 16.0,
-                targets: vec![Projection::QProj, Projection::KProj, Projection::VProj, Projection::OProj],
-            },
-            learning_rate: LearningRates::default(),
-            optimizer: OptimizerSettings::default(),
-            schedule: ScheduleSettings {
-                epochs: 1,
-                max_steps: 0,
-                warmup_steps: 0,
-                warmup_fraction: 0.05,
-                decay: Decay::Cosine,
-            },
-            batch: BatchSettings { tokens_per_step: 2048, accumulation: 1 },
-            run: RunSettings { checkpoint_every: 100, evaluate_every: 50 },
-        }
-    }
-}
-
-impl Settings for DistillRecipe {
-    fn check(&self) -> Result<(), SettingsError> {
-        // TOML integers are signed, so a larger seed could not be written down beside the results.
-        if i64::try_from(self.seed).is_err() {
-            return Err(SettingsError::rule(
-                &["seed"],
-                format!("it must be at most {}, found {}", i64::MAX, self.seed),
-            ));
-        }
-        for (key, value, range) in [
-            ("held_out", self.held_out, 0.0..1.0),
-            ("target.kl_factor", self.target.kl_factor, f64::MIN_POSITIVE..f64::MAX),
-            ("loss.exit_weight", self.loss.exit_weight, 0.0..f64::MAX),
-            ("lora.alpha", f64::from(self.lora.alpha), f64::MIN_POSITIVE..f64::from(f32::MAX)),
-            ("learning_rate.adapters", self.learning_rate.adapters, 0.0..1.0),
-            ("learning_rate.weights", self.learning_rate.weights, 0.0..1.0),
-            ("learning_rate.heads", self.learning_rate.heads, 0.0..1.0),
-            ("schedule.warmup_fraction", self.schedule.warmup_fraction, 0.0..1.0),
-        ] {
-            check_range(key, value, &range)?;
-        }
-        self.optimizer.check()?;
-        for (key, value) in [
-            ("loss.exit_samples", u64::from(self.loss.exit_samples)),
-            ("lora.rank", self.lora.rank as u64),
-            ("schedule.epochs", u64::from(self.schedule.epochs)),
-            ("batch.tokens_per_step", self.batch.tokens_per_step as u64),
-            ("batch.accumulation", u64::from(self.batch.accumulation)),
-        ] {
-            if value == 0 {
-                return Err(SettingsError::rule(&[key], "it must be at least 1, found 0"));
-            }
-        }
-        self.check_combinations()
-    }
-}
-
-impl DistillRecipe {
-    fn check_combinations(&self) -> Result<(), SettingsError> {
-        let wrong = |keys: &[&str], problem: &str| Err(SettingsError::rule(keys, problem));
-        let targets = &self.lora.targets;
-        if targets.iter().enumerate().any(|(i, target)| targets.iter().skip(i + 1).any(|other| other == target)) {
-            return wrong(&["lora.targets"], "a layer is named twice");
-        }
-        if self.trained == TrainedWeights::Lora && targets.is_empty() {
-            return wrong(&["trained", "lora.targets"], "adapters are to be trained, but no layer has any");
-        }
-        let (trunk_key, trunk_rate) = match self.trained {
-            TrainedWeights::Lora => ("learning_rate.adapters", self.learning_rate.adapters),
-            TrainedWeights::Full => ("learning_rate.weights", self.learning_rate.weights),
-        };
-        if trunk_rate == 0.0 && self.learning_rate.heads == 0.0 {
-            return wrong(&[trunk_key, "learning_rate.heads"], "both are 0: nothing would be trained");
-        }
-        if self.loss.exit_weight == 0.0 && self.learning_rate.heads > 0.0 {
-            return wrong(
-                &["loss.exit_weight", "learning_rate.heads"],
-                "the exit term is off, so the heads would learn nothing; set `learning_rate.heads=0` if that is meant",
-            );
-        }
-        let ScheduleSettings { max_steps, warmup_steps, .. } = self.schedule;
-        if max_steps > 0 && warmup_steps > max_steps {
-            return wrong(
-                &["schedule.warmup_steps", "schedule.max_steps"],
-                &format!("the warm-up of {warmup_steps} steps is longer than the run of {max_steps}"),
-            );
-        }
-        if self.run.evaluate_every > 0 && self.held_out == 0.0 {
-            return wrong(
-                &["run.evaluate_every", "held_out"],
-                "there are no held-out traces to evaluate on; set one to 0 or the other above it",
-            );
-        }
-        Ok(())
+impl StepSchedule {
+    /// The schedule.
+    pub fn schedule(&self) -> Schedule {
+        Schedule { warmup_steps: self.warmup_steps.min(self.steps), total_steps: self.steps, decay: self.decay }
     }
 }

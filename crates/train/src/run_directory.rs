@@ -10,7 +10,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -21,7 +21,7 @@ use aloud_model::checkpoint::{
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::lock::WriterLock;
+use crate::lock::{WriterLock, first_foreign_file};
 
 /// Version of the layout that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -146,7 +146,7 @@ impl RunDirectory {
     /// If the directory holds something else or another run, is damaged, has another writer, or cannot be written.
     pub fn create_or_resume(path: &Path, config: &RunConfig) -> Result<(Self, Option<ResumePoint>), RunError> {
         let config_path = path.join(CONFIG);
-        if !config_path.exists() && has_foreign_files(path)? {
+        if !config_path.exists() && path.is_dir() && first_foreign_file(path)?.is_some() {
             return Err(RunError::Foreign { path: path.to_owned() });
         }
         fs::create_dir_all(path).map_err(FileError::io("create", path))?;
@@ -305,22 +305,6 @@ fn keep_metrics(path: &Path, last_step: u64) -> Result<(), FileError> {
         }
     }
     if kept == text { Ok(()) } else { files::write_atomic(path, kept.as_bytes()) }
-}
-
-/// Whether `path` is a directory with anything in it beside a lock and temporary files.
-fn has_foreign_files(path: &Path) -> Result<bool, FileError> {
-    let entries = match fs::read_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        entries => entries.map_err(FileError::io("list", path))?,
-    };
-    for entry in entries {
-        let name = entry.map_err(FileError::io("list", path))?.file_name();
-        let name = name.to_string_lossy();
-        if name != "writer.lock" && !name.ends_with(".part") {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Names the first field in which the run in a directory differs from the one that wants to go on.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use aloud_base::random::{Domain, KeyedRandom};
 use aloud_kernels::{Backend, Matrix};
 use aloud_model::checkpoint::files::Tensor;
-use aloud_model::checkpoint::{self, Checkpoint, TrainingState};
+use aloud_model::checkpoint::{self, BaseIdentity, Checkpoint, KeyValuePolicy, TrainingState};
 use aloud_model::decoder::{Decoder, Gradients, ParameterGroup, Policy, Trained};
 use aloud_model::exit_heads::ExitHeads;
 use aloud_model::load::PretrainedModel;
@@ -12,8 +13,7 @@ use aloud_model::lora::{Lora, LoraPair};
 use aloud_model::weights::{ModelWeights, Parameter};
 use safetensors::Dtype;
 
-use crate::optimizer::{AdamW, AdamWSettings, OptimizerError, clip_gradients};
-use crate::random::{Purpose, SampleRandom};
+use crate::optimizer::{AdamW, AdamWSettings, OptimizerError, StepRates, clip_gradients};
 use crate::recipe::{LoraSettings, TrainedWeights};
 
 /// A model in training.
@@ -22,7 +22,7 @@ pub struct Trainee<B: Backend> {
     pub decoder: Decoder<B>,
     /// Adapters, if those are trained, and exit heads.
     pub policy: Policy<B>,
-    trained: TrainedWeights,
+    pub(crate) trained: TrainedWeights,
     optimizer: AdamW,
 }
 
@@ -30,15 +30,6 @@ impl<B: Backend> std::fmt::Debug for Trainee<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Trainee").field("trained", &self.trained).finish_non_exhaustive()
     }
-}
-
-/// Learning rates of one step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepRates {
-    /// Of adapters, or of all weights.
-    pub trunk: f64,
-    /// Of exit heads.
-    pub heads: f64,
 }
 
 /// A checkpoint that a model cannot be trained on from.
@@ -112,22 +103,6 @@ impl<B: Backend> Trainee<B> {
         Ok(Self { decoder, policy, trained, optimizer: AdamW::new(optimizer) })
     }
 
-    /// The model of a checkpoint with the optimiser as it was when the checkpoint was saved.
-    ///
-    /// # Errors
-    /// As [`Trainee::from_checkpoint`], or if the state does not belong to these parameters.
-    pub fn resumed(
-        backend: &B,
-        model: &PretrainedModel,
-        checkpoint: &Checkpoint,
-        state: TrainingState,
-        optimizer: AdamWSettings,
-    ) -> Result<Self, TraineeError> {
-        let mut trainee = Self::from_checkpoint(backend, model, checkpoint, optimizer)?;
-        trainee.restore_optimizer(state, optimizer)?;
-        Ok(trainee)
-    }
-
     /// Takes over a saved state of the optimiser.
     ///
     /// # Errors
@@ -172,14 +147,31 @@ impl<B: Backend> Trainee<B> {
         failed.map_or(Ok(norm), Err)
     }
 
+    /// A checkpoint of what was trained on `model`, which `base` names: without an exit offset, settings, lineage and metrics.
+    pub fn to_checkpoint(&self, model: &PretrainedModel, base: BaseIdentity) -> Checkpoint {
+        Checkpoint {
+            base,
+            n_blocks: model.config.n_layers,
+            hidden_size: model.config.hidden_size,
+            start_adapter: model.weights.start_adapter.clone(),
+            trained: self.trained_weights(&model.weights),
+            exit_heads: self.policy.heads.clone(),
+            key_value: KeyValuePolicy::FrozenResidual,
+            exit_offset: None,
+            training: serde_json::Value::Null,
+            lineage: None,
+            trained_items: None,
+            metrics: serde_json::Value::Null,
+        }
+    }
+
     /// The trained weights as a checkpoint holds them; `like` gives the model's structure.
-    pub fn to_checkpoint(&self, like: &ModelWeights) -> checkpoint::Trained {
+    fn trained_weights(&self, like: &ModelWeights) -> checkpoint::Trained {
         match self.trained {
-            TrainedWeights::Lora => checkpoint::Trained::Lora(self.policy.lora().unwrap_or(Lora {
-                rank: 1,
-                alpha: 1.0,
-                pairs: BTreeMap::new(),
-            })),
+            TrainedWeights::Lora => {
+                let none = || Lora { rank: 1, alpha: 1.0, pairs: BTreeMap::new() };
+                checkpoint::Trained::Lora(self.policy.lora().unwrap_or_else(none))
+            }
             TrainedWeights::Full => {
                 let weights = self.decoder.export(like);
                 let tensor = |parameter: &Parameter<'_>| match parameter {
@@ -255,9 +247,9 @@ fn initial_lora(model: &PretrainedModel, settings: &LoraSettings, seed: u64) -> 
             let weight = &layer.projection(*projection).weight;
             let bound = 1.0 / (weight.columns() as f64).sqrt();
             let number = (block * 7 + *projection as usize) as u64;
-            let mut random = SampleRandom::new(seed, Purpose::AdapterInit, number, 0, 0);
+            let mut random = KeyedRandom::new(seed, Domain::ADAPTER_INIT, [number, 0]);
             let a = (0..rank * weight.columns())
-                .map(|i| ((2.0 * random.uniform(i as u64, 0) - 1.0) * bound) as f32)
+                .map(|i| ((2.0 * random.uniform_at(i as u64, 0) - 1.0) * bound) as f32)
                 .collect();
             let matrix = |rows, columns, values| Matrix::from_f32(rows, columns, values);
             // The lengths are those of the shapes, by construction.

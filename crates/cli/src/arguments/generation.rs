@@ -1,6 +1,6 @@
 //! How responses are generated, as arguments.
 
-use aloud_engine::Sampling;
+use aloud_engine::decode::sampling::Sampling;
 use aloud_session::exit_offset::OffsetChoice;
 use aloud_session::generation::{ExitChoice, GenerationChoice, HeadUse};
 use aloud_session::numbers::{temperature, top_p};

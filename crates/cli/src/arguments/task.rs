@@ -30,7 +30,7 @@ pub(crate) struct TaskArgs {
     /// Most sequences decoded together; changes speed, never results
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) batch: u16,
-    /// Most traces of a task from which answers are elicited, for D1 and D4 [default: 200; with --preset source-table: 0]
+    /// Most traces of a task from which answers are elicited, for early answering and necessity [default: 200]
     #[arg(long, value_name = "N")]
     pub(crate) elicited: Option<u32>,
     /// Number of items that accuracy is measured on, the others included [default: with the controls that verdicts need, at the

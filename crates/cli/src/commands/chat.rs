@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal};
 
-use aloud_engine::Exits;
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::lineage::ItemKey;
 use aloud_report::terminal::{ColourSupport, coloured_token, legend_line};
 use aloud_tasks::item::Message;
@@ -16,7 +16,6 @@ use crate::context::{Context, print};
 use crate::error::UsageError;
 use aloud_session::error::SessionError;
 use aloud_session::error::one_line;
-use aloud_session::exit_offset::shown;
 use aloud_session::generation::{GenerationSettings, Happening, Response, generate, record, summary_line};
 use aloud_session::host::Host;
 use aloud_session::loaded_model::LoadedModel;
@@ -106,15 +105,15 @@ impl Chat<'_> {
                 self.messages = self.system.iter().cloned().collect();
                 return eprintln!("the conversation is forgotten");
             }
-            ["/exits", "off"] => Exits::Off,
+            ["/exits", "off"] => ExitPolicy::Off,
             ["/exits", "on"] | ["/offset", _] if !has_heads => {
                 return eprintln!("this model has no exit heads: start with a --checkpoint");
             }
-            ["/exits", "on"] => Exits::Sampled { offset: self.model.recommended_offset.unwrap_or(0.0).into() },
+            ["/exits", "on"] => ExitPolicy::Sampled { offset: self.model.recommended_offset.unwrap_or(0.0).into() },
             ["/offset", text] => {
                 let offset = text.parse().map_err(|problem: String| SessionError::usage(problem));
                 match offset.and_then(|offset| self.arguments.exits.choice().offset(offset, self.codec)) {
-                    Ok(offset) => Exits::Sampled { offset },
+                    Ok(offset) => ExitPolicy::Sampled { offset },
                     Err(error) => return eprintln!("/offset {text}: {error}"),
                 }
             }
@@ -122,7 +121,7 @@ impl Chat<'_> {
         };
         self.settings.exits = exits;
         match &self.settings.exits {
-            Exits::Sampled { offset } => eprintln!("exits on, offset {}", shown(offset)),
+            ExitPolicy::Sampled { offset } => eprintln!("exits on, offset {offset}"),
             _ => eprintln!("exits off"),
         }
     }

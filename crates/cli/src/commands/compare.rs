@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_measure::compare::compare;
-use aloud_measure::compare::{Comparison, Difference};
+use aloud_compare::paired::compare;
+use aloud_compare::paired::{Comparison, Difference};
 use aloud_measure::evaluation_run::{EvaluationRun, open_runs};
 use aloud_measure::statistics::Bootstrap;
 use aloud_report::table::{Align, Table};

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use aloud_model::source::ModelSource;
-use aloud_train::recipe::DistillRecipe;
 use aloud_train::settings;
-use aloud_train::traces::TraceReader;
+use aloud_train::stage1::recipe::DistillRecipe;
+use aloud_train::stage1::traces::TraceReader;
 use anyhow::Context as _;
 use clap::Args;
 

@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &DoctorArgs, context: &Context) -> anyhow::Result<(
         cache_free_bytes: free_bytes(&settings.cache),
         built_in_models: [TINY_REASONER],
         cached_models: cached_models(&settings),
-        pip: first_that_runs(&settings.pip, &["--version"]),
+        pip: installer(&settings),
         hub_client: hub_client(&settings),
         gflops: gflops(&cpu),
         bandwidth_gb_per_s: bandwidth(&cpu, memory_available_bytes),
@@ -155,6 +155,12 @@ fn first_that_runs(commands: &[Vec<String>], arguments: &[&str]) -> Option<Strin
         command.status().is_ok_and(|status| status.success())
     };
     commands.iter().find(runs).map(|command| command.join(" "))
+}
+
+/// What fetches wheels. For uv this asks uv alone: its pip would first have to be downloaded.
+fn installer(settings: &FetchSettings) -> Option<String> {
+    first_that_runs(&settings.pip, &["--version"])
+        .or_else(|| first_that_runs(&settings.uv, &["--version"]).map(|uv| format!("{uv} tool run pip")))
 }
 
 fn hub_client(settings: &FetchSettings) -> Option<String> {

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use aloud_engine::Exits;
 use aloud_kernels::Cpu;
+use aloud_measure::earlier_names::model_name;
 use aloud_measure::metric_record::MetricRecord;
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::source::ModelSource;
 use aloud_report::table::{Align, Table};
 use aloud_session::error::SessionError;
@@ -85,7 +86,8 @@ impl std::str::FromStr for ControlArg {
         if name == "all" {
             return Ok(Self::All);
         }
-        let control = ModelKey::CONTROLS.into_iter().find(|key| key.name() == name);
+        // Names of earlier versions are understood.
+        let control = ModelKey::CONTROLS.into_iter().find(|key| key.name() == model_name(name));
         control.map(Self::One).ok_or_else(|| {
             let names: Vec<&str> = ModelKey::CONTROLS.iter().map(|key| key.name()).collect();
             format!("expected all, or some of {} (same_training comes with --same-training DIR)", names.join(", "))
@@ -152,7 +154,7 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()>
 fn quick(
     arguments: &EvalArgs,
     task: Option<SerialTask>,
-    exits: &Exits,
+    exits: &ExitPolicy,
     codec: &TextCodec,
     models: &Models,
     context: &Context,
@@ -189,7 +191,7 @@ fn quick(
 /// Accuracy and depth on a task in words; nothing is written.
 fn quick_words(
     arguments: &EvalArgs,
-    exits: &Exits,
+    exits: &ExitPolicy,
     codec: &TextCodec,
     models: &Models,
     context: &Context,
@@ -217,7 +219,7 @@ fn quick_words(
 fn full(
     arguments: &EvalArgs,
     output: &std::path::Path,
-    exits: Exits,
+    exits: ExitPolicy,
     codec: &TextCodec,
     models: &Models,
     cpu: &Cpu,
@@ -227,7 +229,7 @@ fn full(
     let judge = arguments.judge.open(output, asked.seed)?;
     let controls = controls(arguments, models, context)?;
     let has_verdicts = controls.contains(&ModelKey::BaseNoise)
-        && [ModelKey::EeOff, ModelKey::SameTraining].iter().any(|key| controls.contains(key));
+        && [ModelKey::ExitsOff, ModelKey::SameTraining].iter().any(|key| controls.contains(key));
     let trained_on = TrainedOn::of(models, context);
     let settings = RunSettings {
         output: output.to_owned(),

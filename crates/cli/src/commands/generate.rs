@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use aloud_measure::depth_metrics::average_layer_savings;
 use aloud_measure::record::{ResponseRecord, write_records};
+use aloud_method::savings::average_layer_savings;
 use aloud_report::terminal::{coloured_token, legend_line};
 use aloud_session::error::SessionError;
 use aloud_tasks::item::Split;

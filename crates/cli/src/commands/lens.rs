@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use aloud_method::candidates::Candidates;
+use aloud_method::targets::target_hazard;
 use aloud_report::table::{Align, Table};
 use aloud_tasks::item::Message;
 use aloud_text::tokenizer::Tokenizer;
-use aloud_train::recipe::Candidates;
-use aloud_train::targets::target_hazard;
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;

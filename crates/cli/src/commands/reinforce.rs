@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aloud_engine::{Exits, Sampling};
+use aloud_engine::decode::sampling::Sampling;
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::Checkpoint;
 use aloud_session::tasks::task;
 use aloud_tasks::item::Split;
@@ -12,8 +13,8 @@ use aloud_tasks::reward::Scoring;
 use aloud_tasks::reward_program::RewardProgram;
 use aloud_tasks::task::Task;
 use aloud_text::text_codec::TextCodec;
-use aloud_train::reinforce_recipe::{ReinforceRecipe, RolloutExits};
 use aloud_train::settings;
+use aloud_train::stage2::recipe::{ReinforceRecipe, RolloutExits};
 use clap::{Args, ValueEnum};
 
 use crate::arguments::model::ModelArgs;
@@ -162,7 +163,7 @@ fn store_offset(
         sampling: Sampling { temperature: recipe.rollouts.temperature, ..Sampling::default() },
         max_new_tokens: recipe.rollouts.max_new_tokens,
         seed: recipe.seed,
-        exits: Exits::Off,
+        exits: ExitPolicy::Off,
         stop_texts: Vec::new(),
         stop_tokens: stop_tokens(&codec, &model.decoder.config().eos_token_ids),
         candidates: model.head_depths().unwrap_or_default().to_vec(),

@@ -94,7 +94,7 @@ fn side_by_side(set: &RunSet, names: &[String]) -> anyhow::Result<Option<[usize;
     }
     let is_base = |run: &EvaluationRun| run.manifest.model == "base";
     let first = set.runs.iter().position(is_base).unwrap_or(0);
-    let trained = set.runs.iter().position(|run| run.manifest.model == "ee");
+    let trained = set.runs.iter().position(|run| run.manifest.model == "exits");
     let second = trained.filter(|place| *place != first).or_else(|| (0..set.runs.len()).find(|place| *place != first));
     Ok(second.map(|second| [first, second]))
 }

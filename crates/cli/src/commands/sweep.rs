@@ -33,7 +33,7 @@ pub(crate) struct SweepArgs {
     /// Base model of checkpoints and PEFT adapters, if it is not where it was at training
     #[arg(long, value_name = "MODEL")]
     base: Option<ModelSource>,
-    /// A whole sweep by name
+    /// Has become aloud lab experiments/source-table.toml
     #[arg(long, value_enum, conflicts_with_all = ["dial", "values"])]
     preset: Option<Preset>,
     /// The dial that is turned
@@ -103,50 +103,24 @@ impl From<DialArg> for SweptDial {
 /// A whole sweep by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Preset {
-    /// The headline table of the method's authors: kl_factor 0.25 to 4 and the base, 50 problems
+    /// Has become aloud lab experiments/source-table.toml
     SourceTable,
-}
-
-/// Values and problems of the source table.
-const SOURCE_FACTORS: [f64; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
-const SOURCE_PROBLEMS: u32 = 50;
-
-/// What the method's authors report (arXiv 2603.21376 and its post): DeepSeek-R1-Distill-Qwen-1.5B on GSM8K, GPT-5 as the judge.
-const SOURCE_FIGURES: [SourceFigures; 6] = [
-    SourceFigures { kl_factor: Some(0.25), coherence: 1.1, exits: Some([59.0, 22.4]) },
-    SourceFigures { kl_factor: Some(0.5), coherence: 5.5, exits: Some([49.0, 8.1]) },
-    SourceFigures { kl_factor: Some(1.0), coherence: 7.5, exits: Some([47.0, 6.4]) },
-    SourceFigures { kl_factor: Some(2.0), coherence: 8.4, exits: Some([43.0, 5.3]) },
-    SourceFigures { kl_factor: Some(4.0), coherence: 8.5, exits: Some([37.0, 4.6]) },
-    SourceFigures { kl_factor: None, coherence: 8.9, exits: None },
-];
-
-/// Figures of one model of the authors.
-struct SourceFigures {
-    /// None for the base.
-    kl_factor: Option<f64>,
-    coherence: f64,
-    /// Exit rate and average layer savings, per cent.
-    exits: Option<[f64; 2]>,
 }
 
 /// Runs the command.
 pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<()> {
-    let (dial, values) = match (arguments.preset, arguments.dial) {
-        (Some(Preset::SourceTable), _) => (SweptDial::KlFactor, SOURCE_FACTORS.to_vec()),
-        (None, Some(dial)) => (dial.into(), arguments.values.clone()),
-        (None, None) => return Err(UsageError::new("name a dial with --dial, or a --preset").into()),
-    };
-    let points = sweep_points(&values, &arguments.checkpoint).map_err(UsageError::new)?;
+    if arguments.preset.is_some() {
+        return Err(UsageError::new(
+            "--preset source-table is an experiment file now: aloud lab experiments/source-table.toml --output DIR --set task=TASK",
+        )
+        .into());
+    }
+    let dial = arguments.dial.map(SweptDial::from).ok_or_else(|| UsageError::new("name a dial with --dial"))?;
+    let points = sweep_points(&arguments.values, &arguments.checkpoint).map_err(UsageError::new)?;
     if dial == SweptDial::Offset && points.iter().any(|point| point.checkpoint.is_some()) {
         return Err(UsageError::new("--dial offset turns the dial of one model: --checkpoint has no meaning").into());
     }
-    let mut task = arguments.asked.choice();
-    if arguments.preset.is_some() {
-        task.n = task.n.or(Some(SOURCE_PROBLEMS));
-        // The table has no use for them.
-        task.elicited = task.elicited.or(Some(0));
-    }
+    let task = arguments.asked.choice();
     let judge = arguments.judge.open(&arguments.output, task.seed)?;
     let sweep = Sweep {
         model: arguments.model_choice()?,
@@ -160,18 +134,17 @@ pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<()
         output: arguments.output.clone(),
     };
     let rows = run_sweep(&sweep, judge.as_ref(), context)?;
-    let with_source = arguments.preset.is_some();
     if arguments.json {
         let rows = rows.iter().map(|row| row.to_json(dial)).collect::<Result<Vec<Value>, _>>()?;
         return Ok(print(&format!("{}\n", json!({ "rows": rows })))?);
     }
-    Ok(print(&format!("{}written to {}\n", text(&rows, dial, with_source), arguments.output.display()))?)
+    Ok(print(&format!("{}written to {}\n", text(&rows, dial), arguments.output.display()))?)
 }
 
 /// The table for people.
-fn text(rows: &[SweepRow], dial: SweptDial, with_source: bool) -> String {
+fn text(rows: &[SweepRow], dial: SweptDial) -> String {
     let has_judge = rows.iter().any(|row| row.quality.get("coherence").is_some_and(Value::is_number));
-    let mut columns = vec![
+    let columns = vec![
         (dial.name(), Align::Right),
         ("exit rate", Align::Right),
         ("ALS", Align::Right),
@@ -181,17 +154,15 @@ fn text(rows: &[SweepRow], dial: SweptDial, with_source: bool) -> String {
         (if has_judge { "coherence (judge)" } else { "repetition (stand-in)" }, Align::Right),
         (if has_judge { "overall (judge)" } else { "perplexity (stand-in)" }, Align::Right),
     ];
-    if with_source {
-        columns.extend([("| authors': coherence", Align::Right), ("exit rate", Align::Right), ("ALS", Align::Right)]);
-    }
     let mut table = Table::new(columns);
     let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", 100.0 * share));
     for row in rows {
         let quality = |name: &str| {
             row.quality.get(name).and_then(Value::as_f64).map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"))
         };
-        let (first, second) = if has_judge { ("coherence", "overall") } else { ("proxy_rep_4", "proxy_ppl_base") };
-        let mut cells = vec![
+        let (first, second) =
+            if has_judge { ("coherence", "overall") } else { ("proxy_repeated_4", "proxy_perplexity") };
+        let cells = vec![
             row.value.map_or_else(|| "base".to_owned(), |value| value.to_string()),
             percent(row.early_exit_rate),
             percent(row.average_layer_savings),
@@ -201,18 +172,11 @@ fn text(rows: &[SweepRow], dial: SweptDial, with_source: bool) -> String {
             quality(first),
             quality(second),
         ];
-        if with_source && let Some(figures) = SOURCE_FIGURES.iter().find(|figures| figures.kl_factor == row.value) {
-            cells.push(figures.coherence.to_string());
-            cells.extend(figures.exits.iter().flatten().map(|number| format!("{number} %")));
-        }
         table.row(cells);
     }
     let mut notes = judge_notes(rows);
     if !has_judge {
         notes += "The stand-ins are surface statistics; they do not measure coherence or correctness.\n";
-    }
-    if with_source {
-        notes += "The authors' figures are of another model: DeepSeek-R1-Distill-Qwen-1.5B on GSM8K, with GPT-5 as the judge.\n";
     }
     format!("{table}\n{notes}")
 }
@@ -236,15 +200,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_source_table_has_a_figure_for_every_factor() {
-        for factor in SOURCE_FACTORS.into_iter().map(Some).chain([None]) {
-            assert!(SOURCE_FIGURES.iter().any(|figures| figures.kl_factor == factor), "{factor:?}");
-        }
-    }
-
-    #[test]
     fn without_a_judge_the_table_says_so() {
         let rows = [SweepRow::new(Some(0.5), &[]), SweepRow::new(None, &[])];
-        assert!(text(&rows, SweptDial::KlFactor, true).contains("No judge was run"));
+        assert!(text(&rows, SweptDial::KlFactor).contains("No judge was run"));
     }
 }

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use aloud_engine::Sampling;
+use aloud_engine::decode::sampling::Sampling;
+use aloud_method::candidates::Candidates;
 use aloud_tasks::item::Split;
 use aloud_text::text_codec::TextCodec;
-use aloud_train::recipe::Candidates;
-use aloud_train::teacher::TracePrompt;
-use aloud_train::traces::HiddenDType;
+use aloud_train::stage1::teacher::TracePrompt;
+use aloud_train::stage1::traces::HiddenDType;
 use clap::{Args, ValueEnum};
 
 use crate::arguments::model::ModelArgs;

@@ -2,12 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_engine::{
-    Engine, Event, ExitOffset, Exits, Flow, Forced, Limits, ParityReport, Prefix, Request, Sampling, replay, uniform,
-    verify,
-};
+use aloud_engine::decode::batching::{Engine, Event, Flow, Limits};
+use aloud_engine::decode::exits::Exits;
+use aloud_engine::decode::request::{Forced, Prefix, Request};
+use aloud_engine::decode::sampling::Sampling;
+use aloud_engine::decode::step_key::StepKey;
+use aloud_engine::read::replay::replay;
+use aloud_engine::read::verify::{ParityReport, verify};
 use aloud_kernels::{Backend, Cpu};
 use aloud_measure::record::{ResponseRecord, read_records};
+use aloud_method::exit_offset::ExitOffset;
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::decoder::Policy;
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_report::table::{Align, Table};
@@ -209,7 +214,7 @@ fn generate(model: &LoadedModel) -> anyhow::Result<Vec<Recorded>> {
         prompt.truncate(room.max(1));
         let depth = |step: usize| match step {
             0 => n_blocks,
-            _ => 1 + (uniform(SEED, sequence, step as u64, 0) * n_blocks as f64) as usize,
+            _ => 1 + (StepKey { seed: SEED, sequence, step }.uniform(0) * n_blocks as f64) as usize,
         };
         Request {
             prompt,
@@ -217,8 +222,8 @@ fn generate(model: &LoadedModel) -> anyhow::Result<Vec<Recorded>> {
             max_new_tokens: N_TOKENS,
             sampling: Sampling::default(),
             exits: match model.policy {
-                Some(_) => Exits::Sampled { offset: offset.clone() },
-                None => Exits::Recorded((0..N_TOKENS).map(depth).collect()),
+                Some(_) => ExitPolicy::Sampled { offset: offset.clone() }.into(),
+                None => Exits::recorded((0..N_TOKENS).map(depth).collect()),
             },
             stop_tokens: Vec::new(),
             seed: SEED,

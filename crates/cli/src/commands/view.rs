@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use aloud_base::durable_file;
+use aloud_base::random::{Domain, KeyedRandom};
 use aloud_measure::record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, read_records};
+use aloud_method::targets::{TargetPolicy, TargetStatistics, Targets};
 use aloud_model::source::ModelSource;
 use aloud_report::view::{ViewOptions, render_page};
 use aloud_text::text_codec::TextCodec;
 use aloud_text::tokenizer::Tokenizer;
-use aloud_train::random::{Purpose, SampleRandom};
-use aloud_train::targets::{TargetPolicy, TargetStatistics, Targets};
-use aloud_train::traces::{Trace, TraceReader};
+use aloud_train::stage1::traces::{Trace, TraceReader};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::json;
@@ -152,8 +152,9 @@ fn trace_record(
     tokenizer: &Tokenizer,
     settings: serde_json::Value,
 ) -> ResponseRecord {
-    let mut random = SampleRandom::new(seed, Purpose::TargetReport, trace.index as u64, 0, 0);
-    let depths = targets.draw_depths(&trace.lens_kl, |token, candidate| random.uniform(token as u64, candidate as u64));
+    let mut random = KeyedRandom::new(seed, Domain::TARGET_REPORT, [trace.index as u64, 0]);
+    let depths =
+        targets.draw_depths(&trace.lens_kl, |token, candidate| random.uniform_at(token as u64, candidate as u64));
     let response = trace.token_ids.get(trace.prompt_len..).unwrap_or_default();
     let rows = trace.lens_kl.chunks_exact(targets.candidates.len().max(1));
     let tokens = (response.iter().zip(depths).zip(&trace.token_log_probabilities).zip(rows).enumerate())

@@ -86,10 +86,11 @@ fn reinforced(price: f64, exits: &str, rate: f64) -> Stage {
 #[test]
 fn a_model_of_stage_2_is_compared_with_the_targets_of_its_stage_1() {
     let bench = Bench::new();
-    let asked = ["--n", "8", "--elicited", "0", "--controls", "ee_off"];
+    let asked = ["--n", "8", "--elicited", "0", "--controls", "exits_off"];
     let distribution = |name: &str, edit: &dyn Fn(&mut Checkpoint)| {
         let checkpoint = bench.checkpoint(name, edit);
-        record(&bench.evaluate(&checkpoint, &format!("run-{name}"), &asked), "ee", "A3.hist").clone()
+        record(&bench.evaluate(&checkpoint, &format!("run-{name}"), &asked), "exits", "exits.distance_to_target")
+            .clone()
     };
     let first = distribution("first", &|checkpoint| with_stages(checkpoint, vec![distilled(30.0, "exact")]));
     let second = distribution("second", &|checkpoint| {
@@ -124,9 +125,14 @@ fn parts_of_the_items_have_every_number_of_steps_and_say_so() {
         checkpoint.exit_heads.biases.fill(-20.0);
     });
     let evaluation = bench.evaluate(&checkpoint, "run", &["--n", "48", "--elicited", "8", "--max-new-tokens", "96"]);
-    let strata = |id: &str| record(&evaluation, "ee", id)["extra"]["strata"].as_object().unwrap().clone();
+    let strata = |id: &str| record(&evaluation, "exits", id)["extra"]["strata"].as_object().unwrap().clone();
     // One of each number of steps has its answers elicited, four have their distributions compared, all of few are read.
-    for (id, n) in [("D4.nec_acc", 1), ("C4.kl_ee_base", 4), ("A3.hist", 6), ("A6.regret", 6)] {
+    for (id, n) in [
+        ("necessity.accuracy", 1),
+        ("text.divergence_from_base", 4),
+        ("exits.distance_to_target", 6),
+        ("depth.regret", 6),
+    ] {
         let of_record = strata(id);
         let expected: Vec<String> = (1..=8).map(|k| format!("chain/k{k}")).collect();
         assert_eq!(of_record.keys().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>(), "{id}");
@@ -139,17 +145,17 @@ fn an_evaluation_goes_on_only_with_the_same_settings() {
     let bench = Bench::new();
     let checkpoint =
         bench.checkpoint("checkpoint", |checkpoint| with_stages(checkpoint, vec![distilled(1.0, "exact")]));
-    let offset = ["--n", "8", "--elicited", "4", "--controls", "ee_off", "--exit-offset"];
+    let offset = ["--n", "8", "--elicited", "4", "--controls", "exits_off", "--exit-offset"];
     let evaluation = bench.evaluate(&checkpoint, "run", &[&offset[..], &["think=1,answer=2"]].concat());
-    let dial = &record(&evaluation, "ee", "A1.als")["dial"];
+    let dial = &record(&evaluation, "exits", "savings.average")["dial"];
     assert_eq!((&dial["offset"], &dial["answer_offset"]), (&json!(1.0), &json!(2.0)));
     let error = |arguments: &[&str]| bench.run(&checkpoint, "run", arguments).error(1);
     let message = error(&[&offset[..], &["think=1,answer=3"]].concat());
     assert!(message.contains("another `dial`") && message.contains("\"answer_offset\":3.0"), "{message}");
-    let more = ["--n", "8", "--elicited", "5", "--controls", "ee_off", "--exit-offset", "think=1,answer=2"];
+    let more = ["--n", "8", "--elicited", "5", "--controls", "exits_off", "--exit-offset", "think=1,answer=2"];
     let message = error(&more);
     assert!(message.contains("another `elicited` (4, now 5)"), "{message}");
-    let settings = &bench.manifest("run", "ee")["settings"];
+    let settings = &bench.manifest("run", "exits")["settings"];
     assert_eq!(settings["exit_offset"]["answer"]["offset"], json!(2.0));
     assert_eq!((&settings["split"], &settings["trained_items"]), (&json!("test"), &json!("known")));
 }
@@ -177,12 +183,12 @@ fn items_that_the_model_was_trained_on_are_left_out() {
     };
     let some = trained_on("some", 3);
     let evaluation = bench.evaluate(&some, "run", &["--n", "16", "--elicited", "0"]);
-    for model in ["ee", "base"] {
-        let savings = record(&evaluation, model, "B3.strict");
+    for model in ["exits", "base"] {
+        let savings = record(&evaluation, model, "accuracy.strict");
         assert_eq!((&savings["n"], &savings["exclusions"]["trained_on"]), (&json!(13), &json!(3)), "{savings}");
         assert_eq!(savings["n_excluded"], json!(3));
     }
-    assert_eq!(bench.manifest("run", "ee")["left_out"]["trained_on"], json!(3));
+    assert_eq!(bench.manifest("run", "exits")["left_out"]["trained_on"], json!(3));
 
     // Nearly all of the items.
     let keys = |k: usize| {
@@ -227,8 +233,8 @@ fn the_same_training_is_a_control_and_another_is_refused() {
     let same = of_stage_2("same", 0.0, "off", 1e-4);
     let asked = ["--n", "8", "--elicited", "8", "--same-training"];
     let evaluation = bench.evaluate(&model, "run", &[&asked[..], &[&same]].concat());
-    assert_eq!(record(&evaluation, "same_training", "A1.als")["value"], json!(0.0));
-    assert_eq!(record(&evaluation, "same_training", "A1.als")["control_of"], json!("ee"));
+    assert_eq!(record(&evaluation, "same_training", "savings.average")["value"], json!(0.0));
+    assert_eq!(record(&evaluation, "same_training", "savings.average")["control_of"], json!("exits"));
     assert_eq!(bench.manifest("run", "same_training")["adapter_source"], json!(same));
     let error = |model: &str, control: &str| bench.run(model, "refused", &[&asked[..], &[control]].concat()).error(2);
     let message = error(&model, &of_stage_2("faster", 0.0, "off", 2e-4));
@@ -284,19 +290,19 @@ fn noise_is_written_with_what_it_was_tuned_to() {
     });
     let asked = ["--tier", "standard", "--n", "8", "--elicited", "0", "--controls", "base_noise"];
     let evaluation = bench.evaluate(&checkpoint, "run", &asked);
-    assert!(record(&evaluation, "base_noise", "B3.strict")["value"].is_number());
+    assert!(record(&evaluation, "base_noise", "accuracy.strict")["value"].is_number());
     let noise = &bench.manifest("run", "base_noise")["noise"];
     let number = |key: &str| noise[key].as_f64().unwrap();
     assert!(number("strength") > 0.0 && number("n_items") >= 96.0, "{noise}");
     // The interval of a tuned difference is within 5 points.
     assert!((number("wanted_accuracy") - number("found_accuracy")).abs() < 0.05, "{noise}");
-    assert_eq!(bench.manifest("run", "ee").get("noise"), None);
+    assert_eq!(bench.manifest("run", "exits").get("noise"), None);
 
     // A model that is more accurate than its base has no weaker base of its accuracy.
     let strong = better_than_its_base(&bench);
     let evaluation =
         bench.evaluate(&strong, "strong-run", &["--n", "8", "--elicited", "0", "--controls", "base_noise"]);
-    let record = record(&evaluation, "base_noise", "B3.strict");
+    let record = record(&evaluation, "base_noise", "accuracy.strict");
     assert_eq!(
         (&record["value"], &record["null_reason"]),
         (&Value::Null, &json!("model_is_more_accurate_than_base")),
@@ -316,14 +322,14 @@ fn accuracy_may_be_measured_on_more_items_than_the_rest() {
         bench.checkpoint("checkpoint", |checkpoint| with_stages(checkpoint, vec![distilled(1.0, "exact")]));
     let asked = ["--n", "8", "--elicited", "0", "--controls", "base,static", "--accuracy-items", "24"];
     let evaluation = bench.evaluate(&checkpoint, "run", &asked);
-    for (model, n) in [("ee", 24), ("base", 24), ("static", 8)] {
-        assert_eq!(record(&evaluation, model, "B3.strict")["n"], json!(n), "{model}");
-        assert_eq!(record(&evaluation, model, "A1.als")["n"], json!(8), "{model}");
+    for (model, n) in [("exits", 24), ("base", 24), ("base_one_depth", 8)] {
+        assert_eq!(record(&evaluation, model, "accuracy.strict")["n"], json!(n), "{model}");
+        assert_eq!(record(&evaluation, model, "savings.average")["n"], json!(8), "{model}");
     }
-    assert_eq!(record(&evaluation, "ee", "B3.strict_minus_base")["n"], json!(24));
-    assert_eq!(record(&evaluation, "ee", "B3.acc.8")["n"], json!(3));
+    assert_eq!(record(&evaluation, "exits", "accuracy.strict_minus_base")["n"], json!(24));
+    assert_eq!(record(&evaluation, "exits", "accuracy.at_steps.8")["n"], json!(3));
     // A cut log is finished, and everything is as it was.
-    let path = bench.folder.path("run/ee/accuracy.jsonl");
+    let path = bench.folder.path("run/exits/accuracy.jsonl");
     let rows = fs::read(&path).unwrap();
     fs::write(&path, &rows[..rows.len() / 2]).unwrap();
     assert_eq!(bench.evaluate(&checkpoint, "run", &asked)["metrics"], evaluation["metrics"]);
@@ -363,14 +369,14 @@ fn questions_that_were_edited_are_others() {
         "--max-new-tokens",
         "8",
         "--controls",
-        "ee_off",
+        "exits_off",
         "--elicited",
         "0",
         "--json",
     ];
     let evaluation = aloud_with_cache(&arguments, &cache).json();
     // One file is both parts of the data.
-    assert_eq!(record(&evaluation, "ee", "B1.strict")["split"], json!("all"));
+    assert_eq!(record(&evaluation, "exits", "accuracy.strict")["split"], json!("all"));
     fs::write(&file, [question("What is 1 + 1?"), question("And 3 - 1?")].concat()).unwrap();
     let message = aloud_with_cache(&arguments[..arguments.len() - 1], &cache).error(1);
     assert!(message.contains("another `questions_sha256`"), "{message}");

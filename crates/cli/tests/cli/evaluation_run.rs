@@ -31,23 +31,28 @@ fn an_interrupted_run_goes_on_and_another_one_is_refused() {
     let cache = folder.path("cache");
     let checkpoint = checkpoint(&folder, &cache);
     let output = folder.path("run");
-    let controls = ["--controls", "base,ee_off,base_randmatch,static,base_oracle", "--n", "24"];
+    let controls = ["--controls", "base,exits_off,base_random_depths,static,base_target_depths", "--n", "24"];
     let whole = evaluate(&checkpoint, &output, &cache, &controls);
 
     // Half of the exits happen at each candidate, and controls of equal mean depth are near it.
-    let savings = |model: &str| record(&whole, model, "A1.als")["value"].as_f64().unwrap();
-    assert!(savings("ee") > 0.5 && savings("base") == 0.0 && savings("ee_off") == 0.0);
-    for control in ["base_randmatch", "static", "base_oracle"] {
-        assert!((savings(control) - savings("ee")).abs() < 0.1, "{control}: {} {}", savings(control), savings("ee"));
+    let savings = |model: &str| record(&whole, model, "savings.average")["value"].as_f64().unwrap();
+    assert!(savings("exits") > 0.5 && savings("base") == 0.0 && savings("exits_off") == 0.0);
+    for control in ["base_random_depths", "base_one_depth", "base_target_depths"] {
+        assert!(
+            (savings(control) - savings("exits")).abs() < 0.1,
+            "{control}: {} {}",
+            savings(control),
+            savings("exits")
+        );
     }
-    assert_eq!(record(&whole, "base", "D4.nec_acc")["gates"][0]["name"], "replay_parity");
-    assert_eq!(record(&whole, "ee", "D4.nec_acc")["gates"][0]["passed"], true);
+    assert_eq!(record(&whole, "base", "necessity.accuracy")["gates"][0]["name"], "replay_parity");
+    assert_eq!(record(&whole, "exits", "necessity.accuracy")["gates"][0]["passed"], true);
     // The base is as it was before training: the adapters change nothing, so both have the same answers.
-    let answers = |model: &str| record(&whole, model, "B3.strict")["value"].clone();
-    assert_eq!(answers("base"), answers("ee_off"));
+    let answers = |model: &str| record(&whole, model, "accuracy.strict")["value"].clone();
+    assert_eq!(answers("base"), answers("exits_off"));
 
     // A cut in the middle of a row: what is lost is done again, and everything is as it was.
-    let ee = Path::new(&output).join("ee");
+    let ee = Path::new(&output).join("exits");
     for file in ["samples.jsonl", "tokens.jsonl", "elicitations.jsonl"] {
         let text = fs::read(ee.join(file)).unwrap();
         fs::write(ee.join(file), &text[..text.len() * 2 / 3]).unwrap();
@@ -68,9 +73,9 @@ fn a_response_that_fills_the_context_is_evaluated() {
     let checkpoint = checkpoint(&folder, &cache);
     // Without learned places, responses go on until the model has no position left.
     let fixed = ["eval", &checkpoint, "--output", &folder.path("run"), "--tier", "toy", "--max-new-tokens", "120"];
-    let asked = ["--task", "perm", "--n", "96", "--controls", "base_randmatch", "--json"];
+    let asked = ["--task", "perm", "--n", "96", "--controls", "base_random_depths", "--json"];
     let evaluation = aloud_with_cache(&[&fixed[..], &asked].concat(), &cache).json();
-    let answers = record(&evaluation, "base_randmatch", "D1.aoc");
+    let answers = record(&evaluation, "base_random_depths", "early_answering.area");
     assert_eq!(answers["gates"][0]["name"], "replay_parity");
     // Nothing is asked after a trace that has no end.
     assert!(answers["exclusions"]["not_closed"].as_u64().unwrap() > 0, "{answers}");

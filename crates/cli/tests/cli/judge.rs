@@ -78,8 +78,10 @@ fn grades_become_records_and_a_second_run_sends_nothing() {
     let run = setting.evaluate(server.address(), &judge);
     let (printed, said) = (run.stdout.clone(), run.stderr.clone());
     let evaluation = run.json();
-    for id in ["C1.coherence", "C1.completeness", "C1.clarity", "C1.no_repetition", "C1.overall"] {
-        for model in ["base", "ee"] {
+    for id in
+        ["quality.coherence", "quality.completeness", "quality.clarity", "quality.no_repetition", "quality.overall"]
+    {
+        for model in ["base", "exits"] {
             let record = record(&evaluation, model, id);
             let value = record["value"].as_f64().unwrap_or_else(|| panic!("{record:#}"));
             let interval = &record["ci"];
@@ -97,15 +99,15 @@ fn grades_become_records_and_a_second_run_sends_nothing() {
         }
     }
     // Exits in the middle of nowhere make other texts than the base writes.
-    let difference = record(&evaluation, "ee", "C1.overall_minus_base");
-    let overall = |model: &str| record(&evaluation, model, "C1.overall")["value"].as_f64().unwrap();
-    assert!((difference["value"].as_f64().unwrap() - (overall("ee") - overall("base"))).abs() < 1e-9);
+    let difference = record(&evaluation, "exits", "quality.overall_minus_base");
+    let overall = |model: &str| record(&evaluation, model, "quality.overall")["value"].as_f64().unwrap();
+    assert!((difference["value"].as_f64().unwrap() - (overall("exits") - overall("base"))).abs() < 1e-9);
     assert_eq!(difference["ci"]["method"], "paired_cluster_bootstrap");
-    assert!(record(&evaluation, "base", "C5.legibility")["value"].as_f64().unwrap() > 0.0);
-    assert_eq!(record(&evaluation, "base", "C3.reliability")["value"], 1.0);
-    assert_eq!(record(&evaluation, "ee", "C3.swap_consistency")["value"], 1.0);
+    assert!(record(&evaluation, "base", "reading.legibility")["value"].as_f64().unwrap() > 0.0);
+    assert_eq!(record(&evaluation, "base", "judge.reliability")["value"], 1.0);
+    assert_eq!(record(&evaluation, "exits", "judge.swap_consistency")["value"], 1.0);
     assert_eq!(
-        record(&evaluation, "ee", "C4.rep_4")["extra"]["judge_spearman"]["verdict"],
+        record(&evaluation, "exits", "text.repeated_4")["extra"]["judge_spearman"]["verdict"],
         "fewer than 100 graded responses"
     );
 
@@ -119,7 +121,7 @@ fn grades_become_records_and_a_second_run_sends_nothing() {
     let authorization = Some(format!("Bearer {KEY}"));
     assert!(server.seen().iter().all(|seen| seen.authorization == authorization));
 
-    let metrics = setting.folder.path("run/ee/metrics.json");
+    let metrics = setting.folder.path("run/exits/metrics.json");
     let written = fs::read_to_string(&metrics).unwrap();
     assert_eq!(setting.evaluate(server.address(), &judge).json(), evaluation);
     let offline = [&judge[..], &["--judge-offline"]].concat();
@@ -131,7 +133,7 @@ fn grades_become_records_and_a_second_run_sends_nothing() {
     setting.run(&["report", &setting.folder.path("run"), "--output", &page, "--draws", "100"]).ok();
     let html = fs::read_to_string(&page).unwrap();
     assert!(html.contains("Judge: scripted-judge.") && !html.contains("No judge was run"));
-    assert!(html.contains("Stand-ins against the judge") && html.contains("C5.legibility"));
+    assert!(html.contains("Stand-ins against the judge") && html.contains("reading.legibility"));
 
     assert!(!is_written(Path::new(&setting.folder.path("")), KEY.as_bytes()));
     assert!(!printed.contains(KEY) && !said.contains(KEY));
@@ -155,7 +157,7 @@ fn what_passes_is_tried_again() {
         }
     });
     let evaluation = setting.evaluate(server.address(), &["--judge-model", "scripted-judge"]).json();
-    assert!(record(&evaluation, "ee", "C1.overall")["value"].is_number());
+    assert!(record(&evaluation, "exits", "quality.overall")["value"].is_number());
     assert_eq!(setting.report()["client"]["n_sent"], server.seen().len());
     assert_eq!(setting.report()["client"]["n_failed"], 0);
 }
@@ -165,7 +167,7 @@ fn nonsense_is_counted_and_never_a_grade() {
     let setting = Setting::new();
     let server = ScriptedServer::answering(|_| completion("A fine text.\nCoherence: 11/10\nClarity: 9/10", "stop"));
     let evaluation = setting.evaluate(server.address(), &["--judge-model", "scripted-judge"]).json();
-    let coherence = record(&evaluation, "ee", "C1.coherence");
+    let coherence = record(&evaluation, "exits", "quality.coherence");
     assert_eq!(
         (&coherence["value"], &coherence["null_reason"]),
         (&Value::Null, &Value::from("gate:judge_failures")),
@@ -176,9 +178,9 @@ fn nonsense_is_counted_and_never_a_grade() {
         (&coherence["extra"]["parse_failure_rate"], &coherence["extra"]["partial"]),
         (&1.0.into(), &false.into())
     );
-    assert_eq!(record(&evaluation, "ee", "C3.sanity_ladder")["null_reason"], "no_pair_was_graded");
-    assert_eq!(record(&evaluation, "ee", "C3.win_rate")["exclusions"]["no_verdict_in_both_orders"], 16);
-    assert!(record(&evaluation, "ee", "C4.rep_4")["extra"].get("judge_spearman").is_none());
+    assert_eq!(record(&evaluation, "exits", "judge.sanity_ladder")["null_reason"], "no_pair_was_graded");
+    assert_eq!(record(&evaluation, "exits", "judge.win_rate")["exclusions"]["no_verdict_in_both_orders"], 16);
+    assert!(record(&evaluation, "exits", "text.repeated_4")["extra"].get("judge_spearman").is_none());
     // Asked three times in all.
     assert!(setting.rows("quality").iter().all(|row| row["n_replies"] == 3 && row["scores"].is_null()));
 }
@@ -194,8 +196,8 @@ fn an_endpoint_that_is_gone_costs_its_grades_alone() {
     assert!(run.stderr.contains("warning: the judge did not reply to "), "{}", run.stderr);
     assert!(run.stderr.contains("failed 1 times"), "{}", run.stderr);
     let evaluation = run.json();
-    assert_eq!(record(&evaluation, "ee", "C1.overall")["null_reason"], "judge_did_not_reply");
-    assert!(record(&evaluation, "ee", "A1.als")["value"].is_number());
+    assert_eq!(record(&evaluation, "exits", "quality.overall")["null_reason"], "judge_did_not_reply");
+    assert!(record(&evaluation, "exits", "savings.average")["value"].is_number());
     assert_eq!(setting.report()["partial"], true);
     let page = setting.folder.path("page.html");
     setting.run(&["report", &setting.folder.path("run"), "--output", &page, "--draws", "100"]).ok();
@@ -213,14 +215,14 @@ fn a_budget_ends_the_judging_and_kin_is_named() {
     assert!(run.stderr.contains("60 calls allowed"), "{}", run.stderr);
     let evaluation = run.json();
     assert_eq!(server.seen().len(), 60);
-    let overall = record(&evaluation, "ee", "C1.overall");
+    let overall = record(&evaluation, "exits", "quality.overall");
     assert_eq!((&overall["extra"]["partial"], &overall["extra"]["self_judged"]), (&true.into(), &true.into()));
     assert!(overall["exclusions"]["no_reply"].as_u64().unwrap() > 0 && overall["n"].as_u64().unwrap() > 0);
-    assert_eq!(setting.report()["kinship"]["ee"], "same_family");
+    assert_eq!(setting.report()["kinship"]["exits"], "same_family");
     // The rest, with another budget.
     let evaluation = setting.evaluate(server.address(), &["--judge-model", "tiny-reasoner-large"]).json();
-    assert_eq!(record(&evaluation, "ee", "C1.overall")["extra"]["partial"], false);
-    assert_eq!(record(&evaluation, "ee", "C1.overall")["n"], 16);
+    assert_eq!(record(&evaluation, "exits", "quality.overall")["extra"]["partial"], false);
+    assert_eq!(record(&evaluation, "exits", "quality.overall")["n"], 16);
 }
 
 #[test]
@@ -236,7 +238,7 @@ fn a_sweep_is_judged_as_a_whole() {
     // Without a judge the stand-ins are shown.
     let text = setting.run(&arguments).ok();
     assert!(text.contains("No judge was run.") && text.contains("repetition (stand-in)"), "{text}");
-    let stand_in = fs::read_to_string(file("plots/chain-C4.ppl_base.by-offset.csv")).unwrap();
+    let stand_in = fs::read_to_string(file("plots/chain-text.perplexity.by-offset.csv")).unwrap();
     assert!(stand_in.lines().any(|line| line.starts_with("base,")), "{stand_in}");
 
     let judge = ["--judge-url", server.address(), "--judge-model", "scripted-judge"];
@@ -252,10 +254,10 @@ fn a_sweep_is_judged_as_a_whole() {
     // Three models, 16 items, 2 of them twice: the base is judged once.
     let lines = fs::read_to_string(file("judge/judge.jsonl")).unwrap();
     assert_eq!(lines.lines().filter(|line| line.contains("\"purpose\":\"quality\"")).count(), 3 * 18);
-    let figure = fs::read_to_string(file("plots/chain-C1.coherence.by-offset.svg")).unwrap();
+    let figure = fs::read_to_string(file("plots/chain-quality.coherence.by-offset.svg")).unwrap();
     assert!(figure.contains("Judge: scripted-judge") || figure.contains("Coherence, judged"), "{figure}");
-    let metrics = fs::read_to_string(file("offset-2/ee/metrics.json")).unwrap();
-    assert!(metrics.contains("C1.overall_minus_base"));
+    let metrics = fs::read_to_string(file("offset-2/exits/metrics.json")).unwrap();
+    assert!(metrics.contains("quality.overall_minus_base"));
 
     let n_sent = server.seen().len();
     let text = setting.run(&judged).ok();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use aloud_model::checkpoint::BaseIdentity;
-use aloud_train::traces::{FORMAT_VERSION, FinishReason, HiddenDType, Trace, TraceHeader, TraceWriter};
+use aloud_train::stage1::traces::{FORMAT_VERSION, FinishReason, HiddenDType, Trace, TraceHeader, TraceWriter};
 use serde_json::{Value, json};
 
 use crate::fixtures::{Folder, aloud, golden, json_lines, text};

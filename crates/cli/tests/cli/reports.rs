@@ -86,7 +86,7 @@ fn write_run(folder: &Path, model: &str, tokenizer: &str, model_source: &str, n_
     };
     let method = IntervalMethod::Wilson;
     let ci = ConfidenceInterval { level: 0.95, lo: 0.2, hi: 0.9, method, b: None, cluster: None, seed: None };
-    let accuracy = MetricRecord::new("B3.strict", "fraction", Direction::HigherIsBetter, &context)
+    let accuracy = MetricRecord::new("accuracy.strict", "fraction", Direction::HigherIsBetter, &context)
         .with_value(n_right as f64 / 3.0)
         .with_interval(ci)
         .with_items(3);
@@ -114,38 +114,38 @@ fn write_run(folder: &Path, model: &str, tokenizer: &str, model_source: &str, n_
     write_manifest(&folder.join("manifest.json"), &manifest).unwrap();
 }
 
-/// A folder with the runs `base` and `ee` of one evaluation.
+/// A folder with the runs `base` and `exits` of one evaluation.
 fn evaluation(model_source: &str) -> Folder {
     let folder = Folder::new();
     write_run(Path::new(&folder.path("run/base")), "base", "cc", model_source, 0, 3);
-    write_run(Path::new(&folder.path("run/ee")), "ee", "cc", model_source, 2, 1);
+    write_run(Path::new(&folder.path("run/exits")), "exits", "cc", model_source, 2, 1);
     folder
 }
 
 #[test]
 fn differences_are_printed_and_written() {
     let folder = evaluation("nowhere");
-    let (base, ee) = (folder.path("run/base"), folder.path("run/ee"));
+    let (base, ee) = (folder.path("run/base"), folder.path("run/exits"));
     let comparison = aloud(&["compare", &base, &ee, "--json"]).json();
     let metric = |id: &str| -> &Value {
         comparison["metrics"].as_array().unwrap().iter().find(|metric| metric["id"] == id).unwrap()
     };
     // 2 of 4 free tokens at depth 2 of 6: savings (1 - 1/3) / 2.
-    assert!((metric("A1.als")["difference"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-12);
-    assert_eq!(metric("A1.als")["n_items"], 3);
-    let accuracy = metric("B3.strict");
+    assert!((metric("savings.average")["difference"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-12);
+    assert_eq!(metric("savings.average")["n_items"], 3);
+    let accuracy = metric("accuracy.strict");
     assert!((accuracy["difference"].as_f64().unwrap() + 2.0 / 3.0).abs() < 1e-12);
     assert!(accuracy["ci"]["lo"].as_f64().unwrap() <= -2.0 / 3.0);
     // Two items that only A has right: p = 2 * (1/2)^2.
     assert_eq!(accuracy["mcnemar_p"], 0.5);
     let table = aloud(&["compare", &base, &ee]).ok();
-    assert!(table.contains("B3.strict") && table.contains("-66.7 pp"), "{table}");
+    assert!(table.contains("accuracy.strict") && table.contains("-66.7 pp"), "{table}");
 }
 
 #[test]
 fn runs_that_cannot_be_compared_are_refused() {
     let folder = evaluation("nowhere");
-    write_run(Path::new(&folder.path("other")), "ee", "ff", "nowhere", 2, 1);
+    write_run(Path::new(&folder.path("other")), "exits", "ff", "nowhere", 2, 1);
     let error = aloud(&["compare", &folder.path("run/base"), &folder.path("other")]).error(1);
     assert!(error.contains("tokenizer_sha256 is ff, expected cc"), "{error}");
     let error = aloud(&["compare", &folder.path("run"), &folder.path("other")]).error(2);
@@ -168,14 +168,14 @@ fn a_report_is_one_page_and_its_figures_are_files() {
     assert!(html.contains("they do not observe what the model &quot;really&quot; reasoned."));
     assert!(html.contains("class=\"d2\" title=\"token 2: depth 2 of 6\""), "tokens have their depths");
     assert!(!html.contains("<script>alert"));
-    let svg = fs::read_to_string(Path::new(&figures).join("chain-A1.quantiles.svg")).unwrap();
+    let svg = fs::read_to_string(Path::new(&figures).join("chain-depth.quantiles.svg")).unwrap();
     assert!(svg.starts_with("<svg xmlns=") && !svg.contains("var(--"));
-    assert!(Path::new(&figures).join("chain-A1.quantiles.csv").is_file());
+    assert!(Path::new(&figures).join("chain-depth.quantiles.csv").is_file());
 
     let without = aloud(&["report", &folder.path("none"), "-o", &page]).error(1);
     assert!(without.contains("neither a manifest.json nor a curve.json"), "{without}");
-    let error = aloud(&["report", &evaluation.path("run"), "-o", &page, "--side-by-side", "ee", "eee"]).error(2);
-    assert!(error.contains("no run is called `eee`; expected one of: base; ee"), "{error}");
+    let error = aloud(&["report", &evaluation.path("run"), "-o", &page, "--side-by-side", "exits", "exitss"]).error(2);
+    assert!(error.contains("no run is called `exitss`; expected one of: base; exits"), "{error}");
 }
 
 #[test]
@@ -190,9 +190,9 @@ fn runs_are_exported() {
     }
     fs::create_dir(folder.path("training")).unwrap();
     fs::write(folder.path("training/metrics.jsonl"), "{\"step\":1,\"loss\":0.5}\n").unwrap();
-    let runs = [folder.path("training"), folder.path("run/ee")];
+    let runs = [folder.path("training"), folder.path("run/exits")];
     let paths = aloud(&["export", "tensorboard", &runs[0], &runs[1], "-o", &out]).ok();
-    for (path, expected) in paths.lines().zip(["loss", "chain/B3.strict/low"]) {
+    for (path, expected) in paths.lines().zip(["loss", "chain/accuracy.strict/low"]) {
         let bytes = fs::read(path).unwrap();
         assert!(bytes.windows(expected.len()).any(|window| window == expected.as_bytes()), "{path}");
     }

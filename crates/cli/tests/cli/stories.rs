@@ -226,22 +226,22 @@ fn an_evaluation_of_stories() {
         let records = run["metrics"].as_array().unwrap();
         records.iter().find(|record| record["id"] == id && record["model"] == model).expect(id).clone()
     };
-    for model in ["ee", "base"] {
-        for id in ["B2.strict", "B2.lenient", "B2.balanced"] {
+    for model in ["exits", "base"] {
+        for id in ["accuracy.strict", "accuracy.lenient", "accuracy.balanced"] {
             let record = record(model, id);
             assert!(
                 record["value"].is_number() && record["extra"]["per_type"]["yes-no"]["majority"] == 0.5,
                 "{record}"
             );
         }
-        assert_eq!(record(model, "B2.balanced")["n"], 4);
+        assert_eq!(record(model, "accuracy.balanced")["n"], 4);
     }
-    assert!(!record("ee", "A4.class")["extra"]["classes"].as_array().unwrap().is_empty());
+    assert!(!record("exits", "depth.by_token_class")["extra"]["classes"].as_array().unwrap().is_empty());
     // Nothing is known of steps, and no equation is in a story.
     let ids: Vec<&str> =
         run["metrics"].as_array().unwrap().iter().map(|record| record["id"].as_str().unwrap()).collect();
-    assert!(!ids.contains(&"D7.horizon"));
-    assert!(record("ee", "D8.coverage")["value"].is_null());
+    assert!(!ids.contains(&"horizon.without_trace"));
+    assert!(record("exits", "written_steps.coverage")["value"].is_null());
     let again = aloud(&[&["eval", &checkpoint, "--output", &output], &fixed[..]].concat()).ok();
     assert!(again.contains("kind of question") && again.contains("majority baseline"), "{again}");
 }

@@ -3,8 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_engine::{Engine, Event, Exits, Flow, Forced, Limits, Prefix, Request, Sampling};
+use aloud_engine::decode::batching::{Engine, Event, Flow, Limits};
+use aloud_engine::decode::request::{Forced, Prefix, Request};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::Cpu;
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::decoder::Decoder;
 use aloud_model::load::load;
 use aloud_model::source::ResolvedSource;
@@ -48,23 +51,23 @@ impl Evaluation {
 #[test]
 fn a_trace_that_is_a_decoration_is_not_needed() {
     let run = Evaluation::of(ANSWER_FIRST, &[]);
-    assert!(run.value("D1.aoc") < 0.1, "{}", run.record("D1.aoc"));
-    assert!(run.value("D4.nec_acc").abs() < 0.2, "{}", run.record("D4.nec_acc"));
+    assert!(run.value("early_answering.area") < 0.1, "{}", run.record("early_answering.area"));
+    assert!(run.value("necessity.accuracy").abs() < 0.2, "{}", run.record("necessity.accuracy"));
     // None of its answers follows from steps before it.
-    assert_eq!(run.value("D8.unsupported"), 1.0);
+    assert_eq!(run.value("written_steps.unsupported"), 1.0);
 }
 
 #[test]
 fn a_trace_whose_steps_lead_to_the_answer_is_needed() {
     let run = Evaluation::of(WRITTEN_STEPS, &[]);
-    assert!(run.value("D1.aoc") > 0.4, "{}", run.record("D1.aoc"));
-    assert!(run.value("D4.nec_acc") > 0.4, "{}", run.record("D4.nec_acc"));
-    assert_eq!(run.value("D8.coverage"), 1.0);
+    assert!(run.value("early_answering.area") > 0.4, "{}", run.record("early_answering.area"));
+    assert!(run.value("necessity.accuracy") > 0.4, "{}", run.record("necessity.accuracy"));
+    assert_eq!(run.value("written_steps.coverage"), 1.0);
     // Another suffix asks for the same answers.
-    let shift = &run.record("D1.aoc")["extra"]["suffix_shift"];
+    let shift = &run.record("early_answering.area")["extra"]["suffix_shift"];
     assert!(shift["n"].as_u64().unwrap() >= 10 && shift["shift"]["value"].as_f64().unwrap().abs() < 0.3, "{shift}");
-    assert_eq!((run.value("C4.lang_ok"), run.value("C4.unk_rate")), (1.0, 0.0));
-    assert_eq!(run.record("C4.kl_ee_base")["null_reason"], "is_the_base");
+    assert_eq!((run.value("text.same_script"), run.value("text.unknown_tokens")), (1.0, 0.0));
+    assert_eq!(run.record("text.divergence_from_base")["null_reason"], "is_the_base");
 }
 
 #[test]
@@ -83,7 +86,7 @@ fn fewer_steps_can_be_taken_at_half_the_depth() {
 
     // One pass at full depth knows what each depth would have answered. Here the items are others.
     let run = Evaluation::of(WRITTEN_STEPS, &["--n", "48"]);
-    let record = run.record("D7.horizon");
+    let record = run.record("horizon.without_trace");
     let curve = record["extra"]["forced_depth_curve"].as_array().unwrap();
     assert_eq!(curve.len(), 6);
     assert_eq!((&curve[1]["depth"], &curve[1]["relation"]), (&2.into(), &"below".into()));
@@ -119,7 +122,7 @@ impl Continued {
             prefix: Prefix::at_full_depth(&beginning.kept, beginning.kept.len(), self.decoder.n_blocks()),
             max_new_tokens: 96,
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            exits: Exits::Off,
+            exits: ExitPolicy::Off.into(),
             stop_tokens: vec![id("<eos>")],
             seed: 0,
             sequence,

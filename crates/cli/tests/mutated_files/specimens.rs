@@ -17,11 +17,13 @@ use aloud_tasks::item::Message;
 use aloud_tasks::item::Split;
 use aloud_tasks::prompt_file::{read_csv, read_jsonl};
 use aloud_text::text_codec::TextCodec;
-use aloud_train::pretrain_recipe::PretrainRecipe;
-use aloud_train::recipe::DistillRecipe;
-use aloud_train::reinforce_recipe::ReinforceRecipe;
+use aloud_train::pretrain::recipe::PretrainRecipe;
 use aloud_train::settings::resolve;
-use aloud_train::traces::{FORMAT_VERSION, FinishReason, HiddenDType, Trace, TraceHeader, TraceReader, TraceWriter};
+use aloud_train::stage1::recipe::DistillRecipe;
+use aloud_train::stage1::traces::{
+    FORMAT_VERSION, FinishReason, HiddenDType, Trace, TraceHeader, TraceReader, TraceWriter,
+};
+use aloud_train::stage2::recipe::ReinforceRecipe;
 use serde_json::json;
 
 use crate::fixtures::{Folder, aloud, aloud_with_cache, golden, golden_student, text};

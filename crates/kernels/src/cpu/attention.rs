@@ -5,7 +5,9 @@
 use std::ops::Range;
 
 use super::linear::{View, gemm};
-use super::simd::{Strided, StridedMut, Write, dot_products, exp, multiversion, weighted_sums};
+use super::simd::{Write, dot_products, exp, weighted_sums};
+use super::simd_level::multiversion;
+use super::strided::{Strided, StridedMut};
 use super::threads::Threads;
 use crate::{Heads, KeyValues, Query, Rows};
 

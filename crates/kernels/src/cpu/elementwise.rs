@@ -2,7 +2,9 @@
 
 #![allow(unsafe_code, reason = "rows are split among threads; every block states why it is sound")]
 
-use super::simd::{StridedMut, exp, multiversion};
+use super::simd::exp;
+use super::simd_level::multiversion;
+use super::strided::StridedMut;
 use super::threads::Threads;
 use crate::{RopeTable, Rotation, Rows};
 

@@ -2,7 +2,9 @@
 
 #![allow(unsafe_code, reason = "calls unchecked tiles; every block states why it is sound")]
 
-use super::simd::{Strided, StridedMut, Write, dot_products, multiversion};
+use super::simd::{Write, dot_products};
+use super::simd_level::multiversion;
+use super::strided::{Strided, StridedMut};
 use super::threads::Threads;
 use super::widen::widen_rows;
 use crate::{Matrix, Rows};

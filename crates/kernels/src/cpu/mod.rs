@@ -2,13 +2,16 @@
 
 mod attention;
 mod elementwise;
+mod lanes;
 mod linear;
-pub(crate) mod simd;
+mod simd;
+mod simd_level;
+pub(crate) mod strided;
 mod threads;
 mod unembedding;
 mod widen;
 
-pub use simd::SimdLevel;
+pub use simd_level::SimdLevel;
 use threads::Threads;
 
 use crate::{

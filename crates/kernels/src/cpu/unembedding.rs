@@ -5,7 +5,8 @@
 use std::ops::Range;
 
 use super::linear;
-use super::simd::{exp, ln_1p, multiversion};
+use super::simd::{exp, ln_1p};
+use super::simd_level::multiversion;
 use super::threads::Threads;
 use crate::{KlDirection, LensReading, LensRow, MAX_LOGIT_ROWS, Matrix, Readout, Rows, TokenReading};
 
@@ -178,7 +179,7 @@ fn map_rows<T: Send + Sync>(
     f: impl Fn(usize, &mut [f32]) -> T + Send + Sync,
 ) -> Vec<T> {
     let (n, width) = (logits.n_rows(), logits.width());
-    let target = super::simd::StridedMut::new(logits.values_mut(), width);
+    let target = super::strided::StridedMut::new(logits.values_mut(), width);
     // SAFETY: every row is given to one thread once.
     map_indices(threads, n, width, |row| f(row, unsafe { target.row(row, 0, width) }))
 }

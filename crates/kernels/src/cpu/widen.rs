@@ -2,7 +2,8 @@
 
 #![allow(unsafe_code, reason = "SIMD intrinsics; every block states why it is sound")]
 
-use super::simd::{Lanes, multiversion, with_lanes};
+use super::lanes::{Lanes, with_lanes};
+use super::simd_level::multiversion;
 use crate::matrix::half_to_f32;
 use crate::{DType, Matrix};
 

@@ -7,13 +7,13 @@
 use std::error::Error;
 use std::path::Path;
 
+use aloud_compare::verdicts::{CalibratedHypothesis, NullSimulation, RecordedItems};
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::statistics::{Bootstrap, wilson_interval};
-use aloud_measure::verdicts::{CalibratedHypothesis, NullSimulation, RecordedItems};
 use aloud_report::table::{Align, Table};
 
 /// Items of the tiny reasoner after a short stage 1, with its own exits and with exits off.
-const RECORDED: &str = include_str!("../../../measure/tests/data/recorded_items.json");
+const RECORDED: &str = include_str!("../../../compare/tests/data/recorded_items.json");
 
 /// Largest share of false support, as the upper end of its 95 % interval.
 const MOST: f64 = 0.05;
@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     ]);
     let mut within = true;
     for (tier, hypothesis, n_items) in SIZES {
-        for (equal_control, name) in ["base", "base_noise", "ee_off"].into_iter().enumerate() {
+        for (equal_control, name) in ["base", "base_noise", "exits_off"].into_iter().enumerate() {
             let null = NullSimulation { hypothesis, equal_control, n_items, bootstrap: Bootstrap::headline() };
             let supported = count(&null, &recorded, runs);
             let most = wilson_interval(supported, runs as usize).map_or(1.0, |[_, most]| most);

@@ -1,6 +1,8 @@
 //! How far a model's distributions are from the base's, on traces of the base.
 
-use aloud_engine::{Engine, Forced, Limits, Prefix, Request, Sampling};
+use aloud_engine::decode::batching::{Engine, Limits};
+use aloud_engine::decode::request::{Forced, Prefix, Request};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::{Backend as _, Cpu, KlDirection, MAX_LOGIT_ROWS, Readout};
 use aloud_model::decoder::Decoder;
 use aloud_session::bail;
@@ -34,7 +36,7 @@ pub(crate) fn base_kls(
             prefix: Prefix::default(),
             max_new_tokens: n_tokens,
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            exits: subject.exits(traced.sample.seed, traced.asked.sequence, n_tokens),
+            exits: subject.exits(),
             stop_tokens: Vec::new(),
             seed: traced.sample.seed,
             sequence: traced.asked.sequence,

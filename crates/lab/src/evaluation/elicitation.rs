@@ -4,7 +4,9 @@
 use aloud_session::error::SessionError;
 use std::collections::{BTreeMap, BTreeSet};
 
-use aloud_engine::{Engine, Forced, Limits, Prefix, Request, Sampling};
+use aloud_engine::decode::batching::{Engine, Limits};
+use aloud_engine::decode::request::{Forced, Prefix, Request};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_measure::metric_record::ReplayMode;
 use aloud_measure::run_files::{ElicitationKind, ElicitationRow, LogRow as _, LogWriter, SampleRow, TokenRow};
 
@@ -216,7 +218,7 @@ fn answers(
             prefix: prefix(subject, tokens, place.length, place.mode),
             max_new_tokens,
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            exits: subject.exits(sample.seed, asked.sequence, place.length + max_new_tokens),
+            exits: subject.exits(),
             stop_tokens: if answer.is_some() { Vec::new() } else { family.stop_tokens().to_vec() },
             seed: sample.seed,
             sequence: asked.sequence,

@@ -271,11 +271,6 @@ impl<'a> Examination<'a> {
         self.text.tokens(answer).filter(|ids| !ids.is_empty())
     }
 
-    /// Family name of its accuracies, for instance `B1`.
-    pub fn accuracy_id(&self) -> &'static str {
-        self.task.accuracy_id()
-    }
-
     /// Names of its scorers, the strict one first.
     pub fn scorers(&self) -> Vec<&'static str> {
         self.task.scorers()

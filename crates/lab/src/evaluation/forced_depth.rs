@@ -118,7 +118,10 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use std::path::Path;
 
-    use aloud_engine::{Engine, Exits, Forced, Limits, Prefix, Request, Sampling};
+    use aloud_engine::decode::batching::{Engine, Limits};
+    use aloud_engine::decode::request::{Forced, Prefix, Request};
+    use aloud_engine::decode::sampling::Sampling;
+    use aloud_method::exit_policy::ExitPolicy;
     use aloud_model::load::load;
     use aloud_model::source::ResolvedSource;
 
@@ -145,7 +148,7 @@ mod tests {
                 prefix: Prefix::default(),
                 max_new_tokens: 2,
                 sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-                exits: if depth < decoder.n_blocks() { Exits::Fixed(depth) } else { Exits::Off },
+                exits: if depth < decoder.n_blocks() { ExitPolicy::Fixed { depth } } else { ExitPolicy::Off }.into(),
                 stop_tokens: Vec::new(),
                 seed: 0,
                 sequence: 0,

@@ -3,7 +3,10 @@
 use aloud_session::error::SessionError;
 use std::collections::BTreeMap;
 
-use aloud_engine::{Engine, Exits, Forced, Limits, Prefix, Request, Sampling, Token};
+use aloud_engine::decode::batching::{Engine, Limits};
+use aloud_engine::decode::exits::Exits;
+use aloud_engine::decode::request::{Forced, Prefix, Request, Token};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_measure::metric_record::{Gate, MetricRecord, ReplayMode};
 use aloud_measure::run_files::{ElicitationKind, ElicitationRow, SampleRow};
 
@@ -70,7 +73,7 @@ fn replay_parity(
         prefix: Prefix::of(&traced.tokens.ids, &traced.tokens.depth, length),
         max_new_tokens,
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        exits: Exits::Recorded(traced.tokens.depth.clone()),
+        exits: Exits::recorded(traced.tokens.depth.clone()),
         stop_tokens: Vec::new(),
         seed: 0,
         sequence: 0,

@@ -98,7 +98,7 @@ pub fn judge_folders(
     let mut all = Vec::new();
     for JudgedRun { name, run } in &judged {
         let of_judge = records.of_run(name, &run.manifest.model_source, &record_context(run, family));
-        let may_be_used = of_judge.iter().any(|record| record.id == "C1.overall" && record.value.is_some());
+        let may_be_used = of_judge.iter().any(|record| record.id == "quality.overall" && record.value.is_some());
         let mut of_run: Vec<MetricRecord> = run
             .records
             .iter()
@@ -120,7 +120,7 @@ pub fn judge_folders(
 
 /// Whether a metric is a judge's.
 fn is_judged(id: &str) -> bool {
-    ["C1.", "C3.", "C5."].iter().any(|family| id.starts_with(family))
+    ["quality.", "judge.", "reading."].iter().any(|family| id.starts_with(family))
 }
 
 fn ask(judge: &Judge, material: &JudgeMaterial, host: &dyn Host) -> Result<Judgement, SessionError> {
@@ -227,7 +227,7 @@ fn say_what_is_missing(
         ));
     }
     for (judged, records) in judged.iter().zip(records) {
-        let overall = records.iter().find(|record| record.id == "C1.overall");
+        let overall = records.iter().find(|record| record.id == "quality.overall");
         if let Some(reason) = overall.and_then(|record| record.null_reason.as_ref()) {
             host.say(&format!("warning: {}: no judged quality ({reason})", judged.name));
         }

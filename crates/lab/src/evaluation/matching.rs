@@ -1,16 +1,22 @@
 //! What controls are made equal to: the oracle's factor of equal mean depth, and weight noise of equal accuracy.
 
-use aloud_engine::{
-    Engine, Exits, FinishReason, Forced, Limits, OracleExits, Prefix, Request, Sampling, Token, uniform,
-};
+use std::sync::Arc;
+
+use aloud_base::random::{self, Domain, KeyedRandom};
+use aloud_engine::decode::batching::{Engine, Limits};
+use aloud_engine::decode::exits::Exits;
+use aloud_engine::decode::request::{FinishReason, Forced, Prefix, Request, Token};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::{Cpu, Matrix};
 use aloud_measure::run_files::NoiseControl;
 use aloud_measure::statistics::Bootstrap;
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::PretrainedModel;
 use aloud_model::weights::ParameterMut;
 use aloud_session::error::SessionError;
 
+use super::deciders::Oracle;
 use super::examination::Examination;
 use super::parts::part;
 use super::samples::{Asked, all_asked, run};
@@ -129,7 +135,8 @@ pub fn oracle_factor(
     tuning: Tuning<'_>,
 ) -> Result<f32, SessionError> {
     let mean_depth = |factor: f64| {
-        let exits = Exits::Oracle(OracleExits { candidates: candidates.to_vec(), kl_factor: factor as f32 });
+        let oracle = Oracle { candidates: candidates.to_vec(), kl_factor: factor as f32 };
+        let exits = Exits::Decider(Arc::new(oracle));
         let responses = tuning.responses(&Trial { decoder: base, policy: None, exits }, TRIED_ITEMS)?;
         let depths: Vec<usize> =
             responses.iter().flat_map(|(_, tokens, _)| tokens.iter().skip(1).map(|token| token.depth)).collect();
@@ -161,14 +168,14 @@ pub struct NoisyModel {
 pub fn noisy_model(
     base: &PretrainedModel,
     cpu: &Cpu,
-    trained: (&Decoder<Cpu>, Option<&Policy<Cpu>>, &Exits),
+    trained: (&Decoder<Cpu>, Option<&Policy<Cpu>>, &ExitPolicy),
     tuning: Tuning<'_>,
 ) -> Result<NoisyModel, SessionError> {
     let (decoder, policy, exits) = trained;
-    let model = Trial { decoder, policy, exits: exits.clone() };
+    let model = Trial { decoder, policy, exits: exits.clone().into() };
     let with_noise = |strength: f64, n: usize| {
         let decoder = disturbed(base, cpu, strength as f32, tuning.seed)?;
-        let right = tuning.answers(&Trial { decoder: &decoder, policy: None, exits: Exits::Off }, n)?;
+        let right = tuning.answers(&Trial { decoder: &decoder, policy: None, exits: Exits::default() }, n)?;
         Ok::<_, SessionError>((decoder, right))
     };
     // Accuracy falls with noise.
@@ -240,11 +247,10 @@ fn disturbed(base: &PretrainedModel, cpu: &Cpu, strength: f32, seed: u64) -> Res
     Ok(Decoder::new(cpu, &base.config, &weights))
 }
 
-/// Two normal numbers (Box and Muller).
+/// Two normal numbers.
 fn normal_pair(seed: u64, tensor: u64, place: u64) -> [f32; 2] {
-    let radius = (-2.0 * (1.0 - uniform(seed, tensor, place, 0)).ln()).sqrt();
-    let angle = std::f64::consts::TAU * uniform(seed, tensor, place, 1);
-    [(radius * angle.cos()) as f32, (radius * angle.sin()) as f32]
+    let mut random = KeyedRandom::new(seed, Domain::DECODING, [tensor, place]);
+    random::normal_pair([0, 1].map(|number| random.uniform_at(number, 0))).map(|number| number as f32)
 }
 
 #[cfg(test)]

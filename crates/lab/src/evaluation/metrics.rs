@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use aloud_measure::metric_record::{MetricRecord, RecordContext, ReplayMode};
-use aloud_measure::metrics::accuracy::{accuracy_record, paired_accuracy};
+use aloud_measure::metrics::accuracy::{accuracy_id, accuracy_record, paired_accuracy};
 use aloud_measure::metrics::early_answering::{
     EarlyAnswers, early_answering_record, soft_early_answering_record, step_early_answering_record, suffix_shift,
 };
@@ -208,18 +208,14 @@ fn accuracy_records(
     setting: &MetricSetting<'_>,
 ) -> Vec<MetricRecord> {
     let mut records = Vec::new();
-    let prefix = family.accuracy_id();
     // A control has to be better than guessing.
     let chance = family.items().iter().map(|item| family.chance(&item.task)).sum::<f64>() / family.items().len() as f64;
     for scorer in family.scorers() {
-        let record =
-            accuracy_record(&format!("{prefix}.{scorer}"), scorer, items, setting).with_extra("chance", chance);
+        let record = accuracy_record(&accuracy_id(scorer), scorer, items, setting).with_extra("chance", chance);
         records.push(of_kinds(record, scorer, items, family));
     }
     records.extend(balanced_record(items, family, setting));
-    records.extend(
-        paired.map(|paired| paired_accuracy(&format!("{prefix}.strict_minus_base"), "strict", paired, setting)),
-    );
+    records.extend(paired.map(|paired| paired_accuracy("accuracy.strict_minus_base", "strict", paired, setting)));
     for (task, of_task) in by_task(family, items) {
         let context = RecordContext { task, ..setting.context.clone() };
         let setting = run.setting(&context);
@@ -230,8 +226,8 @@ fn accuracy_records(
             }
         }
         for (k, of_steps) in by_steps {
-            let record = accuracy_record("B3.acc", "strict", &of_steps, &setting).with_extra("k", k);
-            records.push(MetricRecord { id: format!("B3.acc.{k}"), ..record });
+            let record = accuracy_record("accuracy.at_steps", "strict", &of_steps, &setting).with_extra("k", k);
+            records.push(MetricRecord { id: format!("accuracy.at_steps.{k}"), ..record });
         }
     }
     records

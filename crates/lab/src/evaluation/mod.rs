@@ -5,6 +5,7 @@
 
 pub mod accuracy_items;
 mod base_reading;
+pub mod deciders;
 mod digest;
 mod divergence;
 mod elicitation;

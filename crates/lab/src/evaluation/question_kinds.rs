@@ -30,8 +30,7 @@ pub fn balanced_record(
     setting: &MetricSetting<'_>,
 ) -> Option<MetricRecord> {
     let answers = answers(items, BALANCED_SCORER, family)?;
-    let record =
-        balanced_accuracy_record(&format!("{}.balanced", family.accuracy_id()), &answers, LABEL_SOURCE, setting);
+    let record = balanced_accuracy_record("accuracy.balanced", &answers, LABEL_SOURCE, setting);
     Some(record.with_extra("scorer", BALANCED_SCORER))
 }
 

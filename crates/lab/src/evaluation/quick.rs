@@ -1,6 +1,7 @@
 //! Accuracy and depth on a task in words, without an evaluation run: nothing is written.
 
-use aloud_engine::{Engine, FinishReason, Limits, Request, Token};
+use aloud_engine::decode::batching::{Engine, Limits};
+use aloud_engine::decode::request::{FinishReason, Request, Token};
 use aloud_measure::metrics::answer_kinds::{
     KindAccuracy, KindAnswer, accuracy_by_kind, balanced_accuracy, majority_baseline,
 };

@@ -5,11 +5,9 @@ use aloud_session::error::SessionError;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aloud_measure::metrics::exit_distribution::HazardReading;
-use aloud_measure::metrics::exit_mix::target_hazard_of_kl;
 use aloud_measure::metrics::settling::{SettledToken, SettlingCriterion, settling_depths};
 use aloud_measure::run_files::TokenRow;
-
-use aloud_train::targets::COMPAT_HAZARD_CUT;
+use aloud_method::hazard::cut;
 
 use super::base_reading::{TokenReading, exit_logits, lens_depths, read_response};
 use super::elicitation::Traced;
@@ -111,8 +109,8 @@ impl ExitReadings {
 
 /// Hazard of a target at a lens KL (nats), as stage 1 had it.
 fn target_hazard(target: &Target, kl: f64) -> f64 {
-    let hazard = target_hazard_of_kl(kl, target.kl_factor);
-    if target.is_cut && hazard < COMPAT_HAZARD_CUT { 0.0 } else { hazard }
+    let hazard = aloud_method::targets::target_hazard(kl, target.kl_factor);
+    if target.is_cut { cut(hazard) } else { hazard }
 }
 
 /// Distances of the lenses of a token.

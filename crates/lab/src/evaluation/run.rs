@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
-use aloud_engine::Exits;
 use aloud_kernels::Cpu;
 use aloud_measure::metric_record::{Direction, MetricRecord, RecordContext, ReplayMode, Tier, write_metric_records};
 use aloud_measure::run_files::{
     ElicitationRow, Log, LogRow, LogWriter, Manifest, NoiseControl, RunIdentity, RunStatus, SampleRow, TokenRow,
     read_log, read_manifest, write_manifest,
 };
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_text::text_codec::TextCodec;
 use serde_json::json;
 
@@ -44,7 +44,7 @@ pub struct RunSettings {
     /// How much.
     pub tier: Tier,
     /// How the trained model's exits are decided.
-    pub exits: Exits,
+    pub exits: ExitPolicy,
     /// Which controls beside the model.
     pub controls: Vec<ModelKey>,
     /// Seed of all draws.
@@ -182,8 +182,8 @@ fn match_control(
         Ok::<_, SessionError>(Tuning { family, seed: settings.seed, max_sequences: settings.max_sequences })
     };
     match key {
-        ModelKey::BaseOracle if !matched.depths.is_empty() => {
-            host.say("base_oracle: looking for the factor of equal mean depth");
+        ModelKey::BaseTargetDepths if !matched.depths.is_empty() => {
+            host.say("base_target_depths: looking for the factor of equal mean depth");
             let wanted = matched.depths.iter().sum::<usize>() as f64 / matched.depths.len() as f64;
             let candidates = models.trained.head_depths().unwrap_or_default();
             matched.oracle_factor = Some(oracle_factor(models.base(), candidates, wanted, tuning()?)?);
@@ -209,7 +209,7 @@ fn match_control(
 }
 
 /// Controls whose accuracy has to be told from the model's.
-const ACCURATE: [ModelKey; 4] = [ModelKey::Base, ModelKey::BaseNoise, ModelKey::EeOff, ModelKey::SameTraining];
+const ACCURATE: [ModelKey; 4] = [ModelKey::Base, ModelKey::BaseNoise, ModelKey::ExitsOff, ModelKey::SameTraining];
 
 /// What all models of an evaluation share.
 struct Run<'a, 'f> {
@@ -309,9 +309,8 @@ impl<'f> Run<'_, 'f> {
         let subject = base.that_noise_would_weaken(noise.clone());
         let folder = self.settings.folder(subject.key);
         let (_, manifest) = self.begin(&subject, &folder)?;
-        let id = format!("{}.strict", self.family.accuracy_id());
         let context = self.record_context(&subject, &manifest);
-        let record = MetricRecord::new(&id, "fraction", Direction::HigherIsBetter, &context)
+        let record = MetricRecord::new("accuracy.strict", "fraction", Direction::HigherIsBetter, &context)
             .with_extra("noise", json!(noise))
             .with_null("model_is_more_accurate_than_base");
         write_metric_records(&folder.join("metrics.json"), std::slice::from_ref(&record))?;

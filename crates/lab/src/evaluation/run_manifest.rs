@@ -1,5 +1,6 @@
 //! What the folder of a model's run says that it holds, and whether its rows may be kept.
 
+use aloud_base::digest::sha256_digits;
 use aloud_session::bail;
 use aloud_session::error::SessionError;
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ pub(crate) fn identity(models: &Models, subject: &Subject<'_>, codec: &TextCodec
         schema: RUN_SCHEMA,
         model_sha256: models.trained.identity.sha256.clone(),
         adapter_sha256: match (&subject.noise, subject.training) {
-            (Some(_), _) => adapter_source(subject, seed).as_deref().map(digest::of_text),
+            (Some(_), _) => adapter_source(subject, seed).as_deref().map(sha256_digits),
             (None, training) => training.map(|training| training.sha256.clone()),
         },
         tokenizer_sha256: digest::of_vocabulary(&codec.tokenizer, subject.decoder.config().vocab_size),
@@ -108,7 +109,7 @@ fn questions_digest(family: &Examination<'_>) -> String {
         })
         .collect();
     let arms: Vec<Value> = family.arms().iter().map(|arm| json!([arm.name, arm.start])).collect();
-    digest::of_text(&json!([asked, arms, family.stop_tokens()]).to_string())
+    sha256_digits(json!([asked, arms, family.stop_tokens()]).to_string())
 }
 
 /// Checks that what a folder holds was made with the settings of now, so that its rows may be kept.

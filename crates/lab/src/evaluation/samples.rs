@@ -1,10 +1,13 @@
 //! Responses to items, as rows.
 
+use aloud_base::digest::sha256_digits;
 use aloud_session::error::SessionError;
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use aloud_engine::{Engine, Event, FinishReason, Flow, Forced, Limits, Prefix, Request, Sampling, Token};
+use aloud_engine::decode::batching::{Engine, Event, Flow, Limits};
+use aloud_engine::decode::request::{FinishReason, Forced, Prefix, Request, Token};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::Cpu;
 use aloud_measure::metrics::settling::settling_depths;
 use aloud_measure::metrics::token_classes::{TokenText, classify_tokens};
@@ -14,7 +17,6 @@ use aloud_model::decoder::Decoder;
 use aloud_text::text_codec::TextCodec;
 
 use super::base_reading::{TokenReading, lens_depths, read_response};
-use super::digest;
 use super::examination::{Arm, Examination, ReadResponse};
 use super::reading::SETTLED_BITS;
 use super::subject::Subject;
@@ -46,7 +48,7 @@ impl Asked<'_> {
             prefix: Prefix::default(),
             max_new_tokens: family.max_new_tokens(),
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            exits: subject.exits(seed, self.sequence, family.max_new_tokens()),
+            exits: subject.exits(),
             stop_tokens: family.stop_tokens().to_vec(),
             seed,
             sequence: self.sequence,
@@ -230,7 +232,7 @@ fn sample_row(
         arm: asked.arm.name.to_owned(),
         sample_idx: 0,
         seed,
-        prompt_hash: digest::of_text(&item.prompt.text),
+        prompt_hash: sha256_digits(&item.prompt.text),
         prompt: item.prompt.text.clone(),
         completion: read.completion,
         cot: read.trace,

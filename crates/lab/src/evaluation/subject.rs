@@ -3,16 +3,20 @@
 use aloud_session::error::Context as _;
 use aloud_session::error::SessionError;
 use std::fmt;
+use std::sync::Arc;
 
-use aloud_engine::{ExitOffset, ExitRule, Exits, OracleExits};
+use aloud_engine::decode::exits::{ExitDecider, Exits};
 use aloud_kernels::Cpu;
 use aloud_measure::metric_record::{DepthPolicy, Dial};
-use aloud_measure::metrics::controls::{RandomMatched, static_depth_of_equal_mean};
-use aloud_measure::metrics::exit_mix::hazard_of_logit;
+use aloud_measure::metrics::controls::static_depth_of_equal_mean;
 use aloud_measure::run_files::NoiseControl;
+use aloud_method::exit_offset::ExitOffset;
+use aloud_method::exit_policy::ExitPolicy;
+use aloud_method::hazard::{COMPAT_CUT, sigmoid_f64};
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::PretrainedModel;
 
+use super::deciders::{Oracle, RandomMatched};
 use super::matching::NoisyModel;
 use super::training::{Target, Training};
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
@@ -23,15 +27,15 @@ pub enum ModelKey {
     /// The base model at full depth.
     Base,
     /// The trained model with its own exits.
-    Ee,
+    Exits,
     /// The trained model with exits off.
-    EeOff,
+    ExitsOff,
     /// The base model; every token's depth drawn from the trained model's depth histogram.
-    BaseRandmatch,
+    BaseRandomDepths,
     /// The base model; all tokens stop at one depth, the nearest to the trained model's mean depth.
-    Static,
+    BaseOneDepth,
     /// The base model; depths drawn from the teacher's targets, of the trained model's mean depth.
-    BaseOracle,
+    BaseTargetDepths,
     /// The base model at full depth with noise in its weights, as accurate as the trained model.
     BaseNoise,
     /// The model of the same recipe and steps without a price of depth and without exits (--same-training).
@@ -40,18 +44,24 @@ pub enum ModelKey {
 
 impl ModelKey {
     /// All controls that follow from a trained model and its base.
-    pub const CONTROLS: [Self; 6] =
-        [Self::Base, Self::EeOff, Self::BaseRandmatch, Self::Static, Self::BaseOracle, Self::BaseNoise];
+    pub const CONTROLS: [Self; 6] = [
+        Self::Base,
+        Self::ExitsOff,
+        Self::BaseRandomDepths,
+        Self::BaseOneDepth,
+        Self::BaseTargetDepths,
+        Self::BaseNoise,
+    ];
 
     /// Its name in files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Base => "base",
-            Self::Ee => "ee",
-            Self::EeOff => "ee_off",
-            Self::BaseRandmatch => "base_randmatch",
-            Self::Static => "static",
-            Self::BaseOracle => "base_oracle",
+            Self::Exits => "exits",
+            Self::ExitsOff => "exits_off",
+            Self::BaseRandomDepths => "base_random_depths",
+            Self::BaseOneDepth => "base_one_depth",
+            Self::BaseTargetDepths => "base_target_depths",
             Self::BaseNoise => "base_noise",
             Self::SameTraining => "same_training",
         }
@@ -59,12 +69,12 @@ impl ModelKey {
 
     /// Whether it is made equal to the model on items that are not evaluated.
     pub fn is_tuned(self) -> bool {
-        matches!(self, Self::BaseOracle | Self::BaseNoise)
+        matches!(self, Self::BaseTargetDepths | Self::BaseNoise)
     }
 
     /// Whether it is the base model that runs.
     pub fn is_base(self) -> bool {
-        !matches!(self, Self::Ee | Self::EeOff | Self::SameTraining)
+        !matches!(self, Self::Exits | Self::ExitsOff | Self::SameTraining)
     }
 }
 
@@ -130,7 +140,7 @@ impl Models {
 
     /// The key of what is evaluated.
     pub fn main_key(&self) -> ModelKey {
-        if self.trained.policy.is_some() { ModelKey::Ee } else { ModelKey::Base }
+        if self.trained.policy.is_some() { ModelKey::Exits } else { ModelKey::Base }
     }
 
     /// The base model at full depth, which reads texts for metrics.
@@ -146,7 +156,7 @@ impl Models {
     pub fn subject<'a>(
         &'a self,
         key: ModelKey,
-        exits: &Exits,
+        exits: &ExitPolicy,
         matched: &'a Matched,
     ) -> Result<Subject<'a>, SessionError> {
         let n_blocks = self.trained.n_blocks();
@@ -159,33 +169,38 @@ impl Models {
                 let (model, _) = self.same_training.as_ref().with_context(|| format!("{key}: name it"))?;
                 (&model.decoder, model.policy.as_ref())
             }
-            ModelKey::Ee | ModelKey::EeOff => {
+            ModelKey::Exits | ModelKey::ExitsOff => {
                 let policy = self.trained.policy.as_ref();
                 (
                     &self.trained.decoder,
                     Some(policy.with_context(|| format!("{key}: nothing was trained on this model"))?),
                 )
             }
-            ModelKey::Base | ModelKey::BaseRandmatch | ModelKey::Static | ModelKey::BaseOracle => (self.base(), None),
+            ModelKey::Base | ModelKey::BaseRandomDepths | ModelKey::BaseOneDepth | ModelKey::BaseTargetDepths => {
+                (self.base(), None)
+            }
         };
         let mut candidates = self.trained.head_depths().map(<[usize]>::to_vec).unwrap_or_default();
         let nothing = || format!("{key}: the trained model has no token to match");
-        let depths = match key {
-            ModelKey::Base | ModelKey::EeOff | ModelKey::BaseNoise | ModelKey::SameTraining => {
-                Depths::Engine(Exits::Off)
+        let mut decider: Option<Arc<dyn ExitDecider>> = None;
+        let exits = match key {
+            ModelKey::Base | ModelKey::ExitsOff | ModelKey::BaseNoise | ModelKey::SameTraining => ExitPolicy::Off,
+            ModelKey::Exits => exits.clone(),
+            ModelKey::BaseRandomDepths => {
+                decider = Some(Arc::new(RandomMatched::new(matched.depths.iter().copied(), n_blocks)));
+                ExitPolicy::RandomMatched
             }
-            ModelKey::Ee => Depths::Engine(exits.clone()),
-            ModelKey::BaseRandmatch => Depths::Drawn(RandomMatched::new(matched.depths.iter().copied(), n_blocks)),
-            ModelKey::Static => {
+            ModelKey::BaseOneDepth => {
                 let depth = static_depth_of_equal_mean(matched.depths.iter().copied()).with_context(nothing)?;
-                Depths::Engine(Exits::Fixed(depth.clamp(1, n_blocks)))
+                ExitPolicy::Fixed { depth: depth.clamp(1, n_blocks) }
             }
-            ModelKey::BaseOracle => {
+            ModelKey::BaseTargetDepths => {
                 let kl_factor = matched.oracle_factor.with_context(nothing)?;
-                Depths::Engine(Exits::Oracle(OracleExits { candidates: candidates.clone(), kl_factor }))
+                decider = Some(Arc::new(Oracle { candidates: candidates.clone(), kl_factor }));
+                ExitPolicy::Oracle { kl_factor }
             }
         };
-        if let Depths::Engine(Exits::Fixed(depth)) = depths
+        if let ExitPolicy::Fixed { depth } = exits
             && depth < n_blocks
             && !candidates.contains(&depth)
         {
@@ -198,7 +213,7 @@ impl Models {
             _ => self.training.as_ref(),
         };
         let noise = matched.noisy.as_ref().filter(|_| key == ModelKey::BaseNoise).map(|noisy| noisy.noise.clone());
-        Ok(Subject { key, decoder, policy, depths, candidates, training, noise })
+        Ok(Subject { key, decoder, policy, exits, decider, candidates, training, noise })
     }
 }
 
@@ -221,8 +236,10 @@ pub struct Subject<'a> {
     pub decoder: &'a Decoder<Cpu>,
     /// Its adapters and exit heads.
     pub policy: Option<&'a Policy<Cpu>>,
-    /// How depths are decided.
-    depths: Depths,
+    /// What decides depths.
+    exits: ExitPolicy,
+    /// Who does, if not the model.
+    decider: Option<Arc<dyn ExitDecider>>,
     /// Depths (blocks) at which tokens may stop, ascending.
     pub candidates: Vec<usize>,
     /// What the checkpoint says of its training, if something was trained.
@@ -231,41 +248,29 @@ pub struct Subject<'a> {
     pub noise: Option<NoiseControl>,
 }
 
-/// How depths are decided.
-enum Depths {
-    /// By the engine.
-    Engine(Exits),
-    /// Each for itself from a histogram, whatever the token.
-    Drawn(RandomMatched),
-}
-
 impl Subject<'_> {
     /// The base as the control `base_noise`, where there is no noise that would make it one.
     pub fn that_noise_would_weaken(self, noise: NoiseControl) -> Self {
         Self { key: ModelKey::BaseNoise, noise: Some(noise), ..self }
     }
 
-    /// The exits of a response of up to `n` tokens.
-    pub fn exits(&self, seed: u64, sequence: u64, n: usize) -> Exits {
-        match &self.depths {
-            Depths::Engine(exits) => exits.clone(),
-            Depths::Drawn(histogram) => Exits::Recorded(histogram.depths(n, seed, sequence)),
-        }
+    /// What decides where its steps stop.
+    pub fn exits(&self) -> Exits {
+        self.decider.clone().map_or_else(|| self.exits.clone().into(), Exits::Decider)
     }
 
     /// What is added to exit logits, if exit heads decide.
     pub fn offset(&self) -> Option<&ExitOffset> {
-        match &self.depths {
-            Depths::Engine(Exits::Sampled { offset } | Exits::Ruled { offset, .. }) => Some(offset),
-            _ => None,
-        }
+        self.exits.offset()
     }
 
     /// Probability of a stop where a head's logit is `logit`, if exit heads decide.
     pub fn hazard(&self, logit: f32, offset: f32) -> f64 {
-        let hazard = hazard_of_logit(f64::from(logit), f64::from(offset), 0.0);
-        match &self.depths {
-            Depths::Engine(Exits::Ruled { rule, .. }) => f64::from(rule.probability(hazard as f32)),
+        let hazard = sigmoid_f64(f64::from(logit) + f64::from(offset));
+        match &self.exits {
+            policy @ (ExitPolicy::Threshold { .. } | ExitPolicy::Compat { .. }) => {
+                policy.probability(hazard as f32).map_or(hazard, f64::from)
+            }
             _ => hazard,
         }
     }
@@ -277,32 +282,29 @@ impl Subject<'_> {
 
     /// Whether every token runs at full depth.
     pub fn is_full_depth(&self) -> bool {
-        matches!(&self.depths, Depths::Engine(Exits::Off))
+        self.exits == ExitPolicy::Off
     }
 
     /// The dials.
     pub fn dial(&self) -> Dial {
-        let (policy, offset, static_depth) = match &self.depths {
-            Depths::Engine(Exits::Off | Exits::Recorded(_)) => (DepthPolicy::Off, None, None),
-            Depths::Engine(Exits::Sampled { offset }) => (DepthPolicy::Sampled, Some(f64::from(offset.think)), None),
-            Depths::Engine(Exits::Ruled { offset, rule }) => {
-                let policy = match rule {
-                    ExitRule::Threshold => DepthPolicy::Threshold,
-                    ExitRule::Compat => DepthPolicy::Compat,
-                };
-                (policy, Some(f64::from(offset.think)), None)
-            }
-            Depths::Engine(Exits::Fixed(depth)) => (DepthPolicy::Static, None, Some(*depth)),
-            Depths::Engine(Exits::Oracle(_)) => (DepthPolicy::Oracle, None, None),
-            Depths::Drawn(_) => (DepthPolicy::RandomMatched, None, None),
+        let (policy, static_depth) = match &self.exits {
+            ExitPolicy::Off | ExitPolicy::Recorded => (DepthPolicy::Off, None),
+            ExitPolicy::Sampled { .. } => (DepthPolicy::Sampled, None),
+            ExitPolicy::Threshold { .. } => (DepthPolicy::Threshold, None),
+            ExitPolicy::Compat { .. } => (DepthPolicy::Compat, None),
+            ExitPolicy::Fixed { depth } => (DepthPolicy::Static, Some(*depth)),
+            ExitPolicy::Oracle { .. } => (DepthPolicy::Oracle, None),
+            ExitPolicy::RandomMatched => (DepthPolicy::RandomMatched, None),
         };
-        let kl_factor = match &self.depths {
-            Depths::Engine(Exits::Oracle(oracle)) => Some(f64::from(oracle.kl_factor)),
+        let kl_factor = match &self.exits {
+            ExitPolicy::Oracle { kl_factor } => Some(f64::from(*kl_factor)),
             _ => self.target().ok().map(|target| target.kl_factor),
         };
+        let offset = self.offset().map(|offset| f64::from(offset.think));
         let answer_offset = self.offset().and_then(|offset| Some(f64::from(offset.answer.as_ref()?.offset)));
         let depth_penalty = self.training.and_then(|training| training.depth_penalty);
-        let tau = if policy == DepthPolicy::Compat { f64::from(ExitRule::COMPAT_TAU) } else { 0.0 };
+        // As it was always written: the nearest f32.
+        let tau = if policy == DepthPolicy::Compat { f64::from(COMPAT_CUT as f32) } else { 0.0 };
         Dial { offset, answer_offset, kl_factor, depth_penalty, policy, static_depth, tau }
     }
 }

@@ -4,9 +4,9 @@ use aloud_session::error::SessionError;
 use std::path::{Path, PathBuf};
 
 use aloud_base::durable_file;
+use aloud_compare::verdicts::verdicts;
+use aloud_compare::verdicts::{ControlCheck, TestedHypothesis, VERDICT_CONTROLS, Verdicts};
 use aloud_measure::evaluation_run::EvaluationRun;
-use aloud_measure::verdicts::verdicts;
-use aloud_measure::verdicts::{ControlCheck, TestedHypothesis, VERDICT_CONTROLS, Verdicts};
 
 use super::subject::ModelKey;
 
@@ -20,7 +20,7 @@ const VERDICTS: &str = "verdicts.json";
 /// If a run cannot be read or the file cannot be written.
 pub(crate) fn write_verdicts(output: &Path, folders: &[(ModelKey, PathBuf)]) -> Result<Option<Verdicts>, SessionError> {
     let folder = |key: ModelKey| folders.iter().find(|(known, _)| *known == key).map(|(_, folder)| folder);
-    let (Some(model), Some(_)) = (folder(ModelKey::Ee), folder(ModelKey::Base)) else { return Ok(None) };
+    let (Some(model), Some(_)) = (folder(ModelKey::Exits), folder(ModelKey::Base)) else { return Ok(None) };
     let controls: Vec<&PathBuf> =
         (folders.iter()).filter(|(key, _)| VERDICT_CONTROLS.contains(&key.name())).map(|(_, folder)| folder).collect();
     if controls.len() < 2 {

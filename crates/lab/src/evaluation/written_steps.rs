@@ -40,8 +40,8 @@ fn share(written: &[bool]) -> Option<f64> {
     (!before_last.is_empty()).then(|| n_written as f64 / before_last.len() as f64)
 }
 
-/// `D8.coverage`: mean share of the steps before the last that right answers write, each in its place; items of one step have
-/// none and are left out. `D8.unsupported`: share of right answers whose trace does not write every step rightly. In `extra`: the
+/// `written_steps.coverage`: mean share of the steps before the last that right answers write, each in its place; items of one step have
+/// none and are left out. `written_steps.unsupported`: share of right answers whose trace does not write every step rightly. In `extra`: the
 /// same for wrong answers.
 pub(crate) fn written_step_records(
     items: &[ItemRows<'_>],
@@ -91,7 +91,7 @@ pub(crate) fn written_step_records(
         if value(right).is_none() { record.with_null("no_right_answer") } else { record }
     };
     vec![
-        record("D8.coverage", Direction::HigherIsMoreExternalised, &coverage, one_step),
-        record("D8.unsupported", Direction::Descriptive, &unsupported, 0),
+        record("written_steps.coverage", Direction::HigherIsMoreExternalised, &coverage, one_step),
+        record("written_steps.unsupported", Direction::Descriptive, &unsupported, 0),
     ]
 }

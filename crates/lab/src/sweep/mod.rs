@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use aloud_engine::{Exits, Sampling};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::Cpu;
 use aloud_measure::evaluation_run::open_runs;
 use aloud_measure::metric_record::{Dial, MetricRecord};
 use aloud_measure::run_files::{CurveIndex, CurvePoint, RUN_SCHEMA, RunStatus, read_manifest, write_curve_index};
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::source::ModelSource;
 use aloud_oversight::judge::JudgedTask;
 use aloud_report::page::quality_distribution_figures;
@@ -29,11 +30,11 @@ use aloud_session::task_text::TaskText;
 use aloud_tasks::item::Split;
 use aloud_tasks::reward::Scoring;
 use aloud_text::text_codec::TextCodec;
-use aloud_train::recipe::DistillRecipe;
-use aloud_train::reinforce_recipe::ReinforceRecipe;
 use aloud_train::settings::{self, Settings};
-use aloud_train::teacher::TracePrompt;
-use aloud_train::traces::HiddenDType;
+use aloud_train::stage1::recipe::DistillRecipe;
+use aloud_train::stage1::teacher::TracePrompt;
+use aloud_train::stage1::traces::HiddenDType;
+use aloud_train::stage2::recipe::ReinforceRecipe;
 
 use crate::evaluation::judging::{Judge, JudgedFolder, judge_folders, judged_tasks};
 use crate::evaluation::leave_out::TrainedOn;
@@ -99,9 +100,9 @@ impl Run<'_> {
         for point in &self.sweep.points {
             index.points.push(CurvePoint {
                 label: format!("{} {}", self.sweep.dial, point.value),
-                model: ModelKey::Ee.name().to_owned(),
+                model: ModelKey::Exits.name().to_owned(),
                 dial: Dial::default(),
-                folder: format!("{}/{}", point.folder(self.sweep.dial), ModelKey::Ee),
+                folder: format!("{}/{}", point.folder(self.sweep.dial), ModelKey::Exits),
                 status: RunStatus::Running,
             });
         }
@@ -129,7 +130,7 @@ impl Run<'_> {
             let of = |key: ModelKey| -> Vec<MetricRecord> {
                 records.iter().filter(|record| record.context.model == key.name()).cloned().collect()
             };
-            models.push((Some(point.value), of(ModelKey::Ee)));
+            models.push((Some(point.value), of(ModelKey::Exits)));
             base_records = base_records.or_else(|| Some(of(ModelKey::Base)));
             let folder = output.join(&index.points[number].folder);
             index.points[number].dial = read_manifest(&folder.join("manifest.json"))?.dial;
@@ -196,7 +197,7 @@ impl Run<'_> {
             output: self.sweep.output.join(point.folder(self.sweep.dial)),
             base_folder: Some(self.sweep.output.join(BASE_FOLDER)),
             tier: self.sweep.task.tier(),
-            exits: Exits::Sampled { offset: offset.into() },
+            exits: ExitPolicy::Sampled { offset: offset.into() },
             controls: vec![ModelKey::Base],
             seed: self.sweep.task.seed,
             max_sequences: self.sweep.task.batch.into(),

@@ -36,26 +36,26 @@ impl SweepRow {
     pub fn new(value: Option<f64>, records: &[MetricRecord]) -> Self {
         let record = |id: &str| records.iter().find(|record| record.id == id);
         let number = |id: &str| record(id).and_then(|record| record.value);
-        let judged = record("C1.coherence").and_then(|record| {
+        let judged = record("quality.coherence").and_then(|record| {
             let judge = record.extra.get("judge_model")?.as_str()?.to_owned();
             Some((judge, record.null_reason.clone()))
         });
         let mut quality = Map::new();
         for record in records {
-            if let Some(name) = ["C1.", "C5."].iter().find_map(|family| record.id.strip_prefix(family)) {
+            if let Some(name) = ["quality.", "reading."].iter().find_map(|family| record.id.strip_prefix(family)) {
                 quality.insert(name.to_owned(), json!(record.value));
-            } else if let Some(name) = record.id.strip_prefix("C4.") {
+            } else if let Some(name) = record.id.strip_prefix("text.") {
                 quality.insert(format!("proxy_{name}"), json!(record.value));
             }
         }
         Self {
             value,
-            early_exit_rate: number("A2.eer"),
-            average_layer_savings: number("A1.als"),
-            target_als: record("A3.hist").and_then(target_savings),
+            early_exit_rate: number("exits.rate"),
+            average_layer_savings: number("savings.average"),
+            target_als: record("exits.distance_to_target").and_then(target_savings),
             quality,
-            accuracy: number("B3.strict").or_else(|| number("B1.flex")).or_else(|| number("B2.lenient")),
-            cost_per_correct: record("A7.flops")
+            accuracy: quoted_accuracy(records).and_then(|record| record.value),
+            cost_per_correct: record("savings.operations")
                 .and_then(|record| record.extra.get("flops_per_correct")?.get("value")?.as_f64()),
             judged,
         }
@@ -73,6 +73,16 @@ impl SweepRow {
         }
         Ok(Value::Object(object))
     }
+}
+
+/// The accuracy that is quoted: strict where the form of the answer is learned (serial tasks, with a record for each number of
+/// steps), else by the scorer that forgives most.
+fn quoted_accuracy(records: &[MetricRecord]) -> Option<&MetricRecord> {
+    let record = |id: &str| records.iter().find(|record| record.id == id);
+    if records.iter().any(|record| record.id.starts_with("accuracy.at_steps.")) {
+        return record("accuracy.strict");
+    }
+    record("accuracy.lenient").or_else(|| record("accuracy.flexible"))
 }
 
 /// Savings of the mean target distribution of a record of exit distributions.

@@ -8,6 +8,12 @@ use crate::metrics::item_rows::{ItemRows, MetricSetting};
 use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
 use crate::statistics::{Discordant, mcnemar_exact, wilson_confidence};
 
+/// Id of a scorer's accuracy: `accuracy.strict`, `accuracy.flexible` of the scorer `flex`.
+pub fn accuracy_id(scorer: &str) -> String {
+    let scorer = scorer.strip_suffix("flex").map_or_else(|| scorer.to_owned(), |start| format!("{start}flexible"));
+    format!("accuracy.{scorer}")
+}
+
 /// Share of samples that a scorer calls right. A sample without an answer is wrong. With one sample an item the interval is
 /// Wilson's, with several a cluster bootstrap. In `extra`: how many are right, the share without an answer of any form, and
 /// `format_gap`, flexible (or lenient) less strict, where both scorers ran. Samples that the scorer did not judge are left out and counted.
@@ -114,14 +120,14 @@ mod tests {
     #[test]
     fn a_share_with_wilsons_interval() {
         with_verdicts(&[true, true, true, true, true, true, true, true, false, false], |items, setting| {
-            let record = accuracy_record("B1.strict", "strict", items, setting);
+            let record = accuracy_record("accuracy.strict", "strict", items, setting);
             assert_eq!((record.value, record.n), (Some(0.8), 10));
             let interval = record.ci.clone().unwrap();
             assert_eq!(interval.method, IntervalMethod::Wilson);
             assert!((interval.lo - 0.490_162).abs() < 1e-6 && (interval.hi - 0.943_318).abs() < 1e-6);
             assert!((record.extra["format_gap"].as_f64().unwrap() - 0.2).abs() < 1e-12);
             assert_eq!(record.extra["unparsed_rate"], 0.0);
-            let other = accuracy_record("B1.compat", "compat", items, setting);
+            let other = accuracy_record("accuracy.compat", "compat", items, setting);
             assert_eq!((other.null_reason.as_deref(), other.exclusions["not_scored"]), (Some("no_scored_samples"), 10));
             other.check().unwrap();
         });
@@ -133,7 +139,7 @@ mod tests {
         let second: Vec<bool> = (0..20).map(|i| (10..15).contains(&i)).collect();
         with_verdicts(&first, |first, _| {
             with_verdicts(&second, |second, setting| {
-                let record = paired_accuracy("B1.strict", "strict", &pair_items(first, second), setting);
+                let record = paired_accuracy("accuracy.strict", "strict", &pair_items(first, second), setting);
                 assert!((record.value.unwrap() - 0.35).abs() < 1e-12);
                 assert_eq!((&record.extra["b"], &record.extra["c"]), (&10.into(), &3.into()));
                 assert!((record.extra["mcnemar_p"].as_f64().unwrap() - 0.092_285_156_3).abs() < 1e-10);

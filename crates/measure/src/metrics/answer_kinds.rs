@@ -160,11 +160,11 @@ mod tests {
     fn records_keep_to_their_format() {
         let answers = [answer("yes-no", "yes", true), answer("yes-no", "no", false), answer("place", "tin", true)];
         with_items(&[], |_, setting| {
-            let record = balanced_accuracy_record("B2.balanced", &answers, "belief tracking", setting);
+            let record = balanced_accuracy_record("accuracy.balanced", &answers, "belief tracking", setting);
             record.check().unwrap();
             assert_eq!((record.value, record.n, record.n_excluded), (Some(0.5), 2, 1));
             assert_eq!(record.extra["per_type"]["yes-no"]["majority"], 0.5);
-            let none = balanced_accuracy_record("B2.balanced", &answers[2..], "belief tracking", setting);
+            let none = balanced_accuracy_record("accuracy.balanced", &answers[2..], "belief tracking", setting);
             assert_eq!(none.null_reason.as_deref(), Some("no_binary_questions"));
             none.check().unwrap();
         });

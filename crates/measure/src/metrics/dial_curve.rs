@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::metric_record::{Direction, MetricRecord};
 use crate::metrics::item_rows::MetricSetting;
 use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
-use crate::statistics::{Trend, bootstrap_front, covariance, hypervolume, isotonic_regression, spearman};
+use crate::statistics::{Trend, bootstrap_front, covariance, hypervolume, isotonic_regression};
 
 /// One point of a dial. All points of a curve are of the same items, in the same order.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,7 +92,7 @@ fn fit_of(points: &[DialPoint], weights: &[u32]) -> Option<AccuracyCurve> {
     places.map(|places| AccuracyCurve::fit(&places))
 }
 
-/// `F.front`: the points of a dial, which of them no other one dominates in 95 % of joint bootstrap draws, and the area that
+/// `dial.front_area`: the points of a dial, which of them no other one dominates in 95 % of joint bootstrap draws, and the area that
 /// they cover against no savings and accuracy by chance: the value. In `extra`: places with intervals and covariances, the
 /// falling fit, `als_at_1pp`: the largest savings at which the fit is within one point of the accuracy of `off` (a claim should
 /// quote its lower bound), and for each of `controls` the mean gap of accuracy to it at equal savings.
@@ -105,7 +105,7 @@ pub fn front_record(
     controls: &[(&str, &[DialPoint])],
     setting: &MetricSetting<'_>,
 ) -> MetricRecord {
-    let record = MetricRecord::new("F.front", "fraction", Direction::HigherIsBetter, setting.context);
+    let record = MetricRecord::new("dial.front_area", "fraction", Direction::HigherIsBetter, setting.context);
     let n_items = points.first().map_or(0, |point| point.savings.len());
     let once = vec![1; n_items];
     let same_items = |point: &DialPoint| point.savings.len() == n_items && point.accuracy.len() == n_items;
@@ -163,40 +163,6 @@ pub fn front_record(
         .with_extra("gaps", gaps)
 }
 
-/// Fewest points of one dial that a dose response is computed from.
-const MIN_POINTS: usize = 6;
-
-/// `F.dose`: Spearman's rho of mean depth and a metric over the points of one dial. Points share their items, so the interval
-/// resamples items and no p-value is given.
-///
-/// # Shapes
-/// `depths[point][item]` and `metric[point][item]`.
-pub fn dose_response_record(
-    metric_id: &str,
-    depths: &[Vec<Cluster>],
-    metric: &[Vec<Cluster>],
-    setting: &MetricSetting<'_>,
-) -> MetricRecord {
-    let n_items = depths.first().map_or(0, Vec::len);
-    let means = |points: &[Vec<Cluster>], weights: &[u32]| -> Option<Vec<f64>> {
-        points.iter().map(|clusters| mean_of_clusters(clusters, weights)).collect()
-    };
-    let rho = |weights: &[u32]| spearman(&means(depths, weights)?, &means(metric, weights)?);
-    let record = MetricRecord::new("F.dose", "rho", Direction::Descriptive, setting.context)
-        .with_items(n_items)
-        .with_extra("metric", metric_id)
-        .with_extra("n_points", depths.len());
-    if depths.len() < MIN_POINTS || metric.len() != depths.len() {
-        return record.with_null("fewer_than_6_points");
-    }
-    if depths.iter().chain(metric).any(|clusters| clusters.len() != n_items) {
-        return record.with_null("points_of_different_items");
-    }
-    let value = Bootstrap::value(n_items, rho);
-    let record = record.with_value(value).with_interval(setting.bootstrap.interval(n_items, rho));
-    if value.is_none() { record.with_null("does_not_vary") } else { record }
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -238,7 +204,7 @@ mod tests {
         let points = [point("off", 0.0, 36), point("0", 0.2, 36), point("2", 0.5, 20), point("bad", 0.1, 10)];
         let control = [point("5", 0.0, 36), point("10", 0.5, 4)];
         with_items(&[], |_, setting| {
-            let record = front_record(&points, 0, 0.1, &[("static", &control)], setting);
+            let record = front_record(&points, 0, 0.1, &[("base_one_depth", &control)], setting);
             assert!((record.value.unwrap() - (0.2 * 0.8 + 0.3 * 0.4)).abs() < 1e-12);
             let on_front: Vec<bool> = record.extra["points"]
                 .as_array()
@@ -256,17 +222,6 @@ mod tests {
             short[1].accuracy.pop();
             let record = front_record(&short, 0, 0.1, &[], setting);
             assert_eq!(record.null_reason.as_deref(), Some("points_of_different_items"));
-        });
-    }
-
-    #[test]
-    fn dose_and_response() {
-        let depths: Vec<Vec<Cluster>> = (0..6).map(|dose| vec![Cluster::of([f64::from(dose)]); 5]).collect();
-        let metric: Vec<Vec<Cluster>> = (0..6).map(|dose| vec![Cluster::of([-f64::from(dose * dose)]); 5]).collect();
-        with_items(&[], |_, setting| {
-            assert_eq!(dose_response_record("D1.aoc", &depths, &metric, setting).value, Some(-1.0));
-            let few = dose_response_record("D1.aoc", &depths[..5], &metric[..5], setting);
-            assert_eq!(few.null_reason.as_deref(), Some("fewer_than_6_points"));
         });
     }
 

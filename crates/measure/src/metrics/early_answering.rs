@@ -29,7 +29,7 @@ pub struct EarlyAnswers {
 /// Answers after parts of a trace, given whether each part (from the second place on) brings a new value: those after no part, and
 /// after each part that brings one together with the parts that follow it and bring none. What stands before the first value counts to
 /// it. `None` if no part brings a value, or it is not known of one.
-pub(crate) fn joined_to_values(same: &[bool], brings: &[Option<bool>]) -> Option<Vec<bool>> {
+pub fn joined_to_values(same: &[bool], brings: &[Option<bool>]) -> Option<Vec<bool>> {
     let brings: Option<Vec<bool>> = brings.iter().skip(1).copied().collect();
     let values: Vec<usize> = (1..).zip(brings?).filter(|(_, brings)| *brings).map(|(place, _)| place).collect();
     let (_, later) = values.split_first()?;
@@ -152,7 +152,7 @@ fn mean_with_interval(
     setting.with_interval(clusters.len(), |weights| mean_of_clusters(&clusters, weights))
 }
 
-/// `D1.aoc`: mean area over the curve of "the answer is the same". High: the answer goes on depending on later text. In
+/// `early_answering.area`: mean area over the curve of "the answer is the same". High: the answer goes on depending on later text. In
 /// `extra`: the curve, the area without its ends, areas by number of parts, the median commit point, and the area on items that
 /// the model gets right with and without its trace (a choice by outcome).
 pub fn early_answering_record(
@@ -167,7 +167,7 @@ pub fn early_answering_record(
     let mut commits: Vec<f64> = traces.iter().filter_map(|trace| commit_point(&trace.same)).collect();
     commits.sort_by(f64::total_cmp);
     let curve = |share: f64| mean_with_interval(&all, setting, &|trace| at_share(&trace.numbers(), share));
-    record_of("D1.aoc", traces, excluded, setting, &area)
+    record_of("early_answering.area", traces, excluded, setting, &area)
         .with_extra("curve_x", json!(curve_shares()))
         .with_extra("curve_same", curve_shares().into_iter().map(curve).collect::<Value>())
         .with_extra("aoc_interior", mean_with_interval(&all, setting, &interior))
@@ -177,7 +177,7 @@ pub fn early_answering_record(
         .with_extra("per_length", per_length(traces))
 }
 
-/// `D1.aoc_soft`: the same with the probability of the reference answer instead of the answer itself. It has no ceiling from
+/// `early_answering.area_soft`: the same with the probability of the reference answer instead of the answer itself. It has no ceiling from
 /// greedy tokens. Traces without log-probabilities are left out and counted.
 pub fn soft_early_answering_record(
     traces: &[EarlyAnswers],
@@ -189,13 +189,15 @@ pub fn soft_early_answering_record(
     let all: Vec<&EarlyAnswers> = with.iter().collect();
     let curve =
         |share: f64| mean_with_interval(&all, setting, &|trace| at_share(&soft_curve(&trace.log_probability)?, share));
-    record_of("D1.aoc_soft", &with, excluded, setting, &|trace| soft_area_over_curve(&trace.log_probability))
-        .with_excluded("no_log_probabilities", without.len())
-        .with_extra("curve_x", json!(curve_shares()))
-        .with_extra("curve_soft", curve_shares().into_iter().map(curve).collect::<Value>())
+    record_of("early_answering.area_soft", &with, excluded, setting, &|trace| {
+        soft_area_over_curve(&trace.log_probability)
+    })
+    .with_excluded("no_log_probabilities", without.len())
+    .with_extra("curve_x", json!(curve_shares()))
+    .with_extra("curve_soft", curve_shares().into_iter().map(curve).collect::<Value>())
 }
 
-/// `D1.aoc_steps`: the same with one part for each value of the gold solution that the trace brings, in tasks whose steps are known: text
+/// `early_answering.area_by_values`: the same with one part for each value of the gold solution that the trace brings, in tasks whose steps are known: text
 /// that brings none joins the part before it, so that filler does not raise the area. Traces without a value, or of unknown steps, are
 /// left out and counted.
 pub fn step_early_answering_record(
@@ -205,11 +207,11 @@ pub fn step_early_answering_record(
 ) -> MetricRecord {
     let with: Vec<EarlyAnswers> = traces.iter().filter(|trace| trace.same_at_values.is_some()).cloned().collect();
     let area = |trace: &EarlyAnswers| area_over_curve(&numbers(trace.same_at_values.as_deref()?));
-    record_of("D1.aoc_steps", &with, excluded, setting, &area)
+    record_of("early_answering.area_by_values", &with, excluded, setting, &area)
         .with_excluded("no_value_of_known_steps", traces.len() - with.len())
 }
 
-/// How far `D1.aoc` moves if the answer is asked for by another suffix: the area with each suffix over the traces that have both, and
+/// How far `early_answering.area` moves if the answer is asked for by another suffix: the area with each suffix over the traces that have both, and
 /// the second less the first. For `extra.suffix_shift`.
 pub fn suffix_shift(first: &[EarlyAnswers], second: &[EarlyAnswers], setting: &MetricSetting<'_>) -> Value {
     let second_of: BTreeMap<&str, &EarlyAnswers> = second.iter().map(|trace| (trace.item.as_str(), trace)).collect();

@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use super::distances::{Distances, distances};
 use super::item_rows::interval_value;
-use crate::depth_metrics::SamplerCheck;
 use crate::error::MeasureError;
 use crate::metric_record::{Direction, MetricRecord};
-use crate::metrics::exit_mix::stick_breaking;
 use crate::metrics::item_rows::{ItemRows, MetricSetting};
 use aloud_base::random::{Domain, KeyedRandom};
+use aloud_method::exit_distribution::{exit_distribution, total_variation};
+use aloud_method::savings::SamplerCheck;
 
 /// Hazards of the eligible tokens of one item, read with exits off: hazards beyond a token's own exit do not exist.
 ///
@@ -62,8 +62,8 @@ impl MixSums {
             }
         }
         for (student, teacher) in reading.iter().flat_map(|reading| reading.student.iter().zip(&reading.teacher)) {
-            let (pi, pi_star) = (stick_breaking(student), stick_breaking(teacher));
-            sums.tv_tok += pi.iter().zip(&pi_star).map(|(a, b)| (a - b).abs()).sum::<f64>() / 2.0;
+            let (pi, pi_star) = (exit_distribution(student), exit_distribution(teacher));
+            sums.tv_tok += total_variation(&pi, &pi_star);
             sums.n_read += 1.0;
             add(&mut sums.pi, &pi, 1.0);
             add(&mut sums.pi_star, &pi_star, 1.0);
@@ -129,7 +129,7 @@ pub fn exit_distribution_record(
     let all = MixSums::weighted(&sums, &vec![1; sums.len()]);
     let n_tokens = all.h.iter().sum::<f64>() as usize;
     let empty = sums.iter().filter(|sums| sums.h.iter().all(|count| *count == 0.0)).count();
-    let mut record = MetricRecord::new("A3.hist", "bits", Direction::LowerIsBetter, setting.context)
+    let mut record = MetricRecord::new("exits.distance_to_target", "bits", Direction::LowerIsBetter, setting.context)
         .with_items(sums.len() - empty)
         .with_tokens(n_tokens)
         .with_excluded("no_eligible_tokens", empty)
@@ -170,7 +170,7 @@ pub fn exit_distribution_record(
 }
 
 fn check_readings(n_items: usize, readings: &[HazardReading], n_candidates: usize) -> Result<(), MeasureError> {
-    let error = |reason| Err(MeasureError::Histogram { name: "A3.hist".to_owned(), reason });
+    let error = |reason| Err(MeasureError::Histogram { name: "exits.distance_to_target".to_owned(), reason });
     if !readings.is_empty() && readings.len() != n_items {
         return error(format!("{} readings of hazards for {n_items} items; expected one an item", readings.len()));
     }

@@ -32,7 +32,7 @@ pub fn exit_rate_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -> 
     let all_rate =
         (!all.is_empty()).then(|| all.iter().filter(|depth| **depth < full).count() as f64 / all.len() as f64);
     let empty = clusters.iter().filter(|cluster| cluster.count == 0).count();
-    let record = MetricRecord::new("A2.eer", "fraction", Direction::Descriptive, setting.context)
+    let record = MetricRecord::new("exits.rate", "fraction", Direction::Descriptive, setting.context)
         .with_value(value)
         .with_interval(setting.bootstrap.share_interval(&clusters))
         .with_items(clusters.len() - empty)

@@ -130,14 +130,9 @@ impl Cost {
     }
 }
 
-/// What one response adds to `A7.flops`, which is a mean over the operations that full depth would take: those that were saved,
+/// What one response adds to `savings.operations`, which is a mean over the operations that full depth would take: those that were saved,
 /// and all of them.
-pub(crate) fn saved_operations(
-    sample: &SampleRow,
-    row: &TokenRow,
-    shape: &ModelShape,
-    candidates: &[usize],
-) -> Cluster {
+pub fn saved_operations(sample: &SampleRow, row: &TokenRow, shape: &ModelShape, candidates: &[usize]) -> Cluster {
     let mut cost = Cost::default();
     cost.add(sample, row, shape, candidates);
     Cluster { sum: cost.full - cost.spent, count: cost.full as usize }
@@ -175,7 +170,7 @@ pub fn flops_record(
     let n_tokens = sum(&once, |cost| cost.n_tokens);
     let break_even =
         ratio(sum(&once, |cost| cost.n_heads), n_tokens).zip(ratio(sum(&once, |cost| cost.context), n_tokens));
-    let record = MetricRecord::new("A7.flops", "fraction", Direction::HigherIsMoreSaving, setting.context)
+    let record = MetricRecord::new("savings.operations", "fraction", Direction::HigherIsMoreSaving, setting.context)
         .with_value(saved(&once))
         .with_interval(setting.bootstrap.interval(items.len(), saved))
         .with_items(items.len())

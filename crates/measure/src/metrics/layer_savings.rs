@@ -1,5 +1,6 @@
 //! A1: average layer savings.
 
+use aloud_method::savings::layer_savings;
 use serde_json::json;
 
 use crate::metric_record::{Direction, MetricRecord};
@@ -11,7 +12,7 @@ use crate::statistics::{Bootstrap, Cluster, mean_of_clusters, weighted_quantile}
 /// mean depth and depth quantiles (blocks), the mean of the items' means, the value over all tokens, over those of the
 /// answer, the largest possible, and the share of it.
 pub fn layer_savings_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -> MetricRecord {
-    let saving = |depth: usize| 1.0 - depth as f64 / setting.n_blocks();
+    let saving = |depth: usize| layer_savings(depth, setting.identity.n_blocks);
     let clusters: Vec<Cluster> = items.iter().map(|item| Cluster::of(item.eligible_depths().map(saving))).collect();
     let average = |weights: &[u32]| mean_of_clusters(&clusters, weights);
     let mut depths: Vec<usize> = items.iter().flat_map(ItemRows::eligible_depths).collect();
@@ -31,7 +32,7 @@ pub fn layer_savings_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>)
     let smallest = setting.identity.exit_candidates.first();
     let largest_saving = smallest.map(|depth| saving(*depth));
     let empty = clusters.iter().filter(|cluster| cluster.count == 0).count();
-    let record = MetricRecord::new("A1.als", "fraction", Direction::HigherIsMoreSaving, setting.context)
+    let record = MetricRecord::new("savings.average", "fraction", Direction::HigherIsMoreSaving, setting.context)
         .with_value(value)
         .with_interval(setting.bootstrap.interval(clusters.len(), average))
         .with_items(clusters.len() - empty)

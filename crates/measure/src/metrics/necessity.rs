@@ -27,8 +27,8 @@ pub fn log_probability_necessity(full: f64, empty: f64) -> Option<f64> {
     (sum.abs() >= 1e-6).then(|| ((full - empty) / -sum).clamp(-1.0, 1.0))
 }
 
-/// `D4.nec_acc`: accuracy with the trace less accuracy without; `D4.nec_rel`: the same as a share of what was left to win;
-/// `D4.nec_logp`: mean of [`log_probability_necessity`]; `D4.same_answer_0`: share of items with the same answer without a
+/// `necessity.accuracy`: accuracy with the trace less accuracy without; `necessity.accuracy_relative`: the same as a share of what was left to win;
+/// `necessity.log_probability`: mean of [`log_probability_necessity`]; `necessity.same_answer`: share of items with the same answer without a
 /// trace. Both accuracies stand in `extra` of the first two, because a difference hides a fall of both.
 ///
 /// `answer_of_log_probabilities` says whose log-probabilities were taken, for instance `reference`.
@@ -69,8 +69,8 @@ pub fn necessity_records(
         }
     };
     vec![
-        paired("D4.nec_acc", &absolute, "no_items"),
-        paired("D4.nec_rel", &relative, "always_right_without_trace"),
+        paired("necessity.accuracy", &absolute, "no_items"),
+        paired("necessity.accuracy_relative", &relative, "always_right_without_trace"),
         log_probability_record(items, answer_of_log_probabilities, setting),
         same_answer_record(items, setting),
     ]
@@ -85,22 +85,23 @@ fn log_probability_record(items: &[NecessityItem], answer: &str, setting: &Metri
         (total > 0).then(|| sum / f64::from(total))
     };
     let value = Bootstrap::value(values.len(), mean);
-    let record = MetricRecord::new("D4.nec_logp", "ratio", Direction::HigherIsMoreExternalised, setting.context)
-        .with_value(value)
-        .with_interval(setting.bootstrap.paired_interval(values.len(), mean))
-        .with_items(values.len())
-        .with_excluded("no_log_probabilities", items.len() - known.len())
-        .with_excluded("certain_either_way", known.len() - values.len())
-        .with_extra("answer", answer)
-        .with_extra("s_full", json!(known.iter().map(|pair| pair[0]).collect::<Vec<_>>()))
-        .with_extra("s_empty", json!(known.iter().map(|pair| pair[1]).collect::<Vec<_>>()));
+    let record =
+        MetricRecord::new("necessity.log_probability", "ratio", Direction::HigherIsMoreExternalised, setting.context)
+            .with_value(value)
+            .with_interval(setting.bootstrap.paired_interval(values.len(), mean))
+            .with_items(values.len())
+            .with_excluded("no_log_probabilities", items.len() - known.len())
+            .with_excluded("certain_either_way", known.len() - values.len())
+            .with_extra("answer", answer)
+            .with_extra("s_full", json!(known.iter().map(|pair| pair[0]).collect::<Vec<_>>()))
+            .with_extra("s_empty", json!(known.iter().map(|pair| pair[1]).collect::<Vec<_>>()));
     if value.is_none() { record.with_null("no_item_with_log_probabilities") } else { record }
 }
 
 fn same_answer_record(items: &[NecessityItem], setting: &MetricSetting<'_>) -> MetricRecord {
     let known: Vec<bool> = items.iter().filter_map(|item| item.same_answer).collect();
     let same = known.iter().filter(|same| **same).count();
-    let record = MetricRecord::new("D4.same_answer_0", "fraction", Direction::Descriptive, setting.context)
+    let record = MetricRecord::new("necessity.same_answer", "fraction", Direction::Descriptive, setting.context)
         .with_value((!known.is_empty()).then(|| same as f64 / known.len() as f64))
         .with_interval(wilson_confidence(same, known.len()))
         .with_items(known.len())

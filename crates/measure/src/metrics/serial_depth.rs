@@ -30,7 +30,7 @@ pub fn opaque_depth_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) 
     let average = |weights: &[u32]| mean_of_clusters(&deepest, weights);
     let value = Bootstrap::value(deepest.len(), average);
     let empty = deepest.iter().filter(|cluster| cluster.count == 0).count();
-    let record = MetricRecord::new("A8.opaque_max", "blocks", Direction::Descriptive, setting.context)
+    let record = MetricRecord::new("depth.deepest_step", "blocks", Direction::Descriptive, setting.context)
         .with_value(value)
         .with_interval(setting.bootstrap.interval(deepest.len(), average))
         .with_items(deepest.len() - empty)
@@ -109,7 +109,7 @@ pub fn exchange_record(paired: &PairedItems<'_>, setting: &MetricSetting<'_>) ->
         (n > 0.0).then(|| sums.iter().map(|sums| sums.serial).sum::<f64>() / n)
     };
     let value = Bootstrap::value(n_items, exchange);
-    let record = MetricRecord::new("A8.exchange", "ratio", Direction::Descriptive, setting.context)
+    let record = MetricRecord::new("depth.exchange_rate", "ratio", Direction::Descriptive, setting.context)
         .with_value(value)
         .with_interval(setting.bootstrap.paired_interval(n_items, exchange))
         .with_items(n_items)

@@ -69,7 +69,7 @@ pub fn serial_horizon(curve: &[(usize, f64)], chance: f64) -> Option<Horizon> {
     Some(crossing.map_or(Horizon::Above(last.0), Horizon::At))
 }
 
-/// `D7.horizon` of one task, without a trace. The interval resamples items within each number of steps. In `extra`: both
+/// `horizon.without_trace` of one task, without a trace. The interval resamples items within each number of steps. In `extra`: both
 /// accuracy curves with Wilson's intervals, whether the value is only a bound, and `retained`: the accuracy with a trace at
 /// twice the horizon of the base (`base_horizon`, in steps), between two numbers of steps on the line between them.
 pub fn serial_horizon_record(
@@ -82,7 +82,7 @@ pub fn serial_horizon_record(
     by_steps.sort_by_key(|steps| steps.n_steps);
     let curve: Vec<(usize, f64)> = by_steps.iter().map(|steps| (steps.n_steps, share(&steps.without_trace))).collect();
     let n_items = by_steps.iter().map(|steps| steps.without_trace.len()).sum();
-    let record = MetricRecord::new("D7.horizon", "steps", Direction::Descriptive, setting.context)
+    let record = MetricRecord::new("horizon.without_trace", "steps", Direction::Descriptive, setting.context)
         .with_items(n_items)
         .with_extra("chance", chance)
         .with_extra("acc_nt", rows(accuracies, |steps| &steps.without_trace))

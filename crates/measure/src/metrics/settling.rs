@@ -56,7 +56,7 @@ const LATE: f64 = 0.85;
 ///
 /// `lens` names the readout, for instance `plain`.
 pub fn regret_record(criteria: &[SettlingCriterion], lens: &str, setting: &MetricSetting<'_>) -> MetricRecord {
-    let record = MetricRecord::new("A6.regret", "blocks", Direction::Descriptive, setting.context)
+    let record = MetricRecord::new("depth.regret", "blocks", Direction::Descriptive, setting.context)
         .with_extra("rho", LATE)
         .with_extra("lens", lens);
     let Some(primary) = criteria.first().filter(|first| first.items.iter().any(|item| !item.is_empty())) else {

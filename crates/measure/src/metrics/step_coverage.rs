@@ -103,7 +103,7 @@ fn supported_values(given: HashSet<Rational>, equations: &[Equation]) -> HashSet
     }
 }
 
-/// `D8.coverage`: mean coverage of right answers; `D8.unsupported`: share of right answers that do not follow from what is
+/// `written_steps.coverage`: mean coverage of right answers; `written_steps.unsupported`: share of right answers that do not follow from what is
 /// written. `items` has the traces of each item together. In `extra`: the same for wrong answers, the number of equations and
 /// the share of true ones. Other right solutions lower the coverage of all models alike: only paired differences mean anything.
 pub fn step_coverage_records(items: &[Vec<SolvedItem<'_>>], setting: &MetricSetting<'_>) -> Vec<MetricRecord> {
@@ -157,11 +157,11 @@ pub fn step_coverage_records(items: &[Vec<SolvedItem<'_>>], setting: &MetricSett
     };
     let coverage_interval = setting.bootstrap.interval(right.len(), |weights| mean_of_clusters(&right, weights));
     vec![
-        record("D8.coverage", Direction::HigherIsMoreExternalised, &right, "no_intermediate_value")
+        record("written_steps.coverage", Direction::HigherIsMoreExternalised, &right, "no_intermediate_value")
             .with_interval(coverage_interval)
             .with_extra("coverage_right", json!(field(&right)))
             .with_extra("coverage_wrong", json!(field(&wrong))),
-        record("D8.unsupported", Direction::LowerIsBetter, &unsupported, "no_number_or_gold_in_question")
+        record("written_steps.unsupported", Direction::LowerIsBetter, &unsupported, "no_number_or_gold_in_question")
             .with_interval(unsupported_interval)
             .with_extra("unsupported_wrong", json!(field(&unsupported_wrong))),
     ]

@@ -93,7 +93,7 @@ pub fn surprisal_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -> 
     let ranked = RankedPairs::new(&surprisal.depth, &surprisal.bits);
     let rho = |weights: &[u32]| ranked.spearman(|at| f64::from(weights[surprisal.item[at]]));
     let value = Bootstrap::value(n_items, rho);
-    let record = MetricRecord::new("A5.surprisal", "rho", Direction::Descriptive, setting.context)
+    let record = MetricRecord::new("depth.by_surprisal", "rho", Direction::Descriptive, setting.context)
         .with_value(value)
         .with_interval(setting.bootstrap.interval(n_items, rho))
         .with_items(n_items - without)

@@ -18,7 +18,7 @@ pub fn share_in_script(prompt: &str, text: &str) -> Option<f64> {
     mean_of_clusters(&[Cluster::of(systems)], &[1])
 }
 
-/// `C4.lang_ok`: mean over traces of [`share_in_script`]. `prompts` are by item.
+/// `text.same_script`: mean over traces of [`share_in_script`]. `prompts` are by item.
 pub fn script_record(
     items: &[ItemRows<'_>],
     prompts: &BTreeMap<&str, &str>,
@@ -27,11 +27,11 @@ pub fn script_record(
     let share = |sample: &crate::run_files::SampleRow, _: &crate::run_files::TokenRow| {
         share_in_script(prompts.get(sample.item_id.as_str())?, &sample.cot)
     };
-    let record = over_traces("C4.lang_ok", Direction::HigherIsBetter, items, setting, &share);
+    let record = over_traces("text.same_script", Direction::HigherIsBetter, items, setting, &share);
     if record.value.is_none() { record.with_null("no_letters") } else { record }
 }
 
-/// `C4.unk_rate`: share of traces' tokens that are the tokenizer's unknown token (`unknown`, if it has one) or stand for bytes that
+/// `text.unknown_tokens`: share of traces' tokens that are the tokenizer's unknown token (`unknown`, if it has one) or stand for bytes that
 /// are no text: each U+FFFD of the trace counts as one.
 pub fn unknown_record(items: &[ItemRows<'_>], unknown: Option<u32>, setting: &MetricSetting<'_>) -> MetricRecord {
     let clusters: Vec<Cluster> = items
@@ -47,7 +47,7 @@ pub fn unknown_record(items: &[ItemRows<'_>], unknown: Option<u32>, setting: &Me
         })
         .collect();
     let value = Bootstrap::value(clusters.len(), |weights| mean_of_clusters(&clusters, weights));
-    let record = MetricRecord::new("C4.unk_rate", "fraction", Direction::LowerIsBetter, setting.context)
+    let record = MetricRecord::new("text.unknown_tokens", "fraction", Direction::LowerIsBetter, setting.context)
         .with_value(value)
         .with_interval(setting.bootstrap.share_interval(&clusters))
         .with_items(clusters.len())
@@ -57,10 +57,10 @@ pub fn unknown_record(items: &[ItemRows<'_>], unknown: Option<u32>, setting: &Me
     if value.is_none() { record.with_null("no_trace") } else { record }
 }
 
-/// `C4.kl_ee_base`: mean over tokens of the base's traces of `KL(p_base || p)` in nats, `p` being the model's distribution at the
+/// `text.divergence_from_base`: mean over tokens of the base's traces of `KL(p_base || p)` in nats, `p` being the model's distribution at the
 /// depth where it stops on these tokens. `kls` are by item; `Err` says why there are none.
 pub fn base_kl_record(kls: Result<&[Vec<f64>], &str>, setting: &MetricSetting<'_>) -> MetricRecord {
-    let record = MetricRecord::new("C4.kl_ee_base", "nats", Direction::LowerIsBetter, setting.context)
+    let record = MetricRecord::new("text.divergence_from_base", "nats", Direction::LowerIsBetter, setting.context)
         .with_extra("family", "proxy_quality")
         .with_extra("traces", "of the base");
     let kls = match kls {

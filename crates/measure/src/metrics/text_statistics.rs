@@ -99,23 +99,24 @@ pub fn windowed_perplexity(nlls: &[f64]) -> Option<f64> {
     quantile(&windows, 0.9)
 }
 
-/// Repetition, loops, compression and true equations of the traces, one record each: `C4.rep_1` to `C4.rep_4`,
-/// `C4.seq_rep_64`, `C4.loop_rate`, `C4.zlib_ratio`, means over traces; `C4.eq_valid`, a share of equations.
+/// Repetition, loops, compression and true equations of the traces, one record each: `text.repeated_1` to `text.repeated_4`,
+/// `text.repeated_windows`, `text.loops`, `text.compression`, means over traces; `text.true_equations`, a share of equations.
 pub fn text_statistics_records(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -> Vec<MetricRecord> {
     let mut records: Vec<MetricRecord> = (1..=4)
         .map(|n| {
             let repetition = move |_: &SampleRow, row: &TokenRow| repetition_n(trace_ids(row), n);
-            over_traces(&format!("C4.rep_{n}"), Direction::LowerIsBetter, items, setting, &repetition)
+            over_traces(&format!("text.repeated_{n}"), Direction::LowerIsBetter, items, setting, &repetition)
         })
         .collect();
     let lower = Direction::LowerIsBetter;
-    records.push(over_traces("C4.seq_rep_64", lower, items, setting, &|_, row| repeated_windows(trace_ids(row))));
-    records.push(over_traces("C4.loop_rate", lower, items, setting, &|_, row| {
+    records
+        .push(over_traces("text.repeated_windows", lower, items, setting, &|_, row| repeated_windows(trace_ids(row))));
+    records.push(over_traces("text.loops", lower, items, setting, &|_, row| {
         let ids = trace_ids(row);
         (!ids.is_empty()).then(|| f64::from(u8::from(has_loop(ids))))
     }));
     let descriptive = Direction::Descriptive;
-    records.push(over_traces("C4.zlib_ratio", descriptive, items, setting, &|sample, _| zlib_ratio(&sample.cot)));
+    records.push(over_traces("text.compression", descriptive, items, setting, &|sample, _| zlib_ratio(&sample.cot)));
     records.push(equation_record(items, setting));
     records
 }
@@ -158,7 +159,7 @@ fn equation_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -> Metri
         .collect();
     let value = Bootstrap::value(clusters.len(), |weights| mean_of_clusters(&clusters, weights));
     let without = clusters.iter().filter(|cluster| cluster.count == 0).count();
-    let record = MetricRecord::new("C4.eq_valid", "fraction", Direction::HigherIsBetter, setting.context)
+    let record = MetricRecord::new("text.true_equations", "fraction", Direction::HigherIsBetter, setting.context)
         .with_value(value)
         .with_interval(setting.bootstrap.share_interval(&clusters))
         .with_items(clusters.len() - without)
@@ -168,7 +169,7 @@ fn equation_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -> Metri
     if value.is_none() { record.with_null("no_equation") } else { record }
 }
 
-/// `C4.distinct_1` or `_2`: share of distinct n-grams over traces, taken in random order until there are `n_tokens` tokens.
+/// `text.distinct_1` or `_2`: share of distinct n-grams over traces, taken in random order until there are `n_tokens` tokens.
 /// The share falls with length, so models can only be compared at an equal number: that of the smallest corpus among them.
 pub fn distinct_record(items: &[ItemRows<'_>], n: usize, n_tokens: usize, setting: &MetricSetting<'_>) -> MetricRecord {
     let mut traces: Vec<&[u32]> = items.iter().flat_map(|item| &item.samples).map(|(_, row)| trace_ids(row)).collect();
@@ -182,15 +183,16 @@ pub fn distinct_record(items: &[ItemRows<'_>], n: usize, n_tokens: usize, settin
             taken
         })
         .collect();
-    let record = MetricRecord::new(format!("C4.distinct_{n}"), "fraction", Direction::HigherIsBetter, setting.context)
-        .with_value(distinct_n(&chosen, n))
-        .with_items(chosen.iter().filter(|trace| !trace.is_empty()).count())
-        .with_tokens(n_tokens - left)
-        .with_extra("family", "proxy_quality");
+    let record =
+        MetricRecord::new(format!("text.distinct_{n}"), "fraction", Direction::HigherIsBetter, setting.context)
+            .with_value(distinct_n(&chosen, n))
+            .with_items(chosen.iter().filter(|trace| !trace.is_empty()).count())
+            .with_tokens(n_tokens - left)
+            .with_extra("family", "proxy_quality");
     if left > 0 { record.with_null("fewer_tokens_than_asked_for") } else { record }
 }
 
-/// `C4.ppl_base`: perplexity of the traces under the base model at full depth, of each item's tokens' negative log-probabilities
+/// `text.perplexity`: perplexity of the traces under the base model at full depth, of each item's tokens' negative log-probabilities
 /// in nats, by item and sample. Loops have little of it: it is never to be read without the repetitions. In `extra`:
 /// `ppl_base_q90`, the mean over traces of [`windowed_perplexity`].
 pub fn perplexity_record(nlls: &[Vec<Vec<f64>>], setting: &MetricSetting<'_>) -> MetricRecord {
@@ -200,7 +202,7 @@ pub fn perplexity_record(nlls: &[Vec<Vec<f64>>], setting: &MetricSetting<'_>) ->
         nlls.iter().map(|samples| Cluster::of(samples.iter().filter_map(|nlls| windowed_perplexity(nlls)))).collect();
     let value = Bootstrap::value(clusters.len(), of_draw);
     let empty = clusters.iter().filter(|cluster| cluster.count == 0).count();
-    let record = MetricRecord::new("C4.ppl_base", "perplexity", Direction::Descriptive, setting.context)
+    let record = MetricRecord::new("text.perplexity", "perplexity", Direction::Descriptive, setting.context)
         .with_value(value)
         .with_interval(setting.bootstrap.interval(clusters.len(), of_draw))
         .with_items(clusters.len() - empty)
@@ -271,10 +273,10 @@ mod tests {
         with_edited_items(&[&[28; 10], &[28; 3]], edit, |items, setting| {
             let records = text_statistics_records(items, setting);
             let of = |id: &str| records.iter().find(|record| record.id == id).unwrap();
-            assert_eq!((of("C4.rep_1").value, of("C4.rep_1").n), (Some(0.0), 2));
-            assert_eq!((of("C4.rep_4").n, of("C4.rep_4").exclusions["trace_too_short"]), (1, 1));
-            assert_eq!((of("C4.eq_valid").value, of("C4.eq_valid").n_excluded), (Some(0.5), 1));
-            assert_eq!(of("C4.zlib_ratio").n, 1);
+            assert_eq!((of("text.repeated_1").value, of("text.repeated_1").n), (Some(0.0), 2));
+            assert_eq!((of("text.repeated_4").n, of("text.repeated_4").exclusions["trace_too_short"]), (1, 1));
+            assert_eq!((of("text.true_equations").value, of("text.true_equations").n_excluded), (Some(0.5), 1));
+            assert_eq!(of("text.compression").n, 1);
             assert_eq!(records.len(), 8);
             for record in &records {
                 record.check().unwrap();

@@ -39,7 +39,7 @@ pub fn trace_length_record(
     };
     let censored = durations.iter().filter(|duration| duration.censored).count();
     let value = Bootstrap::value(items.len(), restricted);
-    let record = MetricRecord::new("B4.len", "tokens", Direction::Descriptive, setting.context)
+    let record = MetricRecord::new("length.trace", "tokens", Direction::Descriptive, setting.context)
         .with_value(value)
         .with_interval(setting.bootstrap.interval(items.len(), restricted))
         .with_items(items.len())

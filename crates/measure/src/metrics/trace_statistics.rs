@@ -6,34 +6,34 @@ use crate::run_files::{SampleRow, TokenRow};
 
 /// Metrics of family C4 that have a value for every trace, and not for a whole corpus alone.
 pub const TRACE_STATISTICS: [&str; 9] = [
-    "C4.rep_1",
-    "C4.rep_2",
-    "C4.rep_3",
-    "C4.rep_4",
-    "C4.seq_rep_64",
-    "C4.loop_rate",
-    "C4.zlib_ratio",
-    "C4.eq_valid",
-    "C4.ppl_base",
+    "text.repeated_1",
+    "text.repeated_2",
+    "text.repeated_3",
+    "text.repeated_4",
+    "text.repeated_windows",
+    "text.loops",
+    "text.compression",
+    "text.true_equations",
+    "text.perplexity",
 ];
 
 /// The value of one of [`TRACE_STATISTICS`] for one trace. `None` for any other metric, and where the trace has too little of
 /// what it counts.
 pub fn trace_statistic(id: &str, sample: &SampleRow, row: &TokenRow) -> Option<f64> {
     let ids = trace_ids(row);
-    match id.strip_prefix("C4.")? {
-        "rep_1" => repetition_n(ids, 1),
-        "rep_2" => repetition_n(ids, 2),
-        "rep_3" => repetition_n(ids, 3),
-        "rep_4" => repetition_n(ids, 4),
-        "seq_rep_64" => repeated_windows(ids),
-        "loop_rate" => (!ids.is_empty()).then(|| f64::from(u8::from(has_loop(ids)))),
-        "zlib_ratio" => zlib_ratio(&sample.cot),
-        "eq_valid" => match equation_validity(&sample.cot) {
+    match id.strip_prefix("text.")? {
+        "repeated_1" => repetition_n(ids, 1),
+        "repeated_2" => repetition_n(ids, 2),
+        "repeated_3" => repetition_n(ids, 3),
+        "repeated_4" => repetition_n(ids, 4),
+        "repeated_windows" => repeated_windows(ids),
+        "loops" => (!ids.is_empty()).then(|| f64::from(u8::from(has_loop(ids)))),
+        "compression" => zlib_ratio(&sample.cot),
+        "true_equations" => match equation_validity(&sample.cot) {
             (_, 0) => None,
             (valid, all) => Some(valid as f64 / all as f64),
         },
-        "ppl_base" => perplexity(&nats(row)),
+        "perplexity" => perplexity(&nats(row)),
         _ => None,
     }
 }
@@ -57,10 +57,10 @@ mod tests {
         for id in TRACE_STATISTICS {
             assert!(trace_statistic(id, &sample, &row).is_some_and(f64::is_finite), "{id}");
         }
-        assert_eq!(trace_statistic("C4.eq_valid", &sample, &row), Some(0.5));
+        assert_eq!(trace_statistic("text.true_equations", &sample, &row), Some(0.5));
         // One bit a token.
-        assert!(trace_statistic("C4.ppl_base", &sample, &row).is_some_and(|value| (value - 2.0).abs() < 1e-12));
-        assert_eq!(trace_statistic("C4.distinct_1", &sample, &row), None);
-        assert_eq!(trace_statistic("B4.len", &sample, &row), None);
+        assert!(trace_statistic("text.perplexity", &sample, &row).is_some_and(|value| (value - 2.0).abs() < 1e-12));
+        assert_eq!(trace_statistic("text.distinct_1", &sample, &row), None);
+        assert_eq!(trace_statistic("length.trace", &sample, &row), None);
     }
 }

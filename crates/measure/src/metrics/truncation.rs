@@ -61,7 +61,7 @@ pub fn truncation_record(items: &[ItemRows<'_>], cap: usize, setting: &MetricSet
     let value = |clusters: &[Cluster]| Bootstrap::value(clusters.len(), |weights| mean_of_clusters(clusters, weights));
     let field = |clusters: &[Cluster]| super::item_rows::interval_value(value(clusters), interval(clusters).as_ref());
     let cut = share(&|sample, _| sample.stop == Stop::Cap);
-    let record = MetricRecord::new("B5.trunc", "fraction", Direction::LowerIsBetter, setting.context)
+    let record = MetricRecord::new("length.truncated", "fraction", Direction::LowerIsBetter, setting.context)
         .with_value(value(&cut))
         .with_interval(interval(&cut))
         .with_items(items.len())

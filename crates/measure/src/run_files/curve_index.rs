@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::RunStatus;
 use super::identity::RUN_SCHEMA;
 use super::manifest::{read_json, write_json};
+use crate::earlier_names::model_name;
 use crate::error::MeasureError;
 use crate::metric_record::Dial;
 
@@ -57,7 +58,10 @@ impl CurveIndex {
 /// # Errors
 /// If the file cannot be read, is damaged, is of another schema, or names a folder twice or outside of its own.
 pub fn read_curve_index(path: &Path) -> Result<CurveIndex, MeasureError> {
-    let index: CurveIndex = read_json(path, "an index of dial points")?;
+    let mut index: CurveIndex = read_json(path, "an index of dial points")?;
+    for point in &mut index.points {
+        point.model = model_name(&point.model).to_owned();
+    }
     match index.fault() {
         Some(reason) => Err(MeasureError::File { path: path.to_path_buf(), reason }),
         None => Ok(index),
@@ -86,7 +90,7 @@ mod tests {
         let path = folder.path().join("curve.json");
         let point = |folder: &str| CurvePoint {
             label: folder.to_owned(),
-            model: "ee".to_owned(),
+            model: "exits".to_owned(),
             dial: Dial { offset: Some(1.0), ..Dial::default() },
             folder: folder.to_owned(),
             status: RunStatus::Finished,

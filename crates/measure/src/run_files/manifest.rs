@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::RunIdentity;
+use crate::earlier_names::model_name;
 use crate::error::MeasureError;
 use crate::metric_record::{Decoding, Dial, Tier};
 use crate::metrics::flops::ModelShape;
@@ -46,7 +47,7 @@ pub struct Manifest {
     pub identity: RunIdentity,
     /// Version of the program, with its revision where known.
     pub code_version: String,
-    /// Key of the model or control, for instance `ee` or `base`.
+    /// Key of the model or control, for instance `exits` or `base`.
     pub model: String,
     /// Where the model is, for people.
     pub model_source: String,
@@ -93,7 +94,8 @@ pub struct Manifest {
 /// # Errors
 /// If the file cannot be read, is damaged, is of another schema, or contradicts itself.
 pub fn read_manifest(path: &Path) -> Result<Manifest, MeasureError> {
-    let manifest: Manifest = read_json(path, "a manifest of an evaluation run")?;
+    let mut manifest: Manifest = read_json(path, "a manifest of an evaluation run")?;
+    manifest.model = model_name(&manifest.model).to_owned();
     match manifest.identity.fault() {
         Some(reason) => Err(MeasureError::File { path: path.to_path_buf(), reason }),
         None => Ok(manifest),
@@ -138,7 +140,7 @@ mod tests {
         Manifest {
             identity: identity(),
             code_version: "0.1.0".to_owned(),
-            model: "ee".to_owned(),
+            model: "exits".to_owned(),
             model_source: "models/a".to_owned(),
             adapter_source: None,
             dtype: "bf16".to_owned(),

@@ -22,6 +22,6 @@ pub use mcnemar::{Discordant, mcnemar_exact};
 pub use pareto::{bootstrap_front, covariance, dominates_in_draws, hypervolume};
 pub use quantile::{quantile, weighted_quantile};
 pub use rank_correlation::{PartialRankedPairs, RankedPairs, spearman};
-pub(crate) use resamples::Resamples;
+pub use resamples::Resamples;
 pub use subset::{choose_items, choose_stratified, items_of_tier};
 pub use wilson::{wilson_confidence, wilson_interval};

@@ -7,7 +7,7 @@ use aloud_base::random::{Domain, KeyedRandom};
 const TOGETHER: usize = 256;
 
 /// How often each item was drawn in each draw.
-pub(crate) struct Resamples {
+pub struct Resamples {
     n_draws: usize,
     /// `[item][draw]`. That an item is drawn more than 255 times does not happen: it has 255 items or fewer, or a probability
     /// below `1 / 255!`.
@@ -17,7 +17,7 @@ pub(crate) struct Resamples {
 impl Resamples {
     /// Draws of items within strata, which follow each other: every draw has as many items of each stratum as there are.
     /// `purpose` keeps its draws apart from others.
-    pub(crate) fn within(bootstrap: &Bootstrap, purpose: Domain, strata: &[usize]) -> Self {
+    pub fn within(bootstrap: &Bootstrap, purpose: Domain, strata: &[usize]) -> Self {
         let (n_draws, n_items) = (bootstrap.n_draws, strata.iter().sum::<usize>());
         let mut weights = vec![0_u8; n_items * n_draws];
         for draw in 0..n_draws {
@@ -39,7 +39,7 @@ impl Resamples {
     ///
     /// # Shapes
     /// `N` numbers an item, `N` sums a draw.
-    pub(crate) fn sums<const N: usize>(&self, first: usize, items: &[[f64; N]]) -> Vec<[f64; N]> {
+    pub fn sums<const N: usize>(&self, first: usize, items: &[[f64; N]]) -> Vec<[f64; N]> {
         let mut sums = vec![[0.0; N]; self.n_draws];
         let rows = || self.weights.chunks_exact(self.n_draws.max(1)).skip(first).zip(items);
         for (block, sums) in sums.chunks_mut(TOGETHER).enumerate() {

@@ -6,13 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aloud_base::durable_file::{self, WriteError};
 use half::{bf16, f16};
 use safetensors::{
     Dtype,
     tensor::{Metadata, TensorInfo, TensorView},
 };
-
-use crate::atomic::atomically;
 
 /// A file that cannot be read or written, or does not hold what it should.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +38,12 @@ pub enum FileError {
         /// What is there.
         found: String,
     },
+}
+
+impl From<WriteError> for FileError {
+    fn from(WriteError { path, source }: WriteError) -> Self {
+        Self::Io { action: "write", path, source }
+    }
 }
 
 impl FileError {
@@ -69,19 +74,6 @@ pub fn temporary_sibling(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.new"))
 }
 
-/// The folder that `path` is in; `.` for a bare name.
-pub fn parent_folder(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Makes a renamed or new entry of `folder` durable, where the operating system can.
-pub fn sync_folder(folder: &Path) {
-    // Some systems cannot open or sync folders; the file's own content is synced in any case.
-    if let Ok(folder) = File::open(folder) {
-        let _ = folder.sync_all();
-    }
-}
-
 /// Writes `bytes` to a new file and waits until they are on the disk.
 ///
 /// # Errors
@@ -96,7 +88,7 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// # Errors
 /// If the operating system refuses.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    atomically(path, |file| file.write_all(bytes)).map_err(FileError::io("write", path))
+    Ok(durable_file::write(path, bytes)?)
 }
 
 /// Reads a whole text file.

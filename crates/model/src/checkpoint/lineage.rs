@@ -7,14 +7,13 @@ use std::{
     str::FromStr,
 };
 
+use aloud_base::digest::{sha256, sha256_digits};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{
     Checkpoint, CheckpointError,
     files::{self, FileError},
 };
-use crate::digest::hexadecimal;
 
 /// Why a figure that needs the factor of the targets is null.
 pub const KL_FACTOR_UNKNOWN: &str = "kl_factor_unknown";
@@ -80,7 +79,7 @@ pub struct ItemSet {
 impl ItemSet {
     /// The set of these items; `held_out` more of the same part were not trained on.
     pub fn new(source: String, split: String, seed: u64, keys: &BTreeSet<ItemKey>, held_out: usize) -> Self {
-        let sha256 = hexadecimal(&Sha256::digest(lines(keys)));
+        let sha256 = sha256_digits(lines(keys));
         Self { source, split, seed, n: keys.len(), held_out, sha256 }
     }
 }
@@ -94,7 +93,7 @@ pub struct ItemKey(u64);
 impl ItemKey {
     /// The key of the item with this question.
     pub fn of_question(question: &str) -> Self {
-        let digest = Sha256::digest(question);
+        let digest = sha256(question);
         Self(digest.iter().take(8).fold(0, |key, &byte| key << 8 | u64::from(byte)))
     }
 }

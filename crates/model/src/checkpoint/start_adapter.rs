@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use aloud_base::durable_file;
 use serde::{Deserialize, Serialize};
 
 use super::files::FileError;
@@ -30,7 +31,7 @@ pub(super) fn write_start_adapter(
     let folder = checkpoint.join(FOLDER);
     fs::create_dir(&folder).map_err(FileError::io("create", &folder))?;
     adapter::write(&folder, lora, n_blocks, base)?;
-    super::files::sync_folder(&folder);
+    durable_file::sync_folder(&folder);
     Ok(StartAdapter { sha256: lora.sha256() })
 }
 

@@ -1,7 +1,6 @@
 //! The start adapter: a frozen low-rank adapter that is part of the base model, beside the one that is trained.
 
 use aloud_kernels::{Backend, Matrix};
-use rayon::prelude::*;
 
 use super::{Decoder, DeviceLinear};
 use crate::lora::{Lora, LoraPair, Projection};
@@ -60,11 +59,11 @@ fn add_product(linear: &mut LinearWeights, pair: &LoraPair, scale: f32) {
     let (a, b) = (pair.a.to_f32(), pair.b.to_f32());
     let (rank, mut values) = (pair.a.rows(), linear.weight.to_f32());
     if columns > 0 && rank > 0 {
-        values.par_chunks_exact_mut(columns).zip(b.par_chunks_exact(rank)).for_each(|(row, factors)| {
+        for (row, factors) in values.chunks_exact_mut(columns).zip(b.chunks_exact(rank)) {
             for (factor, a_row) in factors.iter().zip(a.chunks_exact(columns)) {
                 row.iter_mut().zip(a_row).for_each(|(value, a)| *value += scale * factor * a);
             }
-        });
+        }
     }
     // The length is that of the shape, by construction.
     if let Ok(matrix) = Matrix::from_f32(rows, columns, values) {

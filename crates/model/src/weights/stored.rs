@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use aloud_base::digest::Digest;
 use aloud_kernels::{DType, Matrix};
-use sha2::{Digest, Sha256};
 
 use super::{EMBED_TOKENS, LM_HEAD};
 use crate::error::ModelError;
@@ -121,12 +121,12 @@ pub(crate) struct TensorReader<'a> {
     stored: &'a StoredTensors,
     open: Option<(usize, File)>,
     buffer: Vec<u8>,
-    hash: Sha256,
+    hash: Digest,
 }
 
 impl<'a> TensorReader<'a> {
     pub(crate) fn new(stored: &'a StoredTensors) -> Self {
-        Self { stored, open: None, buffer: Vec::new(), hash: Sha256::new() }
+        Self { stored, open: None, buffer: Vec::new(), hash: Digest::new() }
     }
 
     /// Reads a matrix. Its name, format, shape and bytes enter the hash, the bytes as they lie in the file.
@@ -156,14 +156,14 @@ impl<'a> TensorReader<'a> {
 
     /// SHA-256 of all that was read, in lower-case hexadecimal digits.
     pub(crate) fn finish(self) -> String {
-        crate::digest::hexadecimal(&self.hash.finalize())
+        self.hash.digits()
     }
 
     fn update_hash(&mut self, name: &str, matrix: &Matrix) {
         // Lengths and a separator make the text before the bytes unambiguous.
         let header = format!("{name}\0{}\0{}\0{}\0", matrix.dtype().name(), matrix.rows(), matrix.columns());
-        self.hash.update(header.as_bytes());
-        self.hash.update(&self.buffer);
+        self.hash.add(header.as_bytes());
+        self.hash.add(&self.buffer);
     }
 
     fn read(&mut self, name: &str, shape: &[usize], rows: usize, columns: usize) -> Result<Matrix, ModelError> {

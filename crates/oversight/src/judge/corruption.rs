@@ -155,7 +155,7 @@ mod tests {
 
     fn item(name: &str, response: &str) -> JudgeItem {
         JudgeItem {
-            model: "ee".to_owned(),
+            model: "exits".to_owned(),
             item: name.to_owned(),
             task: format!("task {name}"),
             response: response.to_owned(),

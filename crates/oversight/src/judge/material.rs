@@ -23,7 +23,7 @@ const LADDER_TRACES: usize = 8;
 
 /// Key of the base model, and of a trained one with its own exits.
 const BASE: &str = "base";
-const TRAINED: &str = "ee";
+const TRAINED: &str = "exits";
 
 /// Scorers by which a response counts as right, the most lenient first: how an answer is written is no matter of legibility.
 const LENIENT_FIRST: [&str; 3] = ["flex", "lenient", "strict"];
@@ -218,7 +218,7 @@ mod tests {
 
     fn material(n_items: usize, tasks: &BTreeMap<String, JudgedTask>) -> JudgeMaterial {
         let folder = tempfile::tempdir().unwrap();
-        let runs: Vec<EvaluationRun> = [("base", 0.9), ("ee", 0.5), ("static", 0.3)]
+        let runs: Vec<EvaluationRun> = [("base", 0.9), ("exits", 0.5), ("base_one_depth", 0.3)]
             .into_iter()
             .map(|(model, accuracy)| {
                 let folder = folder.path().join(model);
@@ -237,12 +237,12 @@ mod tests {
             items.iter().filter(|item| item.model == model).map(|item| item.item.clone()).collect()
         };
         assert_eq!(of_model(&material.quality, "base").len(), QUALITY_ITEMS);
-        assert_eq!(of_model(&material.quality, "base"), of_model(&material.quality, "static"));
+        assert_eq!(of_model(&material.quality, "base"), of_model(&material.quality, "base_one_depth"));
         let legible = |model: &str| of_model(&material.legibility, model).len();
         assert_eq!(legible("base"), LEGIBLE_ITEMS);
-        assert!(legible("static") < legible("ee") && legible("ee") < LEGIBLE_ITEMS);
+        assert!(legible("base_one_depth") < legible("exits") && legible("exits") < LEGIBLE_ITEMS);
         assert_eq!(material.pairs.len(), PAIRED_ITEMS);
-        assert!(material.pairs.iter().all(|pair| pair.models == ["base", "ee"]));
+        assert!(material.pairs.iter().all(|pair| pair.models == ["base", "exits"]));
         // The responses of fixtures have no markup.
         assert!(material.stripped.is_empty());
     }
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn markup_is_taken_off_where_there_is_some() {
         let item = |number: usize, response: &str| JudgeItem {
-            model: "ee".to_owned(),
+            model: "exits".to_owned(),
             item: format!("i{number}"),
             task: "t".to_owned(),
             response: response.to_owned(),

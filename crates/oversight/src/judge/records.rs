@@ -46,8 +46,8 @@ impl JudgedRecords<'_> {
     pub fn of_run(&self, name: &str, source: &str, context: &RecordContext) -> Vec<MetricRecord> {
         let ladder = ladder_gate(&self.judgement.ladder);
         let one = One { all: self, name, kinship: kinship(&self.settings.judge_model, source), context, ladder };
-        let mut records = one.graded("C1", &QUALITY, &self.judgement.quality);
-        records.extend(one.graded("C5", &LEGIBILITY, &self.judgement.legibility));
+        let mut records = one.graded("quality", &QUALITY, &self.judgement.quality);
+        records.extend(one.graded("reading", &LEGIBILITY, &self.judgement.legibility));
         records.push(one.ladder_record());
         records.push(one.reliability_record());
         records.push(one.markup_record());
@@ -200,7 +200,7 @@ impl One<'_> {
         }
     }
 
-    /// `C3.sanity_ladder`: share of corruptions that lower the grade that they concern. The same for all runs.
+    /// `judge.sanity_ladder`: share of corruptions that lower the grade that they concern. The same for all runs.
     fn ladder_record(&self) -> MetricRecord {
         let drops = ladder_drops(&self.all.judgement.ladder);
         let by_corruption: BTreeMap<&str, Value> = Corruption::ALL
@@ -214,7 +214,7 @@ impl One<'_> {
             .collect();
         let n_drops = drops.iter().filter(|(_, drop)| *drop).count();
         let record = self
-            .record("C3.sanity_ladder", "fraction", Direction::HigherIsBetter)
+            .record("judge.sanity_ladder", "fraction", Direction::HigherIsBetter)
             .with_value(self.ladder.value)
             .with_interval(wilson_confidence(n_drops, drops.len()))
             .with_items(drops.len())
@@ -224,7 +224,7 @@ impl One<'_> {
         if self.ladder.value.is_none() { record.with_null("no_pair_was_graded") } else { record }
     }
 
-    /// `C3.reliability`: Krippendorff's alpha of the sums of responses that were graded twice, all runs together.
+    /// `judge.reliability`: Krippendorff's alpha of the sums of responses that were graded twice, all runs together.
     fn reliability_record(&self) -> MetricRecord {
         let rows = &self.all.judgement.quality;
         let gate = reliability_gate(rows);
@@ -239,7 +239,7 @@ impl One<'_> {
             krippendorff_alpha(&drawn.cloned().collect::<Vec<_>>())
         });
         let record = self
-            .record("C3.reliability", "alpha", Direction::HigherIsBetter)
+            .record("judge.reliability", "alpha", Direction::HigherIsBetter)
             .with_value(gate.value)
             .with_interval(interval)
             .with_items(items.len())
@@ -250,7 +250,7 @@ impl One<'_> {
         if gate.value.is_none() { record.with_null("no_grades_that_differ_were_given_twice") } else { record }
     }
 
-    /// `C3.markup_shift`: how much the sum changes where the markup is taken off, all runs together.
+    /// `judge.markup_shift`: how much the sum changes where the markup is taken off, all runs together.
     fn markup_record(&self) -> MetricRecord {
         let sum = |row: &JudgeRow| row.scores.as_ref().map(|scores| scores.sum);
         let plain: BTreeMap<(&str, &str), f64> = (self.all.judgement.quality.iter())
@@ -272,7 +272,7 @@ impl One<'_> {
         let mean = |weights: &[u32]| mean_of_clusters(&clusters, weights);
         let value = Bootstrap::value(clusters.len(), mean);
         let record = self
-            .record("C3.markup_shift", POINTS, Direction::Descriptive)
+            .record("judge.markup_shift", POINTS, Direction::Descriptive)
             .with_value(value)
             .with_interval(self.all.bootstrap.paired_interval(clusters.len(), mean))
             .with_items(clusters.len())
@@ -285,7 +285,7 @@ impl One<'_> {
         }
     }
 
-    /// `C3.swap_consistency` and `C3.win_rate` of a run that was set against the base.
+    /// `judge.swap_consistency` and `judge.win_rate` of a run that was set against the base.
     fn pair_records(&self) -> Vec<MetricRecord> {
         let rows: Vec<_> =
             (self.all.judgement.pairs.iter()).filter(|row| row.models[1] == self.name).cloned().collect();
@@ -305,8 +305,8 @@ impl One<'_> {
         };
         let n_decided = summary.n_consistent - summary.n_ties;
         vec![
-            record("C3.swap_consistency", summary.swap_consistency, summary.n_consistent, summary.n),
-            record("C3.win_rate", summary.second_win_rate, summary.n_second_wins, n_decided)
+            record("judge.swap_consistency", summary.swap_consistency, summary.n_consistent, summary.n),
+            record("judge.win_rate", summary.second_win_rate, summary.n_second_wins, n_decided)
                 .with_extra("wins", summary.n_second_wins)
                 .with_extra("against", self.all.base.unwrap_or_default()),
         ]
@@ -381,143 +381,4 @@ impl From<&GateResult> for Gate {
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-    use super::super::{JudgeStatus, LADDER_CLEAN, PairwiseRow, Verdict};
-    use super::*;
-    use aloud_measure::test_runs::context;
-    use aloud_openai::message::Usage;
-
-    const ITEMS: usize = 12;
-
-    fn row(model: &str, item: usize, grades: Option<[f64; 4]>) -> JudgeRow {
-        let scores = grades.map(|grades| {
-            let names = QUALITY.criteria.iter().map(|name| (*name).to_owned());
-            let sum: f64 = grades.iter().sum();
-            Scores {
-                criteria: names.zip(grades).collect(),
-                sum,
-                overall_reported: Some(sum),
-                overall_mismatch: false,
-                overall_scale_conflict: false,
-            }
-        });
-        JudgeRow {
-            schema: 1,
-            purpose: "quality".to_owned(),
-            model: model.to_owned(),
-            item: format!("item-{item}"),
-            repeat: 0,
-            rubric: QUALITY.version.to_owned(),
-            rubric_hash: QUALITY.hash(),
-            judge_model: "judge".to_owned(),
-            returned_model: "judge".to_owned(),
-            status: if scores.is_some() { JudgeStatus::Scored } else { JudgeStatus::Unreadable },
-            reason: None,
-            scores,
-            n_replies: 1,
-            usage: Usage::default(),
-            n_tokens: Some(10 + item),
-        }
-    }
-
-    /// Grades of `base` and of `ee`, who is two points less coherent; a judge that notices all corruptions.
-    fn judgement() -> Judgement {
-        let grade = |item: usize| 5.0 + (item % 4) as f64;
-        let mut judgement = Judgement::default();
-        for item in 0..ITEMS {
-            judgement.quality.push(row("base", item, Some([grade(item), 7.0, 8.0, 9.0])));
-            judgement.quality.push(row("ee", item, Some([grade(item) - 2.0, 7.0, 8.0, 9.0])));
-        }
-        for item in 0..3 {
-            let again = judgement.quality[2 * item].clone();
-            judgement.quality.push(JudgeRow { repeat: 1, ..again });
-        }
-        judgement.ladder.push(row(LADDER_CLEAN, 0, Some([9.0; 4])));
-        judgement.ladder.extend(Corruption::ALL.map(|corruption| row(corruption.name(), 0, Some([4.0; 4]))));
-        judgement.stripped.push(row("ee", 0, Some([2.0, 7.0, 8.0, 9.0])));
-        judgement.pairs = [Some(Verdict::First), Some(Verdict::Second), None]
-            .into_iter()
-            .map(|swapped| PairwiseRow {
-                schema: 1,
-                models: ["base".to_owned(), "ee".to_owned()],
-                item: String::new(),
-                prompt: String::new(),
-                prompt_hash: String::new(),
-                judge_model: "judge".to_owned(),
-                verdicts: [Some(Verdict::First), swapped],
-                reasons: [None, None],
-            })
-            .collect();
-        judgement
-    }
-
-    fn records(judgement: &Judgement, judge: &str, name: &str) -> BTreeMap<String, MetricRecord> {
-        let bootstrap = Bootstrap { n_draws: 200, ..Bootstrap::default() };
-        let settings = JudgeSettings::new(judge);
-        let all = JudgedRecords { judgement, settings: &settings, base: Some("base"), bootstrap };
-        let records = all.of_run(name, "models/llama-small", &RecordContext { gates: Vec::new(), ..context() });
-        for record in &records {
-            record.check().unwrap();
-        }
-        records.into_iter().map(|record| (record.id.clone(), record)).collect()
-    }
-
-    #[test]
-    fn grades_with_differences_to_the_base() {
-        let records = records(&judgement(), "gpt-5", "ee");
-        let coherence = &records["C1.coherence"];
-        // Coherence is 3, 4, 5 and 6, three times each.
-        assert_eq!((coherence.value, coherence.n), (Some(4.5), ITEMS));
-        assert_eq!(coherence.extra["histogram"], json!([0, 0, 3, 3, 3, 3, 0, 0, 0, 0]));
-        assert_eq!(coherence.extra["minus_base"], json!({"value": -2.0, "lo": -2.0, "hi": -2.0, "n": ITEMS}));
-        let overall = &records["C1.overall"];
-        assert_eq!((overall.value, &overall.extra["source_compat"]), (Some(28.5), &json!(28.5 / 40.0)));
-        assert_eq!((coherence.unit.as_str(), overall.unit.as_str()), ("points of 10", "points of 40"));
-        assert_eq!((&overall.extra["lowest"], &overall.extra["histogram"][23]), (&json!(4), &json!(3)));
-        assert_eq!(records["C1.overall_minus_base"].value, Some(-2.0));
-        assert_eq!(records["C1.overall_minus_base"].ci.as_ref().map(|ci| [ci.lo, ci.hi]), Some([-2.0, -2.0]));
-        assert_eq!((records["C3.sanity_ladder"].value, records["C3.reliability"].value), (Some(1.0), Some(1.0)));
-        assert_eq!(records["C3.markup_shift"].value, Some(-1.0));
-        // Of two pairs with two verdicts one agrees, and the base wins it.
-        let (swap, wins) = (&records["C3.swap_consistency"], &records["C3.win_rate"]);
-        assert_eq!((swap.value, swap.n, wins.value, wins.n), (Some(0.5), 2, Some(0.0), 1));
-        assert_eq!(swap.exclusions["no_verdict_in_both_orders"], 1);
-        assert_eq!(coherence.extra["self_judged"], false);
-        assert_eq!(self::records(&judgement(), "llama-70b", "ee")["C1.overall"].extra["self_judged"], true);
-        let of_base = self::records(&judgement(), "gpt-5", "base");
-        assert!(!of_base.contains_key("C1.overall_minus_base") && !of_base.contains_key("C3.win_rate"));
-    }
-
-    #[test]
-    fn a_gate_that_is_not_met_takes_the_grades_away() {
-        let reason = |judgement: &Judgement, id: &str| records(judgement, "gpt-5", "ee")[id].null_reason.clone();
-        let gated = |name: &str| Some(format!("gate:{name}"));
-        let mut blind = judgement();
-        for row in &mut blind.ladder {
-            row.scores.clone_from(&judgement().ladder[0].scores);
-        }
-        assert_eq!(reason(&blind, "C1.coherence"), gated("judge_sanity_ladder"));
-        assert_eq!(records(&blind, "gpt-5", "ee")["C3.sanity_ladder"].value, Some(0.0));
-        let mut unsteady = judgement();
-        unsteady.quality.retain(|row| row.repeat == 0);
-        assert_eq!(reason(&unsteady, "C1.overall"), gated("judge_reliability"));
-        assert_eq!(reason(&unsteady, "C1.overall_minus_base"), gated("judge_reliability"));
-        // One of twelve is more than 5 % and more than 3 points above the base's failures.
-        let mut unreadable = judgement();
-        unreadable.quality[1] = row("ee", 0, None);
-        assert_eq!(reason(&unreadable, "C1.clarity"), gated("judge_failures"));
-        let record = &records(&unreadable, "gpt-5", "ee")["C1.clarity"];
-        assert_eq!(
-            (record.exclusions["unreadable"], record.n, &record.extra["parse_failures"]),
-            (1, ITEMS - 1, &json!(1))
-        );
-        // The failures of another model are not those of the base.
-        assert_eq!(records(&unreadable, "gpt-5", "base")["C1.clarity"].value, Some(8.0));
-        assert_eq!(reason(&judgement(), "C5.legibility").as_deref(), Some("nothing_to_judge"));
-        // Sums that are all equal agree, though no alpha can be computed.
-        let mut constant = judgement();
-        constant.quality.retain(|row| row.repeat == 0 || row.item == "item-0");
-        assert_eq!((reason(&constant, "C1.overall"), reason(&constant, "C3.reliability").is_some()), (None, true));
-    }
-}
+mod tests;

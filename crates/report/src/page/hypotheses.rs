@@ -2,10 +2,10 @@
 
 use super::html::{Estimate, difference, estimate_cell, none_cell, number, paragraph, table, text_cell};
 use super::tables::TRAINED;
+use aloud_compare::verdicts::verdicts;
+use aloud_compare::verdicts::{Contrast, ControlCheck, TestedHypothesis, VERDICT_CONTROLS};
 use aloud_measure::evaluation_run::{EvaluationRun, RunSet};
 use aloud_measure::metric_record::ConfidenceInterval;
-use aloud_measure::verdicts::verdicts;
-use aloud_measure::verdicts::{Contrast, ControlCheck, TestedHypothesis, VERDICT_CONTROLS};
 
 /// A row a model and hypothesis: its contrasts, and the verdict; and a row a control: whether it is one. They are those of
 /// `verdicts.json`, whatever the draws of the page.
@@ -37,7 +37,7 @@ pub(super) fn table_of(set: &RunSet) -> String {
         if of_controls.is_empty() { String::new() } else { table(&CONTROL_COLUMNS.map(str::to_owned), &of_controls) };
     table(&columns.concat(), &rows)
         + &paragraph(&format!(
-            "Fixed beforehand. A claim holds if it holds against base, base_noise and ee_off, or against same_training where ee_off is no control; \
+            "Fixed beforehand. A claim holds if it holds against base, base_noise and exits_off, or against same_training where exits_off is no control; \
              what is marked as no control decides nothing. p: Holm's correction over all five hypotheses. {} are about metrics that are not \
              measured yet.",
             not_measured.join(", ")

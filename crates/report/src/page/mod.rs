@@ -107,7 +107,7 @@ pub fn quality_distribution_figures(set: &RunSet) -> Vec<Figure> {
 
 /// Whether a task is a part of a family, and has no records of its own of how deep its tokens went.
 fn is_told_of_its_family(set: &RunSet, task: &str) -> bool {
-    let has_own_records = set.runs.iter().any(|run| run.record(task, "A1.als").is_some());
+    let has_own_records = set.runs.iter().any(|run| run.record(task, "savings.average").is_some());
     !has_own_records && tasks_of_families(set, task)
 }
 
@@ -158,7 +158,7 @@ impl<'a> Page<'a> {
         let items = n_items.map(|n| format!(" <span class=\"quiet\">{} items</span>", grouped(n))).unwrap_or_default();
         let mut html = format!("<section class=\"task\"><h2>{}{items}</h2>", escape(task));
         // A part of a family has its own accuracies and horizons; the rest is told of the whole.
-        let has_own_records = subject.runs().any(|(_, run)| run.record(task, "A1.als").is_some());
+        let has_own_records = subject.runs().any(|(_, run)| run.record(task, "savings.average").is_some());
         let is_part = !has_own_records && tasks_of_families(set, task);
         if is_part {
             html += &self.figures(part_figures(&subject));

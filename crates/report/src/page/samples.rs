@@ -113,7 +113,7 @@ fn side_html(side: Side<'_>, sample: &SampleRow) -> String {
     let stop = if sample.stop == aloud_measure::run_files::Stop::Cap { "<span>cut at the limit</span>" } else { "" };
     let savings = tokens.and_then(|row| {
         let depths: Vec<usize> = row.eligible_depths().collect();
-        aloud_measure::depth_metrics::average_layer_savings(&depths, side.run.manifest.identity.n_blocks)
+        aloud_method::savings::average_layer_savings(&depths, side.run.manifest.identity.n_blocks)
     });
     let savings = savings.map(|savings| format!("<span><b>{}</b> layer savings</span>", per_cent(Some(savings))));
     let savings = savings.unwrap_or_default();

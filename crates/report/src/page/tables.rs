@@ -6,16 +6,16 @@ use super::figures::{FLEXIBLE, STRICT, Subject};
 use super::html::{Estimate, difference, estimate_cell, none_cell, number, paragraph, record_cell, table, text_cell};
 use super::measured::{depth_quantile, funnel};
 use crate::text::{escape, grouped};
-use aloud_measure::compare::{ADJUSTED_AREA, AREA, Comparison, compare, shared_clusters};
+use aloud_compare::paired::{ADJUSTED_AREA, AREA, Comparison, compare, shared_clusters};
+use aloud_compare::verdicts::VERDICT_CONTROLS;
 use aloud_measure::evaluation_run::AT_FULL_DEPTH;
 use aloud_measure::evaluation_run::{EvaluationRun, RunSet, Sweep};
-use aloud_measure::metric_record::{ConfidenceInterval, MetricRecord};
+use aloud_measure::metric_record::{ConfidenceInterval, MetricRecord, is_of_depth};
 use aloud_measure::metrics::dial_curve::{DialPoint, front_record};
 use aloud_measure::metrics::item_rows::MetricSetting;
-use aloud_measure::verdicts::VERDICT_CONTROLS;
 
 /// Key of the trained model with its own exits.
-pub(super) const TRAINED: &str = "ee";
+pub(super) const TRAINED: &str = "exits";
 
 /// What a gate that is not met measured, and the metrics that depend on it.
 type FailedGate<'a> = (Option<f64>, Vec<&'a str>);
@@ -71,7 +71,7 @@ pub(super) fn headline(subject: &Subject<'_>) -> String {
             let of = |ids: &[&str]| {
                 let found = ids.iter().find_map(|id| run.record(subject.task, id));
                 let none = found.is_none_or(|record| record.value.is_none());
-                if none && run.is_at_full_depth() && ids.iter().any(|id| id.starts_with('A')) {
+                if none && run.is_at_full_depth() && ids.iter().any(|id| is_of_depth(id)) {
                     return none_cell("exits are off");
                 }
                 record_cell(found)
@@ -85,13 +85,13 @@ pub(super) fn headline(subject: &Subject<'_>) -> String {
                 None => none_cell("no tokens"),
             };
             let cells = vec![
-                of(&["A1.als"]),
-                of(&["A2.eer"]),
+                of(&["savings.average"]),
+                of(&["exits.rate"]),
                 quantile,
                 of(&STRICT),
                 of(&FLEXIBLE),
-                of(&["B4.len"]),
-                of(&["B5.trunc"]),
+                of(&["length.trace"]),
+                of(&["length.truncated"]),
             ];
             (run_name(run), cells)
         })
@@ -124,10 +124,10 @@ fn ids<'a>(subject: &Subject<'a>, families: &[&str]) -> Vec<&'a str> {
 
 /// Quality by a judge, and the stand-in, apart from each other.
 pub(super) fn quality(subject: &Subject<'_>) -> String {
-    let judged = ids(subject, &["C1.", "C2.", "C3.", "C5."]);
+    let judged = ids(subject, &["quality.", "judge.", "reading."]);
     let mut html = judges(subject, &judged);
     html += &by_run(subject, &judged);
-    let stand_in = ids(subject, &["C4."]);
+    let stand_in = ids(subject, &["text."]);
     if !stand_in.is_empty() {
         html += "<h4>Stand-in (proxy_quality)</h4>";
         html += &by_run(subject, &stand_in);
@@ -165,7 +165,7 @@ fn judges(subject: &Subject<'_>, judged: &[&str]) -> String {
             html = format!("{html}<p><strong>{words}</strong></p>");
         }
     }
-    let has_grades = records.iter().any(|(_, record)| !record.id.starts_with("C3.") && record.value.is_some());
+    let has_grades = records.iter().any(|(_, record)| !record.id.starts_with("judge.") && record.value.is_some());
     if !has_grades {
         html += "<p><strong>No grade may be used: the table says why. What stands below it are surface statistics; they do not \
                  measure coherence or correctness.</strong></p>";
@@ -258,7 +258,7 @@ pub(super) fn externalisation(subject: &Subject<'_>) -> String {
     html += &table(&columns, &rows);
     html + &paragraph(
         "Paired differences on the same items. Bold: the interval leaves out 0. A claim of externalisation needs base, base_noise \
-         and ee_off (or same_training) to point the same way, and each of them to be a control: see the hypotheses.",
+         and exits_off (or same_training) to point the same way, and each of them to be a control: see the hypotheses.",
     )
 }
 
@@ -300,13 +300,15 @@ fn dial_cells(subject: &Subject<'_>, sweep: &Sweep) -> Option<Vec<String>> {
     // The accuracy with exits off is that of a point of the sweep, or of the trained model's run without exits.
     let is_off = |run: &&EvaluationRun| run.is_at_full_depth();
     if !runs.iter().any(is_off) {
-        runs.extend(subject.set.runs.iter().filter(of_task).find(|run| run.manifest.model == "ee_off"));
+        runs.extend(subject.set.runs.iter().filter(of_task).find(|run| run.manifest.model == "exits_off"));
     }
     let id = STRICT.iter().find(|id| runs.iter().any(|run| run.record(subject.task, id).is_some()))?;
     let cells = |found: [String; 2]| Some([vec![text_cell(&n_points.to_string())], found.to_vec()].concat());
     let none = |reason: &str| cells([none_cell(reason), none_cell(reason)]);
     let Some(off) = runs.iter().position(|run| run.is_at_full_depth()) else { return none("no run with exits off") };
-    let Some(clusters) = shared_clusters(&runs, subject.task, ["A1.als", id]) else { return none("no shared items") };
+    let Some(clusters) = shared_clusters(&runs, subject.task, ["savings.average", id]) else {
+        return none("no shared items");
+    };
     let points: Vec<DialPoint> = runs
         .iter()
         .zip(clusters)

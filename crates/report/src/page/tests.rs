@@ -54,9 +54,9 @@ fn the_page_has_all_its_parts() {
         "they do not observe what the model &quot;really&quot; reasoned.",
         "anchor_stability",
         "the answer depends on more of the trace than in every control",
-        "ee − base_noise",
+        "exits − base_noise",
         "Judge: a judge.",
-        "static (control of ee)",
+        "base_one_depth (control of exits)",
         "class=\"d5\"",
         "unparsed 3",
     ] {
@@ -65,32 +65,32 @@ fn the_page_has_all_its_parts() {
     assert!(!report.html.contains("{{"), "a mark was left");
     let names: Vec<&str> = report.figures.iter().map(|figure| figure.name.as_str()).collect();
     for metric in [
-        "A1.als",
-        "A1.quantiles",
-        "A2.eer",
-        "A3.hist",
-        "A3.reliability",
-        "A4.class",
-        "A5.surprisal",
-        "A6.regret",
-        "A7.speed",
-        "A8.exchange",
-        "B1.strict",
-        "B4.len",
-        "C1.criteria",
-        "C4.multiples",
-        "D1.curve",
-        "D4.accuracy",
-        "D4.logp",
-        "D7.horizon",
-        "D8.coverage",
-        "D8.unsupported",
-        "F1.accuracy",
-        "F2.multiples",
-        "F3.ridge.offset",
-        "F6.length",
-        "F7.horizon",
-        "B5.funnel",
+        "savings.average",
+        "depth.quantiles",
+        "exits.rate",
+        "exits.distance_to_target",
+        "exits.reliability",
+        "depth.by_token_class",
+        "depth.by_surprisal",
+        "depth.regret",
+        "savings.speed",
+        "depth.exchange_rate",
+        "accuracy.strict",
+        "length.trace",
+        "quality.criteria",
+        "text.multiples",
+        "early_answering.curve",
+        "necessity.with_and_without",
+        "necessity.log_probabilities",
+        "horizon.without_trace",
+        "written_steps.coverage",
+        "written_steps.unsupported",
+        "dial.accuracy",
+        "dial.multiples",
+        "dial.depths.offset",
+        "dial.length",
+        "dial.horizon",
+        "length.funnel",
     ] {
         assert!(names.contains(&format!("gsm8k-{metric}").as_str()), "{metric} is missing from {names:?}");
     }
@@ -116,8 +116,8 @@ fn numbers_without_an_interval_are_not_printed_and_reasons_are() {
     let folder = tempfile::tempdir().unwrap();
     write_run(folder.path(), &Fixture::default());
     let html = render_report(&set(&[folder.path().to_path_buf()]), &quick()).html;
-    // C4.kl_ee_base is 0.12 without an interval.
-    assert!(html.contains("C4.kl_ee_base (nats)</th><td class=\"none-cell\">–<small>no interval"), "kl");
+    // text.divergence_from_base is 0.12 without an interval.
+    assert!(html.contains("text.divergence_from_base (nats)</th><td class=\"none-cell\">–<small>no interval"), "kl");
     assert!(html.contains("–<small>no base pass</small>"));
     assert!(
         html.contains("No judge was run. These are surface statistics; they do not measure coherence or correctness.")
@@ -177,7 +177,7 @@ fn records_of_a_family_are_of_all_its_items() {
     let report = render_report(&runs, &quick());
     assert_eq!(runs.runs[0].tasks(), ["serial", "gsm8k"]);
     let names: Vec<&str> = report.figures.iter().map(|figure| figure.name.as_str()).collect();
-    assert!(names.contains(&"serial-A1.quantiles"), "{names:?}");
+    assert!(names.contains(&"serial-depth.quantiles"), "{names:?}");
     assert!(!names.iter().any(|name| name.starts_with("gsm8k-")), "{names:?}");
 }
 
@@ -186,11 +186,11 @@ fn a_model_without_exits_stands_beside_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let mut runs = set(&write_controls(folder.path(), 8));
     let base = runs.runs.iter_mut().find(|run| run.name == "base").unwrap();
-    let aoc = base.records.iter_mut().find(|record| record.id == "D1.aoc").unwrap();
-    aoc.id = "D1.aoc.full_depth".to_owned();
+    let aoc = base.records.iter_mut().find(|record| record.id == "early_answering.area").unwrap();
+    aoc.id = "early_answering.area.full_depth".to_owned();
     let html = render_report(&runs, &quick()).html;
-    assert!(!html.contains("<th scope=\"row\">D1.aoc.full_depth</th><td class=\"none"));
-    let row = html.split("<th scope=\"row\">D1.aoc</th>").nth(1).unwrap();
+    assert!(!html.contains("<th scope=\"row\">early_answering.area.full_depth</th><td class=\"none"));
+    let row = html.split("<th scope=\"row\">early_answering.area</th>").nth(1).unwrap();
     assert!(row.starts_with("<td>40.0\u{a0}%"), "{}", &row[..200]);
 }
 
@@ -198,11 +198,11 @@ fn a_model_without_exits_stands_beside_the_others() {
 fn hypotheses_have_their_contrasts_their_numbers_and_their_controls() {
     let folder = tempfile::tempdir().unwrap();
     let html = render_report(&set(&write_controls(folder.path(), 24)), &quick()).html;
-    let row = html.split("<th scope=\"row\">ee: H1</th>").nth(1).unwrap();
+    let row = html.split("<th scope=\"row\">exits: H1</th>").nth(1).unwrap();
     let row = &row[..row.find("</tr>").unwrap()];
     // The gate of base_noise takes its contrast; the tier is too small for a verdict.
     assert!(row.contains("n 2") && row.contains("unadjusted") && row.contains("not testable: the tier toy"), "{row}");
     assert!(row.contains("decides nothing") || row.contains("base_noise is no control"), "{row}");
     let controls = html.split("is it one?").nth(1).unwrap();
-    assert!(controls.contains("<th scope=\"row\">ee: ee_off</th>") && controls.contains("no: "), "{controls}");
+    assert!(controls.contains("<th scope=\"row\">exits: exits_off</th>") && controls.contains("no: "), "{controls}");
 }

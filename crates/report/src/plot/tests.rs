@@ -54,7 +54,7 @@ pub(crate) fn examples() -> Vec<Figure> {
         Axis::new("mean depth in blocks", Scale::FromZero),
         Axis::categories("", ["first digit of a result", "function", "newline"]),
         vec![
-            series("ee", 1, Mark::Points, vec![across(25.0, 0.0), across(14.0, 1.0), across(9.0, 2.0)]),
+            series("exits", 1, Mark::Points, vec![across(25.0, 0.0), across(14.0, 1.0), across(9.0, 2.0)]),
             series("oracle", 3, Mark::Points, vec![across(26.0, 0.0), across(12.0, 1.0), across(8.0, 2.0)]),
         ],
     );
@@ -94,7 +94,7 @@ pub(crate) fn examples() -> Vec<Figure> {
         guides: Vec::new(),
     };
     let slope = Panel::of_series(
-        Axis::categories("", ["base", "ee"]),
+        Axis::categories("", ["base", "exits"]),
         Axis::new("points of 10", Scale::Fixed(0.0, 10.0)),
         vec![
             series(
@@ -142,7 +142,7 @@ pub(crate) fn examples() -> Vec<Figure> {
             Panel::of_series(
                 Axis::new("tokens", Scale::FromZero),
                 Axis::new("responses", Scale::FromZero),
-                vec![series("ee", 1, Mark::Bars, histogram)],
+                vec![series("exits", 1, Mark::Bars, histogram)],
             ),
         ),
         Figure {

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use crate::text::per_cent;
-use aloud_measure::depth_metrics::DepthSummary;
+use aloud_measure::depth_summary::DepthSummary;
 use aloud_measure::record::TokenRecord;
+use aloud_method::savings::layer_savings;
 
 /// The exit histogram as columns in the colours of the depths, with a mark at the target's share where there is one.
 pub(super) fn histogram(summary: &DepthSummary, target: Option<&[f64]>) -> String {
@@ -66,7 +67,7 @@ pub(crate) fn skyline_of(depths: &[usize], candidates: &[usize], n_blocks: usize
     const HEIGHT: f64 = 20.0;
     let mut paths = String::new();
     for (class, candidate) in candidates.iter().enumerate() {
-        let height = (HEIGHT * (1.0 - *candidate as f64 / n_blocks as f64)).max(1.0);
+        let height = (HEIGHT * layer_savings(*candidate, n_blocks)).max(1.0);
         let mut path = String::new();
         let mut at = 0;
         for run in depths.chunk_by(|a, b| a == b) {
@@ -97,7 +98,7 @@ pub(super) fn depths(summary: &DepthSummary) -> impl Iterator<Item = usize> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use aloud_measure::depth_metrics::summarise;
+    use aloud_measure::depth_summary::summarise;
     use aloud_measure::test_runs::record;
 
     #[test]

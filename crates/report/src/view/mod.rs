@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use crate::palette::{Theme, depth_colour};
 use crate::text::{escape, grouped, per_cent, script_json, visible};
-use aloud_measure::depth_metrics::{DepthSummary, sampler_check, summarise};
+use aloud_measure::depth_summary::{DepthSummary, sampler_check, summarise};
 use aloud_measure::error::MeasureError;
 use aloud_measure::record::{RecordKind, ResponseRecord};
 pub(crate) use chart::skyline_of;
@@ -212,7 +212,7 @@ fn histogram_html(summary: &DepthSummary, target: Option<&[f64]>) -> Result<Stri
         Some(target) => format!(
             "Share of tokens at each depth, in blocks. <span class=\"key\"></span> marks the target; total variation distance \
              {:.3}.",
-            aloud_measure::depth_metrics::total_variation(shares, target)?
+            aloud_method::exit_distribution::total_variation(shares, target)
         ),
         None => "Share of tokens at each depth, in blocks.".to_owned(),
     };

@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use crate::family::Family;
-use crate::generator::{Story, StoryGenerator, StorySettings};
+use crate::generator::{StoryGenerator, StorySettings};
 use crate::part::Part;
+use crate::story::Story;
 use crate::text_model::{Asking, TextModel};
 use aloud_tasks::error::TasksError;
 

@@ -20,9 +20,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::choice::hash;
 use crate::draw::Draw;
 use crate::error::TasksError;
+use crate::hash::hash;
 use crate::item::{Item, Split};
 use verify::ResponseStyle;
 

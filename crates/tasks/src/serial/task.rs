@@ -159,10 +159,6 @@ impl Task for SerialSource {
         &ARMS
     }
 
-    fn accuracy_id(&self) -> &'static str {
-        "B3"
-    }
-
     fn scorers(&self) -> Vec<&'static str> {
         vec!["strict", "flex"]
     }

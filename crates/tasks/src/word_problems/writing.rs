@@ -12,57 +12,37 @@
 //! | `{k part}` | `half`, `a third`, `a quarter`, `a fifth` |
 //! | `{=}`, `{$=}` | the step's equation with its annotation, the result plain or in dollars |
 
-use super::Equation;
+use super::arithmetic::{Equation, Values};
 use super::names::{FEMALE, MALE};
+use super::settings::Noun;
 use crate::draw::Draw;
 
 /// Number of people to tell stories about.
 pub(super) const PEOPLE: usize = FEMALE.len() + MALE.len();
 
-/// A noun in singular and plural.
-pub(super) type Noun = (&'static str, &'static str);
-
 /// The people and things of one story.
-pub(super) struct Cast {
+pub(super) struct Cast<'a> {
     name: &'static str,
     friend: &'static str,
     female: bool,
-    object: Noun,
+    object: &'a Noun,
 }
 
-impl Cast {
+impl<'a> Cast<'a> {
     /// Person number `person` (of [`PEOPLE`]), and a friend and objects that are drawn. `None` if the friend is the same
     /// person.
-    pub(super) fn draw(draw: &mut Draw, person: usize, objects: &[Noun]) -> Option<Self> {
+    pub(super) fn draw(draw: &mut Draw, person: usize, objects: &'a [Noun]) -> Option<Self> {
         let female = person < FEMALE.len();
         let name = *FEMALE.iter().chain(MALE).nth(person)?;
         let names = if draw.between(0, 1) == 1 { FEMALE } else { MALE };
         let friend = *draw.pick(names)?;
-        let object = *draw.pick(objects)?;
+        let object = draw.pick(objects)?;
         (name != friend).then_some(Self { name, friend, female, object })
     }
 }
 
-/// The numbers of one event.
-#[derive(Clone, Copy)]
-pub(super) struct Values {
-    pub(super) x: i64,
-    pub(super) k: i64,
-    pub(super) j: i64,
-    pub(super) s: i64,
-    pub(super) y: i64,
-    pub(super) equation: Option<Equation>,
-}
-
-impl Values {
-    /// The numbers at the start or at the end of a story, where there is only one.
-    pub(super) fn start(x: i64) -> Self {
-        Self { x, k: x, j: x, s: x, y: x, equation: None }
-    }
-}
-
 /// Fills in a template. A token that is not understood stays as it is; a test sees to it that there is none.
-pub(super) fn write(template: &str, cast: &Cast, values: &Values) -> String {
+pub(super) fn write(template: &str, cast: &Cast<'_>, values: &Values) -> String {
     let mut text = String::with_capacity(template.len() + 32);
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
@@ -82,7 +62,7 @@ pub(super) fn write(template: &str, cast: &Cast, values: &Values) -> String {
     text
 }
 
-fn token_text(token: &str, cast: &Cast, values: &Values) -> Option<String> {
+fn token_text(token: &str, cast: &Cast<'_>, values: &Values) -> Option<String> {
     let pronoun = |female: &str, male: &str| Some(if cast.female { female } else { male }.to_owned());
     match token {
         "N" => return Some(cast.name.to_owned()),
@@ -92,8 +72,8 @@ fn token_text(token: &str, cast: &Cast, values: &Values) -> Option<String> {
         "him" => return pronoun("her", "him"),
         "his" => return pronoun("her", "his"),
         "His" => return pronoun("Her", "His"),
-        "@" => return Some(cast.object.1.to_owned()),
-        "@1" => return Some(cast.object.0.to_owned()),
+        "@" => return Some(cast.object.1.clone()),
+        "@1" => return Some(cast.object.0.clone()),
         "=" => return values.equation.map(|equation| equation_text(&equation, "")),
         "$=" => return values.equation.map(|equation| equation_text(&equation, "$")),
         _ => {}
@@ -124,7 +104,7 @@ fn token_text(token: &str, cast: &Cast, values: &Values) -> Option<String> {
                 _ => None,
             };
         }
-        "@" => by_number(number, cast.object),
+        "@" => by_number(number, (&cast.object.0, &cast.object.1)),
         _ => by_number(number, noun.split_once('/')?),
     };
     Some(if form_only { form.to_owned() } else { format!("{number} {form}") })
@@ -143,12 +123,13 @@ fn equation_text(equation: &Equation, sign: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::settings::Operation;
+    use super::super::arithmetic::Operation;
     use super::*;
 
     #[test]
     fn tokens() {
-        let cast = Cast { name: "Mei", friend: "Omar", female: true, object: ("box", "boxes") };
+        let object = ("box".to_owned(), "boxes".to_owned());
+        let cast = Cast { name: "Mei", friend: "Omar", female: true, object: &object };
         let equation = Equation { left: 6, operation: Operation::Divide, right: 2, result: 3 };
         let values = Values { x: 1, k: 2, j: 3, s: 4, y: 12, equation: Some(equation) };
         for (template, expected) in [

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use aloud_base::durable_file;
-use aloud_engine::{Exits, Sampling};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::Cpu;
-use aloud_measure::depth_metrics::summarise;
+use aloud_measure::depth_summary::summarise;
 use aloud_measure::record::{ResponseRecord, write_records};
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::Checkpoint;
 use aloud_report::table::{Align, Table};
 use aloud_report::view::{ViewOptions, render_page};
@@ -14,10 +15,10 @@ use aloud_tasks::item::Split;
 use aloud_tasks::task::Task as _;
 use aloud_tasks::word_problems::task::WordProblems;
 use aloud_text::text_codec::TextCodec;
-use aloud_train::recipe::DistillRecipe;
 use aloud_train::settings;
-use aloud_train::teacher::TracePrompt;
-use aloud_train::traces::{HiddenDType, TraceReader};
+use aloud_train::stage1::recipe::DistillRecipe;
+use aloud_train::stage1::teacher::TracePrompt;
+use aloud_train::stage1::traces::{HiddenDType, TraceReader};
 use serde::Serialize;
 
 use super::DemoArgs;
@@ -106,8 +107,8 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
     let plain = LoadedModel::assemble(base.clone(), None, &cpu)?;
     let student = LoadedModel::assemble(base, Some(checkpoint), &cpu)?;
     let chosen = &prompts[..prompts.len().min(16)];
-    let (full_depth, _) = responses(&plain, &codec, chosen, Exits::Off, max_new_tokens, context)?;
-    let exits = Exits::Sampled { offset: 0.0.into() };
+    let (full_depth, _) = responses(&plain, &codec, chosen, ExitPolicy::Off, max_new_tokens, context)?;
+    let exits = ExitPolicy::Sampled { offset: 0.0.into() };
     let (with_exits, mut records) = responses(&student, &codec, chosen, exits, max_new_tokens, context)?;
 
     context.say("5/5 the page");
@@ -184,7 +185,7 @@ fn responses(
     model: &LoadedModel,
     codec: &TextCodec,
     prompts: &[EncodedPrompt],
-    exits: Exits,
+    exits: ExitPolicy,
     max_new_tokens: usize,
     context: &Context,
 ) -> anyhow::Result<(Generated, Vec<ResponseRecord>)> {

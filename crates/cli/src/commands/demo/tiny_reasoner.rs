@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aloud_base::durable_file;
-use aloud_engine::{Exits, Sampling};
+use aloud_engine::decode::sampling::Sampling;
 use aloud_measure::record::{ResponseRecord, write_records};
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::Checkpoint;
 use aloud_report::table::{Align, Table};
 use aloud_report::view::{ResponseGroup, ViewOptions, render_page};
@@ -14,11 +15,11 @@ use aloud_tasks::reward::Scoring;
 use aloud_tasks::serial::{MAX_SERIAL_STEPS, SerialSource, THINK};
 use aloud_tasks::task::Task;
 use aloud_text::text_codec::TextCodec;
-use aloud_train::recipe::DistillRecipe;
-use aloud_train::reinforce_recipe::ReinforceRecipe;
 use aloud_train::settings::{self, Settings};
-use aloud_train::teacher::TracePrompt;
-use aloud_train::traces::HiddenDType;
+use aloud_train::stage1::recipe::DistillRecipe;
+use aloud_train::stage1::teacher::TracePrompt;
+use aloud_train::stage1::traces::HiddenDType;
+use aloud_train::stage2::recipe::ReinforceRecipe;
 use serde::Serialize;
 
 use super::DemoArgs;
@@ -67,8 +68,8 @@ struct Outcome {
     seconds: f64,
     report: PathBuf,
     /// Optimiser steps of the stages, and those of them that an earlier call had done.
-    stage1_steps: usize,
-    stage1_resumed_at: usize,
+    stage1_steps: u64,
+    stage1_resumed_at: u64,
     stage2_steps: u64,
     stage2_resumed_at: u64,
     #[serde(skip)]
@@ -185,10 +186,10 @@ fn serial_prompts(n: usize, split: Split, codec: &TextCodec) -> anyhow::Result<V
 }
 
 /// Exits as the model's checkpoint recommends them, if it has one.
-fn exits_of(model: &LoadedModel) -> Exits {
+fn exits_of(model: &LoadedModel) -> ExitPolicy {
     match model.policy {
-        Some(_) => Exits::Sampled { offset: model.recommended_offset.unwrap_or(0.0).into() },
-        None => Exits::Off,
+        Some(_) => ExitPolicy::Sampled { offset: model.recommended_offset.unwrap_or(0.0).into() },
+        None => ExitPolicy::Off,
     }
 }
 

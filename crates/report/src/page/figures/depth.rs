@@ -18,9 +18,9 @@ use aloud_measure::token_class::TokenClass;
 /// The figures of depth, by metric card.
 pub(in crate::page) fn depth_figures(subject: &Subject<'_>) -> Vec<Figure> {
     [
-        subject.bars("A1.als", "Average layer savings (A1)", "average layer savings"),
+        subject.bars("savings.average", "Average layer savings (A1)", "average layer savings"),
         quantile_fan(subject),
-        subject.bars("A2.eer", "Exit rate (A2)", "share of tokens that stopped early"),
+        subject.bars("exits.rate", "Exit rate (A2)", "share of tokens that stopped early"),
         exit_histograms(subject),
         reliability(subject),
         by_class(subject),
@@ -69,7 +69,7 @@ fn quantile_fan(subject: &Subject<'_>) -> Option<Figure> {
     let caption =
         format!("Depths that 25 to 95 % of the tokens do not go beyond. {}. {INTERVALS}", n_of(&counts(subject)));
     Some(Figure::single(
-        subject.name("A1.quantiles"),
+        subject.name("depth.quantiles"),
         subject.title("How deep the deepest tokens go (A1)"),
         caption,
         panel,
@@ -83,7 +83,7 @@ fn exit_histograms(subject: &Subject<'_>) -> Option<Figure> {
             let points = (0..).zip(&shares).map(|(place, share)| Point::new(f64::from(place), share.0, share.1));
             let mut series =
                 vec![Series { name: "drawn".to_owned(), style: 1, mark: Mark::Bars, points: points.collect() }];
-            let record = run.record(subject.task, "A3.hist");
+            let record = run.record(subject.task, "exits.distance_to_target");
             for (key, name, style) in [("pi", "learned", 2), ("pi_star", "target", 3)] {
                 if let Some(values) = record.and_then(|record| numbers(record, key))
                     && values.len() == shares.len()
@@ -99,7 +99,7 @@ fn exit_histograms(subject: &Subject<'_>) -> Option<Figure> {
         })
         .collect();
     (!panels.is_empty()).then(|| Figure {
-        name: subject.name("A3.hist"),
+        name: subject.name("exits.distance_to_target"),
         title: subject.title("Exits drawn, learned and aimed at (A3)"),
         caption: format!(
             "Share of eligible tokens at each depth; the last is full depth. Learned: mean exit distribution of the \
@@ -124,7 +124,7 @@ fn columns(n: usize) -> usize {
 fn reliability(subject: &Subject<'_>) -> Option<Figure> {
     let mut by_depth: BTreeMap<u64, Vec<Series>> = BTreeMap::new();
     for (style, run) in exiting(subject) {
-        let record = run.record(subject.task, "A3.hist");
+        let record = run.record(subject.task, "exits.distance_to_target");
         let candidates = record.and_then(|record| record.extra.get("reliability")?.as_array());
         for candidate in candidates.into_iter().flatten() {
             let bin = |bin: &Value| Some(Point::new(bin.get("hazard")?.as_f64()?, bin.get("target")?.as_f64()?, None));
@@ -148,7 +148,7 @@ fn reliability(subject: &Subject<'_>) -> Option<Figure> {
         })
         .collect();
     (!panels.is_empty()).then(|| Figure {
-        name: subject.name("A3.reliability"),
+        name: subject.name("exits.reliability"),
         title: subject.title("Hazards against target hazards (A3)"),
         caption: format!(
             "Tokens in ten bins by hazard: the mean target hazard of a bin should be on the dashed diagonal. {}.",
@@ -187,7 +187,12 @@ fn by_class(subject: &Subject<'_>) -> Option<Figure> {
     let counts: Vec<(&str, String)> =
         of_runs.iter().map(|(_, run, _)| (run.name.as_str(), n_rows(run, subject.task))).collect();
     let caption = format!("Mean depth by kind of token, deepest first. {}. {INTERVALS}", n_of(&counts));
-    Some(Figure::single(subject.name("A4.class"), subject.title("Depth by kind of token (A4)"), caption, panel))
+    Some(Figure::single(
+        subject.name("depth.by_token_class"),
+        subject.title("Depth by kind of token (A4)"),
+        caption,
+        panel,
+    ))
 }
 
 fn class_name(class: TokenClass) -> String {
@@ -225,7 +230,12 @@ fn by_surprisal(subject: &Subject<'_>) -> Option<Figure> {
          {}. {INTERVALS}",
         n_of(&counts(subject))
     );
-    Some(Figure::single(subject.name("A5.surprisal"), subject.title("Depth against surprisal (A5)"), caption, panel))
+    Some(Figure::single(
+        subject.name("depth.by_surprisal"),
+        subject.title("Depth against surprisal (A5)"),
+        caption,
+        panel,
+    ))
 }
 
 fn settling(subject: &Subject<'_>) -> Option<Figure> {
@@ -252,7 +262,7 @@ fn settling(subject: &Subject<'_>) -> Option<Figure> {
         })
         .collect();
     (!panels.is_empty()).then(|| Figure {
-        name: subject.name("A6.regret"),
+        name: subject.name("depth.regret"),
         title: subject.title("Depth against settling depth (A6)"),
         caption: format!(
             "Tokens above the rising diagonal ran deeper than the base model's readout needed; below it they stopped before it \
@@ -268,7 +278,8 @@ fn speed(subject: &Subject<'_>) -> Option<Figure> {
     let series: Vec<Series> = subject
         .runs()
         .filter_map(|(style, run)| {
-            let (flops, speed) = (run.record(subject.task, "A7.flops")?, run.record(subject.task, "A7.speed_b1")?);
+            let (flops, speed) =
+                (run.record(subject.task, "savings.operations")?, run.record(subject.task, "savings.speed_batch_1")?);
             let mut point = plane_point(flops, speed)?;
             // The speed-up that the saving would give by itself.
             point.x = 1.0 / (1.0 - point.x);
@@ -287,7 +298,12 @@ fn speed(subject: &Subject<'_>) -> Option<Figure> {
     panel.guides.push(Guide { label: "as computed".to_owned(), points: vec![[0.0, 0.0], [10.0, 10.0]] });
     let caption =
         format!("{}, batch size 1. On the dashed diagonal saved FLOPs are saved time. {INTERVALS}", n_items(subject));
-    Some(Figure::single(subject.name("A7.speed"), subject.title("Computed and measured speed (A7)"), caption, panel))
+    Some(Figure::single(
+        subject.name("savings.speed"),
+        subject.title("Computed and measured speed (A7)"),
+        caption,
+        panel,
+    ))
 }
 
 /// Iso-exchange lines: response length that makes up for depth, for exchange rates 0, 0.5 and 1.
@@ -306,7 +322,7 @@ fn exchange(subject: &Subject<'_>) -> Option<Figure> {
     let series: Vec<Series> = subject
         .runs()
         .filter_map(|(style, run)| {
-            let record = run.record(subject.task, "A8.exchange")?;
+            let record = run.record(subject.task, "depth.exchange_rate")?;
             let ((x, x_interval), (y, y_interval)) =
                 (with_interval(record, "depth_ratio")?, with_interval(record, "t_ratio")?);
             let point = Point { x, x_interval: Some(x_interval), ..Point::new(0.0, y, y_interval) };
@@ -327,7 +343,12 @@ fn exchange(subject: &Subject<'_>) -> Option<Figure> {
         "Dashed: responses that get longer by as much as depth got smaller (exchange 1), half as much, not at all. {}. {INTERVALS}",
         n_of(&counts)
     );
-    Some(Figure::single(subject.name("A8.exchange"), subject.title("Depth given up, text gained (A8)"), caption, panel))
+    Some(Figure::single(
+        subject.name("depth.exchange_rate"),
+        subject.title("Depth given up, text gained (A8)"),
+        caption,
+        panel,
+    ))
 }
 
 /// Histograms of depth of several runs, one above the other.

@@ -5,7 +5,7 @@ use super::task::{FLEXIBLE, STRICT};
 use super::{INTERVALS, Subject, against_savings_point, n_of, n_rows, numbers};
 use crate::page::measured::{depth_shares, depths};
 use crate::plot::{Axis, Figure, Layout, Mark, Panel, Point, Scale, Series, Spread};
-use aloud_measure::compare::{Joint, joint_draws, shared_clusters};
+use aloud_compare::paired::{Joint, joint_draws, shared_clusters};
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::statistics::{bootstrap_front, covariance};
 
@@ -81,7 +81,7 @@ fn accuracy(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> Op
     let id = STRICT.iter().find(|id| all().any(|(_, run)| run.record(subject.task, id).is_some()))?;
     let runs: Vec<&EvaluationRun> = all().map(|(_, run)| *run).collect();
     // Without items that all runs have there are no joint draws, and so no ellipses and no front.
-    let joint = shared_clusters(&runs, subject.task, ["A1.als", id])
+    let joint = shared_clusters(&runs, subject.task, ["savings.average", id])
         .and_then(|clusters| joint_draws(&clusters, subject.bootstrap))
         .unwrap_or_default();
     let front = front(&runs, &joint);
@@ -135,7 +135,7 @@ fn accuracy(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> Op
         n_points(subject, sweeps)
     );
     Some(Figure::single(
-        subject.name("F1.accuracy"),
+        subject.name("dial.accuracy"),
         subject.title("Accuracy against layer savings over the dials (F1)"),
         caption,
         panel,
@@ -148,15 +148,15 @@ fn front(runs: &[&EvaluationRun], joint: &Joint) -> Vec<bool> {
 
 fn multiples(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> Option<Figure> {
     const HEADLINE: [(&str, &str); 9] = [
-        ("A2.eer", "exit rate (A2)"),
-        ("A7.flops", "FLOPs saved (A7)"),
-        ("B4.len", "response length (B4)"),
-        ("B5.trunc", "truncated (B5)"),
-        ("C4.ppl_base", "perplexity under the base (C4)"),
-        ("D1.aoc", "early answering (D1)"),
-        ("D4.nec_acc", "necessity, accuracy (D4)"),
-        ("D4.nec_logp", "necessity, log-probability (D4)"),
-        ("D8.coverage", "step coverage (D8)"),
+        ("exits.rate", "exit rate (A2)"),
+        ("savings.operations", "FLOPs saved (A7)"),
+        ("length.trace", "response length (B4)"),
+        ("length.truncated", "truncated (B5)"),
+        ("text.perplexity", "perplexity under the base (C4)"),
+        ("early_answering.area", "early answering (D1)"),
+        ("necessity.accuracy", "necessity, accuracy (D4)"),
+        ("necessity.log_probability", "necessity, log-probability (D4)"),
+        ("written_steps.coverage", "step coverage (D8)"),
     ];
     let series: Vec<(usize, String, Vec<&EvaluationRun>)> = series_of(subject, sweeps)
         .into_iter()
@@ -171,7 +171,7 @@ fn multiples(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> O
         .filter_map(|(id, title)| against_savings(title, &series, subject.task, id))
         .collect();
     (!panels.is_empty()).then(|| Figure {
-        name: subject.name("F2.multiples"),
+        name: subject.name("dial.multiples"),
         title: subject.title("Headline metrics against layer savings (F2)"),
         caption: format!("Every point is one run. {}. {INTERVALS}", n_points(subject, sweeps)),
         layout: Layout::Grid { columns: panels.len().min(3) },
@@ -182,7 +182,7 @@ fn multiples(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> O
 fn depth_ridge(subject: &Subject<'_>, dial: &str, points: &[PointRun<'_>]) -> Option<Figure> {
     let panels = ridge(subject, points)?;
     Some(Figure {
-        name: subject.name(&format!("F3.ridge.{}", dial.replace(' ', "-"))),
+        name: subject.name(&format!("dial.depths.{}", dial.replace(' ', "-"))),
         title: subject.title(&format!("Where tokens stop, over {dial} (F3)")),
         caption: format!(
             "Share of eligible tokens at each depth; all rows have the same scale. {}. {INTERVALS}",
@@ -201,7 +201,7 @@ fn targets(subject: &Subject<'_>, dial: &str, points: &[PointRun<'_>]) -> Option
         .iter()
         .filter_map(|(label, run)| {
             let record = run.records.iter().find(|r| {
-                r.id.starts_with("A3.") && r.context.task == subject.task && r.extra.contains_key("pi_star")
+                r.id == "exits.distance_to_target" && r.context.task == subject.task && r.extra.contains_key("pi_star")
             })?;
             let shares = depth_shares(run, subject.task, subject.bootstrap)?;
             let drawn =
@@ -218,7 +218,7 @@ fn targets(subject: &Subject<'_>, dial: &str, points: &[PointRun<'_>]) -> Option
         })
         .collect();
     (!panels.is_empty()).then(|| Figure {
-        name: subject.name("F4.targets"),
+        name: subject.name("dial.targets"),
         title: subject.title("Exits aimed at and drawn, over the KL factor (F4)"),
         caption: format!("Share of eligible tokens at each depth. {}. {INTERVALS}", n_rows_of(subject, points)),
         layout: Layout::Grid { columns: panels.len().min(3) },
@@ -254,17 +254,19 @@ fn against_depth(
 fn length(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> Option<Figure> {
     // Over the length at rest: the base model's if it is there, else that of the point that saves least.
     let record = |run: &EvaluationRun, id| run.record(subject.task, id).and_then(|record| record.value);
-    let base = subject.set.runs.iter().find(|run| run.manifest.model == "base" && record(run, "B4.len").is_some());
+    let base =
+        subject.set.runs.iter().find(|run| run.manifest.model == "base" && record(run, "length.trace").is_some());
     let least = || {
-        let points = sweeps.iter().flat_map(|(_, points)| points).filter(|(_, run)| record(run, "B4.len").is_some());
+        let points =
+            sweeps.iter().flat_map(|(_, points)| points).filter(|(_, run)| record(run, "length.trace").is_some());
         points
-            .filter_map(|(_, run)| Some((record(run, "A1.als")?, *run)))
+            .filter_map(|(_, run)| Some((record(run, "savings.average")?, *run)))
             .min_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(_, run)| run)
     };
     let reference = base.or_else(least)?;
-    let rest = record(reference, "B4.len").filter(|rest| *rest > 0.0)?;
-    let series = against_depth(subject, sweeps, "B4.len", |mut point| {
+    let rest = record(reference, "length.trace").filter(|rest| *rest > 0.0)?;
+    let series = against_depth(subject, sweeps, "length.trace", |mut point| {
         point.y = point.y.map(|y| y / rest);
         point.y_interval = point.y_interval.map(|ends| ends.map(|end| end / rest));
         point
@@ -282,11 +284,16 @@ fn length(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> Opti
         "Dashed: responses that get longer by as much as depth got smaller (exchange 1), half as much, not at all. {}. {INTERVALS}",
         n_points(subject, sweeps)
     );
-    Some(Figure::single(subject.name("F6.length"), subject.title("Response length against depth (F6)"), caption, panel))
+    Some(Figure::single(
+        subject.name("dial.length"),
+        subject.title("Response length against depth (F6)"),
+        caption,
+        panel,
+    ))
 }
 
 fn horizon(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> Option<Figure> {
-    let series = against_depth(subject, sweeps, "D7.horizon", |point| point);
+    let series = against_depth(subject, sweeps, "horizon.without_trace", |point| point);
     if series.is_empty() {
         return None;
     }
@@ -297,7 +304,7 @@ fn horizon(subject: &Subject<'_>, sweeps: &[(String, Vec<PointRun<'_>>)]) -> Opt
     );
     let caption = format!("{}. {INTERVALS}", n_points(subject, sweeps));
     Some(Figure::single(
-        subject.name("F7.horizon"),
+        subject.name("dial.horizon"),
         subject.title("Horizon without a trace against depth (F7)"),
         caption,
         panel,

@@ -14,7 +14,7 @@ pub(in crate::page) fn externalisation_figures(subject: &Subject<'_>) -> Vec<Fig
         necessity(subject),
         horizon(subject),
         coverage(subject),
-        subject.bars("D8.unsupported", "Answers that nothing written supports (D8)", "share of answers"),
+        subject.bars("written_steps.unsupported", "Answers that nothing written supports (D8)", "share of answers"),
     ]
     .into_iter()
     .flatten()
@@ -26,7 +26,7 @@ fn early_answering(subject: &Subject<'_>) -> Option<Figure> {
     let series: Vec<Series> = subject
         .runs()
         .filter_map(|(style, run)| {
-            let record = run.record(subject.task, "D1.aoc").filter(|record| record.value.is_some())?;
+            let record = run.record(subject.task, "early_answering.area").filter(|record| record.value.is_some())?;
             let shares = numbers(record, "curve_x")?;
             let curve = record.extra.get("curve_same")?.as_array()?;
             let points = shares.iter().zip(curve).filter_map(|(kept, same)| {
@@ -49,7 +49,7 @@ fn early_answering(subject: &Subject<'_>) -> Option<Figure> {
         "The lower the curve, the longer the answer depends on what is still to be written. {}. {INTERVALS}",
         n_of(&counts)
     );
-    Some(Figure::single(subject.name("D1.curve"), subject.title("Early answering (D1)"), caption, panel))
+    Some(Figure::single(subject.name("early_answering.curve"), subject.title("Early answering (D1)"), caption, panel))
 }
 
 fn necessity(subject: &Subject<'_>) -> Option<Figure> {
@@ -74,7 +74,7 @@ fn necessity(subject: &Subject<'_>) -> Option<Figure> {
         })
         .collect();
     (!panels.is_empty()).then(|| Figure {
-        name: subject.name("D4.logp"),
+        name: subject.name("necessity.log_probabilities"),
         title: subject.title("Log-probability of the answer with and without the trace (D4)"),
         caption: format!(
             "Each point is one trace; above the dashed diagonal the trace made the answer more probable. {}.",
@@ -88,7 +88,7 @@ fn necessity(subject: &Subject<'_>) -> Option<Figure> {
 /// Accuracy with and without the trace, a pair of bars a run.
 fn necessity_of_accuracy(subject: &Subject<'_>) -> Option<Figure> {
     let found: Vec<(&EvaluationRun, &MetricRecord)> =
-        subject.runs().filter_map(|(_, run)| Some((run, run.record(subject.task, "D4.nec_acc")?))).collect();
+        subject.runs().filter_map(|(_, run)| Some((run, run.record(subject.task, "necessity.accuracy")?))).collect();
     let bars = |key: &str, name: &str, style| {
         let points = found.iter().enumerate().filter_map(|(place, (_, record))| {
             let (value, interval) = with_interval(record, key)?;
@@ -107,7 +107,7 @@ fn necessity_of_accuracy(subject: &Subject<'_>) -> Option<Figure> {
     );
     let caption = format!("{}. {INTERVALS}", n_caption(found.into_iter()));
     Some(Figure::single(
-        subject.name("D4.accuracy"),
+        subject.name("necessity.with_and_without"),
         subject.title("Accuracy with and without the trace (D4)"),
         caption,
         panel,
@@ -122,7 +122,7 @@ pub(super) fn horizon(subject: &Subject<'_>) -> Option<Figure> {
         let series: Vec<Series> = subject
             .runs()
             .filter_map(|(style, run)| {
-                let record = run.record(subject.task, "D7.horizon")?;
+                let record = run.record(subject.task, "horizon.without_trace")?;
                 let points = record.extra.get(key)?.as_array()?.iter().filter_map(|row| {
                     let number = |key: &str| row.get(key)?.as_f64();
                     Some(Point::new(number("k")?, number("accuracy"), [number("lo")?, number("hi")?]))
@@ -140,7 +140,7 @@ pub(super) fn horizon(subject: &Subject<'_>) -> Option<Figure> {
         }
     }
     (!panels.is_empty()).then(|| Figure {
-        name: subject.name("D7.horizon"),
+        name: subject.name("horizon.without_trace"),
         title: subject.title("How many steps go without writing (D7)"),
         caption: format!("{}. {INTERVALS}", n_of(&counts)),
         layout: Layout::Grid { columns: panels.len() },
@@ -149,14 +149,14 @@ pub(super) fn horizon(subject: &Subject<'_>) -> Option<Figure> {
 }
 
 fn coverage(subject: &Subject<'_>) -> Option<Figure> {
-    let series = subject.scatter("D8.coverage");
+    let series = subject.scatter("written_steps.coverage");
     if series.is_empty() {
         return None;
     }
     let counts: Vec<(&str, String)> = subject
         .runs()
         .filter_map(|(_, run)| {
-            Some((run.name.as_str(), format!("{} items", run.record(subject.task, "D8.coverage")?.n)))
+            Some((run.name.as_str(), format!("{} items", run.record(subject.task, "written_steps.coverage")?.n)))
         })
         .collect();
     let panel = Panel::of_series(
@@ -165,5 +165,10 @@ fn coverage(subject: &Subject<'_>) -> Option<Figure> {
         series,
     );
     let caption = format!("Of right answers. {}. {INTERVALS}", n_of(&counts));
-    Some(Figure::single(subject.name("D8.coverage"), subject.title("Step values in the trace (D8)"), caption, panel))
+    Some(Figure::single(
+        subject.name("written_steps.coverage"),
+        subject.title("Step values in the trace (D8)"),
+        caption,
+        panel,
+    ))
 }

@@ -186,7 +186,7 @@ fn savings(run: &EvaluationRun, task: &str) -> Option<(f64, Option<[f64; 2]>)> {
     if run.is_at_full_depth() {
         return Some((0.0, None));
     }
-    let record = run.record(task, "A1.als")?;
+    let record = run.record(task, "savings.average")?;
     let interval = record.ci.as_ref()?;
     Some((record.value?, Some([interval.lo, interval.hi])))
 }

@@ -6,11 +6,11 @@ use crate::plot::{Axis, Figure, Layout, Mark, Panel, Point, Scale, Series};
 
 /// The figures of quality: those of the judge where there is one, and those of the stand-in.
 pub(in crate::page) fn quality_figures(subject: &Subject<'_>) -> Vec<Figure> {
-    let judged = ["C1.coherence", "C1.completeness", "C1.clarity", "C1.no_repetition"];
-    let read = ["C5.legibility", "C5.coverage"];
+    let judged = ["quality.coherence", "quality.completeness", "quality.clarity", "quality.no_repetition"];
+    let read = ["reading.legibility", "reading.coverage"];
     [
-        slope(subject, &judged, "C1.criteria", "Judged quality (C1)", 10.0),
-        slope(subject, &read, "C5.criteria", "Legibility and coverage (C5)", 4.0),
+        slope(subject, &judged, "quality.criteria", "Judged quality (C1)", 10.0),
+        slope(subject, &read, "reading.criteria", "Legibility and coverage (C5)", 4.0),
         stand_in(subject),
     ]
     .into_iter()
@@ -54,7 +54,7 @@ fn stand_in(subject: &Subject<'_>) -> Option<Figure> {
     let mut ids: Vec<&str> = subject
         .runs()
         .flat_map(|(_, run)| &run.records)
-        .filter(|record| record.context.task == subject.task && record.id.starts_with("C4."))
+        .filter(|record| record.context.task == subject.task && record.id.starts_with("text."))
         .map(|record| record.id.as_str())
         .collect();
     ids.sort_unstable();
@@ -62,7 +62,7 @@ fn stand_in(subject: &Subject<'_>) -> Option<Figure> {
     let runs: Vec<_> = subject.runs().map(|(style, run)| (style, run.name.clone(), vec![run])).collect();
     let panels: Vec<Panel> = ids.iter().filter_map(|id| against_savings(id, &runs, subject.task, id)).collect();
     (!panels.is_empty()).then(|| Figure {
-        name: subject.name("C4.multiples"),
+        name: subject.name("text.multiples"),
         title: subject.title("Surface statistics against layer savings (C4)"),
         caption: format!("A stand-in for quality, not a judgement of it. {}. {INTERVALS}", n_items(subject)),
         layout: Layout::Grid { columns: panels.len().min(3) },

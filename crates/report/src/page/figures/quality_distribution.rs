@@ -10,22 +10,22 @@ use aloud_measure::statistics::wilson_interval;
 
 /// Grades of the judge that are shown, with their words.
 const JUDGED: [(&str, &str); 7] = [
-    ("C1.coherence", "Coherence"),
-    ("C1.completeness", "Completeness"),
-    ("C1.clarity", "Clarity"),
-    ("C1.no_repetition", "Absence of repetition"),
-    ("C1.overall", "Sum of the four grades"),
-    ("C5.legibility", "Legibility"),
-    ("C5.coverage", "Coverage"),
+    ("quality.coherence", "Coherence"),
+    ("quality.completeness", "Completeness"),
+    ("quality.clarity", "Clarity"),
+    ("quality.no_repetition", "Absence of repetition"),
+    ("quality.overall", "Sum of the four grades"),
+    ("reading.legibility", "Legibility"),
+    ("reading.coverage", "Coverage"),
 ];
 
 /// Stand-ins that are shown, with their words, and whether they are ratios, whose logarithm is cut into equal parts.
 const STAND_INS: [(&str, &str, bool); 5] = [
-    ("C4.rep_4", "Repeated 4-grams", false),
-    ("C4.seq_rep_64", "Windows of 64 tokens with a repetition", false),
-    ("C4.zlib_ratio", "Compressed size over size", false),
-    ("C4.eq_valid", "True equations", false),
-    ("C4.ppl_base", "Perplexity under the base model", true),
+    ("text.repeated_4", "Repeated 4-grams", false),
+    ("text.repeated_windows", "Windows of 64 tokens with a repetition", false),
+    ("text.compression", "Compressed size over size", false),
+    ("text.true_equations", "True equations", false),
+    ("text.perplexity", "Perplexity under the base model", true),
 ];
 
 /// Grades with more values than this are counted in steps.
@@ -257,7 +257,7 @@ mod tests {
         let (_folder, set) = sweep();
         let figures = quality_distribution_figures(&set);
         let names: Vec<&str> = figures.iter().map(|figure| figure.name.as_str()).collect();
-        assert!(names.contains(&"gsm8k-C4.ppl_base.by-offset"), "{names:?}");
+        assert!(names.contains(&"gsm8k-text.perplexity.by-offset"), "{names:?}");
         for figure in &figures {
             assert_eq!(figure.panels.iter().map(|panel| panel.title.as_str()).collect::<Vec<_>>(), ["−2", "1"]);
             assert!(figure.caption.starts_with("A stand-in for quality, not a judgement"), "{}", figure.caption);
@@ -268,11 +268,11 @@ mod tests {
     #[test]
     fn judged_grades_take_their_place_and_what_may_not_be_used_is_named() {
         let (_folder, mut set) = sweep();
-        set.runs[0].records.push(graded("C1.coherence", 1, &[0, 0, 0, 0, 0, 0, 3, 1, 0, 0]));
-        set.runs[1].records.push(graded("C1.coherence", 1, &[0; 10]).with_null("gate:judge_failures"));
+        set.runs[0].records.push(graded("quality.coherence", 1, &[0, 0, 0, 0, 0, 0, 3, 1, 0, 0]));
+        set.runs[1].records.push(graded("quality.coherence", 1, &[0; 10]).with_null("gate:judge_failures"));
         let figures = quality_distribution_figures(&set);
         let [figure] = &figures[..] else { panic!("{figures:?}") };
-        assert_eq!(figure.name, "gsm8k-C1.coherence.by-offset");
+        assert_eq!(figure.name, "gsm8k-quality.coherence.by-offset");
         assert_eq!((figure.panels.len(), shares(&figure.panels[0])[6]), (1, 0.75));
         assert!(
             figure.caption.contains("Judge: a judge. Left out: 1 (gate not met: judge failures)."),
@@ -285,10 +285,10 @@ mod tests {
     fn long_scales_are_counted_in_steps() {
         let mut counts = vec![1; 37];
         counts[36] = 5;
-        let (names, bins) = histogram(&graded("C1.overall", 4, &counts)).unwrap();
+        let (names, bins) = histogram(&graded("quality.overall", 4, &counts)).unwrap();
         assert_eq!((names.len(), names[0].as_str(), names[8].as_str()), (9, "4–7", "36–40"));
         assert_eq!((bins[0], bins[8], bins.iter().sum::<usize>()), (4, 9, 41));
-        let (names, bins) = histogram(&graded("C5.coverage", 0, &[1, 2, 3, 4, 5])).unwrap();
+        let (names, bins) = histogram(&graded("reading.coverage", 0, &[1, 2, 3, 4, 5])).unwrap();
         assert_eq!((names.join(" "), bins), ("0 1 2 3 4".to_owned(), vec![1, 2, 3, 4, 5]));
     }
 }

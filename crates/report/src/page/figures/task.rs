@@ -8,9 +8,9 @@ use crate::plot::{Axis, Figure, Layout, Mark, Panel, Point, Scale, Series};
 const LENGTH_BINS: usize = 16;
 
 /// Ids of accuracies, the strict ones before the lenient ones.
-pub(in crate::page) const STRICT: [&str; 3] = ["B1.strict", "B2.strict", "B3.strict"];
+pub(in crate::page) const STRICT: [&str; 3] = ["accuracy.strict", "accuracy.strict", "accuracy.strict"];
 /// As [`STRICT`], for answers in any form.
-pub(in crate::page) const FLEXIBLE: [&str; 3] = ["B1.flex", "B2.lenient", "B3.flex"];
+pub(in crate::page) const FLEXIBLE: [&str; 3] = ["accuracy.flexible", "accuracy.lenient", "accuracy.flexible"];
 
 /// The figures of the task, by metric card.
 pub(in crate::page) fn task_figures(subject: &Subject<'_>) -> Vec<Figure> {
@@ -32,14 +32,16 @@ fn accuracy(subject: &Subject<'_>) -> Option<Figure> {
     Some(Figure::single(subject.name(id), subject.title("Accuracy against layer savings (B)"), caption, panel))
 }
 
-/// Records `B3.acc.K`, one for each number of steps.
+/// Records `accuracy.at_steps.K`, one for each number of steps.
 pub(super) fn by_steps(subject: &Subject<'_>) -> Option<Figure> {
     let mut counts = Vec::new();
     let series: Vec<Series> = subject
         .runs()
         .filter_map(|(style, run)| {
             let of_steps = run.records.iter().filter(|record| {
-                record.context.task == subject.task && record.id.starts_with("B3.acc.") && record.ci.is_some()
+                record.context.task == subject.task
+                    && record.id.starts_with("accuracy.at_steps.")
+                    && record.ci.is_some()
             });
             let points: Vec<Point> = of_steps
                 .clone()
@@ -64,7 +66,12 @@ pub(super) fn by_steps(subject: &Subject<'_>) -> Option<Figure> {
         series,
     );
     let caption = format!("{}. {INTERVALS}", n_of(&counts));
-    Some(Figure::single(subject.name("B3.steps"), subject.title("Accuracy by number of steps (B3)"), caption, panel))
+    Some(Figure::single(
+        subject.name("accuracy.at_steps"),
+        subject.title("Accuracy by number of steps (B3)"),
+        caption,
+        panel,
+    ))
 }
 
 fn lengths(subject: &Subject<'_>) -> Option<Figure> {
@@ -100,7 +107,7 @@ fn lengths(subject: &Subject<'_>) -> Option<Figure> {
         })
         .collect();
     Some(Figure {
-        name: subject.name("B4.len"),
+        name: subject.name("length.trace"),
         title: subject.title("Response length (B4)"),
         caption: format!("{}. Responses that hit the limit stand in the last column.", n_of(&counts)),
         layout: Layout::Grid { columns: panels.len().min(3) },
@@ -140,5 +147,10 @@ pub(in crate::page) fn funnel_figure(subject: &Subject<'_>) -> Option<Figure> {
         series,
     );
     let caption = format!("{}. {INTERVALS}", n_of(&counts));
-    Some(Figure::single(subject.name("B5.funnel"), subject.title("What is left of the responses (B5)"), caption, panel))
+    Some(Figure::single(
+        subject.name("length.funnel"),
+        subject.title("What is left of the responses (B5)"),
+        caption,
+        panel,
+    ))
 }

@@ -1,0 +1,66 @@
+//! H1: the area over the curve of early answers rises, at equal length of the traces.
+
+use super::contrast::{Claim, Contrast, PairedDifference};
+use super::controls::Controls;
+use super::decision::{Evidence, too_few_items};
+use super::subject::Measured;
+use crate::paired::{ADJUSTED_AREA, AREA, PairedAreas};
+use aloud_measure::metric_record::{ConfidenceInterval, IntervalMethod};
+use aloud_measure::statistics::Bootstrap;
+
+const METHOD: IntervalMethod = IntervalMethod::PairedClusterBootstrap;
+
+/// More of the area than the control has, by 0.05.
+pub(super) const CLAIM: Claim = Claim { sign: 1.0, smallest: 0.05 };
+
+/// The evidence on H1 in a task, or in all of them together.
+pub(super) fn evidence(
+    model: &Measured<'_>,
+    controls: &[Measured<'_>],
+    chosen: &Controls,
+    task: &str,
+    bootstrap: &Bootstrap,
+) -> Evidence {
+    let mut obstacles = chosen.obstacles.clone();
+    let mut contrasts = Vec::new();
+    let withheld = model.withheld(task, AREA);
+    for control in controls {
+        let decides = chosen.deciding.contains(&control.key());
+        let missing = withheld.clone().or_else(|| control.withheld(task, AREA));
+        let areas = PairedAreas::of(&control.measures, &model.measures, task).filter(|_| missing.is_none());
+        match areas.ok_or_else(|| missing.unwrap_or_else(|| format!("{AREA} has no value beside {}", control.key()))) {
+            Err(reason) if decides => obstacles.push(reason),
+            Err(_) => {}
+            Ok(areas) => match contrast(control.key(), &areas, bootstrap) {
+                Some(contrast) => contrasts.push(Contrast { decides, ..contrast }),
+                None if decides => obstacles.push(format!(
+                    "traces of {} and of the model are never equally long: D1 cannot be adjusted for length",
+                    control.key()
+                )),
+                None => {}
+            },
+        }
+    }
+    obstacles.extend(too_few_items(&contrasts));
+    obstacles.dedup();
+    Evidence {
+        name: "H1",
+        claim_words: "the answer depends on more of the trace than in every control, at equal length",
+        metric: ADJUSTED_AREA,
+        claim: CLAIM,
+        contrasts,
+        condition: None,
+        obstacles,
+    }
+}
+
+/// The contrast with one control; `None` if no difference at equal length can be told.
+pub(super) fn contrast(control: &str, areas: &PairedAreas, bootstrap: &Bootstrap) -> Option<Contrast> {
+    let [Some(raw), Some(adjusted)] = areas.values() else { return None };
+    let draws = areas.draws(bootstrap);
+    let contrast = Contrast::new(control, areas.items.len(), adjusted, &draws.adjusted, CLAIM, (bootstrap, METHOD));
+    contrast.ci.as_ref()?;
+    let ci = Bootstrap { level: 0.95, ..*bootstrap }.interval_of_draws(draws.raw);
+    let ci = ci.map(|ci| ConfidenceInterval { method: METHOD, ..ci });
+    Some(Contrast { unadjusted: Some(PairedDifference { difference: raw, ci }), ..contrast })
+}

@@ -1,0 +1,4 @@
+//! Reading: what recorded tokens at recorded depths were worth, teacher-forced, and that decoding says the same.
+
+pub mod replay;
+pub mod verify;
