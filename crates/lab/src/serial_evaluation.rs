@@ -14,14 +14,17 @@ use aloud_model::decoder::{Decoder, Policy};
 use aloud_session::bail;
 use aloud_session::error::Context as _;
 use aloud_session::error::SessionError;
-use aloud_tasks::{
-    ANSWER, END, MAX_SERIAL_STEPS, SERIAL_VOCABULARY, SerialItem, SerialSource, SerialTask, Split, THINK, verify_serial,
+use aloud_tasks::item::Split;
+use aloud_tasks::serial::verify::verify_serial;
+use aloud_tasks::serial::{
+    ANSWER, END, MAX_SERIAL_STEPS, SERIAL_VOCABULARY, SerialItem, SerialSource, SerialTask, THINK,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use aloud_session::generation::exit_settings;
-use aloud_session::serial_data::{prompt_ids, response_text, symbol_id};
+use aloud_session::serial_data::symbol_id;
+use aloud_session::task_text::Symbols;
 
 /// Which items are answered, and how.
 #[derive(Clone, Debug)]
@@ -174,7 +177,7 @@ pub fn answer_serial(
         .flat_map(|item| [(item, THINK), (item, ANSWER)])
         .enumerate()
         .map(|(sequence, (item, style))| Request {
-            prompt: prompt_ids(item),
+            prompt: item.question.iter().map(|symbol| symbol_id(symbol)).collect(),
             prefix: Prefix::default(),
             max_new_tokens: settings.max_new_tokens,
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
@@ -236,7 +239,8 @@ pub fn held_out_items(settings: &SerialSettings) -> Result<Vec<SerialItem>, Sess
 }
 
 fn judge(item: &SerialItem, (tokens, reason): &(Vec<Token>, FinishReason)) -> Result<Judged, SessionError> {
-    let text = response_text(tokens.iter().map(|token| token.id));
+    let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
+    let text = Symbols::of(&SerialSource::ALL).map(|symbols| symbols.text(&ids)).unwrap_or_default();
     let is_truncated = *reason == FinishReason::Length;
     let verdict = verify_serial(&item.prompt(), &text, is_truncated).context("the item cannot be read back")?;
     Ok(Judged {

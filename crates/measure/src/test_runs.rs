@@ -157,8 +157,6 @@ fn sample_and_tokens(fixture: &Fixture, item: usize) -> (SampleRow, TokenRow) {
         mean_depth: Some(row.depth.iter().sum::<usize>() as f64 / n_tokens as f64),
         n_steps: None,
         step_coverage: None,
-        hint: None,
-        y: None,
         ms: 12.0,
     };
     (sample, row)

@@ -21,3 +21,5 @@ pub mod run_config;
 pub mod serial_data;
 pub mod stage1;
 pub mod stage2;
+pub mod task_text;
+pub mod tasks;

@@ -4,12 +4,13 @@ use crate::error::SessionError;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aloud_base::digest::{sha256_digits, sha256_digits_of_file};
 use aloud_model::checkpoint::lineage::ItemKey;
-use aloud_tasks::stories::STORY_INSTRUCTION;
-use aloud_tasks::{DataSource, GSM8K_INSTRUCTION, Item, Prompt, Split};
-use aloud_text::chat_template::Message;
+use aloud_tasks::item::{Item, Message, Prompt, Role, Split};
+use aloud_tasks::prompt_file::PromptFile;
+use aloud_tasks::task::Task;
 use aloud_text::text_codec::TextCodec;
 use aloud_train::stage1::teacher::TracePrompt;
 use aloud_train::stage1::traces::ItemSource;
@@ -20,8 +21,8 @@ use serde_json::Value;
 pub struct PromptChoice {
     /// Prompts by themselves.
     pub prompt: Vec<String>,
-    /// A data source.
-    pub data: Option<DataSource>,
+    /// A task.
+    pub data: Option<Arc<dyn Task>>,
     /// A prompt file.
     pub prompts: Option<PathBuf>,
     /// Number of prompts to take.
@@ -169,15 +170,14 @@ impl PromptChoice {
         format!("{source}; raw {raw}; system {system:?}; instruction {instruction:?}{variables}")
     }
 
-    /// The data source, `None` of prompts on the command line.
-    fn source(&self) -> Result<Option<DataSource>, SessionError> {
+    /// The task, `None` of prompts on the command line.
+    fn source(&self) -> Result<Option<Arc<dyn Task>>, SessionError> {
         match (&self.data, &self.prompts) {
             (Some(data), _) => Ok(Some(data.clone())),
             (None, Some(file)) => {
-                let source = file.to_string_lossy().parse().ok();
-                let source = source.filter(|source| matches!(source, DataSource::Jsonl(_) | DataSource::Csv(_)));
                 let message = || format!("--prompts {}: the file must end in .jsonl, .json or .csv", file.display());
-                Ok(Some(source.ok_or_else(|| SessionError::usage(message()))?))
+                let source = PromptFile::at(file).ok_or_else(|| SessionError::usage(message()))?;
+                Ok(Some(Arc::new(source)))
             }
             (None, None) => Ok(None),
         }
@@ -189,7 +189,7 @@ impl PromptChoice {
     /// If their file cannot be read.
     pub fn item_source(&self, default: Split) -> Result<ItemSource, SessionError> {
         if let Some(source) = self.source()? {
-            return item_source(&source, self.split(default), self.data_seed);
+            return item_source(source.as_ref(), self.split(default), self.data_seed);
         }
         let sha256 = Some(sha256_digits(serde_json::to_vec(&self.prompt)?));
         Ok(ItemSource { source: "command line".to_owned(), split: "all".to_owned(), seed: self.data_seed, sha256 })
@@ -218,35 +218,26 @@ impl PromptChoice {
     /// # Errors
     /// If the model cannot read one.
     pub fn encode(&self, items: &[Item], codec: &TextCodec) -> Result<Vec<EncodedPrompt>, SessionError> {
-        let default = self.data.as_ref().and_then(default_instruction);
+        let default = self.data.as_ref().and_then(|task| task.instruction());
         items.iter().map(|item| self.template.encode(item, default, codec)).collect()
     }
 }
 
-/// The part of a data source that items chosen by `seed` are of.
+/// The part of a task that items chosen by `seed` are of.
 ///
 /// # Errors
 /// If their file cannot be read.
-pub fn item_source(source: &DataSource, split: Split, seed: u64) -> Result<ItemSource, SessionError> {
-    let sha256 = content_digest(source, split)?;
-    Ok(ItemSource { source: source.to_string(), split: source.part(split).to_owned(), seed, sha256 })
+pub fn item_source(task: &dyn Task, split: Split, seed: u64) -> Result<ItemSource, SessionError> {
+    let sha256 = content_digest(task, split)?;
+    Ok(ItemSource { source: task.name(), split: task.part(split).to_owned(), seed, sha256 })
 }
 
 /// SHA-256 of the file that the items of a split are read from, `None` of a generator.
 ///
 /// # Errors
 /// If it cannot be read.
-pub fn content_digest(source: &DataSource, split: Split) -> Result<Option<String>, SessionError> {
-    Ok(source.file(split)?.map(|file| sha256_digits_of_file(&file)).transpose()?)
-}
-
-/// What is written below the questions of a source, if nothing else is asked for.
-pub fn default_instruction(source: &DataSource) -> Option<&'static str> {
-    match source {
-        DataSource::WordProblems { .. } | DataSource::Gsm8k(_) | DataSource::Gsm8kCache => Some(GSM8K_INSTRUCTION),
-        DataSource::Stories => Some(STORY_INSTRUCTION),
-        _ => None,
-    }
+pub fn content_digest(task: &dyn Task, split: Split) -> Result<Option<String>, SessionError> {
+    Ok(task.file(split)?.map(|file| sha256_digits_of_file(&file)).transpose()?)
 }
 
 impl Template {
@@ -275,11 +266,9 @@ impl Template {
                 let token_ids = codec.tokenizer.encode(&text, true)?;
                 (text, token_ids)
             }
-            Prompt::Chat(messages) => {
-                let mut messages: Vec<Message> =
-                    messages.into_iter().map(|message| Message::new(message.role.as_str(), message.content)).collect();
+            Prompt::Chat(mut messages) => {
                 if let Some(system) = &self.system
-                    && messages.first().is_none_or(|first| first.role != "system")
+                    && messages.first().is_none_or(|first| first.role != Role::System)
                 {
                     messages.insert(0, Message::system(system));
                 }

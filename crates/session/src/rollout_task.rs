@@ -1,113 +1,77 @@
-//! What stage 2 learns: items of a data source, and a verifier for what is answered to them.
+//! What stage 2 learns: items of a task, and what responses to them are worth.
 
 use crate::error::SessionError;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet};
-use aloud_tasks::stories::{StoryScoring, story_reward};
-use aloud_tasks::{
-    Completion, DataSource, Item, ResponseStyle, RewardProgram, Scoring, Split, numeric_or_text_reward,
-    suggests_flexible, verify_serial,
-};
+use aloud_tasks::error::RewardError;
+use aloud_tasks::item::{Item, Split};
+use aloud_tasks::reward::{Completion, Scoring};
+use aloud_tasks::reward_program::RewardProgram;
+use aloud_tasks::task::Task;
 use aloud_text::text_codec::TextCodec;
 use aloud_train::ancestry::StageItems;
 use aloud_train::order::epoch_order;
 use aloud_train::stage2::rollouts::Rollout;
 use aloud_train::stage2::task::{RolloutTask, TaskPrompt};
 
-use crate::prompts::{EncodedPrompt, Template, default_instruction};
+use crate::prompts::{EncodedPrompt, Template};
 
 /// Who says what a response is worth.
-pub enum Verifier {
-    /// The verifier of the serial tasks.
-    Serial,
-    /// The true answer of a question about a story.
-    Story(StoryScoring),
-    /// The gold answer of the item.
-    GoldAnswer(Scoring),
+pub enum Rewards {
+    /// The task.
+    OfTask(Scoring),
     /// A program of the user's own.
-    Program(Box<RewardProgram>),
+    OfProgram(Box<RewardProgram>),
 }
 
-/// Where items come from.
-enum Items {
-    /// A source without an end: every step takes the next ones.
-    Endless(DataSource),
-    /// All items of a source with an end, taken in a new order every epoch.
-    All(Vec<Item>),
-}
-
-/// Items and their verifier.
+/// Items of a task, to be answered and rewarded.
 pub struct DataTask<'a> {
-    items: Items,
-    verifier: Verifier,
+    task: Arc<dyn Task>,
+    /// The items, taken in a new order every epoch; `None` of a task without an end, of which every step takes the next ones.
+    items: Option<Vec<Item>>,
+    rewards: Rewards,
     codec: &'a TextCodec,
     template: Template,
-    instruction: Option<&'static str>,
     seed: u64,
     stop_tokens: Vec<u32>,
     /// The items of the prompts that were given last.
     current: Vec<EncodedPrompt>,
-    source: DataSource,
-    /// Keys of the items of a source without an end, the first `n_keyed`.
+    /// Keys of the items of a task without an end, the first `n_keyed`.
     keys: BTreeSet<ItemKey>,
     n_keyed: u64,
 }
 
 impl<'a> DataTask<'a> {
-    /// Items of the training part of `source` (all of them, or `n`), to be answered by a model with this codec.
+    /// Items of the training part of `task` (all of them, or `n`), to be answered by a model with this codec.
     ///
     /// # Errors
-    /// If the source cannot be read, is empty, or has items without an answer that the verifier needs (a usage error).
+    /// If the items cannot be read, there are none, or one has no answer to compare with (a usage error).
     pub fn new(
-        source: &DataSource,
+        task: Arc<dyn Task>,
         n: Option<usize>,
-        verifier: Verifier,
+        rewards: Rewards,
         codec: &'a TextCodec,
         template: Template,
         seed: u64,
         stop_tokens: Vec<u32>,
     ) -> Result<Self, SessionError> {
-        let items = match n {
-            None if source.is_endless() => Items::Endless(source.clone()),
-            n => Items::All(source.load(n, seed, Split::Train)?),
-        };
-        if let Items::All(items) = &items {
-            if items.is_empty() {
-                return Err(SessionError::usage(format!("{source}: no item to learn from")));
-            }
-            if matches!(verifier, Verifier::GoldAnswer(_))
-                && let Some(item) = items.iter().find(|item| item.answer.is_none())
-            {
-                return Err(SessionError::usage(format!(
-                    "{source}: item `{}` has no `answer`, so nothing can verify a response to it: give every item one, or \
-                     score responses with --reward-command",
-                    item.id
-                )));
-            }
+        let is_endless = n.is_none() && task.is_endless();
+        let items = if is_endless { None } else { Some(task.load(n, seed, Split::Train)?) };
+        if let Some(items) = &items {
+            check_items(task.as_ref(), items, &rewards)?;
         }
-        let instruction = default_instruction(source);
-        Ok(Self {
-            items,
-            verifier,
-            codec,
-            template,
-            instruction,
-            seed,
-            stop_tokens,
-            current: Vec::new(),
-            source: source.clone(),
-            keys: BTreeSet::new(),
-            n_keyed: 0,
-        })
+        let (current, keys) = (Vec::new(), BTreeSet::new());
+        Ok(Self { task, items, rewards, codec, template, seed, stop_tokens, current, keys, n_keyed: 0 })
     }
 
     /// The items of a step.
     fn items(&self, step: u64, n: usize) -> Result<Vec<Item>, String> {
         let numbers = step * n as u64..(step + 1) * n as u64;
         match &self.items {
-            Items::Endless(source) => source.range(numbers, self.seed, Split::Train).map_err(|error| error.to_string()),
-            Items::All(items) => {
+            None => self.task.range(numbers, self.seed, Split::Train).map_err(|error| error.to_string()),
+            Some(items) => {
                 let per_epoch = items.len() as u64;
                 let mut order = (u64::MAX, Vec::new());
                 let item = |number: u64| {
@@ -127,12 +91,35 @@ impl<'a> DataTask<'a> {
     }
 }
 
+/// A rollout with its response as text, to be rewarded.
+fn completion<'a>(prompts: &'a [EncodedPrompt], rollout: &Rollout, response: &'a str) -> Completion<'a> {
+    let EncodedPrompt { id, text, answer, .. } = &prompts[rollout.prompt];
+    Completion { id, prompt: text, response, answer: answer.as_deref(), truncated: rollout.is_truncated }
+}
+
+/// Refuses a task without items, and items without an answer where the task has to compare with it.
+fn check_items(task: &dyn Task, items: &[Item], rewards: &Rewards) -> Result<(), SessionError> {
+    if items.is_empty() {
+        return Err(SessionError::usage(format!("{task}: no item to learn from")));
+    }
+    if matches!(rewards, Rewards::OfTask(_))
+        && let Some(item) = items.iter().find(|item| item.answer.is_none())
+    {
+        return Err(SessionError::usage(format!(
+            "{task}: item `{}` has no `answer`, so nothing can verify a response to it: give every item one, or score \
+             responses with --reward-command",
+            item.id
+        )));
+    }
+    Ok(())
+}
+
 impl RolloutTask for DataTask<'_> {
     fn prompts(&mut self, step: u64, n: usize) -> Result<Vec<TaskPrompt>, String> {
         let items = self.items(step, n)?;
         self.current = items
             .iter()
-            .map(|item| self.template.encode(item, self.instruction, self.codec))
+            .map(|item| self.template.encode(item, self.task.instruction(), self.codec))
             .collect::<Result<_, SessionError>>()
             .map_err(|error| format!("{error:#}"))?;
         let prompt = |prompt: &EncodedPrompt| TaskPrompt { id: prompt.id.clone(), token_ids: prompt.token_ids.clone() };
@@ -141,75 +128,44 @@ impl RolloutTask for DataTask<'_> {
 
     fn trained_on(&mut self, steps: u64, n: usize) -> StageItems {
         let key = |item: &Item| ItemKey::of_question(&item.question);
-        match &self.items {
-            Items::All(items) => self.keys = items.iter().map(key).collect(),
-            Items::Endless(source) => {
-                let end = self.n_keyed.max(steps * n as u64);
-                let items = source.range(self.n_keyed..end, self.seed, Split::Train);
-                self.keys.extend(items.map_err(|error| error.to_string())?.iter().map(key));
-                self.n_keyed = end;
-            }
+        if let Some(items) = &self.items {
+            self.keys = items.iter().map(key).collect()
+        } else {
+            let end = self.n_keyed.max(steps * n as u64);
+            let items = self.task.range(self.n_keyed..end, self.seed, Split::Train);
+            self.keys.extend(items.map_err(|error| error.to_string())?.iter().map(key));
+            self.n_keyed = end;
         }
-        let (source, part) = (self.source.to_string(), self.source.part(Split::Train).to_owned());
+        let (source, part) = (self.task.name(), self.task.part(Split::Train).to_owned());
         Ok((ItemSet::new(source, part, self.seed, &self.keys, 0), self.keys.clone()))
     }
 
     fn rewards(&mut self, rollouts: &[&Rollout]) -> Result<Vec<f64>, String> {
         let responses: Vec<String> = rollouts.iter().map(|rollout| self.response(rollout)).collect();
-        let completions: Vec<Completion<'_>> = rollouts
-            .iter()
-            .zip(&responses)
-            .map(|(rollout, response)| {
-                let prompt = &self.current[rollout.prompt];
-                Completion {
-                    id: &prompt.id,
-                    prompt: &prompt.text,
-                    response,
-                    answer: prompt.answer.as_deref(),
-                    truncated: rollout.is_truncated,
-                }
-            })
+        let completions: Vec<Completion<'_>> = (rollouts.iter().zip(&responses))
+            .map(|(rollout, response)| completion(&self.current, rollout, response))
             .collect();
-        match &mut self.verifier {
-            Verifier::Serial => completions
-                .iter()
-                .map(|completion| {
-                    verify_serial(completion.prompt, completion.response, completion.truncated)
-                        .map(|verdict| verdict.reward())
-                        .ok_or_else(|| format!("`{}` is no item of the serial tasks", completion.prompt))
-                })
-                .collect(),
-            Verifier::Story(scoring) => completions
-                .iter()
-                .map(|completion| story_reward(completion, *scoring).map_err(|error| error.to_string()))
-                .collect(),
-            Verifier::GoldAnswer(scoring) => completions
-                .iter()
-                .map(|completion| numeric_or_text_reward(completion, *scoring).map_err(|error| error.to_string()))
-                .collect(),
-            Verifier::Program(program) => program.score(&completions).map_err(|error| error.to_string()),
-        }
+        let rewards: Result<Vec<f64>, RewardError> = match &mut self.rewards {
+            Rewards::OfTask(scoring) => {
+                completions.iter().map(|completion| self.task.reward(completion, *scoring)).collect()
+            }
+            Rewards::OfProgram(program) => program.score(&completions),
+        };
+        rewards.map_err(|error| error.to_string())
     }
 
     fn measures(&self, rollouts: &[Rollout], _rewards: &[f64]) -> BTreeMap<String, f64> {
-        if !matches!(self.verifier, Verifier::Serial) {
-            return BTreeMap::new();
-        }
-        let verdicts = rollouts.iter().filter_map(|rollout| {
-            verify_serial(&self.current[rollout.prompt].text, &self.response(rollout), rollout.is_truncated)
-        });
-        let (mut thinks, mut malformed) = (0, 0);
-        for verdict in verdicts {
-            thinks += usize::from(verdict.style == Some(ResponseStyle::Think));
-            malformed += usize::from(!verdict.is_well_formed);
-        }
-        let share = |count: usize| count as f64 / rollouts.len().max(1) as f64;
-        BTreeMap::from([("think_share".to_owned(), share(thinks)), ("malformed_share".to_owned(), share(malformed))])
+        let Rewards::OfTask(_) = self.rewards else { return BTreeMap::new() };
+        let responses: Vec<String> = rollouts.iter().map(|rollout| self.response(rollout)).collect();
+        let completions: Vec<Completion<'_>> = (rollouts.iter().zip(&responses))
+            .map(|(rollout, response)| completion(&self.current, rollout, response))
+            .collect();
+        self.task.measures(&completions)
     }
 
     fn reward_hint(&self, rollouts: &[Rollout]) -> Option<String> {
-        let Verifier::GoldAnswer(Scoring::Strict) = self.verifier else { return None };
-        boxed_hint(rollouts.iter().map(|rollout| self.response(rollout)))
+        let Rewards::OfTask(Scoring::Strict) = self.rewards else { return None };
+        boxed_hint(self.task.as_ref(), rollouts.iter().map(|rollout| self.response(rollout)))
     }
 
     fn stop_tokens(&self) -> &[u32] {
@@ -222,9 +178,9 @@ impl RolloutTask for DataTask<'_> {
 }
 
 /// What to do if responses hold answers in a form that strict scoring does not look for.
-fn boxed_hint(responses: impl ExactSizeIterator<Item = String>) -> Option<String> {
+fn boxed_hint(task: &dyn Task, responses: impl ExactSizeIterator<Item = String>) -> Option<String> {
     let n = responses.len();
-    let n_boxed = responses.filter(|response| suggests_flexible(response)).count();
+    let n_boxed = responses.filter(|response| task.suggests_flexible(response)).count();
     (n_boxed > 0).then(|| {
         format!(
             "{n_boxed} of {n} responses of the last step hold `\\boxed`, which strict scoring does not read: score them with \
@@ -236,11 +192,14 @@ fn boxed_hint(responses: impl ExactSizeIterator<Item = String>) -> Option<String
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+    use aloud_tasks::word_problems::task::WordProblems;
+
     use super::*;
 
     #[test]
     fn boxed_answers_suggest_flexible_scoring() {
-        let hint = |responses: &[&str]| boxed_hint(responses.iter().map(|text| (*text).to_owned()));
+        let hint =
+            |responses: &[&str]| boxed_hint(&WordProblems::default(), responses.iter().map(|text| (*text).to_owned()));
         assert_eq!(hint(&["#### 4", "4"]), None);
         let said = hint(&["so \\boxed{4}", "4", "\\boxed{5}"]).unwrap();
         assert!(said.starts_with("2 of 3 responses") && said.ends_with("`--scoring flexible`"), "{said}");

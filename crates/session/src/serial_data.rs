@@ -1,10 +1,10 @@
-//! The built-in serial tasks as a tiny reasoner sees them: as token ids, and as examples to pretrain on.
+//! The built-in serial tasks as examples to pretrain a tiny reasoner on.
 
-use crate::bail;
-use crate::error::SessionError;
 use aloud_base::random::{Domain, KeyedRandom};
-use aloud_tasks::{END, ResponseStyle, SERIAL_VOCABULARY, SerialItem, SerialSource, Split, Symbol};
-use aloud_text::tokenizer::{Tokenizer, word_level_files};
+use aloud_tasks::item::Split;
+use aloud_tasks::serial::verify::ResponseStyle;
+use aloud_tasks::serial::{END, SERIAL_VOCABULARY, SerialSource, Symbol};
+use aloud_text::tokenizer::word_level_files;
 use aloud_train::pretrain::pretraining::{PretrainExample, PretrainSource};
 use aloud_train::pretrain::recipe::TraceStyle;
 
@@ -26,39 +26,6 @@ pub fn symbol_id(symbol: Symbol) -> u32 {
     SERIAL_VOCABULARY.iter().position(|known| *known == symbol).map_or(0, |place| place as u32)
 }
 
-/// The tokens of an item's prompt.
-pub fn prompt_ids(item: &SerialItem) -> Vec<u32> {
-    item.question.iter().map(|symbol| symbol_id(symbol)).collect()
-}
-
-/// What stands for a token that is no symbol: itself none, so that no response with it is well formed there.
-const NO_SYMBOL: &str = "<unk>";
-
-/// The symbols of a response's tokens with spaces between them, without [`END`].
-pub fn response_text(token_ids: impl IntoIterator<Item = u32>) -> String {
-    let symbol = |id: u32| SERIAL_VOCABULARY.get(id as usize).copied().unwrap_or(NO_SYMBOL);
-    token_ids.into_iter().map(symbol).filter(|symbol| *symbol != END).collect::<Vec<_>>().join(" ")
-}
-
-/// Checks that the model's tokens are the symbols of the serial tasks.
-///
-/// # Errors
-/// Names the first symbol that is another token, or none.
-pub fn check_symbols(tokenizer: &Tokenizer) -> Result<(), SessionError> {
-    for symbol in SERIAL_VOCABULARY {
-        let problem = match tokenizer.token_to_id(symbol) {
-            Some(id) if id == symbol_id(symbol) => continue,
-            Some(id) => format!("the symbol `{symbol}` as token {id}, expected {}", symbol_id(symbol)),
-            None => format!("no token `{symbol}`"),
-        };
-        bail!(
-            "the model's tokenizer has {problem}: serial tasks need a model pretrained on them, such as tiny-reasoner \
-             or one made by `aloud pretrain`"
-        );
-    }
-    Ok(())
-}
-
 impl PretrainSource for SerialExamples {
     fn example(&self, index: u64, level: usize) -> Result<PretrainExample, String> {
         let source = &self.sources[(index % self.sources.len() as u64) as usize];
@@ -75,7 +42,7 @@ impl PretrainSource for SerialExamples {
                 item.justified_response((share * (level + 1) as f64) as usize)
             }
         };
-        let mut token_ids = prompt_ids(&item);
+        let mut token_ids: Vec<u32> = item.question.iter().map(|symbol| symbol_id(symbol)).collect();
         let prompt_len = token_ids.len();
         token_ids.extend(response.into_iter().chain([END]).map(symbol_id));
         Ok(PretrainExample { token_ids, prompt_len })
@@ -97,16 +64,15 @@ impl PretrainSource for SerialExamples {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
-    use aloud_tasks::{ANSWER, THINK};
-
     use super::*;
+    use crate::task_text::Symbols;
 
     #[test]
     fn a_trace_is_what_its_style_says() {
         let text = |trace: TraceStyle, think_share: f64, index: u64| {
             let examples = SerialExamples { sources: vec![SerialSource::ALL], seed: 1, think_share, trace };
             let example = examples.example(index, 2).unwrap();
-            response_text(example.token_ids[example.prompt_len..].iter().copied())
+            Symbols::of(&SerialSource::ALL).unwrap().text(&example.token_ids[example.prompt_len..])
         };
         let mut n_steps = std::collections::BTreeSet::new();
         for index in 0..40 {
@@ -124,13 +90,5 @@ mod tests {
             n_steps.insert(written);
         }
         assert_eq!(n_steps, [0, 1, 2].into());
-    }
-
-    #[test]
-    fn tokens_become_symbols_without_the_end() {
-        let ids = [THINK, "7", ANSWER, "2", END].map(symbol_id);
-        assert_eq!(response_text(ids), "<t> 7 <a> 2");
-        assert_eq!(response_text([symbol_id(ANSWER), 47]), "<a> <unk>");
-        assert!(!SERIAL_VOCABULARY.contains(&NO_SYMBOL));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Message, Role};
+use crate::item::{Message, Role};
 
 /// A conversation, cut into what is asked and what was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]

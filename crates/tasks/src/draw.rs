@@ -5,11 +5,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// The random choices of one problem.
-pub(crate) struct Draw(ChaCha8Rng);
+pub struct Draw(ChaCha8Rng);
 
 impl Draw {
     /// The stream `index` of `seed`.
-    pub(crate) fn new(seed: u64, index: u64) -> Self {
+    pub fn new(seed: u64, index: u64) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         let mut stream = ChaCha8Rng::from_seed(key);
@@ -18,20 +18,20 @@ impl Draw {
     }
 
     /// A whole number in `low..=high` (`low` if the range is empty). The bias is below 2^-40 for ranges of this crate's size.
-    pub(crate) fn between(&mut self, low: i64, high: i64) -> i64 {
+    pub fn between(&mut self, low: i64, high: i64) -> i64 {
         let count = u64::try_from(high - low).map_or(1, |span| span + 1);
         let scaled = (u128::from(self.0.next_u64()) * u128::from(count)) >> 64;
         low + scaled as i64
     }
 
     /// One of the choices, or `None` if there is none.
-    pub(crate) fn pick<'a, T>(&mut self, choices: &'a [T]) -> Option<&'a T> {
+    pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> Option<&'a T> {
         let last = i64::try_from(choices.len()).ok()? - 1;
         choices.get(usize::try_from(self.between(0, last)).ok()?)
     }
 
     /// A random order.
-    pub(crate) fn shuffle<T>(&mut self, list: &mut [T]) {
+    pub fn shuffle<T>(&mut self, list: &mut [T]) {
         for at in 1..list.len() {
             list.swap(at, self.between(0, at as i64) as usize);
         }

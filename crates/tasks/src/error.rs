@@ -121,11 +121,18 @@ pub enum TasksError {
 }
 
 impl TasksError {
-    pub(crate) fn line(path: &std::path::Path, line: u64, reason: impl Into<String>) -> Self {
+    /// An error about the name of a task.
+    pub fn name(name: &str, reason: impl Into<String>) -> Self {
+        Self::SourceName { name: name.to_owned(), reason: reason.into() }
+    }
+
+    /// An error about one line of a file, counted from 1.
+    pub fn line(path: &std::path::Path, line: u64, reason: impl Into<String>) -> Self {
         Self::Line { path: path.to_path_buf(), line, reason: reason.into() }
     }
 
-    pub(crate) fn file(path: &std::path::Path, reason: impl Into<String>) -> Self {
+    /// An error about a file as a whole.
+    pub fn file(path: &std::path::Path, reason: impl Into<String>) -> Self {
         Self::File { path: path.to_path_buf(), reason: reason.into() }
     }
 }
@@ -150,6 +157,12 @@ pub enum RewardError {
     LongAnswer {
         /// The item.
         id: String,
+    },
+    /// A prompt is no item of the serial tasks.
+    #[error("`{prompt}` is no item of the serial tasks")]
+    NoSerialItem {
+        /// The prompt.
+        prompt: String,
     },
     /// The shell or its pipes could not be set up.
     #[error("cannot start the reward program `{command}` through `sh`: {source}")]

@@ -5,7 +5,7 @@
 //! No part of a number passes for the number: where one of the first three is there and does not say one number (`#### 12:30`,
 //! `\boxed{5 + x}`, `answer: 5 to 7`), the rules after these three do not look for another.
 
-use crate::Number;
+use crate::number::Number;
 use crate::number_reader::{Found, OPAQUE, Reading, SPACES, numbers};
 use crate::plain_text::{boxes, plain};
 

@@ -5,8 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::error::TasksError;
+use crate::item::{Item, Split};
 use crate::json_rows::for_each_row;
-use crate::{Item, Number, Split, TasksError};
+use crate::number::Number;
+use crate::task::{Amount, ExaminationItem, Task};
+
+/// Items of its test part.
+pub const TEST_ITEMS: usize = 1319;
 
 /// An instruction that asks for the answer in the data set's format; to be written below the question.
 pub const GSM8K_INSTRUCTION: &str =
@@ -96,6 +102,113 @@ pub(crate) fn file_of(path: &Path, split: Split) -> Result<PathBuf, TasksError> 
     Err(TasksError::file(path, format!("the folder holds no `{name}`; expected `train.jsonl` and `test.jsonl`")))
 }
 
+/// GSM8K, from a file or from the cache of the Hugging Face hub. Nothing is downloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gsm8k {
+    /// JSON Lines: a file, or a folder with `train.jsonl` and `test.jsonl`; `None` for the hub's cache.
+    pub path: Option<PathBuf>,
+}
+
+impl Gsm8k {
+    /// Reads `gsm8k:PATH` or `hf:openai/gsm8k`; `None` if it is the name of another task.
+    pub fn named(name: &str) -> Option<Result<Self, TasksError>> {
+        let error = |reason: &str| Some(Err(TasksError::name(name, reason)));
+        match (name, name.split_once(':')) {
+            ("gsm8k", _) => error("say where it is: `gsm8k:PATH`, or `hf:openai/gsm8k` for the hub's cache"),
+            ("hf:openai/gsm8k" | "hf:gsm8k", _) => Some(Ok(Self { path: None })),
+            (_, Some(("gsm8k", ""))) => {
+                error("`gsm8k:` needs the path of a file or folder, for instance `gsm8k:data/gsm8k`")
+            }
+            (_, Some(("gsm8k", path))) => Some(Ok(Self { path: Some(path.into()) })),
+            (_, Some(("hf", _))) => {
+                error("the only data set read from the hub's cache is `hf:openai/gsm8k`; give others as a file")
+            }
+            _ => None,
+        }
+    }
+
+    /// The file or folder that is read.
+    fn place(&self, split: Split) -> Result<PathBuf, TasksError> {
+        let Some(path) = &self.path else {
+            let reason =
+                "none of HF_HUB_CACHE, HF_HOME and HOME is set, so the hub's cache cannot be found; use `gsm8k:PATH`";
+            let cache = hub_cache().ok_or_else(|| TasksError::name(&self.name(), reason))?;
+            return cached_gsm8k(&cache, split);
+        };
+        Ok(path.clone())
+    }
+}
+
+impl Task for Gsm8k {
+    fn name(&self) -> String {
+        self.path.as_ref().map_or_else(|| "hf:openai/gsm8k".to_owned(), |path| format!("gsm8k:{}", path.display()))
+    }
+
+    fn short_name(&self) -> &'static str {
+        "gsm8k"
+    }
+
+    fn has_one_part(&self) -> bool {
+        self.path.as_ref().is_some_and(|path| !path.is_dir())
+    }
+
+    fn file(&self, split: Split) -> Result<Option<PathBuf>, TasksError> {
+        let place = self.place(split)?;
+        if self.path.is_some() { file_of(&place, split).map(Some) } else { Ok(Some(place)) }
+    }
+
+    fn all_items(&self, split: Split) -> Result<Vec<Item>, TasksError> {
+        read_gsm8k(&self.place(split)?, split, Annotations::Strip)
+    }
+
+    fn instruction(&self) -> Option<&'static str> {
+        Some(GSM8K_INSTRUCTION)
+    }
+
+    fn examination_size(&self) -> Option<usize> {
+        Some(TEST_ITEMS)
+    }
+
+    fn examination(&self, _amount: Amount, _seed: u64, split: Split) -> Result<Vec<ExaminationItem>, TasksError> {
+        let items = read_gsm8k(&self.place(split)?, split, Annotations::Keep)?;
+        Ok((0..).zip(items).map(|(number, item)| ExaminationItem::of(item, self.short_name(), number)).collect())
+    }
+}
+
+/// The folder in which Hugging Face tools keep what they downloaded, by their own rules.
+fn hub_cache() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    variable("HF_HUB_CACHE")
+        .or_else(|| variable("HF_HOME").map(|home| home.join("hub")))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/huggingface/hub")))
+}
+
+/// The newest `train.jsonl` or `test.jsonl` of GSM8K under `cache`.
+fn cached_gsm8k(cache: &Path, split: Split) -> Result<PathBuf, TasksError> {
+    let repository = cache.join("datasets--openai--gsm8k");
+    let name = format!("{}.jsonl", split.as_str());
+    let advice = format!(
+        "get `{name}` from the repository openai/grade-school-math (folder grade_school_math/data), put it into a folder \
+         and use `gsm8k:FOLDER`"
+    );
+    let snapshots: Vec<PathBuf> = match std::fs::read_dir(repository.join("snapshots")) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(_) => return Err(TasksError::file(&repository, format!("GSM8K is not in the hub's cache; {advice}"))),
+    };
+    let found = snapshots
+        .iter()
+        .flat_map(|snapshot| [snapshot.join(&name), snapshot.join("main").join(&name)])
+        .filter_map(|file| Some((std::fs::metadata(&file).ok()?.modified().ok()?, file)))
+        .max();
+    match found {
+        Some((_, file)) => Ok(file),
+        None => Err(TasksError::file(
+            &repository,
+            format!("the cached copy holds no `{name}` (Parquet files are not read); {advice}"),
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -148,5 +261,39 @@ mod tests {
     fn annotations_are_cut_only_where_they_close() {
         assert_eq!(strip_annotations("a <<1+1=2>>2, <<b\nc>> <<d"), "a 2, <<b\nc>> <<d");
         assert_eq!(strip_annotations("none"), "none");
+    }
+
+    #[test]
+    fn files_have_one_part_and_folders_two() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let file = Gsm8k { path: Some(path("test.jsonl")) };
+        assert_eq!((file.has_one_part(), file.part(Split::Test)), (true, "all"));
+        let both = Gsm8k { path: Some(folder.path().to_owned()) };
+        assert_eq!((both.has_one_part(), both.part(Split::Test)), (false, "test"));
+        for name in ["train.jsonl", "test.jsonl"] {
+            std::fs::write(path(name), "{}").unwrap();
+        }
+        for (task, split, expected) in [
+            (&file, Split::Train, path("test.jsonl")),
+            (&both, Split::Test, path("test.jsonl")),
+            (&both, Split::Train, path("train.jsonl")),
+        ] {
+            assert_eq!(task.file(split).unwrap(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn the_cache_of_the_hub_is_searched_for_json_lines() {
+        let cache = tempfile::tempdir().unwrap();
+        let error = cached_gsm8k(cache.path(), Split::Test).unwrap_err().to_string();
+        assert!(error.contains("not in the hub's cache; get `test.jsonl`"), "{error}");
+        let folder = cache.path().join("datasets--openai--gsm8k/snapshots/abc/main");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("test-00000-of-00001.parquet"), "PAR1").unwrap();
+        let error = cached_gsm8k(cache.path(), Split::Test).unwrap_err().to_string();
+        assert!(error.contains("holds no `test.jsonl` (Parquet files are not read)"), "{error}");
+        std::fs::write(folder.join("test.jsonl"), "").unwrap();
+        assert_eq!(cached_gsm8k(cache.path(), Split::Test).unwrap(), folder.join("test.jsonl"));
     }
 }

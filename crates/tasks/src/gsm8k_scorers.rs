@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use crate::{Extraction, Number, extract_answer, is_correct};
+use crate::extract::{Extraction, extract_answer, is_correct};
+use crate::number::Number;
 
 /// A scorer of GSM8K answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Number;
+use crate::number::Number;
 
 /// Who says a message of a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub enum Role {
     /// The instructions above the conversation.
     System,
@@ -14,16 +14,36 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// What else the chat template of a model knows.
+    Other(String),
 }
 
 impl Role {
-    /// The name used by chat templates: `system`, `user` or `assistant`.
-    pub fn as_str(self) -> &'static str {
+    /// The name used by chat templates: `system`, `user`, `assistant`, or another.
+    pub fn as_str(&self) -> &str {
         match self {
             Self::System => "system",
             Self::User => "user",
             Self::Assistant => "assistant",
+            Self::Other(name) => name,
         }
+    }
+}
+
+impl From<String> for Role {
+    fn from(name: String) -> Self {
+        match name.as_str() {
+            "system" => Self::System,
+            "user" => Self::User,
+            "assistant" => Self::Assistant,
+            _ => Self::Other(name),
+        }
+    }
+}
+
+impl From<Role> for String {
+    fn from(role: Role) -> Self {
+        role.as_str().to_owned()
     }
 }
 
@@ -111,13 +131,18 @@ pub struct Item {
     pub answer: Option<String>,
 }
 
+/// A story and a question about it, as one message.
+pub fn story_question(story: &str, question: &str) -> String {
+    format!("Read the story, then answer the question about it.\n\nStory: {story}\n\nQuestion: {question}")
+}
+
 impl Item {
     /// An item that is one question to be put by the chat template.
     pub fn new(id: impl Into<String>, question: impl Into<String>) -> Self {
         Self { id: id.into(), question: question.into(), context: Vec::new(), raw: false, solution: None, answer: None }
     }
 
-    /// The prompt of this item. `instruction` (for instance [`crate::GSM8K_INSTRUCTION`]) is written below the question
+    /// The prompt of this item. `instruction` (for instance [`crate::gsm8k::GSM8K_INSTRUCTION`]) is written below the question
     /// of a conversation; a raw text stays as it is.
     pub fn prompt(&self, instruction: Option<&str>) -> Prompt {
         if self.raw {

@@ -9,7 +9,7 @@ use serde::Deserializer as _;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::TasksError;
+use crate::error::TasksError;
 
 /// Where a row stands in its file, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,38 +1,25 @@
-//! Data sets, prompts, generators, answer extraction and rewards. This crate knows tasks; it knows nothing of models: a
-//! [`Prompt`] is rendered to tokens elsewhere, a completion comes back as text and is scored here.
+//! Tasks for training and evaluation: data sets, prompts, generators, answer extraction and rewards, behind one trait
+//! ([`task::Task`]). This crate knows nothing of models: a prompt is rendered to tokens elsewhere, a completion comes back as text
+//! and is scored here.
 
+pub mod answer_form;
+pub mod choice;
 mod conversation;
-mod draw;
-mod error;
-mod extract;
-mod gsm8k;
-mod gsm8k_scorers;
-mod hash;
-mod item;
+pub mod draw;
+pub mod error;
+pub mod extract;
+pub mod gsm8k;
+pub mod gsm8k_scorers;
+pub mod hash;
+pub mod item;
 mod json_rows;
-mod number;
+pub mod number;
 mod number_reader;
+pub mod pieces;
 mod plain_text;
-mod prompt_file;
-mod reward;
-mod reward_program;
-mod serial;
-mod source;
-pub mod stories;
-mod word_problems;
-
-pub use error::{RewardError, TasksError};
-pub use extract::{Extraction, Region, answer_region, extract_answer, is_correct, suggests_flexible};
-pub use gsm8k::{Annotations, GSM8K_INSTRUCTION, read_gsm8k, strip_annotations};
-pub use gsm8k_scorers::Gsm8kScorer;
-pub use item::{Item, Message, Prompt, Role, Split};
-pub use number::Number;
-pub use prompt_file::{read_csv, read_jsonl};
-pub use reward::{Completion, Scoring, numeric_or_text_reward};
-pub use reward_program::RewardProgram;
-pub use serial::{
-    ANSWER, END, MAX_SERIAL_STEPS, QUESTION, ResponseStyle, SEPARATOR, SERIAL_VOCABULARY, SerialItem, SerialSource,
-    SerialTask, SerialVerdict, Symbol, THINK, verify_serial,
-};
-pub use source::{DataSource, choose};
-pub use word_problems::{MAX_STEPS, WordProblem, generate};
+pub mod prompt_file;
+pub mod reward;
+pub mod reward_program;
+pub mod serial;
+pub mod task;
+pub mod word_problems;

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::Number;
+use crate::number::Number;
 
 /// A space that does not break: between digits it groups thousands.
 pub(crate) const THIN: char = '\u{a0}';

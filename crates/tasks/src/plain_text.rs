@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::Number;
+use crate::number::Number;
 use crate::number_reader::{OPAQUE, THIN, only_number};
 
 /// Most characters of an argument in brackets.

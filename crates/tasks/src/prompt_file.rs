@@ -3,20 +3,59 @@
 //! Fields of a row (or columns of the header): one of `prompt`, `question` (a user message) or, in JSON, `messages` (a
 //! conversation; `prompt` may be one too). A conversation ends with the user's turn, or with the assistant's answer, which is the reference
 //! response then. Optional: `id`, `story_text` (what the question is about, written above it as
-//! [`crate::stories::story_question`] does; `infilled_text` in its place, if there is one), `system`, `raw` (true: the prompt is taken as it is, without
+//! [`story_question`] does; `infilled_text` in its place, if there is one), `system`, `raw` (true: the prompt is taken as it is, without
 //! chat template), `response`, `completion` or `solution` (a reference response), `answer` (the gold answer, or a worked solution whose last line is
 //! `#### ` and the gold answer). Other fields are ignored. A byte order mark, CRLF and blank lines are fine.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use crate::conversation::{Conversation, completion, conversation};
+use crate::error::TasksError;
 use crate::gsm8k::gold_of;
+use crate::item::{Item, Message, Role, Split, story_question};
 use crate::json_rows::{Place, for_each_row};
-use crate::stories::story_question;
-use crate::{Item, Message, Role, TasksError};
+use crate::task::Task;
+
+/// A prompt file: its items are both splits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromptFile {
+    path: PathBuf,
+    is_csv: bool,
+}
+
+impl PromptFile {
+    /// The file at a path, by its ending: `.jsonl`, `.json` or `.csv`; `None` if it has another.
+    pub fn at(path: &Path) -> Option<Self> {
+        let ending = path.extension()?.to_str()?;
+        let is_csv = ending == "csv";
+        (is_csv || matches!(ending, "jsonl" | "json")).then(|| Self { path: path.to_owned(), is_csv })
+    }
+}
+
+impl Task for PromptFile {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn short_name(&self) -> &'static str {
+        "prompts"
+    }
+
+    fn has_one_part(&self) -> bool {
+        true
+    }
+
+    fn file(&self, _split: Split) -> Result<Option<PathBuf>, TasksError> {
+        Ok(Some(self.path.clone()))
+    }
+
+    fn all_items(&self, _split: Split) -> Result<Vec<Item>, TasksError> {
+        if self.is_csv { read_csv(&self.path) } else { read_jsonl(&self.path) }
+    }
+}
 
 /// Reads a prompt file in JSON Lines, or in JSON as one array. Rows without `id` are named by their line, or by their place in
 /// the array.
@@ -232,6 +271,21 @@ mod tests {
         let path = folder.path().join("prompts");
         std::fs::write(&path, content).unwrap();
         reader(&path).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn prompt_files_load_by_their_ending() {
+        let folder = tempfile::tempdir().unwrap();
+        let jsonl = folder.path().join("p.jsonl");
+        std::fs::write(&jsonl, "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n").unwrap();
+        let task = PromptFile::at(&jsonl).unwrap();
+        assert_eq!(task.load(None, 0, Split::Test).unwrap().len(), 2);
+        assert_eq!(task.load(Some(1), 0, Split::Test).unwrap().len(), 1);
+        assert_eq!((task.has_one_part(), task.part(Split::Train)), (true, "all"));
+        let csv = folder.path().join("p.csv");
+        std::fs::write(&csv, "prompt\na\n").unwrap();
+        assert_eq!(PromptFile::at(&csv).unwrap().load(None, 0, Split::Test).unwrap().len(), 1);
+        assert_eq!(PromptFile::at(Path::new("prompts.txt")), None);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Task rewards of completions whose gold answer is known: 1 for a right answer, 0 for anything else.
 
+use crate::error::RewardError;
 use crate::extract::{Extraction, answer_region, is_correct};
-use crate::{Number, RewardError};
+use crate::number::Number;
 
 /// One response to one item, as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::{Completion, RewardError};
+use crate::error::RewardError;
+use crate::reward::Completion;
 
 /// How long a new program is watched: a mistyped command ends within this time, before any response is made.
 const START_WATCH: Duration = Duration::from_millis(200);

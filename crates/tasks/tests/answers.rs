@@ -3,7 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use aloud_tasks::{Completion, Extraction, Gsm8kScorer, Number, Scoring, extract_answer, numeric_or_text_reward};
+use aloud_tasks::extract::{Extraction, extract_answer};
+use aloud_tasks::gsm8k_scorers::Gsm8kScorer;
+use aloud_tasks::number::Number;
+use aloud_tasks::reward::{Completion, Scoring, numeric_or_text_reward};
 
 /// (completion, strict, flexible); nothing where no answer is to be found.
 const ANSWERS: &[(&str, &str, &str)] = &[

@@ -4,7 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use aloud_tasks::{Completion, RewardError, RewardProgram};
+use aloud_tasks::error::RewardError;
+use aloud_tasks::reward::Completion;
+use aloud_tasks::reward_program::RewardProgram;
 
 /// Far longer than any answer takes, so that a busy machine fails no test.
 const PATIENCE: Duration = Duration::from_mins(1);

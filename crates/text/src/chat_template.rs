@@ -8,9 +8,9 @@ mod source;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use aloud_tasks::item::Message;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
-use serde::{Deserialize, Serialize};
 
 pub use error::ChatTemplateError;
 pub use source::TemplateSource;
@@ -28,37 +28,6 @@ const STACK_BYTES: usize = 256 << 20;
 const GIVEN: [&str; 4] = ["messages", "add_generation_prompt", "raise_exception", "strftime_now"];
 /// Name under which the engine knows the template.
 const NAME: &str = "chat_template";
-
-/// One message of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant`, or what else the model's template knows.
-    pub role: String,
-    /// What is said.
-    pub content: String,
-}
-
-impl Message {
-    /// A message of `role`.
-    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into() }
-    }
-
-    /// An instruction to the model that stands before the conversation.
-    pub fn system(content: impl Into<String>) -> Self {
-        Self::new("system", content)
-    }
-
-    /// Something said to the model.
-    pub fn user(content: impl Into<String>) -> Self {
-        Self::new("user", content)
-    }
-
-    /// Something the model said.
-    pub fn assistant(content: impl Into<String>) -> Self {
-        Self::new("assistant", content)
-    }
-}
 
 /// Texts of the tokens that templates may write themselves; `None` where the model has no such token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -244,7 +213,7 @@ impl Jinja {
         unix_seconds: Option<i64>,
         variables: &BTreeMap<String, serde_json::Value>,
     ) -> Result<String, ChatTemplateError> {
-        let bytes: usize = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
+        let bytes: usize = messages.iter().map(|message| message.role.as_str().len() + message.content.len()).sum();
         let steps = MAX_STEPS + MAX_STEPS_PER_MESSAGE * messages.len() as u64 + (bytes / BYTES_PER_STEP) as u64;
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(steps));

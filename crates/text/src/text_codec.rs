@@ -1,10 +1,11 @@
 //! A model's tokenizer and chat template together: conversations to ids, ids to text.
 
-use crate::chat_template::{ChatTemplate, ChatTemplateError, Message, SpecialTexts, TemplateSource};
+use crate::chat_template::{ChatTemplate, ChatTemplateError, SpecialTexts, TemplateSource};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use aloud_model::error::ModelError;
 use aloud_model::gguf::GgufFile;
 use aloud_model::source::ResolvedSource;
+use aloud_tasks::item::Message;
 
 /// An error while loading or using a [`TextCodec`].
 #[derive(Debug, thiserror::Error)]

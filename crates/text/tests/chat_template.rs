@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_text::chat_template::{ChatTemplate, ChatTemplateError, Message, SpecialTexts, TemplateSource};
+use aloud_tasks::item::Message;
+use aloud_text::chat_template::{ChatTemplate, ChatTemplateError, SpecialTexts, TemplateSource};
 use proptest::prelude::*;
 use serde::Deserialize;
 
@@ -211,8 +212,8 @@ fn long_conversations_fit_into_the_steps() {
     let content = "<think>\nlong\n</think>\n".to_owned() + &"word ".repeat(1000);
     for name in ["smollm2", "qwen2.5", "qwen3", "llama3.2", "deepseek-r1-distill"] {
         let template = template(&std::fs::read_to_string(golden(&format!("{name}.jinja"))).unwrap());
-        let roles = ["user", "assistant"].into_iter().cycle().take(1001);
-        let messages: Vec<Message> = roles.map(|role| Message::new(role, content.as_str())).collect();
+        let turns = [Message::user(&content), Message::assistant(&content)];
+        let messages: Vec<Message> = turns.into_iter().cycle().take(1001).collect();
         assert!(template.render(&messages, true).unwrap().len() > 5_000_000, "{name}");
     }
 }

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aloud_model::source::{FetchSettings, ModelSource, ResolvedSource};
-use aloud_text::chat_template::{ChatTemplateError, Message};
+use aloud_tasks::item::Message;
+use aloud_text::chat_template::ChatTemplateError;
 use aloud_text::text_codec::{TextCodec, TextCodecError};
 use serde_json::{Value, json};
 

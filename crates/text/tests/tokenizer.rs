@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use aloud_model::gguf::GgufFile;
-use aloud_text::chat_template::Message;
+use aloud_tasks::item::Message;
 use aloud_text::text_codec::TextCodec;
 use aloud_text::tokenizer::{GgufVocabulary, Tokenizer, TokenizerError};
 use proptest::prelude::*;

@@ -9,7 +9,7 @@ use aloud_openai::client::{ChatClient, ChatSettings};
 use aloud_openai::endpoint::Endpoint;
 use aloud_openai::message::{ChatMessage, ChatRequest};
 use aloud_openai::retry::RetryPolicy;
-use aloud_tasks::stories::{Asking, TextModel};
+use aloud_stories::text_model::{Asking, TextModel};
 
 use crate::error::UsageError;
 

@@ -1,9 +1,12 @@
 //! Prompts and how they are written for the model, as arguments.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use aloud_session::prompts::{PromptChoice, Template, TemplateVariables, template_variable};
-use aloud_tasks::{DataSource, Split};
+use aloud_session::tasks::task;
+use aloud_tasks::item::Split;
+use aloud_tasks::task::Task;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
@@ -32,8 +35,8 @@ pub(crate) struct PromptArgs {
     #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["data", "prompts"])]
     prompt: Vec<String>,
     /// A data source: word-problems, serial, chain, perm, vars (all also with :steps=N), tom, gsm8k:PATH, hf:openai/gsm8k, FILE.jsonl, FILE.json, FILE.csv
-    #[arg(long, value_name = "SOURCE", conflicts_with = "prompts")]
-    data: Option<DataSource>,
+    #[arg(long, value_name = "SOURCE", value_parser = task, conflicts_with = "prompts")]
+    data: Option<Arc<dyn Task>>,
     /// A prompt file: JSON Lines, one JSON array, or CSV
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,

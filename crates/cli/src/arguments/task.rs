@@ -1,8 +1,11 @@
 //! What is asked of a model, as `eval` and `sweep` take it from the command line.
 
+use std::sync::Arc;
+
 use aloud_lab::evaluation::task_choice::TaskChoice;
 use aloud_measure::metric_record::Tier;
-use aloud_tasks::DataSource;
+use aloud_session::tasks::task;
+use aloud_tasks::task::Task;
 use clap::{Args, ValueEnum};
 
 use crate::arguments::prompts::TemplateArgs;
@@ -11,8 +14,8 @@ use crate::arguments::prompts::TemplateArgs;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TaskArgs {
     /// What is asked: serial (all three of chain, perm and vars), one of them, word-problems, tom, gsm8k:PATH or hf:openai/gsm8k
-    #[arg(long, value_name = "TASK", default_value = "serial")]
-    pub(crate) task: DataSource,
+    #[arg(long, value_name = "TASK", value_parser = task, default_value = "serial")]
+    pub(crate) task: Arc<dyn Task>,
     /// How much is asked
     #[arg(long, value_enum)]
     pub(crate) tier: Option<TierArg>,
@@ -67,7 +70,7 @@ impl TaskArgs {
     /// What the arguments ask for.
     pub(crate) fn choice(&self) -> TaskChoice {
         TaskChoice {
-            task: self.task.clone(),
+            task: Arc::clone(&self.task),
             tier: self.tier.map(Tier::from),
             n: self.n,
             seed: self.seed,

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal};
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::lineage::ItemKey;
 use aloud_report::terminal::{ColourSupport, coloured_token, legend_line};
-use aloud_text::chat_template::Message;
+use aloud_tasks::item::Message;
 use aloud_text::text_codec::TextCodec;
 use clap::Args;
 

@@ -6,7 +6,11 @@ mod story_models;
 use std::path::{Path, PathBuf};
 
 use aloud_base::durable_file;
-use aloud_tasks::{DataSource, Item, MAX_STEPS};
+use aloud_tasks::gsm8k::Gsm8k;
+use aloud_tasks::item::Item;
+use aloud_tasks::task::Task;
+use aloud_tasks::word_problems::MAX_STEPS;
+use aloud_tasks::word_problems::task::WordProblems;
 use clap::{Args, Subcommand};
 
 use crate::arguments::prompts::SplitArg;
@@ -66,17 +70,17 @@ struct OutputArgs {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &DataArgs, context: &Context) -> anyhow::Result<()> {
-    let (source, n, output) = match &arguments.source {
+    let (task, n, output): (Box<dyn Task>, _, _) = match &arguments.source {
         Source::Tom(arguments) => return stories::run(arguments, context),
         Source::WordProblems { steps, n, output } => {
             if let Some(steps) = steps.filter(|steps| !(1..=MAX_STEPS).contains(steps)) {
                 return Err(UsageError::new(format!("--steps {steps}: a problem has 1 to {MAX_STEPS} steps")).into());
             }
-            (DataSource::WordProblems { steps: *steps }, Some(*n), output)
+            (Box::new(WordProblems { steps: *steps }), Some(*n), output)
         }
-        Source::Gsm8k { path, n, output } => (DataSource::Gsm8k(path.clone()), *n, output),
+        Source::Gsm8k { path, n, output } => (Box::new(Gsm8k { path: Some(path.clone()) }), *n, output),
     };
-    let items = source.load(n, output.seed, output.split.into())?;
+    let items = task.load(n, output.seed, output.split.into())?;
     let lines = json_lines(&items)?;
     if output.out == Path::new("-") {
         print(&lines)?;

@@ -3,7 +3,7 @@
 use aloud_model::checkpoint::Checkpoint;
 use aloud_report::table::{Align, Table};
 use aloud_session::error::SessionError;
-use aloud_tasks::Split;
+use aloud_tasks::item::Split;
 use clap::Args;
 use serde_json::json;
 

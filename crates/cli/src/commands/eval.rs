@@ -9,7 +9,8 @@ use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::source::ModelSource;
 use aloud_report::table::{Align, Table};
 use aloud_session::error::SessionError;
-use aloud_tasks::{SerialTask, Split};
+use aloud_tasks::item::Split;
+use aloud_tasks::serial::SerialTask;
 use aloud_text::text_codec::TextCodec;
 use clap::Args;
 use serde::Serialize;
@@ -24,14 +25,13 @@ use crate::context::{Context, print};
 use crate::error::UsageError;
 use aloud_lab::evaluation::judging::{JudgedFolder, judge_folders, judged_tasks};
 use aloud_lab::evaluation::leave_out::{TrainedOn, check_enough_left};
-use aloud_lab::evaluation::quick_stories::evaluate_stories;
+use aloud_lab::evaluation::quick::evaluate_once;
 use aloud_lab::evaluation::run::{AskedItems, RunSettings, evaluate};
 use aloud_lab::evaluation::subject::{Matched, ModelKey, Models};
-use aloud_lab::evaluation::task_choice::AskedKind;
 use aloud_lab::serial_evaluation::{SerialReport, SerialSettings, answer_serial, held_out_items};
 use aloud_session::host::Host;
 use aloud_session::model_choice::ModelChoice;
-use aloud_session::serial_data::check_symbols;
+use aloud_session::task_text::TaskText;
 
 /// Arguments of `aloud eval`.
 #[derive(Args, Debug)]
@@ -100,8 +100,8 @@ impl std::str::FromStr for ControlArg {
 /// Number of items without `--tier` and `--output`.
 const DEFAULT_ITEMS: usize = 2000;
 
-/// Questions about stories without `--tier`, `--n` and `--output`.
-const DEFAULT_STORIES: u32 = 400;
+/// Questions of a task in words without `--tier`, `--n` and `--output`.
+const DEFAULT_QUESTIONS: u32 = 400;
 
 /// What `--json` prints of a quick evaluation.
 #[derive(Serialize)]
@@ -128,15 +128,14 @@ fn print_json<Report: Serialize>(models: &Models, report: &Report) -> anyhow::Re
 /// Runs the command.
 pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
-    let kind = arguments.asked.choice().kind()?;
+    arguments.asked.choice().largest()?;
+    let task = arguments.asked.task.as_ref();
     if arguments.judge.is_named() && arguments.output.is_none() {
         return Err(UsageError::new("--judge-url: name a folder for the evaluation with --output").into());
     }
     let (model, base) = arguments.model.choice().load_with_base(&cpu, context)?;
     let codec = model.text_codec()?;
-    if matches!(kind, AskedKind::Serial(_)) {
-        check_symbols(&codec.tokenizer)?;
-    }
+    TaskText::new(task, &codec)?;
     let exits = arguments.exits.choice().resolve(&model, &codec)?;
     let mut models = Models::new(model, base, &cpu)?;
     if let Some(path) = &arguments.same_training {
@@ -144,15 +143,12 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()>
         let control = ModelChoice::of(&ModelSource::Path(path.clone()), Some(&source)).load(&cpu, context)?;
         models = models.with_same_training(control)?;
     }
-    match (&arguments.output, kind) {
-        (Some(output), _) => full(arguments, output, exits, &codec, &models, &cpu, context),
-        (None, AskedKind::Serial(task)) => quick(arguments, task, &exits, &codec, &models, context),
-        (None, AskedKind::Stories) => quick_stories(arguments, &exits, &codec, &models, context),
-        (None, AskedKind::Numbers) => Err(UsageError::new(format!(
-            "--task {}: name a folder for the evaluation with --output",
-            arguments.asked.task
-        ))
-        .into()),
+    match &arguments.output {
+        Some(output) => full(arguments, output, exits, &codec, &models, &cpu, context),
+        None if task.has_exact_steps() => {
+            quick(arguments, task.short_name().parse().ok(), &exits, &codec, &models, context)
+        }
+        None => quick_words(arguments, &exits, &codec, &models, context),
     }
 }
 
@@ -194,8 +190,8 @@ fn quick(
     Ok(print(&text(&report))?)
 }
 
-/// Accuracy and depth on stories; nothing is written.
-fn quick_stories(
+/// Accuracy and depth on a task in words; nothing is written.
+fn quick_words(
     arguments: &EvalArgs,
     exits: &ExitPolicy,
     codec: &TextCodec,
@@ -204,10 +200,10 @@ fn quick_stories(
 ) -> anyhow::Result<()> {
     let mut asked = arguments.asked.choice();
     if asked.tier.is_none() {
-        asked.n = asked.n.or(Some(DEFAULT_STORIES));
+        asked.n = asked.n.or(Some(DEFAULT_QUESTIONS));
     }
     let mut family = asked.family(Split::Test, codec, &models.trained.decoder)?;
-    TrainedOn::of(models, context).leave_out(family.as_mut(), context)?;
+    TrainedOn::of(models, context).leave_out(&mut family, context)?;
     let matched = Matched::default();
     let subject = models.subject(models.main_key(), exits, &matched)?;
     let progress = Mutex::new(context.progress("evaluating", "responses", Some(family.items().len() as u64)));
@@ -216,7 +212,7 @@ fn quick_stories(
             progress.advance(1);
         }
     };
-    let report = evaluate_stories(family.as_ref(), &subject, asked.seed, asked.batch.into(), &on_done)?;
+    let report = evaluate_once(&family, &subject, asked.seed, asked.batch.into(), &on_done)?;
     drop(progress);
     if arguments.json { print_json(models, &report) } else { Ok(print(&report.text())?) }
 }
@@ -254,15 +250,15 @@ fn full(
     let is_tuned = settings.controls.iter().any(|key| key.is_tuned());
     let tuning = is_tuned.then(|| asked.tuning_family(codec, decoder)).transpose()?;
     let mut family = asked.family(Split::Test, codec, decoder)?;
-    let left_out = trained_on.leave_out(family.as_mut(), context)?;
+    let left_out = trained_on.leave_out(&mut family, context)?;
     let further = |n: usize| {
         let mut family = asked.further_family(n, codec, decoder)?;
-        trained_on.leave_out(family.as_mut(), context)?;
+        trained_on.leave_out(&mut family, context)?;
         Ok::<_, SessionError>(family)
     };
     let items = AskedItems {
-        family: family.as_ref(),
-        tuning: tuning.as_deref(),
+        family: &family,
+        tuning: tuning.as_ref(),
         further: &further,
         split: asked.split_name(),
         trained_on: left_out,
@@ -271,7 +267,7 @@ fn full(
     if let Some(judge) = judge {
         let folder = |key: ModelKey| JudgedFolder { name: key.name().to_owned(), path: settings.folder(key) };
         let folders: Vec<JudgedFolder> = settings.models(models.main_key()).into_iter().map(folder).collect();
-        let tasks = judged_tasks(family.as_ref());
+        let tasks = judged_tasks(&family);
         records = judge_folders(&judge, output, &folders, family.name(), &tasks, context)?.concat();
     }
     if arguments.json {

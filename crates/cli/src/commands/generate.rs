@@ -7,7 +7,7 @@ use aloud_measure::record::{ResponseRecord, write_records};
 use aloud_method::savings::average_layer_savings;
 use aloud_report::terminal::{coloured_token, legend_line};
 use aloud_session::error::SessionError;
-use aloud_tasks::Split;
+use aloud_tasks::item::Split;
 use clap::Args;
 
 use crate::arguments::generation::GenerationArgs;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use aloud_method::candidates::Candidates;
 use aloud_method::targets::target_hazard;
 use aloud_report::table::{Align, Table};
-use aloud_text::chat_template::Message;
+use aloud_tasks::item::Message;
 use aloud_text::tokenizer::Tokenizer;
 use anyhow::Context as _;
 use clap::Args;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use aloud_model::checkpoint::BaseIdentity;
 use aloud_model::source::ModelSource;
-use aloud_tasks::{DataSource, MAX_SERIAL_STEPS, SerialSource};
+use aloud_tasks::serial::{MAX_SERIAL_STEPS, SerialSource};
 use aloud_train::pretrain::pretraining::Pretraining;
 use aloud_train::pretrain::recipe::PretrainRecipe;
 use aloud_train::run_directory::RunDirectory;
@@ -41,11 +41,9 @@ pub(crate) struct PretrainArgs {
 
 /// The serial tasks of this name, with any number of steps: those are the recipe's levels.
 fn serial_source(name: &str) -> Result<SerialSource, UsageError> {
-    match name.parse() {
-        Ok(DataSource::Serial(source)) if source.steps == SerialSource::ALL.steps => Ok(source),
-        Ok(DataSource::Serial(_)) => {
-            Err(UsageError::new(format!("`data.sources` has `{name}`: numbers of steps are `data.levels`")))
-        }
+    match SerialSource::named(name) {
+        Some(Ok(source)) if source.steps == SerialSource::ALL.steps => Ok(source),
+        Some(Ok(_)) => Err(UsageError::new(format!("`data.sources` has `{name}`: numbers of steps are `data.levels`"))),
         _ => Err(UsageError::new(format!("`data.sources` has `{name}`: expected serial, chain, perm or vars"))),
     }
 }

@@ -1,13 +1,17 @@
 //! `aloud reinforce`: stage 2, reinforcement learning over exits and tokens.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aloud_engine::decode::sampling::Sampling;
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::Checkpoint;
-use aloud_tasks::stories::StoryScoring;
-use aloud_tasks::{DataSource, RewardProgram, Scoring, Split};
+use aloud_session::tasks::task;
+use aloud_tasks::item::Split;
+use aloud_tasks::reward::Scoring;
+use aloud_tasks::reward_program::RewardProgram;
+use aloud_tasks::task::Task;
 use aloud_text::text_codec::TextCodec;
 use aloud_train::settings;
 use aloud_train::stage2::recipe::{ReinforceRecipe, RolloutExits};
@@ -22,8 +26,8 @@ use aloud_session::dial::{DialPoint, find_offset, measure};
 use aloud_session::generation::GenerationSettings;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
-use aloud_session::prompts::{content_digest, default_instruction, stop_tokens};
-use aloud_session::rollout_task::{DataTask, Verifier};
+use aloud_session::prompts::{content_digest, stop_tokens};
+use aloud_session::rollout_task::{DataTask, Rewards};
 use aloud_session::stage2::{Stage2, reinforce};
 
 /// Training prompts on which `--target-savings` is met.
@@ -45,8 +49,8 @@ pub(crate) struct ReinforceArgs {
     model: ModelArgs,
     /// What is learned: serial, chain, perm, vars, word-problems (all also with :steps=N), tom, gsm8k:PATH,
     /// hf:openai/gsm8k, FILE.jsonl or FILE.csv with gold answers
-    #[arg(long, value_name = "SOURCE")]
-    data: DataSource,
+    #[arg(long, value_name = "SOURCE", value_parser = task)]
+    data: Arc<dyn Task>,
     /// Number of items to take [default: all; of generators, new ones every step]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     n: Option<u32>,
@@ -91,17 +95,12 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
     let (base, path, checkpoint) = arguments.model.choice().load_to_train(&cpu, context)?;
     let codec = TextCodec::load(&base.location)?;
     codec.tokenizer.check_vocabulary(base.pretrained.config.vocab_size)?;
-    let verifier = match (&arguments.reward_command, &arguments.data) {
-        (Some(command), _) => {
+    let rewards = match &arguments.reward_command {
+        Some(command) => {
             let timeout = Duration::from_secs(arguments.reward_timeout.into());
-            Verifier::Program(Box::new(RewardProgram::start(command, timeout)?))
+            Rewards::OfProgram(Box::new(RewardProgram::start(command, timeout)?))
         }
-        (None, DataSource::Serial(_)) => Verifier::Serial,
-        (None, DataSource::Stories) => Verifier::Story(match arguments.scoring {
-            ScoringArg::Strict => StoryScoring::Strict,
-            ScoringArg::Flexible => StoryScoring::Lenient,
-        }),
-        (None, _) => Verifier::GoldAnswer(match arguments.scoring {
+        None => Rewards::OfTask(match arguments.scoring {
             ScoringArg::Strict => Scoring::Strict,
             ScoringArg::Flexible => Scoring::Flexible,
         }),
@@ -109,12 +108,13 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
     let stops = stop_tokens(&codec, &base.pretrained.config.eos_token_ids);
     let n = arguments.n.map(|n| n as usize);
     let template = arguments.template.choice();
-    let mut task = DataTask::new(&arguments.data, n, verifier, &codec, template.clone(), recipe.seed, stops)?;
+    let items = Arc::clone(&arguments.data);
+    let mut task = DataTask::new(items, n, rewards, &codec, template.clone(), recipe.seed, stops)?;
     let data = match &arguments.reward_command {
         Some(command) => format!("{}, n {n:?}, {template:?}, rewards: {command}", arguments.data),
         None => format!("{}, n {n:?}, {template:?}, scoring {:?}", arguments.data, arguments.scoring),
     };
-    let data_sha256 = content_digest(&arguments.data, Split::Train)?;
+    let data_sha256 = content_digest(arguments.data.as_ref(), Split::Train)?;
     let stage1 = (&*path, &checkpoint);
     let stage2 = Stage2 { base: &base, stage1, recipe: &recipe, data, data_sha256, directory: &arguments.output };
     let outcome = reinforce(&stage2, &mut task, &cpu, context)?;
@@ -156,7 +156,7 @@ fn store_offset(
     let cpu = context.cpu();
     let model = LoadedModel::assemble(base, Some((path.to_owned(), Checkpoint::load(path, None)?)), &cpu)?;
     let codec = model.text_codec()?;
-    let (instruction, template) = (default_instruction(&arguments.data), arguments.template.choice());
+    let (instruction, template) = (arguments.data.instruction(), arguments.template.choice());
     let encode = |item| template.encode(item, instruction, &codec);
     let prompts = items.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
     let settings = GenerationSettings {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use aloud_engine::decode::sampling::Sampling;
 use aloud_method::candidates::Candidates;
-use aloud_tasks::Split;
+use aloud_tasks::item::Split;
 use aloud_text::text_codec::TextCodec;
 use aloud_train::stage1::teacher::TracePrompt;
 use aloud_train::stage1::traces::HiddenDType;

@@ -16,7 +16,9 @@ use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::decoder::Policy;
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_report::table::{Align, Table};
-use aloud_tasks::{DataSource, Split};
+use aloud_tasks::item::Split;
+use aloud_tasks::task::Task as _;
+use aloud_tasks::word_problems::task::WordProblems;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
@@ -259,7 +261,7 @@ fn generate(model: &LoadedModel) -> anyhow::Result<Vec<Recorded>> {
 /// that of a closed vocabulary.
 fn prompts(model: &LoadedModel) -> anyhow::Result<Vec<Vec<u32>>> {
     const IDS: u32 = 24;
-    let items = DataSource::WordProblems { steps: None }.load(Some(N_RESPONSES as usize), SEED, Split::Test)?;
+    let items = WordProblems::default().load(Some(N_RESPONSES as usize), SEED, Split::Test)?;
     if let Ok(codec) = model.text_codec()
         && let Ok(prompts) = items.iter().map(|item| codec.tokenizer.encode(&item.question, true)).collect()
     {

@@ -7,7 +7,8 @@ use std::path::Path;
 use aloud_model::checkpoint::files::Tensor;
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, Lineage, Stage, TrainedItems};
 use aloud_model::checkpoint::{Checkpoint, Trained};
-use aloud_tasks::{SerialSource, SerialTask, Split};
+use aloud_tasks::item::Split;
+use aloud_tasks::serial::{SerialSource, SerialTask};
 use serde_json::{Value, json};
 
 use crate::fixtures::{Folder, Run, aloud_with_cache, tiny_reasoner_checkpoint};

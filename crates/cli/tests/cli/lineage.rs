@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use aloud_model::checkpoint::Checkpoint;
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, TrainedItems};
-use aloud_tasks::{DataSource, Split};
+use aloud_session::tasks::task;
+use aloud_tasks::item::Split;
 
 use crate::fixtures::Run;
 use crate::stage2::Stage1;
@@ -20,7 +21,7 @@ fn latest(run: &str) -> PathBuf {
 
 /// Keys of the first `n` training items.
 fn training_keys(source: &str, n: usize) -> BTreeSet<ItemKey> {
-    let items = source.parse::<DataSource>().unwrap().load(Some(n), 0, Split::Train).unwrap();
+    let items = task(source).unwrap().load(Some(n), 0, Split::Train).unwrap();
     items.iter().map(|item| ItemKey::of_question(&item.question)).collect()
 }
 

@@ -58,8 +58,6 @@ fn write_run(folder: &Path, model: &str, tokenizer: &str, model_source: &str, n_
             mean_depth: Some(4.0),
             n_steps: None,
             step_coverage: None,
-            hint: None,
-            y: None,
             ms: 1.0,
         };
         samples.append(&sample).unwrap();

@@ -11,7 +11,8 @@ use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::decoder::Decoder;
 use aloud_model::load::load;
 use aloud_model::source::ResolvedSource;
-use aloud_tasks::{SERIAL_VOCABULARY, SerialItem, SerialSource, SerialTask, Split};
+use aloud_tasks::item::Split;
+use aloud_tasks::serial::{SERIAL_VOCABULARY, SerialItem, SerialSource, SerialTask};
 use serde_json::Value;
 
 use crate::fixtures::{Folder, aloud_with_cache};

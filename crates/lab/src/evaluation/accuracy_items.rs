@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aloud_measure::run_files::SampleRow;
 
-use super::family::TaskFamily;
+use super::examination::Examination;
 use super::matching::{EQUAL_ACCURACY, accuracy_difference, items_needed};
 
 /// How many items accuracy is measured on.
@@ -36,7 +36,7 @@ const PLANNED_HALF_WIDTH: f64 = 0.03;
 /// and not by the difference itself: so the number says nothing of the result. A control whose difference is certainly larger
 /// than [`EQUAL_ACCURACY`] needs no more. Accuracy by number of steps is asked for too (with the base, at its horizon), with an
 /// interval of [`EQUAL_ACCURACY`] to each side.
-pub fn needed(family: &dyn TaskFamily, model: &[SampleRow], controls: &[&[SampleRow]]) -> usize {
+pub fn needed(family: &Examination<'_>, model: &[SampleRow], controls: &[&[SampleRow]]) -> usize {
     let steps: BTreeSet<usize> = model.iter().filter_map(|row| row.n_steps).collect();
     let of_control = |control: &&[SampleRow]| {
         let [first, second] = answers(family, model, control, None);
@@ -56,7 +56,7 @@ pub fn needed(family: &dyn TaskFamily, model: &[SampleRow], controls: &[&[Sample
 
 /// Whether two models are right, by the strict scorer, on the items that both answered with a trace.
 fn answers(
-    family: &dyn TaskFamily,
+    family: &Examination<'_>,
     first: &[SampleRow],
     second: &[SampleRow],
     n_steps: Option<usize>,
@@ -80,11 +80,12 @@ fn answers(
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
-    use aloud_tasks::Split;
     use serde_json::json;
 
+    use aloud_tasks::task::Amount;
+
     use super::*;
-    use crate::evaluation::serial_family::SerialFamily;
+    use crate::evaluation::test_codec::{serial_examination, symbol_codec};
 
     /// Answers to 200 items, right where `is_right` says so.
     fn answers(is_right: impl Fn(usize) -> bool, n_steps: Option<usize>) -> Vec<SampleRow> {
@@ -101,7 +102,8 @@ mod tests {
 
     #[test]
     fn as_many_items_as_equal_accuracies_take() {
-        let family = SerialFamily::new(None, 1, Split::Test, 0, 96).unwrap();
+        let codec = symbol_codec();
+        let family = serial_examination(&codec, None, Amount::InAll(24));
         // One item in ten is right in one model alone, and one in the other: 20 % differ, 850 items are planned for.
         let model = answers(|item| item % 10 != 0, None);
         let equal = answers(|item| item % 10 != 1, None);

@@ -10,7 +10,7 @@ use aloud_session::error::SessionError;
 
 use super::base_reading::consumed;
 use super::elicitation::Traced;
-use super::family::TaskFamily;
+use super::examination::Examination;
 use super::samples::run;
 use super::subject::Subject;
 
@@ -25,7 +25,7 @@ use super::subject::Subject;
 pub(crate) fn base_kls(
     subject: &Subject<'_>,
     base: &Decoder<Cpu>,
-    family: &dyn TaskFamily,
+    family: &Examination<'_>,
     traces: &[Traced<'_>],
     max_sequences: usize,
 ) -> Result<Vec<Vec<f64>>, SessionError> {

@@ -10,7 +10,7 @@ use aloud_engine::decode::sampling::Sampling;
 use aloud_measure::metric_record::ReplayMode;
 use aloud_measure::run_files::{ElicitationKind, ElicitationRow, LogRow as _, LogWriter, SampleRow, TokenRow};
 
-use super::family::TaskFamily;
+use super::examination::Examination;
 use super::samples::{Asked, run};
 use super::subject::Subject;
 
@@ -40,10 +40,10 @@ impl Suffix {
     }
 
     /// Its tokens after the first `length` tokens of a response; none if the family has no such suffix.
-    fn tokens(self, family: &dyn TaskFamily, response: &[u32], length: usize) -> Vec<u32> {
+    fn tokens(self, family: &Examination<'_>, response: &[u32], length: usize) -> Vec<u32> {
         match self {
             Self::Default => family.suffix(response, length),
-            Self::Second => family.second_suffix(&response[..length]).unwrap_or_default(),
+            Self::Second => family.second_suffix().unwrap_or_default(),
         }
     }
 }
@@ -79,7 +79,7 @@ struct Place {
 /// If a beginning does not fit the model, or the log cannot be written.
 pub(crate) fn elicit(
     subject: &Subject<'_>,
-    family: &dyn TaskFamily,
+    family: &Examination<'_>,
     traces: &[Traced<'_>],
     modes: &[ReplayMode],
     suffix: Suffix,
@@ -117,7 +117,7 @@ pub(crate) fn elicit(
 }
 
 /// Whether the model's context has room for an answer after the whole of a trace.
-fn has_room(subject: &Subject<'_>, family: &dyn TaskFamily, traced: &Traced<'_>, suffix: Suffix) -> bool {
+fn has_room(subject: &Subject<'_>, family: &Examination<'_>, traced: &Traced<'_>, suffix: Suffix) -> bool {
     let ids = &traced.tokens.ids;
     family.steps(ids).and_then(|steps| steps.ends.last().copied()).is_none_or(|whole| {
         let n_asked = suffix.tokens(family, ids, whole).len() + family.max_answer_tokens();
@@ -128,7 +128,7 @@ fn has_room(subject: &Subject<'_>, family: &dyn TaskFamily, traced: &Traced<'_>,
 
 /// Where answers are elicited from a trace: without any of it, after steps of it, and after all of it.
 fn places(
-    family: &dyn TaskFamily,
+    family: &Examination<'_>,
     trace: usize,
     traced: &Traced<'_>,
     modes: &[ReplayMode],
@@ -204,7 +204,7 @@ fn prefix(subject: &Subject<'_>, tokens: &TokenRow, length: usize, mode: ReplayM
 fn answers(
     engine: &Engine<'_, aloud_kernels::Cpu>,
     subject: &Subject<'_>,
-    family: &dyn TaskFamily,
+    family: &Examination<'_>,
     chunk: &[Traced<'_>],
     places: &[Place],
 ) -> Result<Vec<ElicitationRow>, SessionError> {

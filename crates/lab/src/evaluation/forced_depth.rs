@@ -13,7 +13,7 @@ use aloud_measure::metrics::serial_horizon::serial_horizon;
 use aloud_model::decoder::{Decoder, PackedBatch};
 use serde_json::{Value, json};
 
-use super::family::{EvaluationItem, TaskFamily};
+use super::examination::{EvaluationItem, Examination};
 
 /// Answers by number of steps: right here and at full depth, here only, at full depth only, at neither.
 type Counts = BTreeMap<usize, [usize; 4]>;
@@ -26,7 +26,7 @@ type Counts = BTreeMap<usize, [usize; 4]>;
 /// If an item does not fit the model.
 pub(crate) fn forced_depth_curves(
     decoder: &Decoder<Cpu>,
-    family: &dyn TaskFamily,
+    family: &Examination<'_>,
 ) -> Result<BTreeMap<String, Value>, SessionError> {
     let mut counts: BTreeMap<&str, Vec<Counts>> = BTreeMap::new();
     let arm = family.arms().iter().find(|arm| !arm.has_trace).filter(|_| family.has_exact_steps());
@@ -124,18 +124,21 @@ mod tests {
     use aloud_method::exit_policy::ExitPolicy;
     use aloud_model::load::load;
     use aloud_model::source::ResolvedSource;
-    use aloud_tasks::{SerialTask, Split};
+
+    use aloud_tasks::serial::SerialTask;
+    use aloud_tasks::task::Amount;
 
     use super::*;
     use crate::evaluation::samples::run;
-    use crate::evaluation::serial_family::SerialFamily;
+    use crate::evaluation::test_codec::{serial_examination, symbol_codec};
 
     #[test]
     fn one_pass_answers_as_stopping_does() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/tests/toy/written-steps");
         let model = load(&ResolvedSource::Directory(folder)).unwrap();
         let decoder = Decoder::new(&Cpu::new(1), &model.config, &model.weights);
-        let family = SerialFamily::new(Some(SerialTask::Chain), 3, Split::Test, 0, 8).unwrap();
+        let codec = symbol_codec();
+        let family = serial_examination(&codec, Some(SerialTask::Chain), Amount::InAll(24));
         let start = &family.arms()[1].start;
         let at_once = answers(&decoder, family.items(), start).unwrap();
         let engine = Engine::new(&decoder, None, Limits::default());

@@ -11,7 +11,7 @@ use aloud_measure::metric_record::{Gate, MetricRecord, ReplayMode};
 use aloud_measure::run_files::{ElicitationKind, ElicitationRow, SampleRow};
 
 use super::elicitation::{Suffix, Traced};
-use super::family::TaskFamily;
+use super::examination::Examination;
 use super::parts::part;
 use super::samples::run;
 use super::subject::Subject;
@@ -42,7 +42,7 @@ impl Gates {
     /// If a trace does not fit the model.
     pub(crate) fn measure(
         subject: &Subject<'_>,
-        family: &dyn TaskFamily,
+        family: &Examination<'_>,
         traces: &[Traced<'_>],
         elicitations: &[ElicitationRow],
     ) -> Result<Self, SessionError> {
@@ -64,7 +64,7 @@ impl Gates {
 /// the log-probability of the recorded one. `None` without a token to compare.
 fn replay_parity(
     subject: &Subject<'_>,
-    family: &dyn TaskFamily,
+    family: &Examination<'_>,
     traces: &[Traced<'_>],
 ) -> Result<Option<Gate>, SessionError> {
     let engine = Engine::new(subject.decoder, subject.policy, Limits { max_sequences: 64, max_prompt_rows: 2048 });
@@ -124,7 +124,7 @@ fn replayed_lengths(n_tokens: usize) -> impl DoubleEndedIterator<Item = usize> {
 /// How often the answer elicited after the whole trace is the one that the model gave by itself. `None` if no response had an
 /// answer.
 fn anchor_stability<'a>(
-    family: &dyn TaskFamily,
+    family: &Examination<'_>,
     samples: impl Iterator<Item = &'a SampleRow>,
     elicitations: &[ElicitationRow],
 ) -> Option<Gate> {

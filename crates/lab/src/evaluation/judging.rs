@@ -20,10 +20,10 @@ use aloud_oversight::judge::{
     JudgeMaterial, JudgePart, JudgeSettings, JudgedRecords, JudgedRun, JudgedTask, Judgement, Kinship, calibrate,
     judged_item, kinship,
 };
-use aloud_tasks::strip_annotations;
+use aloud_tasks::gsm8k::strip_annotations;
 use serde_json::json;
 
-use super::family::TaskFamily;
+use super::examination::Examination;
 use super::parts::stratum;
 
 /// Time between two looks at whether the judge keeps us waiting, and the shortest wait that is said.
@@ -56,8 +56,8 @@ pub struct JudgedFolder {
 }
 
 /// What a judge has to know of the items of a family, by their names in its rows.
-pub fn judged_tasks(family: &dyn TaskFamily) -> BTreeMap<String, JudgedTask> {
-    let of_item = |(number, item): (usize, &super::family::EvaluationItem)| {
+pub fn judged_tasks(family: &Examination<'_>) -> BTreeMap<String, JudgedTask> {
+    let of_item = |(number, item): (usize, &super::examination::EvaluationItem)| {
         let solution = item.solution.as_deref().map(strip_annotations);
         (
             judged_item(&item.task, &item.prompt.id),

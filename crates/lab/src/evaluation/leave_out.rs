@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aloud_model::checkpoint::lineage::ItemKey;
 
-use super::family::TaskFamily;
+use super::examination::Examination;
 use super::subject::Models;
 
 /// What is known of the items that a model was trained on.
@@ -54,7 +54,7 @@ impl TrainedOn {
     /// If fewer than half are left.
     pub fn leave_out(
         &self,
-        family: &mut dyn TaskFamily,
+        family: &mut Examination<'_>,
         host: &dyn Host,
     ) -> Result<BTreeMap<String, usize>, SessionError> {
         let keep: Vec<bool> = family.items().iter().map(|item| !self.has(&item.question)).collect();

@@ -17,7 +17,7 @@ use aloud_model::weights::ParameterMut;
 use aloud_session::error::SessionError;
 
 use super::deciders::Oracle;
-use super::family::TaskFamily;
+use super::examination::Examination;
 use super::parts::part;
 use super::samples::{Asked, all_asked, run};
 
@@ -58,7 +58,7 @@ struct Trial<'a> {
 #[derive(Clone, Copy)]
 pub struct Tuning<'a> {
     /// Training items.
-    pub family: &'a dyn TaskFamily,
+    pub family: &'a Examination<'a>,
     /// Seed of all draws.
     pub seed: u64,
     /// Most sequences decoded together.

@@ -32,7 +32,7 @@ use aloud_measure::statistics::Bootstrap;
 use serde_json::Value;
 
 use super::elicitation::Suffix;
-use super::family::{EvaluationItem, TaskFamily};
+use super::examination::{EvaluationItem, Examination};
 use super::gates::Gates;
 use super::parts::{Strata, traced_part};
 use super::question_kinds::{balanced_record, of_kinds};
@@ -81,19 +81,19 @@ static NO_TOKENS: LazyLock<TokenRow> = LazyLock::new(TokenRow::default);
 
 impl Evaluated {
     /// The samples of one kind of arm.
-    pub(crate) fn of_arms(&self, family: &dyn TaskFamily, has_trace: bool) -> Log<SampleRow> {
+    pub(crate) fn of_arms(&self, family: &Examination<'_>, has_trace: bool) -> Log<SampleRow> {
         let is_one =
             |sample: &&SampleRow| family.arms().iter().any(|arm| arm.has_trace == has_trace && arm.name == sample.arm);
         Log { rows: self.samples.rows.iter().filter(is_one).cloned().collect(), ..self.samples.clone() }
     }
 
     /// Depths (blocks) of the eligible tokens of traces.
-    pub(crate) fn eligible_depths(&self, family: &dyn TaskFamily) -> Vec<usize> {
+    pub(crate) fn eligible_depths(&self, family: &Examination<'_>) -> Vec<usize> {
         self.trace_tokens(family).flat_map(|row| row.eligible_depths().collect::<Vec<_>>()).collect()
     }
 
     /// Number of tokens of all traces.
-    pub(crate) fn n_trace_tokens(&self, family: &dyn TaskFamily) -> usize {
+    pub(crate) fn n_trace_tokens(&self, family: &Examination<'_>) -> usize {
         self.of_arms(family, true).rows.iter().map(|sample| sample.n_cot).sum()
     }
 
@@ -104,7 +104,7 @@ impl Evaluated {
         items.iter().cloned().chain(self.accuracy.iter().map(further)).collect()
     }
 
-    fn trace_tokens<'a>(&'a self, family: &'a dyn TaskFamily) -> impl Iterator<Item = &'a TokenRow> {
+    fn trace_tokens<'a>(&'a self, family: &'a Examination<'a>) -> impl Iterator<Item = &'a TokenRow> {
         let has_trace = |sample: &SampleRow| family.arms().iter().any(|arm| arm.has_trace && arm.name == sample.arm);
         self.samples.rows.iter().zip(&self.tokens.rows).filter(move |(sample, _)| has_trace(sample)).map(|(_, row)| row)
     }
@@ -122,7 +122,7 @@ impl Evaluated {
 pub(crate) fn of_run(
     run: &Evaluated,
     base: Option<&Evaluated>,
-    [family, wide]: [&dyn TaskFamily; 2],
+    [family, wide]: [&Examination<'_>; 2],
     n_distinct_tokens: usize,
 ) -> Result<Vec<MetricRecord>, SessionError> {
     let path = Path::new("tokens.jsonl");
@@ -204,7 +204,7 @@ fn accuracy_records(
     run: &Evaluated,
     items: &[ItemRows<'_>],
     paired: Option<&PairedItems<'_>>,
-    family: &dyn TaskFamily,
+    family: &Examination<'_>,
     setting: &MetricSetting<'_>,
 ) -> Vec<MetricRecord> {
     let mut records = Vec::new();
@@ -238,7 +238,7 @@ fn length_records(
     run: &Evaluated,
     items: &[ItemRows<'_>],
     paired: Option<&PairedItems<'_>>,
-    family: &dyn TaskFamily,
+    family: &Examination<'_>,
     setting: &MetricSetting<'_>,
 ) -> [MetricRecord; 2] {
     let cap = cap(run, family);
@@ -247,7 +247,7 @@ fn length_records(
 
 /// The number of tokens that every response may have: the limit, or less where the model's context ends before. The last
 /// position emits a token too.
-fn cap(run: &Evaluated, family: &dyn TaskFamily) -> usize {
+fn cap(run: &Evaluated, family: &Examination<'_>) -> usize {
     let longest = family.items().iter().map(|item| item.prompt.token_ids.len()).max().unwrap_or(0);
     family.max_new_tokens().min((run.context_length + 1).saturating_sub(longest))
 }
@@ -256,7 +256,7 @@ fn cap(run: &Evaluated, family: &dyn TaskFamily) -> usize {
 fn text_records(
     run: &Evaluated,
     items: &[ItemRows<'_>],
-    family: &dyn TaskFamily,
+    family: &Examination<'_>,
     strata: &Strata<'_>,
     n_distinct_tokens: usize,
     setting: &MetricSetting<'_>,
@@ -281,7 +281,7 @@ fn text_records(
 }
 
 /// D1 and D4, in each mode of replay.
-fn elicited_records(run: &Evaluated, family: &dyn TaskFamily, strata: &Strata<'_>) -> Vec<MetricRecord> {
+fn elicited_records(run: &Evaluated, family: &Examination<'_>, strata: &Strata<'_>) -> Vec<MetricRecord> {
     let samples: BTreeMap<&str, &SampleRow> =
         run.samples.rows.iter().map(|sample| (sample.key.as_str(), sample)).collect();
     let gold = |key: &str| samples.get(key).and_then(|sample| sample.gold.clone());
@@ -357,14 +357,14 @@ fn elicited_records(run: &Evaluated, family: &dyn TaskFamily, strata: &Strata<'_
 }
 
 /// Traces among those that answers are to be elicited from: how many were not closed, and how many were.
-fn traces_by_end(run: &Evaluated, family: &dyn TaskFamily) -> [usize; 2] {
+fn traces_by_end(run: &Evaluated, family: &Examination<'_>) -> [usize; 2] {
     let traced = traced_part(family, &run.samples.rows, run.n_elicited);
     let n_closed = traced.iter().filter(|(place, _)| family.steps(&run.tokens.rows[*place].ids).is_some()).count();
     [traced.len() - n_closed, n_closed]
 }
 
 /// D7 of every task whose items have a known number of steps and are answered without a trace too.
-fn horizon_records(run: &Evaluated, base: Option<&Evaluated>, family: &dyn TaskFamily) -> Vec<MetricRecord> {
+fn horizon_records(run: &Evaluated, base: Option<&Evaluated>, family: &Examination<'_>) -> Vec<MetricRecord> {
     let base_curves = base.map(|base| step_accuracies(base, family));
     let accuracies = step_accuracies(run, family);
     let records = accuracies.iter().map(|(task, accuracies)| {
@@ -390,7 +390,7 @@ fn horizon_records(run: &Evaluated, base: Option<&Evaluated>, family: &dyn TaskF
 }
 
 /// Whether answers are right, by task and number of steps; only where there are answers without a trace.
-fn step_accuracies(run: &Evaluated, family: &dyn TaskFamily) -> BTreeMap<String, Vec<StepAccuracy>> {
+fn step_accuracies(run: &Evaluated, family: &Examination<'_>) -> BTreeMap<String, Vec<StepAccuracy>> {
     let mut answers: BTreeMap<(String, usize), [Vec<bool>; 2]> = BTreeMap::new();
     for sample in run.samples.rows.iter().chain(&run.accuracy) {
         let arm = family.arms().iter().find(|arm| arm.name == sample.arm);
@@ -409,7 +409,7 @@ fn step_accuracies(run: &Evaluated, family: &dyn TaskFamily) -> BTreeMap<String,
 }
 
 /// D8: of annotated solutions, or of the written steps of serial items.
-fn coverage_records(run: &Evaluated, items: &[ItemRows<'_>], family: &dyn TaskFamily) -> Vec<MetricRecord> {
+fn coverage_records(run: &Evaluated, items: &[ItemRows<'_>], family: &Examination<'_>) -> Vec<MetricRecord> {
     let setting = run.setting(&run.context);
     if family.has_exact_steps() {
         return written_step_records(items, family, &setting);
@@ -439,7 +439,7 @@ fn coverage_records(run: &Evaluated, items: &[ItemRows<'_>], family: &dyn TaskFa
 
 /// Items with their rows, by task.
 fn by_task<'a>(
-    family: &'a dyn TaskFamily,
+    family: &'a Examination<'a>,
     items: &[ItemRows<'a>],
 ) -> BTreeMap<String, Vec<(&'a EvaluationItem, ItemRows<'a>)>> {
     let by_id: BTreeMap<&str, &EvaluationItem> =

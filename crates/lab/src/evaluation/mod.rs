@@ -4,34 +4,29 @@
 //! Only this folder lets models run for an evaluation. Metrics are functions of the rows, in `aloud-measure`.
 
 pub mod accuracy_items;
-mod answer_form;
 mod base_reading;
 pub mod deciders;
 mod digest;
 mod divergence;
 mod elicitation;
-pub mod family;
+pub mod examination;
 mod forced_depth;
 mod gates;
 pub mod judging;
 pub mod leave_out;
 pub mod matching;
 mod metrics;
-mod number_family;
 mod parts;
 pub mod question_kinds;
-pub mod quick_stories;
+pub mod quick;
 mod reading;
 pub mod run;
 mod run_manifest;
 mod samples;
-mod serial_family;
-mod story_family;
 pub mod subject;
 pub mod task_choice;
 #[cfg(test)]
 mod test_codec;
-mod text_steps;
 pub mod training;
 mod verdicts;
 mod written_steps;

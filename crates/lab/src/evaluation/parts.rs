@@ -7,10 +7,10 @@ use aloud_measure::run_files::SampleRow;
 use aloud_measure::statistics::choose_stratified;
 use serde_json::{Value, json};
 
-use super::family::TaskFamily;
+use super::examination::Examination;
 
 /// The stratum of item number `item`: its task, with its number of steps or its kind of question where it has one.
-pub(crate) fn stratum(family: &dyn TaskFamily, item: usize) -> String {
+pub(crate) fn stratum(family: &Examination<'_>, item: usize) -> String {
     let (task, n_steps) = family.items().get(item).map_or(("", None), |item| (item.task.as_str(), item.n_steps));
     match (n_steps, family.question_kind(item)) {
         (Some(k), _) => format!("{task}/k{k}"),
@@ -20,7 +20,7 @@ pub(crate) fn stratum(family: &dyn TaskFamily, item: usize) -> String {
 }
 
 /// Places of `n` of these items, which are numbers of items of the family; ascending.
-pub(crate) fn part(family: &dyn TaskFamily, items: &[usize], n: usize) -> Vec<usize> {
+pub(crate) fn part(family: &Examination<'_>, items: &[usize], n: usize) -> Vec<usize> {
     let id = |item: usize| family.items().get(item).map_or("", |item| item.prompt.id.as_str());
     let named: Vec<(String, &str)> = items.iter().map(|item| (stratum(family, *item), id(*item))).collect();
     choose_stratified(family.name(), &named, n)
@@ -28,7 +28,7 @@ pub(crate) fn part(family: &dyn TaskFamily, items: &[usize], n: usize) -> Vec<us
 
 /// The samples with a trace, with their places among `samples`, of `n_of_task` items of each task.
 pub(crate) fn traced_part<'a>(
-    family: &dyn TaskFamily,
+    family: &Examination<'_>,
     samples: &'a [SampleRow],
     n_of_task: usize,
 ) -> Vec<(usize, &'a SampleRow)> {
@@ -57,8 +57,8 @@ pub(crate) fn traced_part<'a>(
 pub(crate) struct Strata<'a>(HashMap<&'a str, String>);
 
 impl<'a> Strata<'a> {
-    pub(crate) fn of(family: &'a dyn TaskFamily) -> Self {
-        let of_item = |(number, item): (usize, &'a super::family::EvaluationItem)| {
+    pub(crate) fn of(family: &'a Examination<'a>) -> Self {
+        let of_item = |(number, item): (usize, &'a super::examination::EvaluationItem)| {
             (item.prompt.id.as_str(), stratum(family, number))
         };
         Self(family.items().iter().enumerate().map(of_item).collect())
@@ -77,15 +77,17 @@ impl<'a> Strata<'a> {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
-    use aloud_tasks::Split;
+
+    use aloud_tasks::task::Amount;
 
     use super::*;
-    use crate::evaluation::serial_family::SerialFamily;
+    use crate::evaluation::test_codec::{serial_examination, symbol_codec};
 
     #[test]
     fn a_part_of_the_full_tier_has_every_number_of_steps_of_every_task() {
         // The full tier: 200 items of each number of steps, of which answers of 200 a task are elicited.
-        let family = SerialFamily::new(None, 200, Split::Test, 0, 96).unwrap();
+        let codec = symbol_codec();
+        let family = serial_examination(&codec, None, Amount::All);
         let items: Vec<usize> = (0..family.items().len()).collect();
         let of_chain: Vec<usize> = items.iter().copied().filter(|item| family.items()[*item].task == "chain").collect();
         let strata = Strata::of(&family);

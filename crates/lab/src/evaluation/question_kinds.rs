@@ -7,7 +7,7 @@ use aloud_measure::metrics::answer_kinds::{KindAnswer, balanced_accuracy_record,
 use aloud_measure::metrics::item_rows::{ItemRows, MetricSetting};
 use aloud_report::table::{Align, Table};
 
-use super::family::TaskFamily;
+use super::examination::Examination;
 
 /// Where the true answers come from.
 const LABEL_SOURCE: &str = "belief tracking";
@@ -16,7 +16,7 @@ const LABEL_SOURCE: &str = "belief tracking";
 const BALANCED_SCORER: &str = "strict";
 
 /// The record of a scorer with the accuracy of every kind of question, if the family has kinds.
-pub fn of_kinds(record: MetricRecord, scorer: &str, items: &[ItemRows<'_>], family: &dyn TaskFamily) -> MetricRecord {
+pub fn of_kinds(record: MetricRecord, scorer: &str, items: &[ItemRows<'_>], family: &Examination<'_>) -> MetricRecord {
     match answers(items, scorer, family) {
         Some(answers) => with_kinds(record, &answers, LABEL_SOURCE),
         None => record,
@@ -26,7 +26,7 @@ pub fn of_kinds(record: MetricRecord, scorer: &str, items: &[ItemRows<'_>], fami
 /// Balanced accuracy, if the family has kinds.
 pub fn balanced_record(
     items: &[ItemRows<'_>],
-    family: &dyn TaskFamily,
+    family: &Examination<'_>,
     setting: &MetricSetting<'_>,
 ) -> Option<MetricRecord> {
     let answers = answers(items, BALANCED_SCORER, family)?;
@@ -34,7 +34,7 @@ pub fn balanced_record(
     Some(record.with_extra("scorer", BALANCED_SCORER))
 }
 
-fn answers<'a>(items: &[ItemRows<'a>], scorer: &str, family: &dyn TaskFamily) -> Option<Vec<KindAnswer<'a>>> {
+fn answers<'a>(items: &[ItemRows<'a>], scorer: &str, family: &Examination<'_>) -> Option<Vec<KindAnswer<'a>>> {
     let kinds: BTreeMap<&str, (&'static str, bool)> = (family.items().iter().enumerate())
         .filter_map(|(number, item)| Some((item.prompt.id.as_str(), family.question_kind(number)?)))
         .collect();

@@ -11,7 +11,7 @@ use aloud_method::hazard::cut;
 
 use super::base_reading::{TokenReading, exit_logits, lens_depths, read_response};
 use super::elicitation::Traced;
-use super::family::TaskFamily;
+use super::examination::Examination;
 use super::samples::Readings;
 use super::subject::{Models, Subject};
 use super::training::Target;
@@ -44,7 +44,7 @@ impl ExitReadings {
     pub(crate) fn read(
         models: &Models,
         subject: &Subject<'_>,
-        family: &dyn TaskFamily,
+        family: &Examination<'_>,
         traces: &[Traced<'_>],
         known: &Readings,
     ) -> Result<Self, SessionError> {

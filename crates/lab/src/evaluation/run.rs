@@ -22,7 +22,7 @@ use serde_json::json;
 use super::accuracy_items::{AccuracyItems, needed};
 use super::divergence::base_kls;
 use super::elicitation::{Suffix, Traced, elicit};
-use super::family::TaskFamily;
+use super::examination::Examination;
 use super::forced_depth::forced_depth_curves;
 use super::gates::Gates;
 use super::matching::{NoisyModel, Tuning, noisy_model, oracle_factor};
@@ -77,12 +77,12 @@ impl RunSettings {
 /// What is asked in an evaluation.
 pub struct AskedItems<'a> {
     /// The items.
-    pub family: &'a dyn TaskFamily,
+    pub family: &'a Examination<'a>,
     /// Training items, for controls that have to be tuned.
-    pub tuning: Option<&'a dyn TaskFamily>,
+    pub tuning: Option<&'a Examination<'a>>,
     /// About `n` items in all, with those of `family` among them: of which accuracy alone is measured. As many as the largest
     /// tier has, if these are fewer.
-    pub further: &'a dyn Fn(usize) -> Result<Box<dyn TaskFamily + 'a>, SessionError>,
+    pub further: &'a dyn Fn(usize) -> Result<Examination<'a>, SessionError>,
     /// Name of the part of the data that the items are of.
     pub split: &'static str,
     /// Items that were left out because the model was trained on them, by task.
@@ -145,7 +145,7 @@ pub fn evaluate(
         evaluated.insert(place, (ModelKey::Base, base));
     }
     let further = run.fill_accuracy(&mut evaluated, &matched)?;
-    let wide = further.as_deref().unwrap_or(family);
+    let wide = further.as_ref().unwrap_or(family);
     let base = evaluated.iter().find(|(key, _)| *key == ModelKey::Base).map(|(_, rows)| rows);
     // The share of distinct n-grams falls with length: all models are compared at the length of the shortest.
     let n_tokens = evaluated.iter().map(|(_, rows)| rows.n_trace_tokens(family)).min().unwrap_or(0);
@@ -169,7 +169,7 @@ fn match_control(
     key: ModelKey,
     models: &Models,
     cpu: &Cpu,
-    tuning: Option<&dyn TaskFamily>,
+    tuning: Option<&Examination<'_>>,
     settings: &RunSettings,
     host: &dyn Host,
 ) -> Result<(), SessionError> {
@@ -212,7 +212,7 @@ struct Run<'a, 'f> {
     models: &'a Models,
     codec: &'a TextCodec,
     asked: &'a AskedItems<'f>,
-    family: &'a dyn TaskFamily,
+    family: &'a Examination<'a>,
     settings: &'a RunSettings,
     host: &'a dyn Host,
 }
@@ -326,7 +326,7 @@ impl<'f> Run<'_, 'f> {
         &self,
         evaluated: &mut [(ModelKey, Evaluated)],
         matched: &Matched,
-    ) -> Result<Option<Box<dyn TaskFamily + 'f>>, SessionError> {
+    ) -> Result<Option<Examination<'f>>, SessionError> {
         let main = self.models.main_key();
         let controls: Vec<&[SampleRow]> = (evaluated.iter())
             .filter(|(key, _)| *key != main && ACCURATE.contains(key))
@@ -343,7 +343,7 @@ impl<'f> Run<'_, 'f> {
         }
         let wide = (self.asked.further)(n)?;
         let own: HashSet<&str> = self.family.items().iter().map(|item| item.prompt.id.as_str()).collect();
-        let asked: Vec<Asked<'_>> = all_asked(wide.as_ref())
+        let asked: Vec<Asked<'_>> = all_asked(&wide)
             .into_iter()
             .filter(|asked| asked.arm.has_trace && !own.contains(wide.items()[asked.item].prompt.id.as_str()))
             .collect();
@@ -351,13 +351,13 @@ impl<'f> Run<'_, 'f> {
             let subject = self.models.subject(*key, &self.settings.exits, matched)?;
             let path = self.settings.folder(*key).join("accuracy.jsonl");
             let mut log = LogWriter::<SampleRow>::open(&path, &rows_of_model.samples.identity)?;
-            let generation = self.generation(&subject, wide.as_ref());
+            let generation = self.generation(&subject, &wide);
             let n_missing = asked.len().saturating_sub(log.n_rows());
             self.with_progress(&format!("{key} accuracy"), "responses", n_missing, &mut |advance| {
                 generate_answers(&generation, &asked, &mut log, advance)
             })?;
             drop(log);
-            rows_of_model.accuracy = rows::<SampleRow>(wide.as_ref(), &path, &asked)?.rows;
+            rows_of_model.accuracy = rows::<SampleRow>(&wide, &path, &asked)?.rows;
         }
         Ok(Some(wide))
     }
@@ -373,7 +373,7 @@ impl<'f> Run<'_, 'f> {
         Ok(BaseKls { items: traces.iter().map(|traced| traced.sample.item_id.clone()).collect(), kls })
     }
 
-    fn generation<'b>(&'b self, subject: &'b Subject<'b>, family: &'b dyn TaskFamily) -> Generation<'b> {
+    fn generation<'b>(&'b self, subject: &'b Subject<'b>, family: &'b Examination<'b>) -> Generation<'b> {
         Generation {
             subject,
             family,
@@ -416,7 +416,7 @@ impl<'f> Run<'_, 'f> {
         self.with_progress(&format!("{} elicitations", subject.key), "traces", traced.len(), &mut |advance| {
             elicit(subject, self.family, traced, modes, Suffix::Default, batch, &mut log, advance)
         })?;
-        if traced.first().is_some_and(|traced| self.family.second_suffix(&traced.tokens.ids).is_some()) {
+        if !traced.is_empty() && self.family.second_suffix().is_some() {
             let items: Vec<usize> = traced.iter().map(|traced| traced.asked.item).collect();
             let some: Vec<Traced<'_>> =
                 part(self.family, &items, SECOND_SUFFIX_ITEMS).into_iter().map(|place| traced[place]).collect();
@@ -443,7 +443,7 @@ impl<'f> Run<'_, 'f> {
 }
 
 /// The rows of the samples of a family that were asked for, in their order.
-fn rows<Row: LogRow>(family: &dyn TaskFamily, path: &Path, asked: &[Asked<'_>]) -> Result<Log<Row>, SessionError> {
+fn rows<Row: LogRow>(family: &Examination<'_>, path: &Path, asked: &[Asked<'_>]) -> Result<Log<Row>, SessionError> {
     let log = read_log::<Row>(path)?;
     let mut by_key: HashMap<String, Row> = log.rows.into_iter().map(|row| (row.key(), row)).collect();
     let row = |asked: &Asked<'_>| {

@@ -13,7 +13,7 @@ use aloud_text::text_codec::TextCodec;
 use serde_json::{Map, Value, json};
 
 use super::digest;
-use super::family::TaskFamily;
+use super::examination::Examination;
 use super::run::{AskedItems, RunSettings};
 use super::subject::{Models, Subject};
 
@@ -101,7 +101,7 @@ fn compared_settings(subject: &Subject<'_>, asked: &AskedItems<'_>, settings: &R
 
 /// SHA-256 of everything that is asked: names, prompts as the model sees them (with template and instruction), answers and
 /// solutions.
-fn questions_digest(family: &dyn TaskFamily) -> String {
+fn questions_digest(family: &Examination<'_>) -> String {
     let asked: Vec<Value> = (family.items().iter())
         .map(|item| {
             let prompt = &item.prompt;

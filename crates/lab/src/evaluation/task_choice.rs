@@ -1,25 +1,26 @@
 //! What is asked of a model: which task, how many items of it, and how they are written.
 
+use std::sync::Arc;
+
 use aloud_kernels::Cpu;
 use aloud_measure::metric_record::Tier;
 use aloud_model::decoder::Decoder;
 use aloud_session::error::SessionError;
-use aloud_tasks::{DataSource, MAX_SERIAL_STEPS, SerialSource, SerialTask, Split};
+use aloud_session::tasks::evaluated_tasks;
+use aloud_tasks::item::Split;
+use aloud_tasks::task::{Amount, Task};
 use aloud_text::text_codec::TextCodec;
 
 use super::accuracy_items::AccuracyItems;
-use super::family::TaskFamily;
+use super::examination::{Examination, Extent};
 use super::matching::NOISE_ITEMS;
-use super::number_family::NumberFamily;
-use super::serial_family::SerialFamily;
-use super::story_family::StoryFamily;
 use aloud_session::prompts::{Template, stop_tokens};
 
 /// What is asked of a model.
 #[derive(Clone, Debug)]
 pub struct TaskChoice {
-    /// Where the items come from.
-    pub task: DataSource,
+    /// The task.
+    pub task: Arc<dyn Task>,
     /// How much is asked; `None` where nothing was said.
     pub tier: Option<Tier>,
     /// Number of held-out items, in place of the tier's.
@@ -37,23 +38,6 @@ pub struct TaskChoice {
     /// Most tokens of a response.
     pub max_new_tokens: Option<u32>,
 }
-
-/// A kind of task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AskedKind {
-    /// One of the serial tasks, or all of them.
-    Serial(Option<SerialTask>),
-    /// Problems with a number for an answer.
-    Numbers,
-    /// Questions about theory-of-mind stories.
-    Stories,
-}
-
-/// Most tokens of a response to a serial item: the longest right one has fewer.
-const SERIAL_TOKENS: usize = 96;
-
-/// Most tokens of any other response.
-const OTHER_TOKENS: usize = 400;
 
 impl TaskChoice {
     /// How much is asked.
@@ -83,27 +67,16 @@ impl TaskChoice {
 
     /// Most tokens of a response.
     pub fn max_new_tokens(&self) -> usize {
-        let default = if matches!(self.task, DataSource::Serial(_)) { SERIAL_TOKENS } else { OTHER_TOKENS };
-        self.max_new_tokens.map_or(default, |n| n as usize)
+        self.max_new_tokens.map_or_else(|| self.task.max_response_tokens(), |n| n as usize)
     }
 
-    /// Which kind of task is asked.
+    /// Number of items of the task's largest examination.
     ///
     /// # Errors
-    /// If it is none that can be evaluated (a usage error).
-    pub fn kind(&self) -> Result<AskedKind, SessionError> {
-        match &self.task {
-            DataSource::Serial(SerialSource { task, steps }) if *steps == (1..=MAX_SERIAL_STEPS) => {
-                Ok(AskedKind::Serial(*task))
-            }
-            DataSource::WordProblems { steps: None } | DataSource::Gsm8k(_) | DataSource::Gsm8kCache => {
-                Ok(AskedKind::Numbers)
-            }
-            DataSource::Stories => Ok(AskedKind::Stories),
-            other => Err(SessionError::usage(format!(
-                "--task {other}: expected serial, chain, perm, vars, word-problems, tom, gsm8k:PATH or hf:openai/gsm8k"
-            ))),
-        }
+    /// If the task is none that can be evaluated (a usage error).
+    pub fn largest(&self) -> Result<usize, SessionError> {
+        let problem = || SessionError::usage(format!("--task {}: expected {}", self.task, evaluated_tasks()));
+        self.task.examination_size().ok_or_else(problem)
     }
 
     /// Items of a part of the data, ready to be asked.
@@ -115,8 +88,9 @@ impl TaskChoice {
         split: Split,
         codec: &'a TextCodec,
         decoder: &Decoder<Cpu>,
-    ) -> Result<Box<dyn TaskFamily + 'a>, SessionError> {
-        self.family_of(self.tier(), self.n.map(|n| n as usize), split, codec, decoder)
+    ) -> Result<Examination<'a>, SessionError> {
+        let amount = self.n.map_or_else(|| amount_of(self.tier()), |n| Amount::InAll(n as usize));
+        self.examination(amount, split, codec, decoder)
     }
 
     /// About `n` held-out items, those of fewer items among them: as many as the largest tier has, if these are fewer.
@@ -128,13 +102,8 @@ impl TaskChoice {
         n: usize,
         codec: &'a TextCodec,
         decoder: &Decoder<Cpu>,
-    ) -> Result<Box<dyn TaskFamily + 'a>, SessionError> {
-        let largest = match self.kind()? {
-            AskedKind::Serial(task) => n_kinds(task) * items_of_each_step(Tier::Full),
-            AskedKind::Numbers => NumberFamily::ENDLESS,
-            AskedKind::Stories => StoryFamily::ALL_QUESTIONS,
-        };
-        self.family_of(Tier::Full, Some(n.min(largest)), Split::Test, codec, decoder)
+    ) -> Result<Examination<'a>, SessionError> {
+        self.examination(Amount::InAll(n.min(self.largest()?)), Split::Test, codec, decoder)
     }
 
     /// Training items for controls that are tuned: at the tiers that give verdicts as many as noise may need, else as many as are
@@ -146,60 +115,28 @@ impl TaskChoice {
         &self,
         codec: &'a TextCodec,
         decoder: &Decoder<Cpu>,
-    ) -> Result<Box<dyn TaskFamily + 'a>, SessionError> {
+    ) -> Result<Examination<'a>, SessionError> {
         if self.tier() < Tier::Standard {
             return self.family(Split::Train, codec, decoder);
         }
-        self.family_of(Tier::Full, Some(NOISE_ITEMS), Split::Train, codec, decoder)
+        self.examination(Amount::InAll(NOISE_ITEMS), Split::Train, codec, decoder)
     }
 
-    fn family_of<'a>(
+    fn examination<'a>(
         &self,
-        tier: Tier,
-        n: Option<usize>,
+        amount: Amount,
         split: Split,
         codec: &'a TextCodec,
         decoder: &Decoder<Cpu>,
-    ) -> Result<Box<dyn TaskFamily + 'a>, SessionError> {
-        let max_new_tokens = self.max_new_tokens();
-        let n_of_task = n.or(items_of_a_task(tier));
-        let stops = || stop_tokens(codec, &decoder.config().eos_token_ids);
-        let (seed, template) = (self.seed, &self.template);
-        Ok(match self.kind()? {
-            AskedKind::Numbers => Box::new(NumberFamily::new(
-                &self.task,
-                n_of_task,
-                split,
-                seed,
-                codec,
-                template,
-                stops(),
-                max_new_tokens,
-            )?),
-            AskedKind::Stories => {
-                Box::new(StoryFamily::new(n_of_task, split, seed, codec, template, stops(), max_new_tokens)?)
-            }
-            AskedKind::Serial(task) => {
-                let n_of_each = n.map_or(items_of_each_step(tier), |n| n.div_ceil(n_kinds(task)));
-                Box::new(SerialFamily::new(task, n_of_each, split, seed, max_new_tokens)?)
-            }
-        })
+    ) -> Result<Examination<'a>, SessionError> {
+        self.largest()?;
+        let extent = Extent { amount, split, seed: self.seed, max_new_tokens: self.max_new_tokens() };
+        let stops = stop_tokens(codec, &decoder.config().eos_token_ids);
+        Examination::new(&self.task, extent, codec, &self.template, stops)
     }
 }
 
-/// Numbers of steps of all the serial tasks that are asked.
-fn n_kinds(task: Option<SerialTask>) -> usize {
-    MAX_SERIAL_STEPS * if task.is_some() { 1 } else { SerialTask::ALL.len() }
-}
-
-/// Items of a task; `None` for all of them.
-fn items_of_a_task(tier: Tier) -> Option<usize> {
-    aloud_measure::statistics::items_of_tier(tier)
-}
-
-/// Items of each serial task and number of steps: of all numbers together the tier's items of a task, but for the largest
-/// tier, of which every number has as many.
-pub fn items_of_each_step(tier: Tier) -> usize {
-    const LARGEST: usize = 200;
-    items_of_a_task(tier).map_or(LARGEST, |n| n / MAX_SERIAL_STEPS)
+/// How many items a tier asks.
+fn amount_of(tier: Tier) -> Amount {
+    aloud_measure::statistics::items_of_tier(tier).map_or(Amount::All, Amount::OfEachTask)
 }

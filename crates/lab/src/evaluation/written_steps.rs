@@ -9,11 +9,11 @@ use aloud_measure::metrics::step_coverage::step_coverage;
 use aloud_measure::statistics::{Bootstrap, Cluster, mean_of_clusters};
 use serde_json::json;
 
-use super::family::{ReadResponse, TaskFamily};
+use super::examination::{Examination, ReadResponse};
 
 /// Share of the intermediate steps of item number `item` that a response writes down; `None` for a wrong answer, and where there
 /// are no such steps or they are not known.
-pub(crate) fn right_coverage(family: &dyn TaskFamily, item: usize, read: &ReadResponse) -> Option<f64> {
+pub(crate) fn right_coverage(family: &Examination<'_>, item: usize, read: &ReadResponse) -> Option<f64> {
     let is_right = |scorer: &str| read.correct.get(scorer).copied().unwrap_or(false);
     if family.has_exact_steps() {
         return family
@@ -45,7 +45,7 @@ fn share(written: &[bool]) -> Option<f64> {
 /// same for wrong answers.
 pub(crate) fn written_step_records(
     items: &[ItemRows<'_>],
-    family: &dyn TaskFamily,
+    family: &Examination<'_>,
     setting: &MetricSetting<'_>,
 ) -> Vec<MetricRecord> {
     let places: BTreeMap<&str, usize> =

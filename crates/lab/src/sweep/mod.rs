@@ -5,6 +5,7 @@ pub mod row;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use aloud_engine::decode::sampling::Sampling;
@@ -21,13 +22,13 @@ use aloud_session::error::{Context as _, SessionError};
 use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
 use aloud_session::model_choice::ModelChoice;
-use aloud_session::prompts::{content_digest, default_instruction, item_source, stop_tokens};
-use aloud_session::rollout_task::{DataTask, Verifier};
-use aloud_session::serial_data::check_symbols;
+use aloud_session::prompts::{content_digest, item_source, stop_tokens};
+use aloud_session::rollout_task::{DataTask, Rewards};
 use aloud_session::stage1::{self, Recording};
 use aloud_session::stage2::{Stage2, reinforce};
-use aloud_tasks::stories::StoryScoring;
-use aloud_tasks::{DataSource, Scoring, Split};
+use aloud_session::task_text::TaskText;
+use aloud_tasks::item::Split;
+use aloud_tasks::reward::Scoring;
 use aloud_text::text_codec::TextCodec;
 use aloud_train::settings::{self, Settings};
 use aloud_train::stage1::recipe::DistillRecipe;
@@ -39,7 +40,7 @@ use crate::evaluation::judging::{Judge, JudgedFolder, judge_folders, judged_task
 use crate::evaluation::leave_out::TrainedOn;
 use crate::evaluation::run::{AskedItems, RunSettings, evaluate};
 use crate::evaluation::subject::{ModelKey, Models};
-use crate::evaluation::task_choice::{AskedKind, TaskChoice};
+use crate::evaluation::task_choice::TaskChoice;
 use points::{SweepPoint, SweptDial};
 use row::SweepRow;
 
@@ -175,9 +176,7 @@ impl Run<'_> {
     fn point(&self, point: &SweepPoint) -> Result<(Vec<MetricRecord>, SweptItems), SessionError> {
         let (model, base) = self.model(point)?;
         let codec = model.text_codec()?;
-        if matches!(self.sweep.task.kind()?, AskedKind::Serial(_)) {
-            check_symbols(&codec.tokenizer)?;
-        }
+        TaskText::new(self.sweep.task.task.as_ref(), &codec)?;
         if model.policy.is_none() {
             return Err(SessionError::usage(format!(
                 "{} {}: the model has no exit heads",
@@ -192,7 +191,7 @@ impl Run<'_> {
         let decoder = &models.trained.decoder;
         let trained_on = TrainedOn::of(&models, self.host);
         let mut family = self.sweep.task.family(Split::Test, &codec, decoder)?;
-        let left_out = trained_on.leave_out(family.as_mut(), self.host)?;
+        let left_out = trained_on.leave_out(&mut family, self.host)?;
         let settings = RunSettings {
             output: self.sweep.output.join(point.folder(self.sweep.dial)),
             base_folder: Some(self.sweep.output.join(BASE_FOLDER)),
@@ -207,18 +206,18 @@ impl Run<'_> {
         };
         let further = |n: usize| {
             let mut family = self.sweep.task.further_family(n, &codec, decoder)?;
-            trained_on.leave_out(family.as_mut(), self.host)?;
+            trained_on.leave_out(&mut family, self.host)?;
             Ok::<_, SessionError>(family)
         };
         let items = AskedItems {
-            family: family.as_ref(),
+            family: &family,
             tuning: None,
             further: &further,
             split: self.sweep.task.split_name(),
             trained_on: left_out,
         };
         let records = evaluate(&models, &codec, &self.cpu, &items, &settings, self.host)?;
-        Ok((records, SweptItems { family: family.name(), tasks: judged_tasks(family.as_ref()) }))
+        Ok((records, SweptItems { family: family.name(), tasks: judged_tasks(&family) }))
     }
 
     /// The model of a point, trained if need be.
@@ -260,22 +259,16 @@ impl Run<'_> {
         let codec = TextCodec::load(&base.location)?;
         let config = &base.pretrained.config;
         let directory = self.sweep.output.join("traces");
-        let is_serial = matches!(self.sweep.task.task, DataSource::Serial(_));
-        let items = self.sweep.task.task.load(Some(self.sweep.n_traces), self.sweep.task.seed, Split::Train)?;
-        let instruction = default_instruction(&self.sweep.task.task);
-        let encode = |item| Ok(self.sweep.task.template.encode(item, instruction, &codec)?.to_trace(None));
+        let task = self.sweep.task.task.as_ref();
+        let items = task.load(Some(self.sweep.n_traces), self.sweep.task.seed, Split::Train)?;
+        let encode = |item| Ok(self.sweep.task.template.encode(item, task.instruction(), &codec)?.to_trace(None));
         let prompts: Vec<TracePrompt> = items.iter().map(encode).collect::<Result<_, SessionError>>()?;
         let variables = self.sweep.task.template.variables.description();
         let recording = Recording {
-            prompts: format!(
-                "{}, {} items, seed {}{variables}",
-                self.sweep.task.task,
-                items.len(),
-                self.sweep.task.seed
-            ),
-            items: item_source(&self.sweep.task.task, Split::Train, self.sweep.task.seed)?,
+            prompts: format!("{task}, {} items, seed {}{variables}", items.len(), self.sweep.task.seed),
+            items: item_source(task, Split::Train, self.sweep.task.seed)?,
             candidates: recipe.candidates.depths(config.n_layers)?,
-            sampling: Sampling { temperature: if is_serial { 1.0 } else { 0.7 }, ..Sampling::default() },
+            sampling: Sampling { temperature: task.teacher_temperature(), ..Sampling::default() },
             max_new_tokens: self.sweep.task.max_new_tokens(),
             stop_tokens: stop_tokens(&codec, &config.eos_token_ids),
             seed: self.sweep.task.seed,
@@ -292,17 +285,13 @@ impl Run<'_> {
         let (base, path, checkpoint) = self.sweep.model.load_to_train(&self.cpu, self.host)?;
         let codec = TextCodec::load(&base.location)?;
         let source = &self.sweep.task.task;
-        let verifier = match source {
-            DataSource::Serial(_) => Verifier::Serial,
-            DataSource::Stories => Verifier::Story(StoryScoring::Lenient),
-            _ => Verifier::GoldAnswer(Scoring::Flexible),
-        };
+        let rewards = Rewards::OfTask(Scoring::Flexible);
         let stops = stop_tokens(&codec, &base.pretrained.config.eos_token_ids);
         let template = self.sweep.task.template.clone();
-        let mut task = DataTask::new(source, None, verifier, &codec, template, recipe.seed, stops)?;
+        let mut task = DataTask::new(Arc::clone(source), None, rewards, &codec, template, recipe.seed, stops)?;
         let directory = self.sweep.output.join(point.folder(self.sweep.dial)).join("training");
         let data = format!("{source}{}", self.sweep.task.template.variables.description());
-        let data_sha256 = content_digest(source, Split::Train)?;
+        let data_sha256 = content_digest(source.as_ref(), Split::Train)?;
         let stage1 = (&*path, &checkpoint);
         let stage2 = Stage2 { base: &base, stage1, recipe: &recipe, data, data_sha256, directory: &directory };
         Ok(reinforce(&stage2, &mut task, &self.cpu, self.host)?.checkpoint)

@@ -262,8 +262,6 @@ pub(crate) mod tests {
             mean_depth: Some(12.5),
             n_steps: None,
             step_coverage: None,
-            hint: None,
-            y: None,
             ms: 3.25,
         }
     }

@@ -24,7 +24,7 @@ pub use elicitation_row::{ElicitationKind, ElicitationRow};
 pub use identity::{ExitConvention, RUN_SCHEMA, RunIdentity};
 pub use log::{Log, LogRow, LogWriter, read_log};
 pub use manifest::{Manifest, NoiseControl, RunStatus, read_manifest, write_manifest};
-pub use sample_row::{Extracted, Hint, SampleRow, Stop, sample_key};
+pub use sample_row::{Extracted, SampleRow, Stop, sample_key};
 pub use token_row::{COPY_FLAG, Region, TokenRow};
 
 #[cfg(test)]

@@ -29,17 +29,6 @@ pub struct Extracted {
     pub flex: Option<String>,
 }
 
-/// The hint that an item was given, where it was given one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hint {
-    /// Kind of hint.
-    pub family: String,
-    /// How hard it is to read.
-    pub rung: u32,
-    /// The answer that it suggests.
-    pub target: String,
-}
-
 /// One response to one item.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SampleRow {
@@ -96,12 +85,6 @@ pub struct SampleRow {
     /// such steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_coverage: Option<f64>,
-    /// The hint, if the item had one.
-    #[serde(default)]
-    pub hint: Option<Hint>,
-    /// Whether the behaviour that monitors look for is there, if that is asked.
-    #[serde(default)]
-    pub y: Option<bool>,
     /// Time that it took, in milliseconds.
     #[serde(default)]
     pub ms: f64,

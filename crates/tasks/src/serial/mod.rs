@@ -10,8 +10,9 @@
 
 mod chain;
 mod permutation;
+pub mod task;
 mod variables;
-mod verify;
+pub mod verify;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -19,11 +20,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-pub use verify::{ResponseStyle, SerialVerdict, verify_serial};
-
 use crate::draw::Draw;
+use crate::error::TasksError;
 use crate::hash::hash;
-use crate::{Item, Split, TasksError};
+use crate::item::{Item, Split};
+use verify::ResponseStyle;
 
 /// The largest number of steps of an item.
 pub const MAX_SERIAL_STEPS: usize = 8;
@@ -241,6 +242,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::verify::verify_serial;
     use super::*;
 
     #[test]

@@ -4,10 +4,11 @@
 mod arithmetic;
 mod names;
 mod settings;
+pub mod task;
 mod writing;
 
-use crate::TasksError;
 use crate::draw::Draw;
+use crate::error::TasksError;
 use arithmetic::{Equation, Values, calculate};
 use settings::{Event, Setting, settings};
 use writing::{Cast, PEOPLE, write};
@@ -120,7 +121,9 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::{Extraction, Number, is_correct, strip_annotations};
+    use crate::extract::{Extraction, is_correct};
+    use crate::gsm8k::strip_annotations;
+    use crate::number::Number;
     use proptest::prelude::*;
 
     /// The annotations `<<a+b=c>>` of a solution as (left, operator, right, result).

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aloud_base::durable_file;
-use aloud_tasks::TasksError;
-use aloud_tasks::stories::{
-    Asymmetry, Family, Part, Story, StoryFile, StoryFormat, StoryGenerator, StorySettings, TextModel as _,
-};
+use aloud_stories::dataset::{StoryFile, StoryFormat};
+use aloud_stories::family::Family;
+use aloud_stories::generator::{Asymmetry, StoryGenerator, StorySettings};
+use aloud_stories::part::Part;
+use aloud_stories::story::Story;
+use aloud_stories::text_model::TextModel as _;
+use aloud_tasks::error::TasksError;
 use clap::{Args, ValueEnum};
 
 use super::story_models::StoryModelArgs;

@@ -11,7 +11,9 @@ use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::Checkpoint;
 use aloud_report::table::{Align, Table};
 use aloud_report::view::{ViewOptions, render_page};
-use aloud_tasks::{DataSource, GSM8K_INSTRUCTION, Split};
+use aloud_tasks::item::Split;
+use aloud_tasks::task::Task as _;
+use aloud_tasks::word_problems::task::WordProblems;
 use aloud_text::text_codec::TextCodec;
 use aloud_train::settings;
 use aloud_train::stage1::recipe::DistillRecipe;
@@ -140,13 +142,13 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
 }
 
 /// The built-in word problems, of any number of steps.
-const WORD_PROBLEMS: DataSource = DataSource::WordProblems { steps: None };
+const WORD_PROBLEMS: WordProblems = WordProblems { steps: None };
 
 /// Built-in word problems, as the model's chat template puts them.
 fn word_problems(n: usize, codec: &TextCodec) -> anyhow::Result<Vec<EncodedPrompt>> {
     let items = WORD_PROBLEMS.load(Some(n), 0, Split::Train)?;
     let template = Template::default();
-    Ok(items.iter().map(|item| template.encode(item, Some(GSM8K_INSTRUCTION), codec)).collect::<Result<_, _>>()?)
+    Ok(items.iter().map(|item| template.encode(item, WORD_PROBLEMS.instruction(), codec)).collect::<Result<_, _>>()?)
 }
 
 fn record_teacher(

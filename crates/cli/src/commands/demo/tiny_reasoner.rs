@@ -1,6 +1,7 @@
 //! The demo on the built-in tiny reasoner: both stages, with real accuracies, and a page.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aloud_base::durable_file;
 use aloud_engine::decode::sampling::Sampling;
@@ -9,7 +10,10 @@ use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::Checkpoint;
 use aloud_report::table::{Align, Table};
 use aloud_report::view::{ResponseGroup, ViewOptions, render_page};
-use aloud_tasks::{DataSource, SerialSource, Split, THINK};
+use aloud_tasks::item::Split;
+use aloud_tasks::reward::Scoring;
+use aloud_tasks::serial::{MAX_SERIAL_STEPS, SerialSource, THINK};
+use aloud_tasks::task::Task;
 use aloud_text::text_codec::TextCodec;
 use aloud_train::settings::{self, Settings};
 use aloud_train::stage1::recipe::DistillRecipe;
@@ -26,7 +30,7 @@ use aloud_session::generation::{GenerationSettings, Happening, generate, record}
 use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
 use aloud_session::prompts::{EncodedPrompt, Template, item_source, stop_tokens};
-use aloud_session::rollout_task::{DataTask, Verifier};
+use aloud_session::rollout_task::{DataTask, Rewards};
 use aloud_session::serial_data::symbol_id;
 use aloud_session::stage1;
 use aloud_session::stage1::Recording;
@@ -90,12 +94,12 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
 
     context.say("2/6 traces of the teacher");
     let traces = directory.join(format!("tiny-traces-{tag}"));
-    let source = DataSource::Serial(SerialSource::ALL);
+    let source: Arc<dyn Task> = Arc::new(SerialSource::ALL);
     let prompts = serial_prompts(problems as usize, Split::Train, &codec)?;
     let n_blocks = base.pretrained.config.n_layers;
     let recording = Recording {
         prompts: "serial items".to_owned(),
-        items: item_source(&source, Split::Train, 0)?,
+        items: item_source(source.as_ref(), Split::Train, 0)?,
         candidates: stage1_recipe.candidates.depths(n_blocks)?,
         sampling: Sampling::default(),
         max_new_tokens: max_new_tokens.into(),
@@ -117,7 +121,8 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
     let penalty = stage2_recipe.reward.depth_penalty;
     context.say(&format!("4/6 stage 2: reinforcement learning with depth_penalty {penalty}"));
     let template = Template::default();
-    let mut task = DataTask::new(&source, None, Verifier::Serial, &codec, template, stage2_recipe.seed, stops)?;
+    let rewards = Rewards::OfTask(Scoring::default());
+    let mut task = DataTask::new(Arc::clone(&source), None, rewards, &codec, template, stage2_recipe.seed, stops)?;
     let stage2 = Stage2 {
         base: &base,
         stage1: (&stage1_path, &stage1_checkpoint),
@@ -176,7 +181,7 @@ fn resolve<T: Settings>(name: &str, text: &str, overrides: &[String]) -> anyhow:
 
 /// Items of the serial tasks as prompts.
 fn serial_prompts(n: usize, split: Split, codec: &TextCodec) -> anyhow::Result<Vec<EncodedPrompt>> {
-    let items = DataSource::Serial(SerialSource::ALL).load(Some(n), 0, split)?;
+    let items = SerialSource::ALL.load(Some(n), 0, split)?;
     Ok(items.iter().map(|item| Template::default().encode(item, None, codec)).collect::<Result<_, _>>()?)
 }
 
@@ -308,7 +313,7 @@ impl Outcome {
             ("direct", Align::Right),
             ("ALS", Align::Right),
         ]);
-        for k in 1..=aloud_tasks::MAX_SERIAL_STEPS {
+        for k in 1..=MAX_SERIAL_STEPS {
             let rows = || self.stage2_report.tasks.iter().flat_map(|task| &task.steps).filter(|row| row.k == k);
             let mean = |value: &dyn Fn(&aloud_lab::serial_evaluation::StepsReport) -> f64| {
                 rows().map(value).sum::<f64>() / rows().count().max(1) as f64

@@ -1,0 +1,354 @@
+//! An examination: the items of a task as a model is asked them, and the task's texts as tokens of that model.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aloud_measure::metrics::step_coverage::n_written_values;
+use aloud_measure::run_files::Extracted;
+use aloud_measure::statistics::choose_items;
+use aloud_model::checkpoint::lineage::ItemKey;
+use aloud_session::error::{Context as _, SessionError};
+use aloud_session::prompts::{EncodedPrompt, Template};
+use aloud_session::task_text::TaskText;
+use aloud_tasks::answer_form::{PromptForm, THINK_CLOSE};
+use aloud_tasks::item::{Item, Split};
+use aloud_tasks::task::{self, Amount, ExaminationItem, ItemKind, Task};
+use aloud_text::text_codec::TextCodec;
+
+use super::leave_out::retain;
+
+#[cfg(test)]
+mod tests;
+
+/// One item as a model is asked it.
+#[derive(Clone, Debug)]
+pub struct EvaluationItem {
+    /// Name of its task.
+    pub task: String,
+    /// Number of the item among all of its family, whichever of them are evaluated: what its random numbers are drawn by.
+    pub number: u64,
+    /// Name, text, tokens and gold answer.
+    pub prompt: EncodedPrompt,
+    /// Written steps that a full solution has, if that is known.
+    pub n_steps: Option<usize>,
+    /// What is asked, without instructions and marks.
+    pub question: String,
+    /// A worked solution, with its calculator annotations, if there is one.
+    pub solution: Option<String>,
+    /// The item as its task knows it.
+    item: Item,
+    kind: Option<ItemKind>,
+}
+
+/// A way in which every item is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arm {
+    /// Its name in sample keys.
+    pub name: &'static str,
+    /// Tokens that every response begins with.
+    pub start: Vec<u32>,
+    /// Whether responses hold a trace: what metrics of depth, length and externalisation are of.
+    pub has_trace: bool,
+}
+
+/// A response, read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadResponse {
+    /// The whole text.
+    pub completion: String,
+    /// The trace.
+    pub trace: String,
+    /// What stands after it.
+    pub answer_text: String,
+    /// Whether the trace was closed.
+    pub closed: bool,
+    /// Number of tokens of the trace, its end mark included.
+    pub n_trace: usize,
+    /// Answers found.
+    pub extracted: Extracted,
+    /// Whether the answer is right, by name of the scorer.
+    pub correct: BTreeMap<String, bool>,
+}
+
+/// Where answers are elicited from a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceSteps {
+    /// Number of response tokens up to the end of step `j`, ascending; the first is that of no step at all.
+    pub ends: Vec<usize>,
+}
+
+/// How many items are asked, of which part, and with which limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// How many.
+    pub amount: Amount,
+    /// Part of the data.
+    pub split: Split,
+    /// Seed of the items.
+    pub seed: u64,
+    /// Most tokens of a response.
+    pub max_new_tokens: usize,
+}
+
+/// The items of a task, asked of a model with its codec.
+#[derive(Clone, Debug)]
+pub struct Examination<'a> {
+    task: Arc<dyn Task>,
+    text: TaskText<'a>,
+    items: Vec<EvaluationItem>,
+    arms: Vec<Arm>,
+    stop_tokens: Vec<u32>,
+    max_new_tokens: usize,
+    /// The prompt of the first item: all end alike.
+    prompt: String,
+    /// Whether the model has tokens that mark a trace.
+    marks_traces: bool,
+    /// Variables of the chat template, for records.
+    variables: BTreeMap<String, String>,
+}
+
+impl<'a> Examination<'a> {
+    /// Items of a task. The choice of fewer items is part of the choice of more. `stop_tokens` end a response in words.
+    ///
+    /// # Errors
+    /// If the items cannot be read or made, or the model cannot be asked.
+    pub fn new(
+        task: &Arc<dyn Task>,
+        extent: Extent,
+        codec: &'a TextCodec,
+        template: &Template,
+        stop_tokens: Vec<u32>,
+    ) -> Result<Self, SessionError> {
+        let text = TaskText::new(task.as_ref(), codec)?;
+        let items = task.examination(extent.amount, extent.seed, extent.split)?;
+        let items = if task.is_endless() { items } else { chosen(&items, extent.amount, task.short_name()) };
+        let items = items
+            .into_iter()
+            .map(|item| encoded(item, task.instruction(), text, codec, template))
+            .collect::<Result<Vec<EvaluationItem>, SessionError>>()?;
+        let arm = |arm: &task::Arm| {
+            let start = if arm.start.is_empty() { Some(Vec::new()) } else { text.tokens(arm.start) };
+            let start = start.with_context(|| format!("the model cannot write `{}`", arm.start))?;
+            Ok(Arm { name: arm.name, start, has_trace: arm.has_trace })
+        };
+        let end = task.end().and_then(|end| text.tokens(end));
+        let (variables, stop_tokens) = match text.symbols() {
+            Some(_) => (BTreeMap::new(), end.unwrap_or_default()),
+            None => (template.variables.texts().collect(), stop_tokens),
+        };
+        Ok(Self {
+            arms: task.arms().iter().map(arm).collect::<Result<_, SessionError>>()?,
+            stop_tokens,
+            max_new_tokens: extent.max_new_tokens,
+            prompt: items.first().map_or_else(String::new, |item| item.prompt.text.clone()),
+            marks_traces: codec.tokenizer.token_to_id(THINK_CLOSE).is_some(),
+            variables,
+            task: Arc::clone(task),
+            text,
+            items,
+        })
+    }
+
+    fn form(&self) -> PromptForm<'_> {
+        PromptForm { prompt: &self.prompt, marks_traces: self.marks_traces }
+    }
+
+    /// The name of the task in records.
+    pub fn name(&self) -> &'static str {
+        self.task.short_name()
+    }
+
+    /// The items in order.
+    pub fn items(&self) -> &[EvaluationItem] {
+        &self.items
+    }
+
+    /// Keeps the items that are to be kept: one flag an item.
+    pub fn retain(&mut self, keep: &[bool]) {
+        retain(&mut self.items, keep);
+    }
+
+    /// How every item is asked.
+    pub fn arms(&self) -> &[Arm] {
+        &self.arms
+    }
+
+    /// Tokens that end a response.
+    pub fn stop_tokens(&self) -> &[u32] {
+        &self.stop_tokens
+    }
+
+    /// Most tokens of a response.
+    pub fn max_new_tokens(&self) -> usize {
+        self.max_new_tokens
+    }
+
+    /// Reads a response to item number `item`; `truncated` says that it was ended by the limit on its tokens.
+    ///
+    /// # Errors
+    /// If its tokens are no text.
+    pub fn read(&self, item: usize, ids: &[u32], truncated: bool) -> Result<ReadResponse, SessionError> {
+        let completion = self.text.text(ids)?;
+        let end = self.task.trace_end(&completion, &self.prompt);
+        let score = self.task.score(&self.items[item].item, &completion, truncated);
+        let (trace_end, answer_start) = end.unwrap_or((completion.len(), completion.len()));
+        Ok(ReadResponse {
+            trace: completion[..trace_end].to_owned(),
+            answer_text: completion[answer_start..].to_owned(),
+            closed: end.is_some(),
+            n_trace: match end {
+                Some(_) => n_tokens_of(&self.text.byte_ends(ids), answer_start),
+                None => ids.len(),
+            },
+            extracted: Extracted { strict: score.strict, flex: score.flexible },
+            correct: score.correct,
+            completion,
+        })
+    }
+
+    /// The steps of a trace; `None` if nothing can be elicited from it: it was not closed.
+    pub fn steps(&self, ids: &[u32]) -> Option<TraceSteps> {
+        let completion = self.text.text(ids).ok()?;
+        let (end, _) = self.task.trace_end(&completion, &self.prompt)?;
+        self.trace_steps(ids, &completion[..end])
+    }
+
+    /// The steps of a trace, the text at the beginning of a response of tokens `ids`; `None` if there is no step.
+    fn trace_steps(&self, ids: &[u32], trace: &str) -> Option<TraceSteps> {
+        let bytes = self.text.byte_ends(ids);
+        let ends: Vec<usize> = self.task.step_ends(trace).into_iter().map(|end| n_tokens_of(&bytes, end)).collect();
+        Some(TraceSteps { ends: step_ends(&ends, self.task.min_step_tokens()) }).filter(|steps| steps.ends.len() > 1)
+    }
+
+    /// The texts that models are given, by name.
+    pub fn texts(&self) -> BTreeMap<String, String> {
+        let mut texts = self.task.suffixes(self.form());
+        texts.extend(self.variables.clone());
+        texts
+    }
+
+    /// What is appended to the first `length` tokens of a response to have the answer at once, in the form in which the response
+    /// gives it. Of length 0, it stands for no trace.
+    pub fn suffix(&self, response: &[u32], length: usize) -> Vec<u32> {
+        let text = |ids: &[u32]| self.text.text(ids).unwrap_or_default();
+        let suffix = self.task.suffix(self.form(), &text(response), &text(&response[..length]));
+        self.text.tokens(&suffix).unwrap_or_default()
+    }
+
+    /// The same in other words, for the question how much depends on them; `None` if there are no others.
+    pub fn second_suffix(&self) -> Option<Vec<u32>> {
+        self.text.tokens(&self.task.second_suffix()?)
+    }
+
+    /// Most tokens of an elicited answer.
+    pub fn max_answer_tokens(&self) -> usize {
+        self.task.max_answer_tokens()
+    }
+
+    /// The answer in tokens that follow a suffix.
+    pub fn read_answer(&self, ids: &[u32]) -> Option<String> {
+        self.task.elicited_answer(&self.text.text(ids).ok()?)
+    }
+
+    /// How many values of item number `item`'s gold solution the beginning of a response brings; `None` where the solution's steps are
+    /// not known.
+    pub fn n_written_values(&self, item: usize, beginning: &[u32]) -> Option<usize> {
+        let EvaluationItem { item, question, solution, .. } = self.items.get(item)?;
+        let beginning = self.text.text(beginning).ok()?;
+        if self.task.has_exact_steps() {
+            return self.task.n_written_steps(item, &beginning);
+        }
+        n_written_values(question, solution.as_deref()?, item.answer.as_deref()?, &beginning)
+    }
+
+    /// The answer that a response gives by itself, to be compared with elicited ones.
+    pub fn own_answer<'e>(&self, extracted: &'e Extracted) -> Option<&'e str> {
+        self.task.own_answer(extracted.strict.as_deref(), extracted.flex.as_deref())
+    }
+
+    /// The tokens of an answer after a suffix; `None` if it cannot be written.
+    pub fn answer_tokens(&self, answer: &str) -> Option<Vec<u32>> {
+        self.text.tokens(answer).filter(|ids| !ids.is_empty())
+    }
+
+    /// Names of its scorers, the strict one first.
+    pub fn scorers(&self) -> Vec<&'static str> {
+        self.task.scorers()
+    }
+
+    /// Of item number `item` the kind of its question, and whether that kind has only two answers; `None` where all questions
+    /// are alike.
+    pub fn question_kind(&self, item: usize) -> Option<(&'static str, bool)> {
+        self.items.get(item)?.kind.map(|kind| (kind.name, kind.is_binary))
+    }
+
+    /// Accuracy of a blind guess at a task's answers; 0 where there is no telling.
+    pub fn chance(&self, task: &str) -> f64 {
+        self.task.chance(task)
+    }
+
+    /// Whether the steps of items are known symbol by symbol.
+    pub fn has_exact_steps(&self) -> bool {
+        self.task.has_exact_steps()
+    }
+
+    /// Whether each step of item number `item` is written rightly and in its place; `None` where steps are not known exactly.
+    pub fn written_steps(&self, item: usize, completion: &str) -> Option<Vec<bool>> {
+        self.task.written_steps(&self.items.get(item)?.item, completion)
+    }
+}
+
+/// Some of all items of a task with an end.
+fn chosen(items: &[ExaminationItem], amount: Amount, name: &str) -> Vec<ExaminationItem> {
+    let ids: Vec<&str> = items.iter().map(|item| item.item.id.as_str()).collect();
+    let chosen = choose_items(name, &ids, amount.of_one_task(items.len()));
+    chosen.into_iter().map(|place| items[place].clone()).collect()
+}
+
+/// An item as the model is asked it.
+fn encoded(
+    asked: ExaminationItem,
+    instruction: Option<&str>,
+    text: TaskText<'_>,
+    codec: &TextCodec,
+    template: &Template,
+) -> Result<EvaluationItem, SessionError> {
+    let ExaminationItem { item, task, number, n_steps, kind } = asked;
+    let prompt = match text.symbols() {
+        Some(symbols) => EncodedPrompt {
+            id: item.id.clone(),
+            text: item.question.clone(),
+            token_ids: symbols.tokens(&item.question).context("the item is not written in the task's symbols")?,
+            answer: item.answer.clone(),
+            item: ItemKey::of_question(&item.question),
+        },
+        None => template.encode(&item, instruction, codec)?,
+    };
+    let (question, solution) = (item.question.clone(), item.solution.clone());
+    Ok(EvaluationItem { task: task.to_owned(), number, prompt, n_steps, question, solution, item, kind })
+}
+
+/// Numbers of tokens at which steps end, beginning with 0 for no step: `ends` without those that would make a step of fewer
+/// than `least` tokens. The last end stays, and takes a short piece before it in.
+fn step_ends(ends: &[usize], least: usize) -> Vec<usize> {
+    let mut steps = vec![0];
+    for &end in ends {
+        if steps.last().is_some_and(|last| end >= last + least) {
+            steps.push(end);
+        }
+    }
+    if let Some(&whole) = ends.last()
+        && steps.last() != Some(&whole)
+    {
+        if steps.len() > 1 {
+            steps.pop();
+        }
+        steps.push(whole);
+    }
+    steps
+}
+
+/// The smallest number of tokens whose text has at least `length` bytes; all of them if there is none.
+fn n_tokens_of(byte_ends: &[usize], length: usize) -> usize {
+    if length == 0 { 0 } else { (byte_ends.partition_point(|end| *end < length) + 1).min(byte_ends.len()) }
+}
