@@ -376,8 +376,10 @@ fn records(
     let anchor = Gate { name: "anchor_stability".to_owned(), passed: !fixture.failed_gate, value: Some(0.82) };
     records
         .into_iter()
-        .map(|record| match record.id.as_bytes()[0] {
-            b'D' => record.with_gate(parity.clone()).with_gate(anchor.clone()),
+        .map(|record| match record.id.split_once('.') {
+            Some(("early_answering" | "necessity" | "horizon" | "written_steps", _)) => {
+                record.with_gate(parity.clone()).with_gate(anchor.clone())
+            }
             _ => record,
         })
         .collect()

@@ -55,7 +55,9 @@ fn an_interrupted_run_goes_on_and_another_one_is_refused() {
     let fixed = ["eval", &checkpoint, "--output", &output, "--tier", "toy", "--max-new-tokens", "24"];
     let text = aloud_with_cache(&[&fixed[..], &controls].concat(), &cache).ok();
     assert!(text.lines().count() <= 15, "{text}");
-    for expected in ["exits against base: 24 items of serial", "saved    layers: ", "cost     accuracy: ", "claims   not claimed"] {
+    for expected in
+        ["exits against base: 24 items of serial", "saved    layers: ", "cost     accuracy: ", "claims   not claimed"]
+    {
         assert!(text.contains(expected), "{expected}\n{text}");
     }
     let table = aloud_with_cache(&[&fixed[..], &controls, &["--all"]].concat(), &cache).ok();
