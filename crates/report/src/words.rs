@@ -23,7 +23,9 @@ pub(crate) fn grouped(number: usize) -> String {
 /// A number in its unit: fractions in per cent, others with three significant digits.
 pub(crate) fn number(value: f64, unit: &str) -> String {
     if unit == "fraction" {
-        return format!("{:.1}\u{a0}%", 100.0 * value).replace('-', "−");
+        // No sign for what is rounded to 0.
+        let percent = (1000.0 * value).round() / 10.0 + 0.0;
+        return format!("{percent:.1}\u{a0}%").replace('-', "−");
     }
     if value == 0.0 {
         return "0".to_owned();
@@ -39,7 +41,8 @@ pub(crate) fn number(value: f64, unit: &str) -> String {
 /// A difference: like a number, always with its sign; fractions in percentage points.
 pub(crate) fn difference(value: f64, unit: &str) -> String {
     let written = number(value, unit).replace("\u{a0}%", "\u{a0}pp");
-    if value > 0.0 { format!("+{written}") } else { written }
+    let is_zero = !written.contains(|c: char| ('1'..='9').contains(&c));
+    if value > 0.0 && !is_zero { format!("+{written}") } else { written }
 }
 
 /// A value with its interval, `24.3 % (23.5 to 25.1)`, written by [`number`] or [`difference`].
@@ -83,6 +86,7 @@ mod tests {
         assert_eq!(number(0.0, "bits"), "0");
         assert_eq!(difference(0.02, "fraction"), "+2.0\u{a0}pp");
         assert_eq!(difference(-12.0, "tokens"), "−12.0");
+        assert_eq!([-0.0004, 0.0004].map(|share| difference(share, "fraction")), ["0.0\u{a0}pp", "0.0\u{a0}pp"]);
     }
 
     #[test]

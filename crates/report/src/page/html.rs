@@ -95,7 +95,7 @@ fn figure(figure: &Figure) -> Markup {
     html! {
         figure id=(figure.name) class=[figure.is_wide().then_some("wide")] {
             h3 { (figure.title) }
-            (PreEscaped(to_svg(figure, Medium::Page)))
+            div.drawing { (PreEscaped(to_svg(figure, Medium::Page))) }
             figcaption {
                 (figure.caption) " "
                 span.data {

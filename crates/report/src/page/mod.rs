@@ -218,7 +218,8 @@ impl<'a> Page<'a> {
     }
 
     fn beside_controls(&mut self, figures: Vec<Figure>) -> Markup {
-        let summary = format!("The same beside the controls ({} figures)", figures.len());
+        let plural = if figures.len() == 1 { "" } else { "s" };
+        let summary = format!("The same beside the controls ({} figure{plural})", figures.len());
         html! { @if !figures.is_empty() { (on_request(&summary, &self.figures(figures))) } }
     }
 

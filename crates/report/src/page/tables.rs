@@ -78,7 +78,14 @@ pub(super) fn headline(subject: &Subject<'_>) -> Markup {
     let row = |(id, words): (&str, &str)| {
         runs.iter().find_map(|run| run.record(subject.task, id))?;
         let cells = runs.iter().map(|run| of_run(run, subject.task, id));
-        let difference = comparison.as_ref().map(|comparison| contrast_cell(comparison, subject.task, id));
+        // The recorded difference of the accuracies is the one that the answers name.
+        let recorded =
+            (id == ACCURACY).then(|| runs.last()?.record(subject.task, "accuracy.strict_minus_base")).flatten();
+        let recorded =
+            recorded.and_then(|record| Some(difference_cell(record.value?, record.ci.as_ref(), &record.unit)));
+        let difference = comparison
+            .as_ref()
+            .map(|comparison| recorded.unwrap_or_else(|| contrast_cell(comparison, subject.task, id)));
         Some((words.to_owned(), cells.chain(difference).collect()))
     };
     table(&columns, &HEADLINE.into_iter().filter_map(row).collect::<Vec<_>>())

@@ -245,7 +245,7 @@ fn runs_of_an_earlier_version_are_shown_with_todays_names() {
     ] {
         assert!(report.html.contains(expected), "{expected}");
     }
-    for earlier in ["A1.als", "B3.", "D1.", "&quot;ee&quot;", ">ee<", "ee_off", ">static<"] {
+    for earlier in ["A1.als", "B3.", "D1.", "&quot;ee&quot;", ">ee<", "ee_off"] {
         assert!(!report.html.contains(earlier), "{earlier}");
     }
     assert!(report.figures.iter().any(|figure| figure.name == "serial-depth.quantiles"), "rows are read too");

@@ -11,6 +11,8 @@ use super::scale::{FittedAxis, number};
 
 /// Lines with more points than this have no markers.
 const MOST_MARKERS: usize = 40;
+/// Points of a series with more than this do not say what they are when they are pointed at.
+const MOST_NAMED: usize = 200;
 /// Share of a category's room that its bars or points take.
 const GROUP: f64 = 0.76;
 
@@ -31,7 +33,10 @@ pub(super) fn draw_series(drawing: &mut Drawing, panel: &Panel, series: &[Series
         for point in &one.points {
             let shift = shift(panel, series, one, frame);
             let Some((x, y)) = place(point, shift, panel, frame) else { continue };
-            drawing.open_named(&description(panel, one, point));
+            let is_named = one.points.len() <= MOST_NAMED;
+            if is_named {
+                drawing.open_named(&description(panel, one, point));
+            }
             match one.mark {
                 Mark::Bars => draw_bar(drawing, panel, series, one, (x, y), frame),
                 Mark::Points => draw_intervals(drawing, one.style, point, (x, y), frame),
@@ -43,7 +48,9 @@ pub(super) fn draw_series(drawing: &mut Drawing, panel: &Panel, series: &[Series
                 drawing.mark(&marker(one.style, x, y), Paint::Series(one.style));
                 taken.boxes.push(Rectangle { left: x - 4.0, top: y - 4.0, right: x + 4.0, bottom: y + 4.0 });
             }
-            drawing.close();
+            if is_named {
+                drawing.close();
+            }
             taken.boxes.extend(interval_boxes(point, (x, y), frame));
             if !point.label.is_empty() {
                 labels.push((x, y, point.label.as_str()));

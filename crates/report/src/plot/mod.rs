@@ -19,7 +19,7 @@ pub use data::{to_csv, to_json};
 pub use figure::{
     Axis, Content, Figure, Guide, HeatMap, Layout, Mark, NumberFormat, Panel, Point, Scale, Series, Spread,
 };
-pub use paint::{Medium, style_sheet};
+pub use paint::{Medium, N_STYLES, style_sheet};
 pub use render::to_svg;
 
 #[cfg(test)]

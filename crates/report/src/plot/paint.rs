@@ -34,7 +34,10 @@ pub enum Medium {
     File(Theme),
 }
 
-const LIGHT: [Colour; 6] = [
+/// Colours of series; styles beyond begin anew.
+pub const N_STYLES: usize = 6;
+
+const LIGHT: [Colour; N_STYLES] = [
     Colour { red: 0x3a, green: 0x3d, blue: 0x44 },
     Colour { red: 0x12, green: 0x8c, blue: 0xec },
     Colour { red: 0xa3, green: 0x42, blue: 0x02 },
@@ -42,7 +45,7 @@ const LIGHT: [Colour; 6] = [
     Colour { red: 0xa6, green: 0x3a, blue: 0x9d },
     Colour { red: 0xac, green: 0x84, blue: 0x02 },
 ];
-const DARK: [Colour; 6] = [
+const DARK: [Colour; N_STYLES] = [
     Colour { red: 0x89, green: 0x8d, blue: 0x94 },
     Colour { red: 0x2c, green: 0x7d, blue: 0xef },
     Colour { red: 0xef, green: 0x57, blue: 0x10 },
@@ -80,7 +83,7 @@ const fn ground(theme: Theme) -> [Colour; 4] {
     }
 }
 
-const fn series_colours(theme: Theme) -> &'static [Colour; 6] {
+const fn series_colours(theme: Theme) -> &'static [Colour; N_STYLES] {
     match theme {
         Theme::Light => &LIGHT,
         Theme::Dark => &DARK,
@@ -95,7 +98,7 @@ impl Medium {
             (Self::Page, Paint::Quiet) => "var(--quiet)".to_owned(),
             (Self::Page, Paint::Line) => "var(--line)".to_owned(),
             (Self::Page, Paint::Paper) => "var(--paper)".to_owned(),
-            (Self::Page, Paint::Series(style)) => format!("var(--s{})", style % LIGHT.len()),
+            (Self::Page, Paint::Series(style)) => format!("var(--s{})", style % N_STYLES),
             (Self::Page, Paint::Heat(share)) => {
                 format!("color-mix(in srgb,var(--heat) {:.1}%,var(--paper))", 100.0 * share.clamp(0.0, 1.0))
             }
@@ -106,7 +109,7 @@ impl Medium {
                     Paint::Quiet => quiet,
                     Paint::Line => line,
                     Paint::Paper => paper,
-                    Paint::Series(style) => series_colours(theme)[style % LIGHT.len()],
+                    Paint::Series(style) => series_colours(theme)[style % N_STYLES],
                     Paint::Heat(share) => paper.mixed(heat(theme), share),
                 };
                 colour.hex()

@@ -37,10 +37,15 @@ impl FittedAxis {
                 if axis.scale == Scale::FromZero {
                     (low, high) = (low.min(0.0), high.max(0.0));
                 }
+                let (lowest, highest) = (low, high);
                 if high - low <= 1e-9 * low.abs().max(high.abs()) {
                     let margin = if low == 0.0 { 0.5 } else { 0.1 * low.abs() };
                     let from_zero = axis.scale == Scale::FromZero;
                     (low, high) = (if from_zero { low.min(0.0) } else { low - margin }, high + margin);
+                }
+                if axis.format == NumberFormat::PerCent {
+                    // There are no shares below 0 or above 1, unless there are some.
+                    (low, high) = (low.max(lowest.min(0.0)), high.min(highest.max(1.0)));
                 }
                 let (ticks, low, high) = even_ticks(low, high, most_ticks, axis.format);
                 fitted(low, high, ticks)

@@ -40,9 +40,9 @@ fn necessity(subject: &Subject<'_>) -> Option<Figure> {
         let points = pairs.iter().map(|(without, with)| Point::new(*without, *with, None)).collect();
         Some((points, format!("{} traces", pairs.len())))
     });
+    let points = series.iter().flat_map(|one| &one.points);
+    let lowest = points.map(|point| point.x.min(point.y.unwrap_or_default())).fold(-1.0, f64::min);
     let panel = |one: Series| {
-        let ends = one.points.iter().map(|point| point.x.min(point.y.unwrap_or_default()));
-        let lowest = ends.fold(-1.0, f64::min);
         let axis = |label: &str| Axis::new(label, Scale::Fixed(lowest, -0.05 * lowest));
         Panel {
             title: one.name.clone(),

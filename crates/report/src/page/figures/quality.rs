@@ -55,6 +55,9 @@ fn stand_in(subject: &Subject<'_>) -> Option<Figure> {
     ids.sort_unstable();
     ids.dedup();
     let caption = format!("A stand-in for quality, not a judgement of it. {}. {INTERVALS}", n_items(subject));
-    let panels = ids.iter().filter_map(|id| against_savings(subject, id, id)).collect();
+    let panels = ids
+        .iter()
+        .filter_map(|id| against_savings(subject, &id.trim_start_matches("text.").replace('_', " "), id))
+        .collect();
     subject.figure("text.multiples", "Surface statistics against layer savings", caption, panels)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::plot::{Axis, Content, Figure, Layout, Mark, Panel, Point, Scale, Series};
+use crate::plot::{Axis, Content, Figure, Layout, Mark, N_STYLES, Panel, Point, Scale, Series};
 use crate::summary::{BASE, TRAINED};
 use crate::words::grouped;
 use aloud_measure::evaluation_run::{EvaluationRun, RunSet};
@@ -38,7 +38,8 @@ impl<'a> Subject<'a> {
                 return (0, run);
             }
             next += 1;
-            (next, run)
+            // Grey is the base's alone.
+            (1 + (next - 1) % (N_STYLES - 1), run)
         })
     }
 
