@@ -1,7 +1,5 @@
 //! Names that earlier versions wrote for metrics and models, and what they are called today: files of then are read as files of now.
 
-use crate::metric_record::MetricRecord;
-
 /// Ids of metrics before they were words: letter and number of the evaluation specification, and a short name.
 const METRICS: &[(&str, &str)] = &[
     ("A1.als", "savings.average"),
@@ -101,14 +99,6 @@ const MODELS: [(&str, &str); 5] = [
 /// Today's name of a model of an evaluation.
 pub fn model_name(name: &str) -> &str {
     MODELS.iter().find(|(earlier, _)| *earlier == name).map_or(name, |(_, today)| today)
-}
-
-/// Gives a record that was read the names of today.
-pub(crate) fn renew(record: &mut MetricRecord) {
-    record.id = metric_id(&record.id);
-    let context = &mut record.context;
-    context.model = model_name(&context.model).to_owned();
-    context.control_of = context.control_of.as_deref().map(model_name).map(str::to_owned);
 }
 
 #[cfg(test)]

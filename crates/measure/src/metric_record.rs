@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::earlier_names;
+use crate::earlier_names::{metric_id, model_name};
 use crate::error::MeasureError;
 use aloud_base::durable_file;
 
@@ -387,13 +387,21 @@ pub fn read_metric_records(path: &Path) -> Result<Vec<MetricRecord>, MeasureErro
             let id = value.get("id").and_then(Value::as_str).unwrap_or("without id").to_owned();
             let mut record: MetricRecord = serde_json::from_value(value)
                 .map_err(|e| error(format!("record {number} (`{id}`) is not a metric record: {e}")))?;
-            earlier_names::renew(&mut record);
+            renew(&mut record);
             match record.fault() {
                 Some(reason) => Err(error(format!("record {number} (`{id}`): {reason}"))),
                 None => Ok(record),
             }
         })
         .collect()
+}
+
+/// Gives a record that was read the names of today.
+fn renew(record: &mut MetricRecord) {
+    record.id = metric_id(&record.id);
+    let context = &mut record.context;
+    context.model = model_name(&context.model).to_owned();
+    context.control_of = context.control_of.as_deref().map(model_name).map(str::to_owned);
 }
 
 /// Writes `metrics.json`, whole or not at all, one record a line.

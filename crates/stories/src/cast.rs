@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::action::{Action, Deed};
 use super::entity::{Container, Entity, Object, Person, Room, Scope, StateKey, StateScope, Topic};
 use super::words::{ObjectWords, Setting, StateWords, Word};
-use aloud_tasks::draw::Draw;
+use aloud_base::random::KeyedRandom;
 
 /// Names by number.
 #[derive(Clone, Debug)]
@@ -43,19 +43,19 @@ pub(crate) enum NameKind {
 impl Cast {
     /// People and things of a setting, chosen at random: one object with its properties, all news, and what the setting
     /// places.
-    pub(crate) fn draw(setting: &Setting, size: Size, draw: &mut Draw) -> Self {
+    pub(crate) fn draw(setting: &Setting, size: Size, draw: &mut KeyedRandom) -> Self {
         let placed = |word: &str| setting.placements.iter().any(|placement| placement.what.get_ref() == word);
         let used = |word: &str| setting.placements.iter().any(|placement| placement.room.get_ref() == word);
         let rooms = choose(&texts(&setting.rooms), size.rooms, used, draw);
         let containers = choose(&texts(&setting.containers), size.containers, placed, draw);
         let people = choose_people(&setting.people(), size.people, placed, draw);
         let mut objects: Vec<&ObjectWords> = setting.objects.iter().collect();
-        draw.shuffle(&mut objects);
+        draw.shuffle_from_start(&mut objects);
         // An object that is placed is wanted in the story.
         objects.sort_by_key(|object| !placed(object.name.get_ref()));
         objects.truncate(1);
         let mut topics = texts(&setting.topics);
-        draw.shuffle(&mut topics);
+        draw.shuffle_from_start(&mut topics);
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let states = Object::first(objects.len())
             .zip(&objects)
@@ -180,16 +180,16 @@ fn texts(words: &[Word]) -> Vec<&str> {
 }
 
 /// `n` of the words in random order, wanted ones first.
-fn choose<'a>(words: &[&'a str], n: usize, is_wanted: impl Fn(&str) -> bool, draw: &mut Draw) -> Vec<&'a str> {
+fn choose<'a>(words: &[&'a str], n: usize, is_wanted: impl Fn(&str) -> bool, draw: &mut KeyedRandom) -> Vec<&'a str> {
     let mut words = words.to_vec();
-    draw.shuffle(&mut words);
+    draw.shuffle_from_start(&mut words);
     words.sort_by_key(|word| !is_wanted(word));
     words.truncate(n);
     words
 }
 
 /// The same, with distinct initials as far as there are enough.
-fn choose_people<'a>(names: &[&'a str], n: usize, is_wanted: impl Fn(&str) -> bool, draw: &mut Draw) -> Vec<&'a str> {
+fn choose_people<'a>(names: &[&'a str], n: usize, is_wanted: impl Fn(&str) -> bool, draw: &mut KeyedRandom) -> Vec<&'a str> {
     let names = choose(names, names.len(), is_wanted, draw);
     let mut chosen: Vec<&str> = Vec::new();
     let mut passed_over = Vec::new();

@@ -19,7 +19,8 @@ use super::telling::Telling;
 use super::text_model::TextModel;
 use super::words::Setting;
 use super::world::World;
-use aloud_tasks::draw::Draw;
+use aloud_tasks::draw::draws;
+use aloud_base::random::KeyedRandom;
 use aloud_tasks::error::TasksError;
 use aloud_tasks::item::Item;
 
@@ -221,7 +222,7 @@ impl StoryGenerator {
     /// If no such story is found, or the language model of the search cannot be asked.
     pub fn story(&self, index: u64, part: Option<Part>) -> Result<Story, TasksError> {
         let part = part.unwrap_or_else(|| Part::of_index(index / self.n_cells()));
-        let mut draw = Draw::new(self.seed, 4 * index + part as u64);
+        let mut draw = draws(self.seed, 4 * index + part as u64);
         let plan = self.plan(index, &mut draw);
         let mut hardest: Option<Story> = None;
         let max_attempts = match (&self.reader, self.settings.search) {
@@ -259,7 +260,7 @@ impl StoryGenerator {
     }
 
     /// What story `index` has to be.
-    fn plan(&self, index: u64, draw: &mut Draw) -> Plan {
+    fn plan(&self, index: u64, draw: &mut KeyedRandom) -> Plan {
         let families = &self.settings.families;
         let cell = index % self.n_cells();
         let family = families[(cell % families.len() as u64) as usize];
@@ -276,7 +277,7 @@ impl StoryGenerator {
     }
 
     /// One complete story of the part; `None` if it came out otherwise.
-    fn attempt(&self, index: u64, plan: &Plan, part: Part, draw: &mut Draw) -> Result<Option<Attempt>, TasksError> {
+    fn attempt(&self, index: u64, plan: &Plan, part: Part, draw: &mut KeyedRandom) -> Result<Option<Attempt>, TasksError> {
         let setting = match &self.own {
             Some(own) => own,
             None => match draw.pick(Setting::of_part(part)) {
@@ -320,7 +321,7 @@ impl StoryGenerator {
         plan: Plan,
         Attempt { cast, world, read, .. }: Attempt,
         n_rejected: usize,
-        draw: &mut Draw,
+        draw: &mut KeyedRandom,
     ) -> Option<Story> {
         let catalogue = Catalogue { max_order: self.settings.max_order, asks_unknown: self.settings.asks_unknown };
         let all = questions(&world, catalogue);

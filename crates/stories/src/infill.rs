@@ -7,7 +7,7 @@ use super::story::{Prose, Story};
 use super::telling::Telling;
 use super::text_model::{Asking, TextModel};
 use super::world::World;
-use aloud_tasks::draw::Draw;
+use aloud_tasks::draw::draws;
 use aloud_tasks::error::TasksError;
 use aloud_tasks::extract::answer_region;
 
@@ -51,7 +51,7 @@ impl Story {
         model: &dyn TextModel,
         n_rejected_stories: u64,
     ) -> Result<Result<Self, Rejection>, TasksError> {
-        let mut draw = Draw::new(self.seed ^ STYLE_SEED, 4 * self.index + self.part as u64);
+        let mut draw = draws(self.seed ^ STYLE_SEED, 4 * self.index + self.part as u64);
         let names = self.cast.names();
         let mut told: Vec<String> = Vec::new();
         let mut n_rejected_rewrites = 0;

@@ -7,7 +7,7 @@ use super::search::TargetModel;
 use super::telling::{Telling, answer_space, answer_text};
 use super::text_model::{Asking, TextModel};
 use super::world::World;
-use aloud_tasks::draw::Draw;
+use aloud_tasks::draw::draws;
 use aloud_tasks::error::TasksError;
 use aloud_tasks::extract::answer_region;
 use aloud_tasks::item::story_question;
@@ -35,7 +35,7 @@ impl ModelTarget<'_> {
     /// The story in the words that the model is given.
     pub(crate) fn telling(&self, world: &World) -> Telling {
         let [seed, number] = self.text;
-        Telling::draw(world, self.cast, &mut Draw::new(seed, number))
+        Telling::draw(world, self.cast, &mut draws(seed, number))
     }
 
     /// Share of right replies when asked for the time number `repeat`.

@@ -5,20 +5,20 @@ use super::entity::{Container, Entity, Object, People, Person, Room, StateKey, S
 use super::family::{MAX_SENTENCES, Move, MoveKind, Plan};
 use super::view::{BoxView, RoomView};
 use super::world::World;
-use aloud_tasks::draw::Draw;
+use aloud_base::random::KeyedRandom;
 
 /// Draws in vain after which a completion is given up.
 const MAX_FRUITLESS: usize = 400;
 
 /// Lets one action happen: a kind is drawn, then the first of its possibilities, in random order, that the rules allow.
 /// Whether there was one.
-pub(crate) fn random_step(world: &mut World, moves: &[Move], draw: &mut Draw) -> bool {
+pub(crate) fn random_step(world: &mut World, moves: &[Move], draw: &mut KeyedRandom) -> bool {
     let Some(chosen) = draw.pick(moves).copied() else { return false };
     let mut deeds = deeds(world, chosen.kind);
-    draw.shuffle(&mut deeds);
+    draw.shuffle_from_start(&mut deeds);
     for deed in deeds {
         let mut choices = if chosen.is_asymmetric { asymmetries(world, deed) } else { vec![Action::open(deed)] };
-        draw.shuffle(&mut choices);
+        draw.shuffle_from_start(&mut choices);
         for action in choices {
             if world.act(action).is_ok() {
                 return true;
@@ -29,7 +29,7 @@ pub(crate) fn random_step(world: &mut World, moves: &[Move], draw: &mut Draw) ->
 }
 
 /// Adds random actions until the story is complete. Whether it came to that.
-pub(crate) fn complete_at_random(world: &mut World, plan: &Plan, draw: &mut Draw) -> bool {
+pub(crate) fn complete_at_random(world: &mut World, plan: &Plan, draw: &mut KeyedRandom) -> bool {
     let moves = plan.moves();
     let mut n_fruitless = 0;
     while !plan.is_complete(world) {

@@ -11,7 +11,7 @@ use super::question::{Catalogue, Question, questions};
 use super::readers::ReaderPanel;
 use super::sampler::{complete_at_random, random_step};
 use super::world::World;
-use aloud_tasks::draw::Draw;
+use aloud_base::random::KeyedRandom;
 use aloud_tasks::error::TasksError;
 
 /// Actions that a child adds at most.
@@ -106,7 +106,7 @@ pub(crate) fn search(
     plan: &Plan,
     target: &mut dyn TargetModel,
     accepted: &dyn Fn(&World) -> bool,
-    draw: &mut Draw,
+    draw: &mut KeyedRandom,
 ) -> Result<Option<Found>, TasksError> {
     let mut search = Search { plan, target, scores: BTreeMap::new(), n_scored: 0 };
     let mut open = vec![search.node(start.clone(), 1.0, draw)];
@@ -165,7 +165,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn node(&mut self, world: World, accuracy: f64, draw: &mut Draw) -> Node {
+    fn node(&mut self, world: World, accuracy: f64, draw: &mut KeyedRandom) -> Node {
         let (mut n_complete, mut length) = (0, 0);
         if self.plan.is_complete(&world) {
             let mean_length = world.n_sentences() as f64;
@@ -184,7 +184,7 @@ impl Search<'_> {
     }
 
     /// Children of a node, more of them where the target already fails.
-    fn expand(&mut self, node: &Node, draw: &mut Draw) -> Result<Vec<Node>, TasksError> {
+    fn expand(&mut self, node: &Node, draw: &mut KeyedRandom) -> Result<Vec<Node>, TasksError> {
         let cap = match node.accuracy {
             accuracy if accuracy <= 0.5 => 5,
             accuracy if accuracy <= 0.75 => 3,
@@ -207,7 +207,7 @@ impl Search<'_> {
     }
 
     /// Random extensions that bring the story forward, each with its weight.
-    fn extensions(&self, node: &Node, n: usize, draw: &mut Draw) -> Vec<(usize, World)> {
+    fn extensions(&self, node: &Node, n: usize, draw: &mut KeyedRandom) -> Vec<(usize, World)> {
         let moves = self.plan.moves();
         let mut seen: BTreeSet<Vec<Action>> = BTreeSet::new();
         let mut extensions = Vec::new();
@@ -267,7 +267,7 @@ fn actions(world: &World) -> Vec<Action> {
 }
 
 /// Takes one of the candidates, in proportion to the weights.
-fn draw_weighted(candidates: &mut Vec<(usize, World)>, draw: &mut Draw) -> Option<World> {
+fn draw_weighted(candidates: &mut Vec<(usize, World)>, draw: &mut KeyedRandom) -> Option<World> {
     let total: usize = candidates.iter().map(|(weight, _)| weight).sum();
     let mut place = draw.between(0, total as i64 - 1) as usize;
     let at = candidates.iter().position(|(weight, _)| {

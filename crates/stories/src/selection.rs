@@ -2,7 +2,7 @@
 //! of one kind with both answers, and `unknown` is kept rare.
 
 use super::question::{Answer, Question, QuestionKind};
-use aloud_tasks::draw::Draw;
+use aloud_base::random::KeyedRandom;
 
 /// Questions of one order in a story.
 const PER_ORDER: usize = 2;
@@ -12,7 +12,7 @@ const UNKNOWN_ONE_IN: i64 = 12;
 const CONTROL_ONE_IN: i64 = 4;
 
 /// Questions of a story, facts first, at most two of each order. Fewer if `n` is smaller: then which is chance.
-pub(crate) fn select(questions: &[Question], max_order: usize, n: usize, draw: &mut Draw) -> Vec<Question> {
+pub(crate) fn select(questions: &[Question], max_order: usize, n: usize, draw: &mut KeyedRandom) -> Vec<Question> {
     let mut selected: Vec<Question> = Vec::new();
     let facts: Vec<&Question> = questions.iter().filter(|question| question.chain.is_empty()).collect();
     selected.extend(stratified(&facts, draw).into_iter().take(PER_ORDER).cloned());
@@ -43,7 +43,7 @@ pub(crate) fn select(questions: &[Question], max_order: usize, n: usize, draw: &
     }
     if selected.len() > n {
         let mut kept: Vec<usize> = (0..selected.len()).collect();
-        draw.shuffle(&mut kept);
+        draw.shuffle_from_start(&mut kept);
         kept.truncate(n);
         kept.sort_unstable();
         return kept.into_iter().map(|at| selected[at].clone()).collect();
@@ -52,9 +52,9 @@ pub(crate) fn select(questions: &[Question], max_order: usize, n: usize, draw: &
 }
 
 /// One question of each kind in random order of kinds, then the second of each, and so on.
-fn stratified<'q>(questions: &[&'q Question], draw: &mut Draw) -> Vec<&'q Question> {
+fn stratified<'q>(questions: &[&'q Question], draw: &mut KeyedRandom) -> Vec<&'q Question> {
     let mut shuffled = questions.to_vec();
-    draw.shuffle(&mut shuffled);
+    draw.shuffle_from_start(&mut shuffled);
     let mut rounds: Vec<(usize, &Question)> = Vec::new();
     for question in shuffled {
         let round = rounds.iter().filter(|(_, other)| other.kind() == question.kind()).count();
@@ -64,16 +64,16 @@ fn stratified<'q>(questions: &[&'q Question], draw: &mut Draw) -> Vec<&'q Questi
     rounds.into_iter().map(|(_, question)| question).collect()
 }
 
-fn shuffled_kinds(questions: &[&Question], draw: &mut Draw) -> Vec<QuestionKind> {
+fn shuffled_kinds(questions: &[&Question], draw: &mut KeyedRandom) -> Vec<QuestionKind> {
     let mut kinds: Vec<QuestionKind> = questions.iter().map(|question| question.kind()).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    draw.shuffle(&mut kinds);
+    draw.shuffle_from_start(&mut kinds);
     kinds
 }
 
 /// A question with the answer yes and one with the answer no, in random order; none if there are not both.
-fn pair<'q>(questions: &[&'q Question], draw: &mut Draw) -> Vec<&'q Question> {
+fn pair<'q>(questions: &[&'q Question], draw: &mut KeyedRandom) -> Vec<&'q Question> {
     let with = |answer: Answer| -> Vec<&'q Question> {
         questions.iter().copied().filter(|question| question.answer == answer).collect()
     };
@@ -82,19 +82,19 @@ fn pair<'q>(questions: &[&'q Question], draw: &mut Draw) -> Vec<&'q Question> {
         return Vec::new();
     };
     let mut pair = vec![yes, no];
-    draw.shuffle(&mut pair);
+    draw.shuffle_from_start(&mut pair);
     pair
 }
 
 /// A question about a place, seldom with the answer `unknown`.
-fn place<'q>(questions: &[&'q Question], draw: &mut Draw) -> Option<&'q Question> {
+fn place<'q>(questions: &[&'q Question], draw: &mut KeyedRandom) -> Option<&'q Question> {
     let wants_unknown = draw.between(1, UNKNOWN_ONE_IN) == 1;
     let fitting: Vec<&Question> =
         questions.iter().copied().filter(|question| (question.answer == Answer::Unknown) == wants_unknown).collect();
     mostly_interesting(&fitting, draw)
 }
 
-fn mostly_interesting<'q>(questions: &[&'q Question], draw: &mut Draw) -> Option<&'q Question> {
+fn mostly_interesting<'q>(questions: &[&'q Question], draw: &mut KeyedRandom) -> Option<&'q Question> {
     let wants_interesting = draw.between(1, CONTROL_ONE_IN) != 1;
     let wanted: Vec<&Question> =
         questions.iter().copied().filter(|question| question.is_interesting == wants_interesting).collect();

@@ -8,7 +8,7 @@ use super::question::{Answer, Property, Question, QuestionKind, Time};
 use super::template::{Pattern, fill};
 use super::view::BoxView;
 use super::world::{Event, World};
-use aloud_tasks::draw::Draw;
+use aloud_base::random::KeyedRandom;
 
 /// The text of a story, sentence by sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) struct Telling {
 
 impl Telling {
     /// Tells a story; the templates are chosen at random.
-    pub(crate) fn draw(world: &World, cast: &Cast, draw: &mut Draw) -> Self {
+    pub(crate) fn draw(world: &World, cast: &Cast, draw: &mut KeyedRandom) -> Self {
         let mut telling = Self { sentences: Vec::new(), choices: Vec::new() };
         for event in world.events() {
             let pattern = pattern(event);

@@ -7,6 +7,9 @@ use aloud_session::error::SessionError;
 
 use aloud_session::lens_pass::check_finite;
 
+/// Threshold of the primary criterion of settling, bits of Jensen and Shannon's divergence.
+pub(crate) const SETTLED_BITS: f64 = 0.5;
+
 /// The reading of one response token: of the step that emits it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TokenReading {

@@ -15,7 +15,11 @@ use aloud_tasks::item::{Item, Split};
 use aloud_tasks::task::{self, Amount, ExaminationItem, ItemKind, Task};
 use aloud_text::text_codec::TextCodec;
 
-use super::leave_out::retain;
+/// Keeps the elements that are to be kept.
+fn retain<T>(elements: &mut Vec<T>, keep: &[bool]) {
+    let mut keep = keep.iter();
+    elements.retain(|_| keep.next().copied().unwrap_or(true));
+}
 
 #[cfg(test)]
 mod tests;

@@ -84,9 +84,3 @@ pub fn check_enough_left(n_left_out: usize, n_items: usize, host: &dyn Host) -> 
     }
     Ok(())
 }
-
-/// Keeps the elements that are to be kept.
-pub fn retain<T>(elements: &mut Vec<T>, keep: &[bool]) {
-    let mut keep = keep.iter();
-    elements.retain(|_| keep.next().copied().unwrap_or(true));
-}

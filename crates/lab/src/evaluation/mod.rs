@@ -21,6 +21,7 @@ pub mod question_kinds;
 pub mod quick;
 mod reading;
 pub mod run;
+pub mod run_settings;
 mod run_manifest;
 mod samples;
 pub mod subject;

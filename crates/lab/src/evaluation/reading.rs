@@ -9,15 +9,14 @@ use aloud_measure::metrics::settling::{SettledToken, SettlingCriterion, settling
 use aloud_measure::run_files::TokenRow;
 use aloud_method::hazard::cut;
 
-use super::base_reading::{TokenReading, exit_logits, lens_depths, read_response};
+use super::base_reading::{SETTLED_BITS, TokenReading, exit_logits, lens_depths, read_response};
 use super::elicitation::Traced;
 use super::examination::Examination;
 use super::samples::Readings;
 use super::subject::{Models, Subject};
 use super::training::Target;
 
-/// Threshold of the primary criterion of settling, bits of Jensen and Shannon's divergence; and a stricter one.
-pub(crate) const SETTLED_BITS: f64 = 0.5;
+/// A stricter threshold of settling, bits.
 const SETTLED_BITS_STRICT: f64 = 0.25;
 
 /// Threshold by the training criterion, nats of KL.

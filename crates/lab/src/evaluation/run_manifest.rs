@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::digest;
 use super::examination::Examination;
-use super::run::{AskedItems, RunSettings};
+use super::run_settings::{AskedItems, RunSettings};
 use super::subject::{Models, Subject};
 
 /// Which model the rows are of.

@@ -16,9 +16,8 @@ use aloud_measure::token_class::TokenClass;
 use aloud_model::decoder::Decoder;
 use aloud_text::text_codec::TextCodec;
 
-use super::base_reading::{TokenReading, lens_depths, read_response};
+use super::base_reading::{SETTLED_BITS, TokenReading, lens_depths, read_response};
 use super::examination::{Arm, Examination, ReadResponse};
-use super::reading::SETTLED_BITS;
 use super::subject::Subject;
 use super::written_steps::right_coverage;
 

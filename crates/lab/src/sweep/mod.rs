@@ -38,7 +38,8 @@ use aloud_train::stage2::recipe::ReinforceRecipe;
 
 use crate::evaluation::judging::{Judge, JudgedFolder, judge_folders, judged_tasks};
 use crate::evaluation::leave_out::TrainedOn;
-use crate::evaluation::run::{AskedItems, RunSettings, evaluate};
+use crate::evaluation::run::evaluate;
+use crate::evaluation::run_settings::{AskedItems, RunSettings};
 use crate::evaluation::subject::{ModelKey, Models};
 use crate::evaluation::task_choice::TaskChoice;
 use points::{SweepPoint, SweptDial};

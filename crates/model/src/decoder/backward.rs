@@ -198,6 +198,29 @@ impl<B: Backend> Pass<'_, B> {
         self.decoder.backend.rms_norm_backward(x, gain, eps, d_out, d_x, d_gain);
     }
 
+    /// Gradient through the MLP: `d_middle`, of the block's output, becomes that of the residual between attention and MLP.
+    ///
+    /// # Shapes
+    /// `d_middle`: the active rows.
+    fn mlp_backward(&self, block: usize, tape: &BlockTape<B>, d_middle: &mut B::Rows, gradients: &mut Gradients<B>) {
+        let decoder = self.decoder;
+        let (backend, layer) = (&decoder.backend, &decoder.layers[block]);
+        let (hidden_size, eps) = (decoder.config.hidden_size, decoder.config.rms_norm_eps);
+        let n_active = tape.queries.len();
+        let hidden = backend.swiglu_forward(&tape.gate, &tape.up);
+        let mut d_hidden = backend.zeros(n_active, decoder.config.intermediate_size);
+        let parts = [(Projection::DownProj, &*d_middle)];
+        self.project_backward(block, &hidden, &parts, Some(&mut d_hidden), gradients);
+        let (d_gate, d_up) = backend.swiglu_backward(&tape.gate, &tape.up, &d_hidden);
+        let normed = backend.rms_norm_forward(&tape.middle, &layer.post_attention_layernorm, eps);
+        let mut d_normed = backend.zeros(n_active, hidden_size);
+        let parts = [(Projection::GateProj, &d_gate), (Projection::UpProj, &d_up)];
+        self.project_backward(block, &normed, &parts, Some(&mut d_normed), gradients);
+        let name = Norm::PostAttention.name(block);
+        let gain = &layer.post_attention_layernorm;
+        self.norm_backward(&tape.middle, gain, hidden_size, name, &d_normed, d_middle, gradients);
+    }
+
     /// Gradient with respect to a block's input residual, given that of its output.
     fn block_backward(
         &self,
@@ -221,20 +244,7 @@ impl<B: Backend> Pass<'_, B> {
             Some(rows) => backend.gather_rows(&d_x, rows),
             None => d_x.clone(),
         };
-        {
-            let hidden = backend.swiglu_forward(&tape.gate, &tape.up);
-            let mut d_hidden = backend.zeros(n_active, decoder.config.intermediate_size);
-            let parts = [(Projection::DownProj, &d_middle)];
-            self.project_backward(block, &hidden, &parts, Some(&mut d_hidden), gradients);
-            let (d_gate, d_up) = backend.swiglu_backward(&tape.gate, &tape.up, &d_hidden);
-            let normed = backend.rms_norm_forward(&tape.middle, &layer.post_attention_layernorm, eps);
-            let mut d_normed = backend.zeros(n_active, hidden_size);
-            let parts = [(Projection::GateProj, &d_gate), (Projection::UpProj, &d_up)];
-            self.project_backward(block, &normed, &parts, Some(&mut d_normed), gradients);
-            let name = Norm::PostAttention.name(block);
-            let gain = &layer.post_attention_layernorm;
-            self.norm_backward(&tape.middle, gain, hidden_size, name, &d_normed, &mut d_middle, gradients);
-        }
+        self.mlp_backward(block, tape, &mut d_middle, gradients);
 
         // Attention: output projection and queries on active rows, keys and values on all.
         let mut d_attention = backend.zeros(n_active, decoder.config.query_size());

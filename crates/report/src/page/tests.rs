@@ -1,3 +1,4 @@
+//! The page of small evaluation runs.
 #![expect(clippy::unwrap_used, reason = "tests")]
 use std::path::PathBuf;
 

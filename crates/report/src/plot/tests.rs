@@ -1,3 +1,4 @@
+//! Figures as drawings, tables and data.
 #![expect(clippy::unwrap_used, reason = "tests")]
 use proptest::prelude::*;
 use serde_json::json;

@@ -8,7 +8,7 @@ use crate::log::{Record, fold};
 use crate::question::{Answer, Catalogue, Property, questions};
 use crate::view::{BoxView, Fact, RoomView, View};
 use crate::world::World;
-use aloud_tasks::draw::Draw;
+use aloud_tasks::draw::draws;
 
 /// A way to derive a belief from records: the right one, or one with a mistake.
 type Tracker<'a> = &'a dyn Fn(&World, &[Record], &[Person]) -> View;
@@ -282,7 +282,7 @@ fn mistakes_are_caught() {
 #[test]
 fn nothing_is_interesting_to_somebody_alone() {
     for seed in 0..300 {
-        let mut draw = Draw::new(seed, 7);
+        let mut draw = draws(seed, 7);
         let mut alone = (*scope()).clone();
         alone.people = 1;
         let mut world = World::new(alone.into());

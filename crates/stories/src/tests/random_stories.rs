@@ -7,7 +7,8 @@ use crate::action::{Action, Deed, Message};
 use crate::entity::{Container, Entity, Object, Person, Room, Scope, StateKey, StateScope, StateValue, Topic};
 use crate::view::BoxView;
 use crate::world::World;
-use aloud_tasks::draw::Draw;
+use aloud_tasks::draw::draws;
+use aloud_base::random::KeyedRandom;
 
 /// Actions of a story.
 const N_ACTIONS: usize = 14;
@@ -19,7 +20,7 @@ pub(super) fn scope() -> Arc<Scope> {
 }
 
 /// An action of any kind, allowed or not.
-pub(super) fn any_action(draw: &mut Draw, is_asymmetric: bool) -> Action {
+pub(super) fn any_action(draw: &mut KeyedRandom, is_asymmetric: bool) -> Action {
     let mut number = |n: i64| draw.between(0, n - 1) as u8;
     let person = Person(number(4));
     let message = match number(4) {
@@ -68,7 +69,7 @@ fn told_truly(world: &World, deed: Deed) -> Deed {
 
 /// Plays a random story; `observe` sees the world before and after each accepted action.
 pub(super) fn play(seed: u64, is_asymmetric: bool, observe: &mut dyn FnMut(&World, &Action, &World)) -> World {
-    let mut draw = Draw::new(seed, u64::from(is_asymmetric));
+    let mut draw = draws(seed, u64::from(is_asymmetric));
     let mut world = World::new(scope());
     for person in 0..draw.between(2, 4) {
         world.act(Action::open(Deed::Enter(Person(person as u8), Room(draw.between(0, 1) as u8)))).unwrap();

@@ -13,10 +13,11 @@ use crate::sampler::complete_at_random;
 use crate::search::{PanelTarget, TargetModel, search};
 use crate::words::Setting;
 use crate::world::World;
-use aloud_tasks::draw::Draw;
+use aloud_tasks::draw::draws;
+use aloud_base::random::KeyedRandom;
 use aloud_tasks::error::TasksError;
 
-fn start(plan: &Plan, draw: &mut Draw) -> World {
+fn start(plan: &Plan, draw: &mut KeyedRandom) -> World {
     let size = Size { people: plan.n_people, rooms: plan.family.n_rooms(), containers: plan.n_moves.max(2) };
     let setting = &Setting::shipped()[0];
     World::new(Cast::draw(setting, size, draw).scope())
@@ -47,7 +48,7 @@ fn every_family_can_be_completed() {
     for family in Family::ALL {
         for is_asymmetric in [false, true] {
             let plan = Plan { family, is_asymmetric, n_people: 3, n_moves: 3 };
-            let mut draw = Draw::new(3, family as u64);
+            let mut draw = draws(3, family as u64);
             let n_complete = (0..200)
                 .filter(|_| {
                     let mut world = start(&plan, &mut draw);
@@ -86,7 +87,7 @@ fn found_stories_are_complete_hard_and_within_the_budget() {
     let mut n_found = 0;
     for (number, family) in Family::ALL.into_iter().enumerate() {
         let plan = Plan { family, is_asymmetric: number % 2 == 0, n_people: 3, n_moves: 2 };
-        let mut draw = Draw::new(11, number as u64);
+        let mut draw = draws(11, number as u64);
         let mut target = Counting { n_calls: 0 };
         let world = start(&plan, &mut draw);
         let found = search(&world, &plan, &mut target, &|_| true, &mut draw).unwrap();

@@ -1,10 +1,10 @@
 //! `chain`: a start digit and operations, left to right, modulo 10: `<q> 7 + 5 * 3`.
 
 use super::{DIGITS, QUESTION, SerialItem, SerialTask, Symbol, apply, operation};
-use crate::draw::Draw;
+use aloud_base::random::KeyedRandom;
 
 /// Draws an item.
-pub(super) fn draw(draw: &mut Draw, n_steps: usize) -> SerialItem {
+pub(super) fn draw(draw: &mut KeyedRandom, n_steps: usize) -> SerialItem {
     let start = draw.between(0, 9) as usize;
     let operations: Vec<_> = (0..n_steps).map(|_| operation(draw)).collect();
     solve(start, &operations)

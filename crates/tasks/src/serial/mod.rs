@@ -20,7 +20,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::draw::Draw;
+use crate::draw::draws;
+use aloud_base::random::KeyedRandom;
 use crate::error::TasksError;
 use crate::hash::hash;
 use crate::item::{Item, Split};
@@ -200,7 +201,7 @@ impl SerialSource {
             let given = if low < 1 { low } else { high };
             return Err(TasksError::SerialSteps { given, max: MAX_SERIAL_STEPS });
         }
-        let mut draw = Draw::new(seed, index);
+        let mut draw = draws(seed, index);
         let task = self.task.or_else(|| draw.pick(&SerialTask::ALL).copied()).unwrap_or(SerialTask::Chain);
         let n_steps = draw.between(low as i64, high as i64) as usize;
         // Both parts hold items of every task and number of steps (a test shows it), so this ends.
@@ -218,7 +219,7 @@ impl SerialSource {
 }
 
 /// One operation modulo 10: `+` or `-` a digit, or `*` by 3, 7 or 9, which loses nothing of the value before it.
-fn operation(draw: &mut Draw) -> (Symbol, usize) {
+fn operation(draw: &mut KeyedRandom) -> (Symbol, usize) {
     match draw.between(0, 2) {
         0 => ("+", draw.between(0, 9) as usize),
         1 => ("-", draw.between(0, 9) as usize),

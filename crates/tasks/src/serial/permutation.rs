@@ -1,7 +1,7 @@
 //! `perm`: an arrangement of five objects, rearrangements, and a place: `<q> C A B E D g3 g1 ? 2`.
 
 use super::{ASKS, DIGITS, QUESTION, SerialItem, SerialTask, Symbol};
-use crate::draw::Draw;
+use aloud_base::random::KeyedRandom;
 
 const OBJECTS: [Symbol; 5] = ["A", "B", "C", "D", "E"];
 const NAMES: [Symbol; 8] = ["g1", "g2", "g3", "g4", "g5", "g6", "g7", "g8"];
@@ -20,7 +20,7 @@ const GENERATORS: [[usize; 5]; 8] = [
 ];
 
 /// Draws an item.
-pub(super) fn draw(draw: &mut Draw, n_steps: usize) -> SerialItem {
+pub(super) fn draw(draw: &mut KeyedRandom, n_steps: usize) -> SerialItem {
     let mut start = [0, 1, 2, 3, 4];
     for last in (1..5).rev() {
         start.swap(last, draw.between(0, last as i64) as usize);

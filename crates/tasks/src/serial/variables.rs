@@ -3,7 +3,7 @@
 //! of steps. A written step is the assignment with its value: `a + 4 = c = 7`.
 
 use super::{ASKS, DIGITS, QUESTION, SEPARATOR, SerialItem, SerialTask, Symbol, apply, operation};
-use crate::draw::Draw;
+use aloud_base::random::KeyedRandom;
 
 const NAMES: [Symbol; 14] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n"];
 
@@ -15,7 +15,7 @@ struct Assignment {
 }
 
 /// Draws an item.
-pub(super) fn draw(draw: &mut Draw, n_steps: usize) -> SerialItem {
+pub(super) fn draw(draw: &mut KeyedRandom, n_steps: usize) -> SerialItem {
     let names = shuffled(draw, NAMES.to_vec());
     let start = draw.between(0, 9) as usize;
     let assignments: Vec<Assignment> =
@@ -24,7 +24,7 @@ pub(super) fn draw(draw: &mut Draw, n_steps: usize) -> SerialItem {
     solve(names[0], start, &assignments, &order)
 }
 
-fn shuffled<T>(draw: &mut Draw, mut items: Vec<T>) -> Vec<T> {
+fn shuffled<T>(draw: &mut KeyedRandom, mut items: Vec<T>) -> Vec<T> {
     for last in (1..items.len()).rev() {
         items.swap(last, draw.between(0, last as i64) as usize);
     }

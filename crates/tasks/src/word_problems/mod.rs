@@ -7,7 +7,8 @@ mod settings;
 pub mod task;
 mod writing;
 
-use crate::draw::Draw;
+use crate::draw::draws;
+use aloud_base::random::KeyedRandom;
 use crate::error::TasksError;
 use arithmetic::{Equation, Values, calculate};
 use settings::{Event, Setting, settings};
@@ -37,7 +38,7 @@ pub struct WordProblem {
 /// # Errors
 /// If `n_steps` is out of range.
 pub fn generate(seed: u64, index: u64, n_steps: Option<usize>) -> Result<WordProblem, TasksError> {
-    let mut draw = Draw::new(seed, index);
+    let mut draw = draws(seed, index);
     let n_steps = match n_steps {
         Some(given) if !(1..=MAX_STEPS).contains(&given) => return Err(TasksError::Steps { given, max: MAX_STEPS }),
         Some(given) => given,
@@ -59,7 +60,7 @@ fn slot(seed: u64, index: u64) -> (usize, &'static Setting) {
     const SHUFFLES: u64 = 1 << 63;
     let settings = settings();
     let n_slots = PEOPLE * settings.len();
-    let mut draw = Draw::new(seed, SHUFFLES | (index / n_slots as u64));
+    let mut draw = draws(seed, SHUFFLES | (index / n_slots as u64));
     let place = (index % n_slots as u64) as usize;
     let mut slots: Vec<usize> = (0..n_slots).collect();
     // Fisher-Yates, as far as the place asked for.
@@ -72,7 +73,7 @@ fn slot(seed: u64, index: u64) -> (usize, &'static Setting) {
 }
 
 /// One attempt to tell a story of exactly `n_steps` steps in a setting.
-fn tell(draw: &mut Draw, person: usize, setting: &Setting, n_steps: usize) -> Option<WordProblem> {
+fn tell(draw: &mut KeyedRandom, person: usize, setting: &Setting, n_steps: usize) -> Option<WordProblem> {
     let cast = Cast::draw(draw, person, &setting.objects)?;
     let (low, high) = setting.start;
     let mut value = setting.multiple_of * draw.between(low, high);
@@ -106,7 +107,7 @@ fn tell(draw: &mut Draw, person: usize, setting: &Setting, n_steps: usize) -> Op
 }
 
 /// Draws the numbers of an event so that all its results are whole and above zero; `None` if none were found.
-fn happen(draw: &mut Draw, event: &Event, x: i64) -> Option<(Values, Vec<Equation>)> {
+fn happen(draw: &mut KeyedRandom, event: &Event, x: i64) -> Option<(Values, Vec<Equation>)> {
     const TRIES: usize = 12;
     (0..TRIES).find_map(|_| {
         let k = draw.between(event.k.0, event.k.1);
@@ -196,7 +197,7 @@ mod tests {
         for (at, setting) in settings().iter().enumerate() {
             assert!(setting.openings.iter().all(|opening| opening.contains("{N}")), "{}", setting.openings[0]);
             for n_steps in 1..=MAX_STEPS {
-                let mut draw = Draw::new(at as u64, n_steps as u64);
+                let mut draw = draws(at as u64, n_steps as u64);
                 let mut told = 0;
                 for person in 0..200 {
                     if let Some(problem) = tell(&mut draw, person % PEOPLE, setting, n_steps) {
@@ -213,7 +214,7 @@ mod tests {
     fn every_event_of_every_setting_happens() {
         for setting in settings() {
             let mut seen = vec![false; setting.events.len()];
-            let mut draw = Draw::new(3, 3);
+            let mut draw = draws(3, 3);
             for round in 0..3000 {
                 if let Some(problem) = tell(&mut draw, round % PEOPLE, setting, 1 + round % MAX_STEPS) {
                     for (event, seen) in setting.events.iter().zip(&mut seen) {

@@ -15,7 +15,7 @@
 use super::arithmetic::{Equation, Values};
 use super::names::{FEMALE, MALE};
 use super::settings::Noun;
-use crate::draw::Draw;
+use aloud_base::random::KeyedRandom;
 
 /// Number of people to tell stories about.
 pub(super) const PEOPLE: usize = FEMALE.len() + MALE.len();
@@ -31,7 +31,7 @@ pub(super) struct Cast<'a> {
 impl<'a> Cast<'a> {
     /// Person number `person` (of [`PEOPLE`]), and a friend and objects that are drawn. `None` if the friend is the same
     /// person.
-    pub(super) fn draw(draw: &mut Draw, person: usize, objects: &'a [Noun]) -> Option<Self> {
+    pub(super) fn draw(draw: &mut KeyedRandom, person: usize, objects: &'a [Noun]) -> Option<Self> {
         let female = person < FEMALE.len();
         let name = *FEMALE.iter().chain(MALE).nth(person)?;
         let names = if draw.between(0, 1) == 1 { FEMALE } else { MALE };
