@@ -1,6 +1,7 @@
 //! The device under test, and comparison of its results with f64.
 
-use aloud_kernels::{Backend, Rows};
+use aloud_kernels::backend::Backend;
+use aloud_kernels::rows::Rows;
 
 use crate::random::{Random, narrow};
 

@@ -1,6 +1,7 @@
 //! The ops in f64, as plain loops over their definitions. Matrices are row-major.
 
-use aloud_kernels::{Heads, KlDirection, Query, RopeTable, Rotation};
+use aloud_kernels::backend::{Heads, KlDirection, Query, Rotation};
+use aloud_kernels::rope_table::RopeTable;
 
 /// `x W^T + bias`; `w` `[n, k]`.
 pub fn linear(x: &[f64], w: &[f64], bias: Option<&[f64]>, n: usize, k: usize) -> Vec<f64> {

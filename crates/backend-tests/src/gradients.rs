@@ -1,6 +1,6 @@
 //! Gradients of the [`formulas`](crate::formulas) in f64, as plain loops, each tested by finite differences of its formula.
 
-use aloud_kernels::{Heads, KlDirection, Query};
+use aloud_kernels::backend::{Heads, KlDirection, Query};
 
 use crate::formulas::{distill_kl, divided, dot, inverse_rms, key_at, log_softmax, log_sum_exp, scores, sigmoid};
 

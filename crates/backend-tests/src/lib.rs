@@ -1,4 +1,4 @@
-//! The tests that every [`Backend`](aloud_kernels::Backend) passes, as functions generic over it, and a backend of plain loops.
+//! The tests that every [`Backend`](aloud_kernels::backend::Backend) passes, as functions generic over it, and a backend of plain loops.
 //! This crate knows the ops and their definitions; it knows nothing of models.
 //!
 //! [`suite!`] makes the tests of a backend in an integration test of its crate; `tests/reference.rs` is an example.

@@ -3,10 +3,13 @@
 
 use std::ops::Range;
 
-use aloud_kernels::{
-    Backend, Heads, KeyValues, KlDirection, LensReading, LensRow, MAX_LOGIT_ROWS, Matrix, Query, Readout, RopeTable,
-    Rotation, Rows, TokenReading,
+use aloud_kernels::backend::{
+    Backend, Heads, KeyValues, KlDirection, LensReading, LensRow, MAX_LOGIT_ROWS, Query, Readout, Rotation,
+    TokenReading,
 };
+use aloud_kernels::matrix::Matrix;
+use aloud_kernels::rope_table::RopeTable;
+use aloud_kernels::rows::Rows;
 
 use crate::random::narrow;
 use crate::{formulas, gradients};

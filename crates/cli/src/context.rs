@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_model::source::{FetchEvent, FetchSettings};
 use aloud_report::terminal::ColourSupport;
 use clap::{ArgAction, Args};

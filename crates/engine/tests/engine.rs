@@ -11,7 +11,7 @@ use aloud_engine::decode::sampling::Sampling;
 use aloud_engine::decode::step_key::StepKey;
 use aloud_engine::read::replay::replay;
 use aloud_engine::read::verify::verify;
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_method::exit_offset::{AnswerOffset, ExitOffset};
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_method::targets::target_hazard;

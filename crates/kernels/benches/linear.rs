@@ -5,7 +5,10 @@
 
 use std::time::Instant;
 
-use aloud_kernels::{Backend, Cpu, DType, Matrix, Rows};
+use aloud_kernels::backend::Backend;
+use aloud_kernels::cpu::Cpu;
+use aloud_kernels::matrix::{DType, Matrix};
+use aloud_kernels::rows::Rows;
 
 fn best(mut f: impl FnMut()) -> f64 {
     f();
@@ -50,7 +53,7 @@ fn product(m: usize, n: usize, k: usize, x: &Rows, w: &[f32]) {
 
 fn main() {
     let cpu = Cpu::with_all_processors();
-    println!("{} threads, {:?}", cpu.n_threads(), aloud_kernels::SimdLevel::detect());
+    println!("{} threads, {:?}", cpu.n_threads(), aloud_kernels::cpu::SimdLevel::detect());
     for (m, n, k) in [
         (1, 1536, 576),
         (16, 1536, 576),

@@ -3,7 +3,9 @@
 //! Conventions: `R` rows in all, `A` active rows, `H` hidden size, `V` vocabulary. Every `_backward` *adds* to the
 //! gradients it is given (named with a leading `d_`). Shapes are the caller's contract and are asserted.
 
-use crate::{Matrix, RopeTable, Rows};
+use crate::matrix::Matrix;
+use crate::rope_table::RopeTable;
+use crate::rows::Rows;
 
 /// Where one sequence's keys and values lie: a run of rows of a `[.., n_kv_heads * head_dim]` block.
 #[derive(Debug)]

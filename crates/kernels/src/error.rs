@@ -1,6 +1,6 @@
 //! What can be wrong with the shapes and numbers given to a kernel.
 
-/// An error of the kernels crate. Kernels check shapes where data enters (building a [`crate::Matrix`]); inside, shapes
+/// An error of the kernels crate. Kernels check shapes where data enters (building a [`crate::matrix::Matrix`]); inside, shapes
 /// are the caller's contract and are asserted.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 pub enum KernelError {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use half::bf16;
 
-use crate::KernelError;
+use crate::error::KernelError;
 
 /// A number format of stored weights. Quantised formats are ggml's, bit for bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,7 +2,7 @@
 
 use aloud_backend_tests::device::Device;
 use aloud_backend_tests::suite;
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 
 suite! {
     cpu_with_one_thread: Device { backend: Cpu::new(1), twin: Cpu::new(2), tolerance: 8e-6 };

@@ -2,7 +2,7 @@
 
 use aloud_backend_tests::device::Device;
 use aloud_backend_tests::suite;
-use aloud_kernels::{Cpu, SimdLevel};
+use aloud_kernels::cpu::{Cpu, SimdLevel};
 
 fn device() -> Device<Cpu> {
     SimdLevel::limit(SimdLevel::Avx2);

@@ -1,7 +1,8 @@
 //! Building matrices, their values, and who shares them.
 
 use aloud_backend_tests::random::{DTYPES, Random, for_cases, narrow};
-use aloud_kernels::{DType, KernelError, Matrix};
+use aloud_kernels::error::KernelError;
+use aloud_kernels::matrix::{DType, Matrix};
 use proptest::prelude::*;
 
 #[test]

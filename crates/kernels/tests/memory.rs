@@ -6,7 +6,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use aloud_kernels::{Backend, Cpu, DType, Heads, KeyValues, KlDirection, MAX_LOGIT_ROWS, Matrix, Query, Readout, Rows};
+use aloud_kernels::backend::{Backend, Heads, KeyValues, KlDirection, MAX_LOGIT_ROWS, Query, Readout};
+use aloud_kernels::cpu::Cpu;
+use aloud_kernels::matrix::{DType, Matrix};
+use aloud_kernels::rows::Rows;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);

@@ -4,7 +4,7 @@
 use aloud_engine::decode::batching::{Engine, Event, Flow, Limits};
 use aloud_engine::decode::request::{FinishReason, Forced, Prefix, Request, Token};
 use aloud_engine::decode::sampling::Sampling;
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_measure::metrics::serial_horizon::Horizon;
 use aloud_measure::metrics::serial_horizon::serial_horizon;
 use aloud_measure::statistics::wilson_interval;

@@ -13,7 +13,10 @@ mod policy;
 mod start_adapter;
 mod tape;
 
-use aloud_kernels::{Backend, Heads, Matrix, RopeTable, Rows};
+use aloud_kernels::backend::{Backend, Heads};
+use aloud_kernels::matrix::Matrix;
+use aloud_kernels::rope_table::RopeTable;
+use aloud_kernels::rows::Rows;
 
 pub use backward::{Gradients, Trained};
 pub use batch::{BatchError, PackedBatch};

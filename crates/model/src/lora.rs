@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aloud_base::digest::Digest;
-use aloud_kernels::Matrix;
+use aloud_kernels::matrix::Matrix;
 
 use crate::config::ModelConfig;
 

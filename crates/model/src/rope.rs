@@ -3,7 +3,7 @@
 use std::f64::consts::PI;
 use std::sync::{Arc, OnceLock};
 
-use aloud_kernels::RopeTable;
+use aloud_kernels::rope_table::RopeTable;
 use serde::{Deserialize, Serialize};
 
 /// Frequencies of a model's rotary position embedding.

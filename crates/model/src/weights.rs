@@ -4,7 +4,7 @@ mod assemble;
 mod save;
 mod stored;
 
-use aloud_kernels::Matrix;
+use aloud_kernels::matrix::Matrix;
 
 pub use save::{SavedFormat, save_safetensors};
 pub(crate) use stored::{RowOrder, StoredFormat, StoredTensor, StoredTensors, TensorReader};

@@ -8,7 +8,7 @@ use std::{
     sync::LazyLock,
 };
 
-use aloud_kernels::Matrix;
+use aloud_kernels::matrix::Matrix;
 use aloud_model::{
     checkpoint::{
         BaseIdentity, Checkpoint, CheckpointError, KeyValuePolicy, Trained, TrainingState,

@@ -4,7 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_kernels::{Backend, Cpu, Readout};
+use aloud_kernels::backend::{Backend, Readout};
+use aloud_kernels::cpu::Cpu;
 use aloud_model::decoder::{Decoder, PackedBatch};
 use aloud_model::load::load;
 use aloud_model::source::ResolvedSource;

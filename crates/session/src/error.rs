@@ -91,7 +91,7 @@ from_library_errors!(
     aloud_base::digest::ReadError,
     aloud_base::durable_file::WriteError,
     aloud_engine::decode::request::RequestError,
-    aloud_kernels::KernelError,
+    aloud_kernels::error::KernelError,
     aloud_measure::error::MeasureError,
     aloud_method::candidates::CandidatesError,
     aloud_model::checkpoint::CheckpointError,

@@ -6,7 +6,7 @@ use crate::error::SessionError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use aloud_kernels::Matrix;
+use aloud_kernels::matrix::Matrix;
 use aloud_model::checkpoint::files::Tensor;
 use aloud_model::weights::{ModelWeights, ParameterMut};
 

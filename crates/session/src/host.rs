@@ -1,6 +1,6 @@
 //! What a session needs of the program around it: a processor, somebody to tell, and where models are kept.
 
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_model::source::{FetchEvent, FetchSettings};
 
 /// The program around a session: a terminal, a server, a test.

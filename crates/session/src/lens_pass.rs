@@ -2,7 +2,7 @@
 
 use crate::ensure;
 use crate::error::SessionError;
-use aloud_kernels::{Backend, LensReading, LensRow, Readout};
+use aloud_kernels::backend::{Backend, LensReading, LensRow, Readout};
 use aloud_model::decoder::{Decoder, PackedBatch, Policy};
 
 /// What was read at one position.

@@ -6,7 +6,8 @@ use crate::error::SessionError;
 use crate::host::Host;
 use std::path::{Path, PathBuf};
 
-use aloud_kernels::{Backend, Cpu};
+use aloud_kernels::backend::Backend;
+use aloud_kernels::cpu::Cpu;
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint, CheckpointError, Trained, load_peft_adapter};
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::{PretrainedModel, load};

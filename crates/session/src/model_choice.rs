@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::model_kind::{Named, kind_of_directory, what_is};
 use std::path::{Path, PathBuf};
 
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_model::checkpoint::{Checkpoint, CheckpointError, peft_base};
 use aloud_model::source::ModelSource;
 

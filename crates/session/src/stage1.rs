@@ -6,7 +6,7 @@ use crate::host::Host;
 use std::path::{Path, PathBuf};
 
 use aloud_engine::decode::sampling::Sampling;
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_method::targets::{TargetPolicy, TargetStatistics, Targets};
 use aloud_model::decoder::Decoder;
 use aloud_model::load::PretrainedModel;

@@ -4,7 +4,7 @@ use crate::error::SessionError;
 use crate::host::Host;
 use std::path::{Path, PathBuf};
 
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_model::checkpoint::Checkpoint;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::stage2::metrics::ReinforceMetrics;

@@ -189,7 +189,12 @@ fn choose<'a>(words: &[&'a str], n: usize, is_wanted: impl Fn(&str) -> bool, dra
 }
 
 /// The same, with distinct initials as far as there are enough.
-fn choose_people<'a>(names: &[&'a str], n: usize, is_wanted: impl Fn(&str) -> bool, draw: &mut KeyedRandom) -> Vec<&'a str> {
+fn choose_people<'a>(
+    names: &[&'a str],
+    n: usize,
+    is_wanted: impl Fn(&str) -> bool,
+    draw: &mut KeyedRandom,
+) -> Vec<&'a str> {
     let names = choose(names, names.len(), is_wanted, draw);
     let mut chosen: Vec<&str> = Vec::new();
     let mut passed_over = Vec::new();

@@ -19,8 +19,8 @@ use super::telling::Telling;
 use super::text_model::TextModel;
 use super::words::Setting;
 use super::world::World;
-use aloud_tasks::draw::draws;
 use aloud_base::random::KeyedRandom;
+use aloud_tasks::draw::draws;
 use aloud_tasks::error::TasksError;
 use aloud_tasks::item::Item;
 
@@ -277,7 +277,13 @@ impl StoryGenerator {
     }
 
     /// One complete story of the part; `None` if it came out otherwise.
-    fn attempt(&self, index: u64, plan: &Plan, part: Part, draw: &mut KeyedRandom) -> Result<Option<Attempt>, TasksError> {
+    fn attempt(
+        &self,
+        index: u64,
+        plan: &Plan,
+        part: Part,
+        draw: &mut KeyedRandom,
+    ) -> Result<Option<Attempt>, TasksError> {
         let setting = match &self.own {
             Some(own) => own,
             None => match draw.pick(Setting::of_part(part)) {

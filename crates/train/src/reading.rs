@@ -4,7 +4,7 @@
 //! A step that consumes a position emits the next one's token. So response token 0 is emitted by the last prompt row, which
 //! runs at full depth and has no exit; the last token of a response is read, and consumed by nobody.
 
-use aloud_kernels::{Backend, Readout};
+use aloud_kernels::backend::{Backend, Readout};
 use aloud_method::joint_action::Decision;
 use aloud_model::decoder::{BatchError, Decoder, Forward, Gradients, PackedBatch, Policy, Trained};
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use aloud_base::random::{Domain, KeyedRandom};
-use aloud_kernels::{Backend, Matrix};
+use aloud_kernels::backend::Backend;
+use aloud_kernels::matrix::Matrix;
 use aloud_model::checkpoint::files::Tensor;
 use aloud_model::checkpoint::{self, BaseIdentity, Checkpoint, KeyValuePolicy, TrainingState};
 use aloud_model::decoder::{Decoder, Gradients, ParameterGroup, Policy, Trained};

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use aloud_kernels::Backend;
+use aloud_kernels::backend::Backend;
 use aloud_model::checkpoint::files::FileError;
 use aloud_model::checkpoint::{Checkpoint, CheckpointError, TrainingState};
 use aloud_model::decoder::Gradients;

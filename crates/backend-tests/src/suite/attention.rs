@@ -1,6 +1,6 @@
 //! Ragged attention: values, log-sum-exps and gradients of queries, keys and values.
 
-use aloud_kernels::{Backend, Heads, KeyValues, Query};
+use aloud_kernels::backend::{Backend, Heads, KeyValues, Query};
 use proptest::prelude::*;
 
 use crate::device::{Device, values};

@@ -1,6 +1,8 @@
 //! Shapes that do not fit are refused, never cut to size.
 
-use aloud_kernels::{Backend, Heads, KeyValues, KlDirection, Matrix, Query, Readout, RopeTable, Rotation};
+use aloud_kernels::backend::{Backend, Heads, KeyValues, KlDirection, Query, Readout, Rotation};
+use aloud_kernels::matrix::Matrix;
+use aloud_kernels::rope_table::RopeTable;
 
 use crate::device::Device;
 

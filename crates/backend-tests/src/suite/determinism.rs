@@ -1,6 +1,8 @@
 //! Gradients have the same bits on every run and on any number of threads.
 
-use aloud_kernels::{Backend, DType, Heads, KeyValues, KlDirection, Query, Readout, RopeTable, Rotation};
+use aloud_kernels::backend::{Backend, Heads, KeyValues, KlDirection, Query, Readout, Rotation};
+use aloud_kernels::matrix::DType;
+use aloud_kernels::rope_table::RopeTable;
 
 use crate::device::{Device, bits, rows};
 use crate::random::{DTYPES, Random, for_cases, narrow};

@@ -1,6 +1,7 @@
 //! Row moves, embedding, norm, rotation, gate and exit head: values and gradients.
 
-use aloud_kernels::{Backend, RopeTable, Rotation};
+use aloud_kernels::backend::{Backend, Rotation};
+use aloud_kernels::rope_table::RopeTable;
 use proptest::prelude::*;
 
 use crate::device::{Device, values};

@@ -1,6 +1,7 @@
 //! Logits and the losses and readings computed from them, in chunks of rows.
 
-use aloud_kernels::{Backend, DType, KlDirection, MAX_LOGIT_ROWS, Readout};
+use aloud_kernels::backend::{Backend, KlDirection, MAX_LOGIT_ROWS, Readout};
+use aloud_kernels::matrix::DType;
 use proptest::prelude::*;
 
 use crate::device::{Device, values};
@@ -32,7 +33,7 @@ impl<B: Backend> Model<B> {
         let width = 3;
         let hidden = random.integers(n * width, 8);
         let weight = random.integers(vocabulary * width, limit / 8 / width as i32);
-        let matrix = aloud_kernels::Matrix::from_f32(vocabulary, width, narrow(&weight)).expect("shape");
+        let matrix = aloud_kernels::matrix::Matrix::from_f32(vocabulary, width, narrow(&weight)).expect("shape");
         Self::of(device, width, hidden, device.backend.matrix(&matrix), weight)
     }
 

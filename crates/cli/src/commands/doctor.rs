@@ -6,7 +6,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use aloud_kernels::{Backend, Cpu, Matrix, Rows, SimdLevel};
+use aloud_kernels::backend::Backend;
+use aloud_kernels::cpu::{Cpu, SimdLevel};
+use aloud_kernels::matrix::Matrix;
+use aloud_kernels::rows::Rows;
 use aloud_model::source::{FetchSettings, TINY_REASONER};
 use clap::Args;
 use serde::Serialize;

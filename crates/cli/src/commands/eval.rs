@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_measure::earlier_names::model_name;
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::source::ModelSource;

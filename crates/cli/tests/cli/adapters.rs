@@ -82,7 +82,7 @@ fn an_adapter_is_loaded_with_its_base_and_equals_merged_weights() {
     let merged = folder.path("merged");
     fs::create_dir(&merged).unwrap();
     fs::copy(Path::new(&base).join("config.json"), Path::new(&merged).join("config.json")).unwrap();
-    let folded = Decoder::widened(&aloud_kernels::Cpu::new(1), &config, &weights).export(&like);
+    let folded = Decoder::widened(&aloud_kernels::cpu::Cpu::new(1), &config, &weights).export(&like);
     save_safetensors(&folded, &Path::new(&merged).join("model.safetensors"), SavedFormat::F32).unwrap();
 
     let expected = numbers(&lens(&folder, &["--model", &merged]).json());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use aloud_kernels::Matrix;
+use aloud_kernels::matrix::Matrix;
 use aloud_model::checkpoint::files::Tensor;
 use aloud_model::checkpoint::{Checkpoint, Trained};
 use aloud_model::lora::Projection;

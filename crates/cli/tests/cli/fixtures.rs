@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aloud_kernels::Matrix;
+use aloud_kernels::matrix::Matrix;
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint, KeyValuePolicy, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::lora::{Lora, LoraPair, Projection};

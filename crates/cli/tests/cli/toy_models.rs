@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use aloud_engine::decode::batching::{Engine, Event, Flow, Limits};
 use aloud_engine::decode::request::{Forced, Prefix, Request};
 use aloud_engine::decode::sampling::Sampling;
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::decoder::Decoder;
 use aloud_model::load::load;

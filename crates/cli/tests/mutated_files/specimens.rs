@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::record::read_records;
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint};

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use aloud_kernels::{Backend, KeyValues};
+use aloud_kernels::backend::{Backend, KeyValues};
 
 /// Keys and values of one block.
 struct BlockArena<B: Backend> {

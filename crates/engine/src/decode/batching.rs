@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use aloud_kernels::{Backend, MAX_LOGIT_ROWS, Readout, Rows};
+use aloud_kernels::backend::{Backend, MAX_LOGIT_ROWS, Readout};
+use aloud_kernels::rows::Rows;
 use aloud_model::decoder::{Decoder, Policy};
 
 use super::arena::Arena;

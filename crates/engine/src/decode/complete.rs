@@ -1,6 +1,6 @@
 //! Whole responses of a model to many requests.
 
-use aloud_kernels::Backend;
+use aloud_kernels::backend::Backend;
 use aloud_model::decoder::{Decoder, Policy};
 
 use super::batching::{Engine, Event, Flow, Limits};

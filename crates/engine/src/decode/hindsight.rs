@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aloud_kernels::{Backend, Readout};
+use aloud_kernels::backend::{Backend, Readout};
 use aloud_model::decoder::Decoder;
 
 use super::exits::{ExitDecider, Exits};

@@ -1,6 +1,6 @@
 //! What is asked of the engine, checked once, and what it answers.
 
-use aloud_kernels::Backend;
+use aloud_kernels::backend::Backend;
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::decoder::Decoder;
 

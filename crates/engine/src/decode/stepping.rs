@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use aloud_kernels::{Backend, Query};
+use aloud_kernels::backend::{Backend, Query};
 use aloud_model::decoder::{Decoder, Policy};
 
 use aloud_method::hazard::hazard;

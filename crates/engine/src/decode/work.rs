@@ -1,6 +1,6 @@
 //! What a pass is given to do for a sequence, and what it comes to.
 
-use aloud_kernels::Backend;
+use aloud_kernels::backend::Backend;
 
 use super::arena::Arena;
 use super::request::Request;

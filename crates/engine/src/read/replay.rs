@@ -1,6 +1,6 @@
 //! The teacher-forced reading of a recorded response: what each step's depth and token were worth.
 
-use aloud_kernels::{Backend, Readout};
+use aloud_kernels::backend::{Backend, Readout};
 use aloud_method::exit_offset::ExitOffset;
 use aloud_method::hazard::hazard;
 use aloud_method::joint_action::log_joint;

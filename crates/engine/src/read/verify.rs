@@ -1,6 +1,7 @@
 //! Parity: the stepwise engine against the teacher-forced pass, on the same tokens and depths.
 
-use aloud_kernels::{Backend, Readout, Rows};
+use aloud_kernels::backend::{Backend, Readout};
+use aloud_kernels::rows::Rows;
 use aloud_method::exit_offset::ExitOffset;
 use aloud_method::joint_action::log_joint;
 use aloud_model::decoder::{Decoder, Policy};

@@ -9,7 +9,8 @@ use super::simd::{Write, dot_products, exp, weighted_sums};
 use super::simd_level::multiversion;
 use super::strided::{Strided, StridedMut};
 use super::threads::Threads;
-use crate::{Heads, KeyValues, Query, Rows};
+use crate::backend::{Heads, KeyValues, Query};
+use crate::rows::Rows;
 
 /// Query rows handled together: they share one pass over the keys.
 const TILE_QUERIES: usize = 16;

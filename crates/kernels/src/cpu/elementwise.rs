@@ -6,7 +6,9 @@ use super::simd::exp;
 use super::simd_level::multiversion;
 use super::strided::StridedMut;
 use super::threads::Threads;
-use crate::{RopeTable, Rotation, Rows};
+use crate::backend::Rotation;
+use crate::rope_table::RopeTable;
+use crate::rows::Rows;
 
 /// Calls `f(row, out_row)` for every row of `out`, in parallel.
 pub(super) fn for_rows(threads: &Threads, out: &mut Rows, cost: usize, f: impl Fn(usize, &mut [f32]) + Send + Sync) {

@@ -7,7 +7,8 @@ use super::simd_level::multiversion;
 use super::strided::{Strided, StridedMut};
 use super::threads::Threads;
 use super::widen::widen_rows;
-use crate::{Matrix, Rows};
+use crate::matrix::Matrix;
+use crate::rows::Rows;
 
 /// Weight rows handled at a time when many input rows share them: they stay in the second-level cache, while the inputs of
 /// a tile stay in the first (measured: 48 to 96 rows reach the speed of a packed product, 12 lose a third).

@@ -14,9 +14,10 @@ mod widen;
 pub use simd_level::SimdLevel;
 use threads::Threads;
 
-use crate::{
-    Backend, Heads, KeyValues, KlDirection, LensRow, Matrix, Query, Readout, RopeTable, Rotation, Rows, TokenReading,
-};
+use crate::backend::{Backend, Heads, KeyValues, KlDirection, LensRow, Query, Readout, Rotation, TokenReading};
+use crate::matrix::Matrix;
+use crate::rope_table::RopeTable;
+use crate::rows::Rows;
 
 /// Ops on this machine's processor, over a thread pool of its own.
 #[derive(Clone, Debug)]

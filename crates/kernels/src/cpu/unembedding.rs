@@ -8,7 +8,9 @@ use super::linear;
 use super::simd::{exp, ln_1p};
 use super::simd_level::multiversion;
 use super::threads::Threads;
-use crate::{KlDirection, LensReading, LensRow, MAX_LOGIT_ROWS, Matrix, Readout, Rows, TokenReading};
+use crate::backend::{KlDirection, LensReading, LensRow, MAX_LOGIT_ROWS, Readout, TokenReading};
+use crate::matrix::Matrix;
+use crate::rows::Rows;
 
 /// The rows `range` of `x`.
 fn slice(x: &Rows, range: Range<usize>) -> Rows {

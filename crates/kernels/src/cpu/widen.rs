@@ -5,7 +5,7 @@
 use super::lanes::{Lanes, with_lanes};
 use super::simd_level::multiversion;
 use crate::matrix::half_to_f32;
-use crate::{DType, Matrix};
+use crate::matrix::{DType, Matrix};
 
 /// Widens `out.len() / columns` rows of `matrix` from `first_row` on, the columns from `first_column` on.
 pub(super) fn widen_rows(matrix: &Matrix, first_row: usize, first_column: usize, columns: usize, out: &mut [f32]) {

@@ -202,7 +202,7 @@ fn prefix(subject: &Subject<'_>, tokens: &TokenRow, length: usize, mode: ReplayM
 
 /// The rows of places: first the answers, then, with these known, what the reference and the gold answer were worth.
 fn answers(
-    engine: &Engine<'_, aloud_kernels::Cpu>,
+    engine: &Engine<'_, aloud_kernels::cpu::Cpu>,
     subject: &Subject<'_>,
     family: &Examination<'_>,
     chunk: &[Traced<'_>],

@@ -7,7 +7,8 @@ use aloud_session::ensure;
 use aloud_session::error::SessionError;
 use std::collections::BTreeMap;
 
-use aloud_kernels::{Backend as _, Cpu, MAX_LOGIT_ROWS, Readout};
+use aloud_kernels::backend::{Backend as _, MAX_LOGIT_ROWS, Readout};
+use aloud_kernels::cpu::Cpu;
 use aloud_measure::metrics::serial_horizon::Horizon;
 use aloud_measure::metrics::serial_horizon::serial_horizon;
 use aloud_model::decoder::{Decoder, PackedBatch};

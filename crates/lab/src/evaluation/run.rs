@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_measure::metric_record::{Direction, MetricRecord, RecordContext, ReplayMode, Tier, write_metric_records};
 use aloud_measure::run_files::{
     ElicitationRow, Log, LogRow, LogWriter, Manifest, NoiseControl, RunIdentity, RunStatus, SampleRow, TokenRow,
@@ -29,8 +29,8 @@ use super::matching::{NoisyModel, Tuning, noisy_model, oracle_factor};
 use super::metrics::{self, BaseKls, Evaluated};
 use super::parts::{part, traced_part};
 use super::reading::ExitReadings;
-use super::run_settings::{AskedItems, RunSettings};
 use super::run_manifest::{check_same_run, identity, manifest, shape};
+use super::run_settings::{AskedItems, RunSettings};
 use super::samples::{Asked, Generation, Readings, all_asked, generate, generate_answers};
 use super::subject::{Matched, ModelKey, Models, Subject};
 use super::verdicts;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use aloud_method::exit_policy::ExitPolicy;
-use aloud_measure::metric_record::Tier;
-use aloud_session::error::SessionError;
 use super::accuracy_items::AccuracyItems;
-use super::subject::ModelKey;
 use super::examination::Examination;
+use super::subject::ModelKey;
+use aloud_measure::metric_record::Tier;
+use aloud_method::exit_policy::ExitPolicy;
+use aloud_session::error::SessionError;
 
 /// What an evaluation does.
 #[derive(Clone, Debug)]

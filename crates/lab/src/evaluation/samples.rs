@@ -8,7 +8,7 @@ use std::time::Instant;
 use aloud_engine::decode::batching::{Engine, Event, Flow, Limits};
 use aloud_engine::decode::request::{FinishReason, Forced, Prefix, Request, Token};
 use aloud_engine::decode::sampling::Sampling;
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_measure::metrics::settling::settling_depths;
 use aloud_measure::metrics::token_classes::{TokenText, classify_tokens};
 use aloud_measure::run_files::{COPY_FLAG, LogWriter, Region, SampleRow, Stop, TokenRow, sample_key};
@@ -155,7 +155,7 @@ pub(crate) fn generate_answers(
 
 /// Runs requests and collects their tokens.
 pub(crate) fn run(
-    engine: &Engine<'_, aloud_kernels::Cpu>,
+    engine: &Engine<'_, aloud_kernels::cpu::Cpu>,
     requests: &[Request],
     on_done: &(dyn Fn() + Sync),
 ) -> Result<Vec<(Vec<Token>, FinishReason)>, SessionError> {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aloud_engine::decode::exits::{ExitDecider, Exits};
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_measure::metric_record::{DepthPolicy, Dial};
 use aloud_measure::metrics::controls::static_depth_of_equal_mean;
 use aloud_measure::run_files::NoiseControl;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_measure::metric_record::Tier;
 use aloud_model::decoder::Decoder;
 use aloud_session::error::SessionError;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aloud_engine::decode::sampling::Sampling;
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_measure::evaluation_run::open_runs;
 use aloud_measure::metric_record::{Dial, MetricRecord};
 use aloud_measure::run_files::{CurveIndex, CurvePoint, RUN_SCHEMA, RunStatus, read_manifest, write_curve_index};

@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use aloud_kernels::{DType, Matrix};
+use aloud_kernels::matrix::{DType, Matrix};
 use safetensors::Dtype;
 use serde::Serialize;
 

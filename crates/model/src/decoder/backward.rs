@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use aloud_kernels::{Backend, Rotation};
+use aloud_kernels::backend::{Backend, Rotation};
 
 use super::policy::{factor_names, head_names};
 use super::tape::{BlockTape, Tape};
@@ -52,7 +52,7 @@ impl<B: Backend> Gradients<B> {
     pub fn add_head(&mut self, depth: usize, d_weight: &[f32], d_bias: f32) {
         let (weight, bias) = head_names(depth);
         for (name, values) in [(weight, d_weight), (bias, &[d_bias][..])] {
-            let part = self.backend.upload(aloud_kernels::Rows::new(values.len(), values.to_vec()));
+            let part = self.backend.upload(aloud_kernels::rows::Rows::new(values.len(), values.to_vec()));
             let backend = self.backend.clone();
             backend.scatter_add_rows(self.entry(name, 1, values.len()), None, &part);
         }

@@ -1,6 +1,6 @@
 //! A batch of sequences, concatenated without padding.
 
-use aloud_kernels::{Backend, KeyValues, Query};
+use aloud_kernels::backend::{Backend, KeyValues, Query};
 
 /// Tokens of several sequences, one packed row each. Sequences that begin alike may share the rows of their beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! One block, in the two halves around attention; training and stepwise decoding both run these.
 
-use aloud_kernels::{Backend, Rotation};
+use aloud_kernels::backend::{Backend, Rotation};
 
 use super::{Decoder, Policy};
 use crate::lora::Projection;

@@ -1,6 +1,6 @@
 //! The teacher-forced pass over a packed batch with prescribed depths.
 
-use aloud_kernels::{Backend, Query};
+use aloud_kernels::backend::{Backend, Query};
 
 use super::tape::{BlockTape, Tape};
 use super::{Decoder, PackedBatch, Policy};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use aloud_kernels::{Backend, Matrix};
+use aloud_kernels::backend::Backend;
+use aloud_kernels::matrix::Matrix;
 
 use crate::exit_heads::{ExitHeads, HeadInput};
 use crate::lora::{Lora, LoraPair, Projection};

@@ -1,6 +1,7 @@
 //! The start adapter: a frozen low-rank adapter that is part of the base model, beside the one that is trained.
 
-use aloud_kernels::{Backend, Matrix};
+use aloud_kernels::backend::Backend;
+use aloud_kernels::matrix::Matrix;
 
 use super::{Decoder, DeviceLinear};
 use crate::lora::{Lora, LoraPair, Projection};

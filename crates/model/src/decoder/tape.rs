@@ -1,6 +1,6 @@
 //! What the teacher-forced pass keeps for its backward.
 
-use aloud_kernels::{Backend, Query};
+use aloud_kernels::backend::{Backend, Query};
 
 use super::{AttentionInputs, PackedBatch};
 

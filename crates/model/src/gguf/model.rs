@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aloud_kernels::Matrix;
+use aloud_kernels::matrix::Matrix;
 
 use super::GgufFile;
 use crate::config::{Architecture, ModelConfig};

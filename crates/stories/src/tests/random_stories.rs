@@ -7,8 +7,8 @@ use crate::action::{Action, Deed, Message};
 use crate::entity::{Container, Entity, Object, Person, Room, Scope, StateKey, StateScope, StateValue, Topic};
 use crate::view::BoxView;
 use crate::world::World;
-use aloud_tasks::draw::draws;
 use aloud_base::random::KeyedRandom;
+use aloud_tasks::draw::draws;
 
 /// Actions of a story.
 const N_ACTIONS: usize = 14;

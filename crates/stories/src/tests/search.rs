@@ -13,8 +13,8 @@ use crate::sampler::complete_at_random;
 use crate::search::{PanelTarget, TargetModel, search};
 use crate::words::Setting;
 use crate::world::World;
-use aloud_tasks::draw::draws;
 use aloud_base::random::KeyedRandom;
+use aloud_tasks::draw::draws;
 use aloud_tasks::error::TasksError;
 
 fn start(plan: &Plan, draw: &mut KeyedRandom) -> World {

@@ -21,10 +21,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::draw::draws;
-use aloud_base::random::KeyedRandom;
 use crate::error::TasksError;
 use crate::hash::hash;
 use crate::item::{Item, Split};
+use aloud_base::random::KeyedRandom;
 use verify::ResponseStyle;
 
 /// The largest number of steps of an item.

@@ -8,8 +8,8 @@ pub mod task;
 mod writing;
 
 use crate::draw::draws;
-use aloud_base::random::KeyedRandom;
 use crate::error::TasksError;
+use aloud_base::random::KeyedRandom;
 use arithmetic::{Equation, Values, calculate};
 use settings::{Event, Setting, settings};
 use writing::{Cast, PEOPLE, write};

@@ -1,7 +1,7 @@
 //! Random first values of a model that is trained from nothing.
 
 use aloud_base::random::{Domain, KeyedRandom, normal_pair};
-use aloud_kernels::Matrix;
+use aloud_kernels::matrix::Matrix;
 use aloud_model::config::ModelConfig;
 use aloud_model::lora::Projection;
 use aloud_model::weights::{LayerWeights, LinearWeights, ModelWeights};

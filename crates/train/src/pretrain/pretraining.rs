@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use aloud_base::random::{Domain, KeyedRandom};
-use aloud_kernels::Backend;
+use aloud_kernels::backend::Backend;
 use aloud_model::checkpoint::{files, write_folder};
 use aloud_model::config::ModelConfig;
 use aloud_model::decoder::{BatchError, Decoder, Gradients};

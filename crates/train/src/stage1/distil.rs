@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use aloud_base::random::{Domain, KeyedRandom};
-use aloud_kernels::Backend;
+use aloud_kernels::backend::Backend;
 use aloud_method::savings::savings_of_mean_depth;
 use aloud_method::targets::{TargetStatistics, Targets};
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, Lineage};

@@ -1,7 +1,7 @@
 //! What the student has learned, on traces it was never trained on.
 
 use aloud_base::random::{Domain, KeyedRandom};
-use aloud_kernels::Backend;
+use aloud_kernels::backend::Backend;
 use aloud_method::candidates::outcome;
 use aloud_method::exit_distribution::{exit_distribution, hazards_of_distribution, total_variation};
 use aloud_method::hazard::sigmoid_f64;

@@ -1,6 +1,6 @@
 //! The recipe of stage 1: every setting of a distillation, with its default.
 
-use aloud_kernels::KlDirection;
+use aloud_kernels::backend::KlDirection;
 use aloud_method::candidates::Candidates;
 use aloud_method::targets::TargetPolicy;
 use aloud_model::exit_heads::HeadInput;

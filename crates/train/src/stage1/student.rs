@@ -5,7 +5,8 @@
 //! which runs at full depth: it has a token term and no exit term.
 
 use aloud_base::random::KeyedRandom;
-use aloud_kernels::{Backend, KlDirection, Readout, Rows};
+use aloud_kernels::backend::{Backend, KlDirection, Readout};
+use aloud_kernels::rows::Rows;
 use aloud_method::hazard::sigmoid;
 use aloud_method::targets::Targets;
 use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy, Trained};

@@ -3,7 +3,7 @@
 use aloud_engine::decode::batching::Limits;
 use aloud_engine::decode::request::{FinishReason as EngineFinish, Forced, Prefix, Request, RequestError};
 use aloud_engine::decode::sampling::Sampling;
-use aloud_kernels::Backend;
+use aloud_kernels::backend::Backend;
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::lineage::ItemKey;
 use aloud_model::decoder::{BatchError, Decoder, PackedBatch};

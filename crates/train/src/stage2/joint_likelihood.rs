@@ -5,7 +5,7 @@
 //! tokens have no term. Response token 0 is emitted by the step that consumes the last prompt token, which runs at full depth:
 //! it has a token term and no exit term.
 
-use aloud_kernels::Backend;
+use aloud_kernels::backend::Backend;
 use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy, Trained};
 
 use crate::reading::{PackedSteps, Reading, RecordedSequence, StepDecision, Trains};

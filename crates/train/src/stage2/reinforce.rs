@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use aloud_engine::decode::request::RequestError;
-use aloud_kernels::Backend;
+use aloud_kernels::backend::Backend;
 use aloud_method::returns::{RlooError, RolloutOutcome, k1, rollout_return, step_advantages};
 use aloud_model::checkpoint::files::{self, FileError};
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint};

@@ -3,7 +3,7 @@
 use aloud_engine::decode::batching::Limits;
 use aloud_engine::decode::request::{FinishReason, Forced, Prefix, Request, RequestError, Token};
 use aloud_engine::decode::sampling::Sampling;
-use aloud_kernels::Backend;
+use aloud_kernels::backend::Backend;
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_method::joint_action::log_joint;
 use aloud_model::decoder::{Decoder, Policy};

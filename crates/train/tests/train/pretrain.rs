@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use aloud_base::random::{Domain, KeyedRandom};
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_model::checkpoint::BaseIdentity;
 use aloud_model::decoder::Decoder;
 use aloud_model::load::{PretrainedModel, load};

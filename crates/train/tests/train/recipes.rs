@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aloud_kernels::KlDirection;
+use aloud_kernels::backend::KlDirection;
 use aloud_method::candidates::Candidates;
 use aloud_method::targets::TargetPolicy;
 use aloud_model::lora::Projection;

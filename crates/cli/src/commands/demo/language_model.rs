@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aloud_base::durable_file;
 use aloud_engine::decode::sampling::Sampling;
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_measure::depth_summary::summarise;
 use aloud_measure::record::{ResponseRecord, write_records};
 use aloud_method::exit_policy::ExitPolicy;

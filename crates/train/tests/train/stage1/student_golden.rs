@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aloud_kernels::{Backend, Cpu, KlDirection, Matrix, Readout, Rows};
+use aloud_kernels::backend::{Backend, KlDirection, Readout};
+use aloud_kernels::cpu::Cpu;
+use aloud_kernels::matrix::Matrix;
+use aloud_kernels::rows::Rows;
 use aloud_model::config::ModelConfig;
 use aloud_model::decoder::{Decoder, Gradients, PackedBatch, Policy, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};

@@ -1,6 +1,6 @@
 //! What a step learns from: rollouts, the gradient of the leave-one-out estimator, and the KL.
 
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_method::returns::leave_one_out_advantages;
 use aloud_model::decoder::{Decoder, Gradients, Policy};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_model::decoder::{Decoder, Gradients, Policy, Trained};
 use aloud_train::stage2::joint_likelihood::{LikelihoodGradient, joint_likelihood};
 

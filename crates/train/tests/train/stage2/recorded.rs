@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use aloud_base::random::{Domain, KeyedRandom};
-use aloud_kernels::{Cpu, Matrix};
+use aloud_kernels::cpu::Cpu;
+use aloud_kernels::matrix::Matrix;
 use aloud_model::config::{Architecture, ModelConfig};
 use aloud_model::decoder::{Decoder, Gradients, Policy, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_model::checkpoint::files::Tensor;
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, Lineage, Stage, TrainedItems};
 use aloud_model::checkpoint::{Checkpoint, Trained};

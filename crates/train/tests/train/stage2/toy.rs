@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use aloud_engine::read::replay::{ReplayedToken, replay};
-use aloud_kernels::Cpu;
+use aloud_kernels::cpu::Cpu;
 use aloud_model::checkpoint::{Checkpoint, Trained};
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
