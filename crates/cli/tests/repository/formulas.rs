@@ -4,10 +4,12 @@ use crate::tree::{none, sources};
 
 /// What is written where a formula is defined, and the crates that may.
 const ONCE: [(&str, &[&str], &str); 6] = [
-    ("1.0 / (1.0 + (-", &["method"], "a sigmoid: method::hazard"),
+    // The suite of backends has SwiGLU's own, in f64.
+    ("1.0 / (1.0 + (-", &["method", "backend-tests"], "a sigmoid: method::hazard"),
     (".tanh()", &["method"], "a target hazard: method::targets"),
     ("ln_1p()", &["method", "measure"], "a softplus: method::hazard"),
-    ("ChaCha8Rng::", &["base"], "a keyed random number: base::random"),
+    // Inputs of the suite of backends are no draws of the project.
+    ("ChaCha8Rng::", &["base", "backend-tests"], "a keyed random number: base::random"),
     ("Sha256::", &["base"], "a digest: base::digest"),
     ("as f64 / n_blocks as f64", &["method"], "layer savings: method::savings"),
 ];
