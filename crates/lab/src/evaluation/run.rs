@@ -10,12 +10,11 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use aloud_kernels::cpu::Cpu;
-use aloud_measure::metric_record::{Direction, MetricRecord, RecordContext, ReplayMode, Tier, write_metric_records};
+use aloud_measure::metric_record::{Direction, MetricRecord, RecordContext, ReplayMode, write_metric_records};
 use aloud_measure::run_files::{
     ElicitationRow, Log, LogRow, LogWriter, Manifest, NoiseControl, RunIdentity, RunStatus, SampleRow, TokenRow,
     read_log, read_manifest, write_manifest,
 };
-use aloud_method::exit_policy::ExitPolicy;
 use aloud_text::text_codec::TextCodec;
 use serde_json::json;
 
