@@ -166,7 +166,8 @@ fn cost(model: &EvaluationRun, base: Option<&EvaluationRun>, task: &str) -> Vec<
         Some(_) => {
             let record = model.record(task, "accuracy.strict_minus_base");
             if let Some((record, value)) = record.and_then(|record| Some((record, record.value?))) {
-                accuracy += &format!("; {}", estimate(value, record.ci.as_ref(), &record.unit, difference));
+                accuracy += "; ";
+                accuracy += &estimate(value, record.ci.as_ref(), &record.unit, difference);
             }
         }
         None if model.manifest.model != BASE => accuracy += "; the base was not evaluated",
@@ -252,7 +253,8 @@ fn wrapped(text: &str, most: usize) -> Vec<String> {
         let is_last = lines.len() >= most;
         match lines.last_mut() {
             Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH - INDENT => {
-                *line += &format!(" {word}")
+                line.push(' ');
+                line.push_str(word);
             }
             Some(_) if !is_last => lines.push(format!("  {word}")),
             Some(line) => {

@@ -12,11 +12,13 @@ use aloud_report::summary::{Answers, answers, verdict_lines, verdicts_of_runs};
 pub(crate) fn answers_of(output: &Path) -> anyhow::Result<String> {
     let set = open_runs(&[output.to_owned()])?;
     let found = answers(&set, &verdicts_of_runs(&set));
-    let mut text = found.iter().flat_map(Answers::lines).collect::<Vec<_>>().join("\n");
+    let lines: Vec<String> = found.iter().flat_map(Answers::lines).collect();
     let folder = output.display();
-    text += &format!("\nfiles    {folder}; as a page: aloud report {folder} --output FILE.html\n");
-    text += "         every metric of every model: the same command with --all\n";
-    Ok(text)
+    Ok(format!(
+        "{}\nfiles    {folder}; as a page: aloud report {folder} --output FILE.html\n         every metric of every model: the same \
+         command with --all\n",
+        lines.join("\n")
+    ))
 }
 
 /// One row a metric and one column a model, accuracy by kind of question, and the verdicts with their contrasts.
