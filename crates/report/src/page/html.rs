@@ -47,6 +47,9 @@ pub(super) fn record_cell(record: Option<&MetricRecord>) -> Markup {
         None => none_cell("not measured"),
         Some(record) => match record.value {
             None => none_cell(&reason_of(record)),
+            Some(value) if record.id.ends_with("_minus_base") => {
+                difference_cell(value, record.ci.as_ref(), &record.unit)
+            }
             Some(value) => value_cell(value, record.ci.as_ref(), &record.unit),
         },
     }
@@ -62,8 +65,11 @@ pub(super) fn text_cell(text: &str) -> Markup {
     html! { td.words { (text) } }
 }
 
+/// A row of a table: its name, and its cells.
+pub(super) type Row = (String, Vec<Markup>);
+
 /// A table whose first column has names.
-pub(super) fn table<Name: AsRef<str>>(columns: &[Name], rows: &[(String, Vec<Markup>)]) -> Markup {
+pub(super) fn table<Name: AsRef<str>>(columns: &[Name], rows: &[Row]) -> Markup {
     html! {
         div.scroll {
             table.values {

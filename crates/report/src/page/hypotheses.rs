@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::html::{difference_cell, none_cell, noted_difference_cell, table, text_cell};
+use super::html::{Row, difference_cell, none_cell, noted_difference_cell, table, text_cell};
 use crate::words::{difference, number};
 use aloud_compare::verdicts::{Contrast, ControlCheck, TestedHypothesis, VERDICT_CONTROLS, Verdicts};
 use aloud_measure::evaluation_run::RunSet;
@@ -27,10 +27,12 @@ pub(super) fn tables(set: &RunSet, verdicts: &[Option<Verdicts>]) -> Markup {
         };
         found.iter().flat_map(of_one).collect()
     };
-    let hypotheses =
-        rows(&|found| found.hypotheses.iter().map(|tested| (tested.name.to_owned(), cells(tested))).collect());
-    let controls =
-        rows(&|found| found.controls.iter().map(|check| (check.control.clone(), control_cells(check))).collect());
+    let of_controls = |(run, verdicts): &(&str, &Verdicts)| -> Vec<Row> {
+        let row = |check: &ControlCheck| (format!("{run}: {}", check.control), control_cells(check));
+        verdicts.controls.iter().map(row).collect()
+    };
+    let hypotheses: Vec<Row> = found.iter().flat_map(of_hypotheses).collect();
+    let controls: Vec<Row> = found.iter().flat_map(of_controls).collect();
     let mut columns = vec!["run and hypothesis".to_owned(), "claim".to_owned(), "metric".to_owned()];
     columns.extend(VERDICT_CONTROLS.map(|control| format!("− {control}")));
     columns.extend(["condition", "p (Holm)", "verdict"].map(str::to_owned));

@@ -181,7 +181,8 @@ impl<'a> Page<'a> {
                     (self.figures(cast.figures(&subject, OF_PARTS)))
                     (self.beside_controls(cast.with_controls(&subject, OF_PARTS)))
                 } @else {
-                    (tables::headline(&Subject { runs: &cast.first(), ..subject }))
+                    @let headline = tables::headline(&Subject { runs: &cast.first(), ..subject });
+                    @if cast.is_large() { (on_request("Base and models", &headline)) } @else { (headline) }
                     @for (title, draws) in GROUPS {
                         h3.part { (title) }
                         @if title == "Text quality" { (tables::judges(&subject)) }

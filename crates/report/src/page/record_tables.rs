@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde::Serialize;
 
-use super::html::{link, record_cell, table, text_cell};
+use super::html::{Row, link, record_cell, table, text_cell};
 use crate::words::grouped;
 use aloud_measure::evaluation_run::{EvaluationRun, RunSet};
 use aloud_measure::metric_record::MetricRecord;
@@ -11,7 +11,7 @@ use aloud_measure::metric_record::MetricRecord;
 /// What was left out, and why.
 pub(super) fn exclusions(set: &RunSet) -> Markup {
     let excluded = set.runs.iter().flat_map(|run| run.records.iter().map(move |record| (run, record)));
-    let rows: Vec<(String, Vec<Markup>)> = excluded
+    let rows: Vec<Row> = excluded
         .filter(|(_, record)| record.n_excluded > 0)
         .map(|(run, record)| {
             let why = record.exclusions.iter().map(|(reason, count)| format!("{} {count}", reason.replace('_', " ")));
@@ -51,7 +51,7 @@ pub(super) fn settings(set: &RunSet) -> Markup {
         let cell = |value: &&str| html! { td.words.differs[differs] { (value) } };
         ((*name).to_owned(), values.iter().map(cell).collect())
     };
-    let rows: Vec<(String, Vec<Markup>)> = first.iter().enumerate().map(row).collect();
+    let rows: Vec<Row> = first.iter().enumerate().map(row).collect();
     html! {
         (table(&columns, &rows))
         @for run in &set.runs {
@@ -105,7 +105,7 @@ fn settings_of(run: &EvaluationRun) -> Vec<(&'static str, String)> {
 pub(super) fn appendix(set: &RunSet) -> Markup {
     let columns =
         ["metric", "task", "value", "unit", "items", "tokens", "left out", "mode", "interval by", "further fields"];
-    let rows = |run: &EvaluationRun| -> Vec<(String, Vec<Markup>)> {
+    let rows = |run: &EvaluationRun| -> Vec<Row> {
         run.records.iter().map(|record| (record.id.clone(), appendix_cells(record))).collect()
     };
     html! {

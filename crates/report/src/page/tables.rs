@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::figures::{ACCURACY, Subject};
-use super::html::{difference_cell, none_cell, record_cell, table, text_cell, value_cell};
+use super::html::{Row, difference_cell, none_cell, record_cell, table, text_cell, value_cell};
 use super::measured::{depth_quantile, funnel};
 use crate::summary::TRAINED;
 use crate::words::{grouped, number};
@@ -57,7 +57,7 @@ pub(super) fn gates(set: &RunSet) -> Markup {
         let value = value.map_or_else(|| "not measured".to_owned(), |value| number(value, ""));
         (run.to_owned(), [gate, &value, &ids.join(", ")].map(text_cell).to_vec())
     };
-    let rows: Vec<(String, Vec<Markup>)> = failed.into_iter().map(row).collect();
+    let rows: Vec<Row> = failed.into_iter().map(row).collect();
     match (n_gates, rows.is_empty()) {
         (0, _) => html! { p { "No record names a gate." } },
         (_, true) => html! { p { "All gates are met." } },
@@ -228,7 +228,7 @@ fn agreement(subject: &Subject<'_>, stand_in: &[&str]) -> Markup {
         let n = of_key("n").map_or_else(String::new, |n| grouped(n as usize));
         Some(((*id).to_owned(), [&value, &n, verdict].map(text_cell).to_vec()))
     };
-    let rows: Vec<(String, Vec<Markup>)> = stand_in.iter().filter_map(of_id).collect();
+    let rows: Vec<Row> = stand_in.iter().filter_map(of_id).collect();
     let columns = ["stand-in", "Spearman's correlation with the judge's overall grade", "responses", "verdict"];
     html! { @if !rows.is_empty() { h4 { "Stand-ins against the judge" } (table(&columns, &rows)) } }
 }
@@ -240,7 +240,7 @@ fn by_run(subject: &Subject<'_>, ids: &[&str]) -> Markup {
         let cells = subject.runs().map(|(_, run)| record_cell(run.record(subject.task, id)));
         (metric_name(subject, id), cells.collect())
     };
-    let rows: Vec<(String, Vec<Markup>)> = ids.iter().map(row).collect();
+    let rows: Vec<Row> = ids.iter().map(row).collect();
     html! { @if !rows.is_empty() { (table(&columns, &rows)) } }
 }
 
@@ -281,7 +281,7 @@ fn contrasts(subject: &Subject<'_>, ids: &[&str]) -> Markup {
         (metric_name(subject, id), cells.collect())
     };
     html! {
-        (table(&columns, &with_adjusted.map(row).collect::<Vec<(String, Vec<Markup>)>>()))
+        (table(&columns, &with_adjusted.map(row).collect::<Vec<Row>>()))
         p {
             "Paired differences on the same items. Bold: the interval leaves out 0. A claim of externalisation needs base, \
              base_noise and exits_off (or same_training) to point the same way, and each of them to be a control: see the \
@@ -308,7 +308,7 @@ fn contrast_cell(comparison: &Result<Comparison, String>, task: &str, id: &str) 
 pub(super) fn dials(subject: &Subject<'_>) -> Markup {
     let columns = ["dial", "points", "savings within 1 pp of accuracy with exits off", "area covered"];
     let row = |sweep: &Sweep| Some((sweep.index.dial.replace('_', " "), dial_cells(subject, sweep)?));
-    let rows: Vec<(String, Vec<Markup>)> = subject.set.sweeps.iter().filter_map(row).collect();
+    let rows: Vec<Row> = subject.set.sweeps.iter().filter_map(row).collect();
     html! { @if !rows.is_empty() { (table(&columns, &rows)) } }
 }
 

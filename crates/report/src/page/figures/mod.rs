@@ -59,6 +59,11 @@ impl Cast {
         Self { base, models, controls }
     }
 
+    /// Whether the models are too many for one table with their base.
+    pub(super) fn is_large(&self) -> bool {
+        self.models.len() > 2
+    }
+
     /// The runs that are seen at first.
     pub(super) fn first(&self) -> Vec<usize> {
         [&self.base[..], &self.models].concat()
