@@ -129,7 +129,7 @@ impl RolloutTask for DataTask<'_> {
     fn trained_on(&mut self, steps: u64, n: usize) -> StageItems {
         let key = |item: &Item| ItemKey::of_question(&item.question);
         if let Some(items) = &self.items {
-            self.keys = items.iter().map(key).collect()
+            self.keys = items.iter().map(key).collect();
         } else {
             let end = self.n_keyed.max(steps * n as u64);
             let items = self.task.range(self.n_keyed..end, self.seed, Split::Train);

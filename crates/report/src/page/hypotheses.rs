@@ -10,9 +10,6 @@ use aloud_measure::evaluation_run::RunSet;
 const CONTROL_COLUMNS: [&str; 5] =
     ["run and control", "strict accuracy of model and control", "difference", "items", "is it one?"];
 
-/// Name and cells of a row.
-type NamedCells = (String, Vec<Markup>);
-
 /// A row a model and hypothesis: its contrasts, and the verdict; and a row a control: whether it is one. `verdicts` are of the
 /// runs of the set.
 pub(super) fn tables(set: &RunSet, verdicts: &[Option<Verdicts>]) -> Markup {
@@ -21,11 +18,9 @@ pub(super) fn tables(set: &RunSet, verdicts: &[Option<Verdicts>]) -> Markup {
     let Some((_, first)) = found.first() else {
         return html! { p { "No trained model has one of the controls " (VERDICT_CONTROLS.join(", ")) " beside it." } };
     };
-    let rows = |of_run: &dyn Fn(&Verdicts) -> Vec<NamedCells>| -> Vec<NamedCells> {
-        let of_one = |(run, verdicts): &(&str, &Verdicts)| -> Vec<_> {
-            of_run(verdicts).into_iter().map(|(name, cells)| (format!("{run}: {name}"), cells)).collect()
-        };
-        found.iter().flat_map(of_one).collect()
+    let of_hypotheses = |(run, verdicts): &(&str, &Verdicts)| -> Vec<Row> {
+        let row = |tested: &TestedHypothesis| (format!("{run}: {}", tested.name), cells(tested));
+        verdicts.hypotheses.iter().map(row).collect()
     };
     let of_controls = |(run, verdicts): &(&str, &Verdicts)| -> Vec<Row> {
         let row = |check: &ControlCheck| (format!("{run}: {}", check.control), control_cells(check));
