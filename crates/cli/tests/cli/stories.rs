@@ -242,6 +242,6 @@ fn an_evaluation_of_stories() {
         run["metrics"].as_array().unwrap().iter().map(|record| record["id"].as_str().unwrap()).collect();
     assert!(!ids.contains(&"horizon.without_trace"));
     assert!(record("exits", "written_steps.coverage")["value"].is_null());
-    let again = aloud(&[&["eval", &checkpoint, "--output", &output], &fixed[..]].concat()).ok();
+    let again = aloud(&[&["eval", &checkpoint, "--output", &output, "--all"], &fixed[..]].concat()).ok();
     assert!(again.contains("kind of question") && again.contains("majority baseline"), "{again}");
 }
