@@ -26,7 +26,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 /// disk, and renamed to `path`. If anything fails, the temporary file is removed.
 ///
 /// # Errors
-/// Those of [`write`], and those of `fill`.
+/// Those of [`write()`], and those of `fill`.
 pub fn write_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), WriteError> {
     replace(path, fill).map_err(|source| WriteError { path: path.to_path_buf(), source })
 }

@@ -1,5 +1,5 @@
 //! Stories told in prose by a language model, passage by passage. Questions and answers stay those of the bare story, so a
-//! passage is kept only if it passes the checks of [`super::passage_check`].
+//! passage is kept only if it passes the checks of `passage_check`.
 
 use super::model_target::replies;
 use super::passage_check::{Claims, check};

