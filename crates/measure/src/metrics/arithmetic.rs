@@ -2,71 +2,17 @@
 
 use std::collections::HashSet;
 
-/// An exact fraction in lowest terms, with a positive denominator. Results that do not fit are `None`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Rational {
-    numerator: i128,
-    denominator: i128,
-}
+use aloud_base::rational::Rational;
 
-impl Rational {
-    /// The fraction `numerator / denominator`; `None` for a denominator of 0.
-    pub fn new(numerator: i128, denominator: i128) -> Option<Self> {
-        let divisor = greatest_common_divisor(numerator.checked_abs()?, denominator.checked_abs()?);
-        if denominator == 0 {
-            return None;
-        }
-        let sign = denominator.signum();
-        Some(Self { numerator: sign * (numerator / divisor), denominator: sign * (denominator / divisor) })
+/// Reads a decimal number as it is written in an answer: digits with an optional sign, decimal part, `$`, `%` and
+/// commas, as in `-$1,250.50`. The percent sign does not divide.
+pub fn number(text: &str) -> Option<Rational> {
+    let kept: String = text.trim().chars().filter(|c| !matches!(c, '$' | ',' | '%')).collect();
+    let kept = kept.trim().trim_end_matches('.');
+    match kept.strip_prefix('-') {
+        Some(digits) => Some(Rational::decimal(digits)?.negate()),
+        None => Rational::decimal(kept),
     }
-
-    /// A whole number.
-    pub fn whole(number: i64) -> Self {
-        Self { numerator: i128::from(number), denominator: 1 }
-    }
-
-    /// Reads a decimal number as it is written in an answer: digits with an optional sign, decimal part, `$`, `%` and
-    /// commas, as in `-$1,250.50`. The percent sign does not divide.
-    pub fn parse(text: &str) -> Option<Self> {
-        let kept: String = text.trim().chars().filter(|c| !matches!(c, '$' | ',' | '%')).collect();
-        let kept = kept.trim().trim_end_matches('.');
-        let (sign, digits) = kept.strip_prefix('-').map_or((1, kept), |digits| (-1, digits));
-        let value = decimal(digits)?;
-        Some(Self { numerator: sign * value.numerator, ..value })
-    }
-
-    fn add(self, other: Self) -> Option<Self> {
-        let left = self.numerator.checked_mul(other.denominator)?;
-        let right = other.numerator.checked_mul(self.denominator)?;
-        Self::new(left.checked_add(right)?, self.denominator.checked_mul(other.denominator)?)
-    }
-
-    fn negate(self) -> Self {
-        Self { numerator: -self.numerator, ..self }
-    }
-
-    fn multiply(self, other: Self) -> Option<Self> {
-        Self::new(self.numerator.checked_mul(other.numerator)?, self.denominator.checked_mul(other.denominator)?)
-    }
-
-    fn divide(self, other: Self) -> Option<Self> {
-        Self::new(self.numerator.checked_mul(other.denominator)?, self.denominator.checked_mul(other.numerator)?)
-    }
-}
-
-fn greatest_common_divisor(a: i128, b: i128) -> i128 {
-    if b == 0 { a.max(1) } else { greatest_common_divisor(b, a % b) }
-}
-
-/// Digits with an optional decimal part.
-fn decimal(digits: &str) -> Option<Rational> {
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let all: String = whole.chars().chain(fraction.chars()).collect();
-    if whole.is_empty() || !all.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let scale = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    Rational::new(all.parse().ok()?, scale)
 }
 
 /// A piece of a text that may belong to an equation.
@@ -138,7 +84,7 @@ fn pieces(text: &str) -> Vec<Piece> {
             let end = number_end(bytes, at);
             let written: String = text[at..end].chars().filter(|c| *c != ',').collect();
             let decimals = written.split_once('.').map_or(0, |(_, decimals)| decimals.len() as u32);
-            pieces.push(decimal(&written).map_or(Piece::Other, |value| Piece::Number(value, decimals)));
+            pieces.push(Rational::decimal(&written).map_or(Piece::Other, |value| Piece::Number(value, decimals)));
             at = end;
             continue;
         }
@@ -212,7 +158,7 @@ fn equation_at(pieces: &[Piece], equals: usize) -> Option<Equation> {
         .map_or(0, |before| before + 1);
     let readings: Vec<Expression> =
         (start..equals).filter_map(|from| Expression::read(&pieces[from..equals])).take(2).collect();
-    let right = if is_percent { value.divide(Rational::whole(100))? } else { value };
+    let right = if is_percent { value.divided_by(Rational::whole(100))? } else { value };
     let holds = |expression: &Expression| is_rounded(expression.value, right, decimals + 2 * u32::from(is_percent));
     let longest = readings.first()?;
     // Only a sign can be left out without changing what the rest means.
@@ -226,11 +172,11 @@ fn is_rounded(exact: Rational, value: Rational, decimals: u32) -> bool {
     if exact == value {
         return true;
     }
-    let difference = exact.add(value.negate());
+    let difference = exact.plus(value.negate());
     let half_unit = 10_i128.checked_pow(decimals).and_then(|scale| Rational::new(1, scale.checked_mul(2)?));
     let (Some(difference), Some(half_unit)) = (difference, half_unit) else { return false };
-    let distance = Rational { numerator: difference.numerator.abs(), ..difference };
-    decimals > 0 && half_unit.add(distance.negate()).is_some_and(|left| left.numerator >= 0)
+    let distance = difference.abs();
+    decimals > 0 && half_unit.plus(distance.negate()).is_some_and(|left| !left.is_negative())
 }
 
 /// An expression with at least one operation between numbers.
@@ -281,7 +227,7 @@ impl Reader<'_> {
         while let Some(operator) = self.take_operator(['+', '-']) {
             self.n_operations += 1;
             let next = self.product()?;
-            total = total.add(if operator == '-' { next.negate() } else { next })?;
+            total = total.plus(if operator == '-' { next.negate() } else { next })?;
         }
         Some(total)
     }
@@ -291,7 +237,7 @@ impl Reader<'_> {
         while let Some(operator) = self.take_operator(['*', '/']) {
             self.n_operations += 1;
             let next = self.value()?;
-            total = if operator == '*' { total.multiply(next)? } else { total.divide(next)? };
+            total = if operator == '*' { total.times(next)? } else { total.divided_by(next)? };
         }
         Some(total)
     }
@@ -305,7 +251,7 @@ impl Reader<'_> {
                 self.operands.push(value);
                 if self.pieces.get(self.at) == Some(&Piece::Percent) {
                     self.at += 1;
-                    value.divide(Rational::whole(100))?
+                    value.divided_by(Rational::whole(100))?
                 } else {
                     value
                 }
@@ -341,8 +287,8 @@ mod tests {
 
     use super::*;
 
-    fn number(text: &str) -> Rational {
-        Rational::parse(text).unwrap()
+    fn exact(text: &str) -> Rational {
+        number(text).unwrap()
     }
 
     /// Values of the equations of a text, with whether they are true.
@@ -380,7 +326,7 @@ mod tests {
             ("2 + 3 = five", vec![]),
         ] {
             let expected: Vec<(Rational, bool)> =
-                expected.into_iter().map(|(value, is_true)| (number(value), is_true)).collect();
+                expected.into_iter().map(|(value, is_true)| (exact(value), is_true)).collect();
             assert_eq!(found(text), expected, "{text}");
         }
     }
@@ -388,29 +334,29 @@ mod tests {
     #[test]
     fn operands_are_as_written() {
         let equation = equations("20% * 50 - 1 = 9").remove(0);
-        assert_eq!(equation.operands, [number("20"), number("50"), number("1")]);
+        assert_eq!(equation.operands, [exact("20"), exact("50"), exact("1")]);
     }
 
     #[test]
     fn numbers_of_a_text() {
         let numbers = numbers_in("Ana has 5kg, $1,250.50 and -3; see a7 and \\frac{2}{9}.");
-        let expected: HashSet<Rational> = ["5", "1250.5", "3", "2", "9"].map(number).into();
+        let expected: HashSet<Rational> = ["5", "1250.5", "3", "2", "9"].map(exact).into();
         assert_eq!(numbers, expected);
     }
 
     #[test]
     fn one_value_whatever_the_spelling() {
-        assert_eq!(number("18.00"), number("$18."));
-        assert_eq!(number("-1,250"), Rational::whole(-1250));
+        assert_eq!(exact("18.00"), exact("$18."));
+        assert_eq!(exact("-1,250"), Rational::whole(-1250));
         for text in ["", ".", "-", "1/2", "1e3", "12a", &"9".repeat(50)] {
-            assert_eq!(Rational::parse(text), None, "{text}");
+            assert_eq!(number(text), None, "{text}");
         }
     }
 
     proptest! {
         #[test]
         fn any_text_is_safe(text in "([0-9.,=+*/()%$x -]|\\\\frac\\{|\\}|\\{|\\PC|\n){0,60}") {
-            let _ = (equations(&text), numbers_in(&text), Rational::parse(&text));
+            let _ = (equations(&text), numbers_in(&text), number(&text));
         }
 
         #[test]

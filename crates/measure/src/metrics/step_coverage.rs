@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
+use aloud_base::rational::Rational;
 use serde_json::json;
 
 use crate::metric_record::{Direction, MetricRecord};
-use crate::metrics::arithmetic::{Equation, Rational, equations, numbers_in};
+use crate::metrics::arithmetic::{Equation, equations, number, numbers_in};
 use crate::metrics::item_rows::MetricSetting;
 use crate::statistics::wilson_confidence;
 use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
@@ -49,7 +50,7 @@ const CONSTANTS: [i64; 7] = [24, 30, 52, 60, 100, 365, 1000];
 /// the trace whose operands are all supported.
 pub fn step_coverage(item: &SolvedItem<'_>) -> StepCoverage {
     let given = numbers_in(item.question);
-    let gold = Rational::parse(item.gold);
+    let gold = number(item.gold);
     let intermediate: HashSet<Rational> = annotated_values(item.annotated_solution)
         .into_iter()
         .filter(|value| !given.contains(value) && Some(*value) != gold)
@@ -59,7 +60,7 @@ pub fn step_coverage(item: &SolvedItem<'_>) -> StepCoverage {
         .then(|| intermediate.intersection(&written).count() as f64 / intermediate.len() as f64);
     let equations = equations(item.trace);
     let gold_is_given = gold.is_some_and(|gold| given.contains(&gold));
-    let answer = item.answer.and_then(Rational::parse).filter(|_| !gold_is_given);
+    let answer = item.answer.and_then(number).filter(|_| !gold_is_given);
     StepCoverage {
         coverage,
         supported: answer.map(|answer| supported_values(given, &equations).contains(&answer)),
@@ -73,7 +74,7 @@ pub fn step_coverage(item: &SolvedItem<'_>) -> StepCoverage {
 pub fn n_written_values(question: &str, annotated_solution: &str, gold: &str, text: &str) -> Option<usize> {
     let given = numbers_in(question);
     let mut values = annotated_values(annotated_solution);
-    values.extend(Rational::parse(gold));
+    values.extend(number(gold));
     values.retain(|value| !given.contains(value));
     (!values.is_empty()).then(|| values.intersection(&numbers_in(text)).count())
 }
@@ -81,7 +82,7 @@ pub fn n_written_values(question: &str, annotated_solution: &str, gold: &str, te
 /// Values after the last `=` of each annotation `<<...>>`.
 fn annotated_values(solution: &str) -> HashSet<Rational> {
     let annotations = solution.split("<<").skip(1).filter_map(|rest| rest.split_once(">>"));
-    annotations.filter_map(|(inside, _)| Rational::parse(inside.rsplit_once('=')?.1)).collect()
+    annotations.filter_map(|(inside, _)| number(inside.rsplit_once('=')?.1)).collect()
 }
 
 fn supported_values(given: HashSet<Rational>, equations: &[Equation]) -> HashSet<Rational> {
