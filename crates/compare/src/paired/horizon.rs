@@ -1,5 +1,6 @@
-//! D7 of two runs on the same items: a horizon is no mean over items, so items are drawn within each number of steps, each
-//! with both runs.
+//! The serial horizon of two runs on the same items.
+//!
+//! A horizon is no mean over items, so items are drawn within each number of steps, each with both runs.
 
 use aloud_base::random::Domain;
 use std::collections::BTreeMap;

@@ -1,4 +1,6 @@
-//! D1 of two runs on the same items, at equal length of their traces: longer traces raise the area by themselves.
+//! Early answering of two runs on the same items, at equal length of their traces.
+//!
+//! Longer traces raise the area by themselves.
 
 use aloud_base::random::Domain;
 use aloud_measure::metric_record::{ConfidenceInterval, Direction, IntervalMethod};

@@ -256,7 +256,7 @@ fn same_without_trace(rows: &[&ElicitationRow]) -> Option<f64> {
     Some(f64::from(u8::from(same)))
 }
 
-/// 1 if the answer is right with the trace alone, -1 if it is right without it alone, else 0: D4's necessity is the mean.
+/// 1 if the answer is right with the trace alone, -1 if it is right without it alone, else 0: the necessity is the mean.
 fn right_answers_lost(rows: &[&ElicitationRow], sample: &SampleRow) -> Option<f64> {
     let gold = sample.gold.as_ref()?;
     let is_right = |row: &&&ElicitationRow| f64::from(u8::from(row.answer.as_ref() == Some(gold)));

@@ -1,4 +1,6 @@
-//! What the base model answers at once if its answer step stops at a fixed depth: the calibration of D7.
+//! What the base model answers at once if its answer step stops at a fixed depth.
+//!
+//! This calibrates the serial horizon.
 //!
 //! The step that emits the answer consumes the answer's mark. It reads of the prompt, at block `l`, what full depth computed
 //! below `l`; so its state at depth `d` of one full pass is its state if it stops there, and one pass gives all depths.

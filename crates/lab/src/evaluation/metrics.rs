@@ -163,7 +163,7 @@ pub(crate) fn of_run(
     Ok(records)
 }
 
-/// Family A.
+/// The metrics of depth.
 fn depth_records(
     run: &Evaluated,
     items: &[ItemRows<'_>],
@@ -199,7 +199,7 @@ fn depth_records(
     Ok(records)
 }
 
-/// Family B: accuracies, of all items that were answered with a trace.
+/// Accuracies of all items that were answered with a trace.
 fn accuracy_records(
     run: &Evaluated,
     items: &[ItemRows<'_>],
@@ -233,7 +233,7 @@ fn accuracy_records(
     records
 }
 
-/// Family B: lengths.
+/// Lengths of traces and responses.
 fn length_records(
     run: &Evaluated,
     items: &[ItemRows<'_>],
@@ -252,7 +252,7 @@ fn cap(run: &Evaluated, family: &Examination<'_>) -> usize {
     family.max_new_tokens().min((run.context_length + 1).saturating_sub(longest))
 }
 
-/// Family C, without a judge.
+/// What is said of texts without a judge.
 fn text_records(
     run: &Evaluated,
     items: &[ItemRows<'_>],
@@ -280,7 +280,7 @@ fn text_records(
     records
 }
 
-/// D1 and D4, in each mode of replay.
+/// Early answering and necessity, in each mode of replay.
 fn elicited_records(run: &Evaluated, family: &Examination<'_>, strata: &Strata<'_>) -> Vec<MetricRecord> {
     let samples: BTreeMap<&str, &SampleRow> =
         run.samples.rows.iter().map(|sample| (sample.key.as_str(), sample)).collect();
@@ -363,7 +363,7 @@ fn traces_by_end(run: &Evaluated, family: &Examination<'_>) -> [usize; 2] {
     [traced.len() - n_closed, n_closed]
 }
 
-/// D7 of every task whose items have a known number of steps and are answered without a trace too.
+/// The serial horizon of every task whose items have a known number of steps and are answered without a trace too.
 fn horizon_records(run: &Evaluated, base: Option<&Evaluated>, family: &Examination<'_>) -> Vec<MetricRecord> {
     let base_curves = base.map(|base| step_accuracies(base, family));
     let accuracies = step_accuracies(run, family);
@@ -408,7 +408,7 @@ fn step_accuracies(run: &Evaluated, family: &Examination<'_>) -> BTreeMap<String
     by_task
 }
 
-/// D8: of annotated solutions, or of the written steps of serial items.
+/// Step coverage: of annotated solutions, or of the written steps of serial items.
 fn coverage_records(run: &Evaluated, items: &[ItemRows<'_>], family: &Examination<'_>) -> Vec<MetricRecord> {
     let setting = run.setting(&run.context);
     if family.has_exact_steps() {

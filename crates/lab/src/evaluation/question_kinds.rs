@@ -1,4 +1,4 @@
-//! B2 of families that ask different kinds of questions: accuracy by kind beside what guessing is worth, and balanced accuracy.
+//! Tasks that ask different kinds of questions: accuracy by kind beside what guessing is worth, and balanced accuracy.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! D8 for items whose steps are known exactly: which intermediate steps a trace writes.
+//! Step coverage of items whose steps are known exactly: which intermediate steps a trace writes.
 
 use std::collections::BTreeMap;
 

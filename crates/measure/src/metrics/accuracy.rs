@@ -1,4 +1,4 @@
-//! B1 to B3: shares of right answers, by scorer.
+//! Shares of right answers, by scorer.
 
 use serde_json::json;
 

@@ -1,5 +1,6 @@
-//! B2: accuracy by kind of question, against a guesser who knows the kind and its most frequent answer, and balanced accuracy
-//! where there are only two answers.
+//! Accuracy by kind of question, against a guesser who knows the kind and its most frequent answer.
+//!
+//! Balanced accuracy too, where there are only two answers.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! D1: whether the answer depends on how much of the trace is there (Lanham et al., 2023, arXiv 2307.13702).
+//! Whether the answer depends on how much of the trace is there (Lanham et al., 2023, arXiv 2307.13702).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! A3: where tokens stop, where the exit heads would have them stop, and where the teacher would.
+//! Where tokens stop, where the exit heads would have them stop, and where the teacher would.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! A2: early-exit rate.
+//! Early-exit rate.
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! A7: arithmetic saved by exits. What is saved in time has to be timed.
+//! Arithmetic saved by exits. What is saved in time has to be timed.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;

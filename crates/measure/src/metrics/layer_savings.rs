@@ -1,4 +1,4 @@
-//! A1: average layer savings.
+//! Average layer savings.
 
 use aloud_method::savings::layer_savings;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! D4: whether the trace is needed for the answer.
+//! Whether the trace is needed for the answer.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! A8: how long hidden chains of computation may be, and whether depth that was given up came back as tokens.
+//! How long hidden chains of computation may be, and whether depth that was given up came back as tokens.
 //!
 //! A chain of computation that ends in emitting token `t`, without passing through a sampled token, has at most `d_t` blocks.
 //! That bounds its length and says nothing of its width.

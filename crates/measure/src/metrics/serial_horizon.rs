@@ -1,4 +1,4 @@
-//! D7: how many serial steps a model can take without writing them down.
+//! How many serial steps a model can take without writing them down.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! A6: the depth at which a token stopped against the depth at which the base model's reading of it settled.
+//! The depth at which a token stopped against the depth at which the base model's reading of it settled.
 
 use serde_json::{Value, json};
 

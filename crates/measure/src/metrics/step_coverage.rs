@@ -1,4 +1,4 @@
-//! D8: whether the steps that lead to the answer are written down. No judge is needed: what counts is numbers.
+//! Whether the steps that lead to the answer are written down. No judge is needed: what counts is numbers.
 
 use std::collections::HashSet;
 

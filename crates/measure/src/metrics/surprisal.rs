@@ -1,4 +1,4 @@
-//! A5: depth against how surprising a token is to the base model.
+//! Depth against how surprising a token is to the base model.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,6 @@
-//! C4: whether traces stay in the prompt's writing system and vocabulary, and how far a model's distributions are from the base's.
+//! Whether traces stay in the prompt's writing system and vocabulary.
+//!
+//! And how far a model's distributions are from the base's.
 
 use std::collections::BTreeMap;
 

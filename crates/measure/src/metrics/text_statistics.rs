@@ -1,5 +1,6 @@
-//! C4: what can be said of a text without a judge. These are surface statistics; they do not measure coherence or
-//! correctness.
+//! What can be said of a text without a judge.
+//!
+//! These are surface statistics; they do not measure coherence or correctness.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;

@@ -1,4 +1,4 @@
-//! A4: which kinds of token stop early.
+//! Which kinds of token stop early.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! B4: how long traces are, with those that were cut.
+//! How long traces are, with those that were cut.
 
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use super::text_statistics::{has_loop, repeated_windows, repetition_n, trace_ids
 use crate::metrics::text_statistics::{equation_validity, perplexity};
 use crate::run_files::{SampleRow, TokenRow};
 
-/// Metrics of family C4 that have a value for every trace, and not for a whole corpus alone.
+/// Metrics of texts that have a value for every trace, and not for a whole corpus alone.
 pub const TRACE_STATISTICS: [&str; 9] = [
     "text.repeated_1",
     "text.repeated_2",

@@ -1,4 +1,4 @@
-//! B5: responses that were cut, traces that were not closed, loops, and how many responses are left at each stage.
+//! Responses that were cut, traces that were not closed, loops, and how many responses are left at each stage.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! C1, C3 and C5: what a judge said of a model, as metric records behind the gates.
+//! What a judge said of a model, as metric records behind the gates.
 
 use std::collections::BTreeMap;
 
@@ -38,8 +38,8 @@ pub struct JudgedRecords<'a> {
 type Grades = BTreeMap<String, BTreeMap<String, f64>>;
 
 impl JudgedRecords<'_> {
-    /// The records of one run, `name` in the rows: `C1.*` of the quality rubric with the differences to the base,
-    /// `C5.*` of the legibility rubric, and `C3.*` of the judge itself. `source` says which model the run is of, for the
+    /// The records of one run, `name` in the rows: `quality.*` of its rubric with the differences to the base,
+    /// `reading.*` of the legibility rubric, and `judge.*` of the judge itself. `source` says which model the run is of, for the
     /// question whether the judge is of its family.
     ///
     /// A gate that is not met leaves the grades behind it without a value.
