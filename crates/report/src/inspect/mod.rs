@@ -1,16 +1,14 @@
 //! Evaluation runs in the log format of Inspect (`inspect_ai`, version 2 of its JSON logs), one log a task, for its
 //! viewer and its Python API. Token rows stay in `tokens.jsonl`; a sample's metadata has the key. No number is ever NaN.
 
-mod time;
-
 use std::fmt::Write;
 
 use aloud_base::digest::Digest;
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::run_files::{SampleRow, Stop};
-use time::iso_time;
 
 /// A log as a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -219,6 +217,12 @@ fn sample_json(sample: &SampleRow, model: &str) -> Value {
             "mean_depth": sample.mean_depth,
         },
     })
+}
+
+/// `2023-11-14T22:13:20+00:00` for seconds since 1970.
+fn iso_time(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.unwrap_or_default().strftime("%FT%T+00:00").to_string()
 }
 
 #[cfg(test)]
