@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aloud_model::load::{PretrainedModel, load};
 use aloud_model::source::{FetchSettings, ModelSource, ResolvedSource};
-use aloud_model::weights::{Parameter, SavedFormat, save_safetensors};
+use aloud_model::weights::{SavedFormat, save_safetensors};
 use half::{bf16, f16};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -59,11 +59,8 @@ fn load_directory(path: &Path) -> Result<PretrainedModel, String> {
 }
 
 fn values(model: &PretrainedModel) -> BTreeMap<String, Vec<f32>> {
-    let f32s = |parameter: Parameter<'_>| match parameter {
-        Parameter::Matrix(matrix) => matrix.to_f32(),
-        Parameter::Vector(vector) => vector.to_vec(),
-    };
-    model.weights.parameters().into_iter().map(|(name, parameter)| (name, f32s(parameter))).collect()
+    let parameters = model.weights.parameters().into_iter();
+    parameters.map(|(name, parameter)| (name, parameter.values().into_owned())).collect()
 }
 
 #[test]
