@@ -1,20 +1,7 @@
 //! The `strftime_now` function of chat templates: the current date and time (UTC) in a given format.
 
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
+const WEEKDAYS: &str = "Sunday Monday Tuesday Wednesday Thursday Friday Saturday";
+const MONTHS: &str = "January February March April May June July August September October November December";
 
 /// Seconds since 1970-01-01 00:00 UTC, now.
 pub(super) fn now() -> i64 {
@@ -29,11 +16,9 @@ pub(super) fn format_time(format: &str, unix_seconds: i64) -> String {
     let (year, month, day) = civil_from_days(days);
     let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
     let hour_of_12 = (hour + 11) % 12 + 1;
-    let name = |names: &'static [&'static str], index: i64| {
-        usize::try_from(index).ok().and_then(|index| names.get(index)).copied().unwrap_or_default()
-    };
-    let weekday = name(&WEEKDAYS, (days + 4).rem_euclid(7));
-    let month_name = name(&MONTHS, month - 1);
+    let name = |names: &'static str, index: i64| names.split(' ').nth(index as usize).unwrap_or_default();
+    let weekday = name(WEEKDAYS, (days + 4).rem_euclid(7));
+    let month_name = name(MONTHS, month - 1);
     let short = |name: &'static str| name.get(..3).unwrap_or(name);
 
     let mut out = String::new();
