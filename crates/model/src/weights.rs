@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use aloud_kernels::matrix::Matrix;
 
 pub use save::{SavedFormat, save_safetensors};
-pub(crate) use stored::{RowOrder, StoredFormat, StoredTensor, StoredTensors, TensorReader};
+pub(crate) use stored::{StoredTensor, StoredTensors, TensorReader};
 
 use crate::lora::{Lora, Projection};
 

@@ -81,7 +81,12 @@ impl GgufVocabulary {
     /// # Errors
     /// If a key that is needed is missing or has a value of another type.
     pub fn from_file(file: &GgufFile) -> Result<Self, TokenizerError> {
-        let strings = |key: &str| array(file, key, "strings", |array| array.as_strings().map(<[String]>::to_vec));
+        let strings =
+            |key: &str| {
+                array(file, key, "strings", |array| {
+                    if let GgufArray::String(texts) = array { Some(texts.clone()) } else { None }
+                })
+            };
         let id = |key: &str| -> Result<Option<u32>, ModelError> {
             let Some(id) = file.u64(key)? else { return Ok(None) };
             let id = u32::try_from(id).map_err(|_| ModelError::key(&file.path, key, format!("{id} is no token id")))?;
@@ -97,7 +102,9 @@ impl GgufVocabulary {
             pre: file.string("tokenizer.ggml.pre")?.map(str::to_owned),
             tokens: strings("tokenizer.ggml.tokens")?,
             token_types: array(file, "tokenizer.ggml.token_type", "integers", GgufArray::to_i64s)?,
-            scores: array(file, "tokenizer.ggml.scores", "f32", |array| array.as_f32s().map(<[f32]>::to_vec))?,
+            scores: array(file, "tokenizer.ggml.scores", "f32", |array| {
+                if let GgufArray::F32(scores) = array { Some(scores.clone()) } else { None }
+            })?,
             merges: strings("tokenizer.ggml.merges")?,
             bos_id: id("tokenizer.ggml.bos_token_id")?,
             eos_id: id("tokenizer.ggml.eos_token_id")?,
@@ -122,7 +129,7 @@ impl GgufVocabulary {
             other => {
                 let problem =
                     format!("`{other}` is not supported (`gpt2` and `llama` are); use the directory of the model");
-                return Err(ModelError::unsupported(&self.path, "tokenizer.ggml.model", problem).into());
+                return Err(ModelError::key(&self.path, "tokenizer.ggml.model", problem).into());
             }
         };
         let added = self.tokens.iter().zip(&self.token_types).filter_map(|(text, &token_type)| {
@@ -194,7 +201,7 @@ impl GgufVocabulary {
                 "pre-tokenizer `{name}` is not supported; use the directory of the model, or one of: {}",
                 pre_tokenizer::SUPPORTED
             );
-            return Err(ModelError::unsupported(&self.path, "tokenizer.ggml.pre", problem).into());
+            return Err(ModelError::key(&self.path, "tokenizer.ggml.pre", problem).into());
         };
         let Recipe { pre_tokenizer, ignore_merges, add_bos } = recipe.map_err(|error| self.unusable(error.as_ref()))?;
         if self.merges.is_empty() {
