@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use aloud_model::checkpoint::files::{Tensor, tensor_file_bytes};
 use aloud_model::checkpoint::{
-    BaseIdentity, Checkpoint, CheckpointError, KeyValuePolicy, Trained, is_peft_adapter, load_peft_adapter, peft_base,
+    BaseIdentity, Checkpoint, CheckpointError, Trained, is_peft_adapter, load_peft_adapter, peft_base,
 };
 use aloud_model::config::ModelConfig;
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
@@ -278,7 +278,6 @@ fn checkpoint(start: &Lora) -> Checkpoint {
         start_adapter: Some(start.clone()),
         trained: Trained::Lora(own.unwrap()),
         exit_heads: ExitHeads::new(vec![2, 4], HeadInput::Rms, model.config.hidden_size, &[0.1, 0.2]),
-        key_value: KeyValuePolicy::FrozenResidual,
         exit_offset: None,
         training: json!({}),
         metrics: json!({}),

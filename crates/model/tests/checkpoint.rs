@@ -11,7 +11,7 @@ use std::{
 use aloud_kernels::matrix::Matrix;
 use aloud_model::{
     checkpoint::{
-        BaseIdentity, Checkpoint, CheckpointError, KeyValuePolicy, Trained, TrainingState,
+        BaseIdentity, Checkpoint, CheckpointError, Trained, TrainingState,
         files::{Tensor, TensorFile, tensor_file_bytes},
     },
     exit_heads::{ExitHeads, HeadInput},
@@ -69,7 +69,6 @@ fn checkpoint(trained: Trained) -> Checkpoint {
             weights: vec![vec![0.25; HIDDEN_SIZE], vec![-0.5; HIDDEN_SIZE]],
             biases: vec![-1.5, 0.75],
         },
-        key_value: KeyValuePolicy::FrozenResidual,
         exit_offset: Some(0.1),
         training: json!({"kl_factor": 0.5, "seed": 3}),
         lineage: None,
@@ -101,7 +100,7 @@ fn assert_same(left: &Checkpoint, right: &Checkpoint) {
     assert_eq!(left.base, right.base);
     assert_eq!((left.n_blocks, left.hidden_size), (right.n_blocks, right.hidden_size));
     assert_eq!(left.exit_heads, right.exit_heads);
-    assert_eq!((left.key_value, left.exit_offset), (right.key_value, right.exit_offset));
+    assert_eq!(left.exit_offset, right.exit_offset);
     assert_eq!((&left.training, &left.metrics), (&right.training, &right.metrics));
     match (&left.trained, &right.trained) {
         (Trained::Full(left), Trained::Full(right)) => assert_eq!(left, right),

@@ -8,7 +8,7 @@ use std::{
 
 use aloud_model::{
     checkpoint::{
-        BaseIdentity, Checkpoint, KeyValuePolicy, Trained,
+        BaseIdentity, Checkpoint, Trained,
         files::Tensor,
         lineage::{BEFORE_LINEAGE, ItemKey, ItemSet, KL_FACTOR_UNKNOWN, Lineage, Stage, Target, TrainedItems},
     },
@@ -47,7 +47,6 @@ fn checkpoint(lineage: Option<Lineage>, trained_items: Option<BTreeSet<ItemKey>>
             weights: vec![vec![0.25; 2]],
             biases: vec![0.5],
         },
-        key_value: KeyValuePolicy::FrozenResidual,
         exit_offset: None,
         training: json!({"reward": {"depth_penalty": 1.0}}),
         lineage,

@@ -6,7 +6,7 @@ use aloud_base::random::{Domain, KeyedRandom};
 use aloud_kernels::backend::Backend;
 use aloud_kernels::matrix::Matrix;
 use aloud_model::checkpoint::files::Tensor;
-use aloud_model::checkpoint::{self, BaseIdentity, Checkpoint, KeyValuePolicy, TrainingState};
+use aloud_model::checkpoint::{self, BaseIdentity, Checkpoint, TrainingState};
 use aloud_model::decoder::{Decoder, Gradients, ParameterGroup, Policy, Trained};
 use aloud_model::exit_heads::ExitHeads;
 use aloud_model::load::PretrainedModel;
@@ -157,7 +157,6 @@ impl<B: Backend> Trainee<B> {
             start_adapter: model.weights.start_adapter.clone(),
             trained: self.trained_weights(),
             exit_heads: self.policy.heads.clone(),
-            key_value: KeyValuePolicy::FrozenResidual,
             exit_offset: None,
             training: serde_json::Value::Null,
             lineage: None,
