@@ -19,7 +19,7 @@ use aloud_model::config::ModelConfig;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::source::ResolvedSource;
-use aloud_model::weights::{ModelWeights, ParameterMut};
+use aloud_model::weights::{ModelWeights, Parameter};
 use proptest::prelude::*;
 
 fn load(name: &str) -> (ModelConfig, ModelWeights) {
@@ -302,7 +302,7 @@ fn logits_that_are_not_finite_are_an_error() {
     }) {
         let mut weights = weights.clone();
         let (_, matrix) = weights.parameters_mut().into_iter().find(|(name, _)| name == parameter).unwrap();
-        let ParameterMut::Matrix(matrix) = matrix else { panic!("{parameter} is no matrix") };
+        let Parameter::Matrix(matrix) = matrix else { panic!("{parameter} is no matrix") };
         // Of token 9, in the embedding.
         let columns = matrix.columns();
         matrix.f32_mut().unwrap()[9 * columns] = value;

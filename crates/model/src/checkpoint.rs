@@ -14,7 +14,6 @@ mod adapter_config;
 mod error;
 pub mod files;
 pub mod lineage;
-mod start_adapter;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,13 +28,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     exit_heads::{ExitHeads, HeadInput},
-    lora::{Lora, Projection},
+    lora::Lora,
 };
+pub use adapter::{is_peft_adapter, load_peft_adapter, peft_base};
 pub use error::CheckpointError;
 use files::{FileError, Tensor, TensorFile};
 use lineage::{ItemKey, Lineage};
-use start_adapter::{StartAdapter, read_start_adapter, write_start_adapter};
-pub use start_adapter::{is_peft_adapter, load_peft_adapter, peft_base};
 
 /// Version of the checkpoint format that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -43,6 +41,7 @@ pub const FORMAT_VERSION: u32 = 1;
 const DESCRIPTION: &str = "aloud.json";
 const EXIT_HEADS: &str = "exit_heads.safetensors";
 const FULL_WEIGHTS: &str = "model.safetensors";
+const START_ADAPTER: &str = "start_adapter";
 const STATE_FOLDER: &str = "training_state";
 const STATE: &str = "state.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -55,15 +54,6 @@ pub struct BaseIdentity {
     pub source: String,
     /// SHA-256 of the weights, start adapter included, in hexadecimal. Equal hashes: the same model.
     pub sha256: String,
-}
-
-/// What keys and values later blocks see from a token that has exited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyValuePolicy {
-    /// Those of its residual, frozen at the exit, through each later block's own norm and projections.
-    #[default]
-    FrozenResidual,
 }
 
 /// The trained weights of a checkpoint.
@@ -90,8 +80,6 @@ pub struct Checkpoint {
     pub trained: Trained,
     /// The exit heads.
     pub exit_heads: ExitHeads,
-    /// What later blocks see from tokens that have exited.
-    pub key_value: KeyValuePolicy,
     /// Exit offset that the training run recommends, in logits.
     pub exit_offset: Option<f32>,
     /// Settings of the last training run, as it wrote them; those of all runs are in the lineage.
@@ -137,7 +125,8 @@ impl TrainingState {
         if !folder.is_dir() {
             return Ok(None);
         }
-        Ok(Some(Self { optimizer: read_all(&folder.join(OPTIMIZER))?, state: files::read_json(&folder.join(STATE))? }))
+        let optimizer = read_all(&TensorFile::open(&folder.join(OPTIMIZER))?)?;
+        Ok(Some(Self { optimizer, state: files::read_json(&folder.join(STATE))? }))
     }
 }
 
@@ -148,7 +137,8 @@ impl TrainingState {
 pub fn write_folder<E: From<FileError>>(path: &Path, write: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
     let parent = durable_file::parent_folder(path);
     fs::create_dir_all(parent).map_err(FileError::io("create", parent))?;
-    let temporary = files::temporary_sibling(path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.new"));
     remove_folder(&temporary)?;
     fs::create_dir(&temporary).map_err(FileError::io("create", &temporary))?;
     let written = write(&temporary).and_then(|()| {
@@ -190,14 +180,20 @@ enum TrainedKind {
     Full,
 }
 
-/// Extents of a projection's weight that follow from the hidden size alone: `(in, out)`, `None` where they do not.
-fn known_extents(projection: Projection, hidden_size: usize) -> (Option<usize>, Option<usize>) {
-    match projection {
-        Projection::QProj | Projection::KProj | Projection::VProj | Projection::GateProj | Projection::UpProj => {
-            (Some(hidden_size), None)
-        }
-        Projection::OProj | Projection::DownProj => (None, Some(hidden_size)),
-    }
+/// What keys and values later blocks see from a token that has exited.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum KeyValuePolicy {
+    /// Those of its residual, frozen at the exit, through each later block's own norm and projections.
+    FrozenResidual,
+}
+
+/// What `aloud.json` says of the start adapter.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StartAdapter {
+    /// [`Lora::sha256`].
+    sha256: String,
 }
 
 impl Checkpoint {
@@ -234,7 +230,7 @@ impl Checkpoint {
         let (n_blocks, hidden_size) = (description.n_blocks, description.hidden_size);
         let start_adapter = description.start_adapter.as_ref();
         let start_adapter =
-            start_adapter.map(|start| read_start_adapter(path, start, n_blocks, hidden_size)).transpose()?;
+            start_adapter.map(|described| read_start_adapter(path, described, n_blocks, hidden_size)).transpose()?;
         let trained = match description.trained {
             TrainedKind::Lora => Trained::Lora(adapter::read(path, n_blocks, hidden_size)?),
             TrainedKind::Full => Trained::Full(read_finite(&path.join(FULL_WEIGHTS))?),
@@ -249,7 +245,6 @@ impl Checkpoint {
             start_adapter,
             trained,
             exit_heads,
-            key_value: description.key_value,
             exit_offset: description.exit_offset,
             training: description.training,
             lineage: description.lineage,
@@ -295,10 +290,12 @@ impl Checkpoint {
     }
 
     fn write_files(&self, folder: &Path, training_state: Option<&TrainingState>) -> Result<(), CheckpointError> {
-        let start_adapter = self.start_adapter.as_ref();
-        let start_adapter = start_adapter
-            .map(|lora| write_start_adapter(folder, lora, self.n_blocks, &self.base.source))
-            .transpose()?;
+        if let Some(lora) = &self.start_adapter {
+            let folder = folder.join(START_ADAPTER);
+            fs::create_dir(&folder).map_err(FileError::io("create", &folder))?;
+            adapter::write(&folder, lora, self.n_blocks, &self.base.source)?;
+            durable_file::sync_folder(&folder);
+        }
         let trained = match &self.trained {
             Trained::Lora(lora) => {
                 adapter::write(folder, lora, self.n_blocks, &self.base.source)?;
@@ -311,15 +308,11 @@ impl Checkpoint {
         };
         let heads = &self.exit_heads;
         let n_candidates = heads.candidates.len();
-        let weights = heads.weights.concat();
         let tensors = [
-            ("weight", Tensor::from_f32(&[n_candidates, self.hidden_size], &weights)),
+            ("weight", Tensor::from_f32(&[n_candidates, self.hidden_size], &heads.weights.concat())),
             ("bias", Tensor::from_f32(&[n_candidates], &heads.biases)),
         ];
-        let tensors = tensors
-            .into_iter()
-            .filter_map(|(name, tensor)| Some((name.to_owned(), tensor?)))
-            .collect::<BTreeMap<_, _>>();
+        let tensors = tensors.into_iter().filter_map(|(name, tensor)| Some((name.to_owned(), tensor?))).collect();
         write_tensors(&folder.join(EXIT_HEADS), &tensors)?;
         if let Some(keys) = &self.trained_items {
             lineage::write_items(folder, keys)?;
@@ -330,13 +323,13 @@ impl Checkpoint {
         let description = Description {
             format_version: FORMAT_VERSION,
             base_model: self.base.clone(),
-            start_adapter,
+            start_adapter: self.start_adapter.as_ref().map(|lora| StartAdapter { sha256: lora.sha256() }),
             n_blocks: self.n_blocks,
             hidden_size: self.hidden_size,
             trained,
             candidates: heads.candidates.clone(),
             head_input: heads.input,
-            key_value: self.key_value,
+            key_value: KeyValuePolicy::FrozenResidual,
             exit_offset: self.exit_offset,
             training: self.training.clone(),
             lineage: self.lineage.clone(),
@@ -350,9 +343,9 @@ impl Checkpoint {
     fn check(&self) -> Result<(), CheckpointError> {
         let heads = &self.exit_heads;
         let n_candidates = heads.candidates.len();
-        if let Err(found) = check_candidates(&heads.candidates, self.n_blocks) {
-            let expected = candidates_rule(self.n_blocks);
-            return Err(CheckpointError::Invalid { field: "exit_heads.candidates".to_owned(), expected, found });
+        if !are_candidates(&heads.candidates, self.n_blocks) {
+            let (expected, found) = (candidates_rule(self.n_blocks), format!("{:?}", heads.candidates));
+            return Err(CheckpointError::invalid("exit_heads.candidates", expected, found));
         }
         require("exit_heads.weights", n_candidates, heads.weights.len())?;
         require("exit_heads.biases", n_candidates, heads.biases.len())?;
@@ -382,17 +375,13 @@ fn require(field: &str, expected: usize, found: usize) -> Result<(), CheckpointE
     if expected == found {
         return Ok(());
     }
-    Err(CheckpointError::Invalid { field: field.to_owned(), expected: expected.to_string(), found: found.to_string() })
+    Err(CheckpointError::invalid(field, expected, found))
 }
 
 fn require_finite(field: &str, values: &[f32]) -> Result<(), CheckpointError> {
     match values.iter().find(|value| !value.is_finite()) {
         None => Ok(()),
-        Some(found) => Err(CheckpointError::Invalid {
-            field: format!("every value of {field}"),
-            expected: "finite".to_owned(),
-            found: found.to_string(),
-        }),
+        Some(found) => Err(CheckpointError::invalid(format!("every value of {field}"), "finite", found)),
     }
 }
 
@@ -400,9 +389,21 @@ fn candidates_rule(n_blocks: usize) -> String {
     format!("strictly increasing depths from 1 to {}", n_blocks.saturating_sub(1))
 }
 
-/// `Err` describes the candidates if they are not strictly increasing depths in `1..n_blocks`.
-fn check_candidates(candidates: &[usize], n_blocks: usize) -> Result<(), String> {
-    if are_candidates(candidates, n_blocks) { Ok(()) } else { Err(format!("{candidates:?}")) }
+/// Reads the start adapter of a checkpoint and compares it with what `aloud.json` says.
+fn read_start_adapter(
+    checkpoint: &Path,
+    described: &StartAdapter,
+    n_blocks: usize,
+    hidden_size: usize,
+) -> Result<Lora, CheckpointError> {
+    let lora = adapter::read(&checkpoint.join(START_ADAPTER), n_blocks, hidden_size)?;
+    let found = lora.sha256();
+    if !found.eq_ignore_ascii_case(&described.sha256) {
+        let expected = format!("{found} (the adapter in {START_ADAPTER})");
+        let file = checkpoint.join(DESCRIPTION);
+        return Err(FileError::content(&file, "start_adapter.sha256", expected, &described.sha256).into());
+    }
+    Ok(lora)
 }
 
 fn read_description(path: &Path) -> Result<Description, CheckpointError> {
@@ -421,8 +422,8 @@ fn read_description(path: &Path) -> Result<Description, CheckpointError> {
     }
     let description: Description = serde_json::from_value(value)
         .map_err(|error| FileError::content(&file, "JSON", "a description of a checkpoint", error))?;
-    if let Err(found) = check_candidates(&description.candidates, description.n_blocks) {
-        let expected = candidates_rule(description.n_blocks);
+    if !are_candidates(&description.candidates, description.n_blocks) {
+        let (expected, found) = (candidates_rule(description.n_blocks), format!("{:?}", description.candidates));
         return Err(FileError::content(&file, "candidates", expected, found).into());
     }
     Ok(description)
@@ -444,19 +445,16 @@ fn read_exit_heads(
     Ok(ExitHeads { candidates, input, weights, biases })
 }
 
-fn read_all(path: &Path) -> Result<BTreeMap<String, Tensor>, FileError> {
-    let file = TensorFile::open(path)?;
+fn read_all(file: &TensorFile) -> Result<BTreeMap<String, Tensor>, FileError> {
     file.names().into_iter().map(|name| Ok((name.clone(), file.read(&name)?))).collect()
 }
 
 /// Reads all tensors and checks that their values are finite.
-fn read_finite(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
+fn read_finite(path: &Path) -> Result<BTreeMap<String, Tensor>, FileError> {
     let file = TensorFile::open(path)?;
-    let mut tensors = BTreeMap::new();
-    for name in file.names() {
-        let tensor = file.read(&name)?;
-        file.finite_f32(&name, &tensor)?;
-        tensors.insert(name, tensor);
+    let tensors = read_all(&file)?;
+    for (name, tensor) in &tensors {
+        file.finite_f32(name, tensor)?;
     }
     Ok(tensors)
 }

@@ -40,11 +40,7 @@ impl Architecture {
     fn from_name(name: &str, path: &Path, key: &str) -> Result<Self, ModelError> {
         Self::ALL.into_iter().find(|architecture| architecture.name() == name).ok_or_else(|| {
             let known = Self::ALL.map(Self::name).join(", ");
-            ModelError::unsupported(
-                path,
-                key,
-                format!("the architecture `{name}` is not supported; supported are {known}"),
-            )
+            ModelError::key(path, key, format!("the architecture `{name}` is not supported; supported are {known}"))
         })
     }
 }

@@ -10,8 +10,6 @@ mod batch;
 mod block;
 mod forward;
 mod policy;
-mod start_adapter;
-mod tape;
 
 use aloud_kernels::backend::{Backend, Heads};
 use aloud_kernels::matrix::Matrix;
@@ -20,47 +18,19 @@ use aloud_kernels::rows::Rows;
 
 pub use backward::{Gradients, Trained};
 pub use batch::{BatchError, PackedBatch};
-pub use block::AttentionInputs;
+pub use block::{AttentionInputs, BlockOutput};
 pub use forward::Forward;
 pub use policy::{ParameterGroup, Policy};
 
 use crate::config::ModelConfig;
-use start_adapter::FrozenPair;
-
-use crate::lora::Projection;
-use crate::weights::{LayerWeights, LinearWeights, ModelWeights, Parameter};
-
-/// A linear layer on the device.
-pub(crate) struct DeviceLinear<B: Backend> {
-    pub(crate) weight: B::Matrix,
-    pub(crate) bias: Option<B::Rows>,
-    /// Its part of the start adapter, if the model has one: frozen like the weight.
-    pub(crate) start: Option<FrozenPair<B>>,
-}
-
-/// A block's parameters on the device.
-pub(crate) struct DeviceLayer<B: Backend> {
-    pub(crate) input_layernorm: B::Rows,
-    pub(crate) post_attention_layernorm: B::Rows,
-    pub(crate) q_norm: Option<B::Rows>,
-    pub(crate) k_norm: Option<B::Rows>,
-    linears: [DeviceLinear<B>; 7],
-}
-
-impl<B: Backend> DeviceLayer<B> {
-    pub(crate) fn linear(&self, projection: Projection) -> &DeviceLinear<B> {
-        &self.linears[projection as usize]
-    }
-}
+use crate::lora::LoraPair;
+use crate::weights::{LinearWeights, ModelWeights, Parameter};
 
 /// A model's parameters on a device, with what is needed to run them.
 pub struct Decoder<B: Backend> {
     backend: B,
     config: ModelConfig,
-    embed_tokens: B::Matrix,
-    layers: Vec<DeviceLayer<B>>,
-    norm: B::Rows,
-    lm_head: Option<B::Matrix>,
+    weights: ModelWeights<B::Matrix, B::Rows>,
     rope: RopeTable,
 }
 
@@ -74,26 +44,11 @@ impl<B: Backend> Decoder<B> {
     /// Puts a model on a device. `weights` must have the shapes of `config`, as loading guarantees. On the CPU the
     /// values are shared, not copied.
     pub fn new(backend: &B, config: &ModelConfig, weights: &ModelWeights) -> Self {
-        let vector = |values: &[f32]| backend.upload(Rows::new(values.len(), values.to_vec()));
-        let linear = |at: (usize, Projection), linear: &LinearWeights| DeviceLinear {
-            weight: backend.matrix(&linear.weight),
-            bias: linear.bias.as_deref().map(vector),
-            start: weights.start_adapter.as_ref().and_then(|adapter| FrozenPair::of(backend, adapter, at)),
-        };
-        let layer = |(block, layer): (usize, &LayerWeights)| DeviceLayer {
-            input_layernorm: vector(&layer.input_layernorm),
-            post_attention_layernorm: vector(&layer.post_attention_layernorm),
-            q_norm: layer.q_norm.as_deref().map(vector),
-            k_norm: layer.k_norm.as_deref().map(vector),
-            linears: Projection::ALL.map(|projection| linear((block, projection), layer.projection(projection))),
-        };
         Self {
             backend: backend.clone(),
             config: config.clone(),
-            embed_tokens: backend.matrix(&weights.embed_tokens),
-            layers: weights.layers.iter().enumerate().map(layer).collect(),
-            norm: vector(&weights.norm),
-            lm_head: weights.lm_head.as_ref().map(|lm_head| backend.matrix(lm_head)),
+            weights: weights
+                .map(|matrix| backend.matrix(matrix), |values| backend.upload(Rows::new(values.len(), values.clone()))),
             rope: config.rope.table(config.head_dim, config.max_position_embeddings),
         }
     }
@@ -103,11 +58,11 @@ impl<B: Backend> Decoder<B> {
     pub fn widened(backend: &B, config: &ModelConfig, weights: &ModelWeights) -> Self {
         let mut weights = weights.clone();
         for (_, parameter) in weights.parameters_mut() {
-            if let crate::weights::ParameterMut::Matrix(matrix) = parameter {
+            if let Parameter::Matrix(matrix) = parameter {
                 *matrix = matrix.widened();
             }
         }
-        start_adapter::fold(&mut weights);
+        fold_start_adapter(&mut weights);
         Self::new(backend, config, &weights)
     }
 
@@ -134,128 +89,67 @@ impl<B: Backend> Decoder<B> {
 
     /// The unembedding matrix, `[V, H]`.
     pub fn unembedding(&self) -> &B::Matrix {
-        self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
+        self.weights.unembedding()
     }
 
     /// Embeds tokens, `[R, H]`.
     pub fn embed(&self, token_ids: &[u32]) -> B::Rows {
-        self.backend.embedding_forward(&self.embed_tokens, token_ids)
+        self.backend.embedding_forward(&self.weights.embed_tokens, token_ids)
     }
 
     /// Hidden states after the final norm, of residuals at whatever depth: what the unembedding reads.
     pub fn final_norm(&self, residual: &B::Rows) -> B::Rows {
-        self.backend.rms_norm_forward(residual, &self.norm, self.config.rms_norm_eps)
+        self.backend.rms_norm_forward(residual, &self.weights.norm, self.config.rms_norm_eps)
     }
 
-    /// Number of parameters of a named kind, by Hugging Face name, with a chance to change each (f32 ones only).
-    /// Visits in a fixed order.
+    /// Lets `f` change each parameter (f32 ones only), given its Hugging Face name. Visits in a fixed order.
     pub fn update_parameters(&mut self, f: &mut dyn FnMut(&str, &mut [f32])) {
-        let backend = self.backend.clone();
-        let update_rows = |rows: &mut B::Rows, name: &str, f: &mut dyn FnMut(&str, &mut [f32])| {
-            let mut values = backend.download(rows);
-            f(name, values.values_mut());
-            *rows = backend.upload(values);
-        };
-        backend.update_matrix(&mut self.embed_tokens, &mut |values| f("model.embed_tokens.weight", values));
-        for (index, layer) in self.layers.iter_mut().enumerate() {
-            for projection in Projection::ALL {
-                let linear = &mut layer.linears[projection as usize];
-                let name = weight_name(index, projection);
-                backend.update_matrix(&mut linear.weight, &mut |values| f(&name, values));
-                if let Some(bias) = &mut linear.bias {
-                    update_rows(bias, &bias_name(index, projection), f);
+        let backend = &self.backend;
+        for (name, parameter) in self.weights.parameters_mut() {
+            match parameter {
+                Parameter::Matrix(matrix) => {
+                    backend.update_matrix(matrix, &mut |values| f(&name, values));
                 }
-            }
-            let norms = [
-                (Some(&mut layer.input_layernorm), Norm::Input),
-                (Some(&mut layer.post_attention_layernorm), Norm::PostAttention),
-                (layer.q_norm.as_mut(), Norm::Query),
-                (layer.k_norm.as_mut(), Norm::Key),
-            ];
-            for (gain, norm) in norms {
-                if let Some(gain) = gain {
-                    update_rows(gain, &norm.name(index), f);
+                Parameter::Vector(rows) => {
+                    let mut values = backend.download(rows);
+                    f(&name, values.values_mut());
+                    *rows = backend.upload(values);
                 }
             }
         }
-        update_rows(&mut self.norm, FINAL_NORM, f);
-        if let Some(lm_head) = &mut self.lm_head {
-            backend.update_matrix(lm_head, &mut |values| f("lm_head.weight", values));
-        }
     }
 
-    /// The parameters as they are on the device, in the structure of `like`; no start adapter if it was folded into them.
-    pub fn export(&self, like: &ModelWeights) -> ModelWeights {
-        let mut weights = like.clone();
-        if !self.has_start_adapter() {
-            weights.start_adapter = None;
-        }
-        let vector = |rows: &B::Rows| self.backend.download(rows).into_values();
-        weights.embed_tokens = self.backend.download_matrix(&self.embed_tokens);
-        weights.norm = vector(&self.norm);
-        weights.lm_head = self.lm_head.as_ref().map(|lm_head| self.backend.download_matrix(lm_head));
-        for (host, device) in weights.layers.iter_mut().zip(&self.layers) {
-            host.input_layernorm = vector(&device.input_layernorm);
-            host.post_attention_layernorm = vector(&device.post_attention_layernorm);
-            host.q_norm = device.q_norm.as_ref().map(vector);
-            host.k_norm = device.k_norm.as_ref().map(vector);
-            let linear = |projection| {
-                let linear = device.linear(projection);
-                LinearWeights {
-                    weight: self.backend.download_matrix(&linear.weight),
-                    bias: linear.bias.as_ref().map(vector),
-                }
-            };
-            host.q_proj = linear(Projection::QProj);
-            host.k_proj = linear(Projection::KProj);
-            host.v_proj = linear(Projection::VProj);
-            host.o_proj = linear(Projection::OProj);
-            host.gate_proj = linear(Projection::GateProj);
-            host.up_proj = linear(Projection::UpProj);
-            host.down_proj = linear(Projection::DownProj);
-        }
-        weights
+    /// The parameters as they are on the device; without a start adapter that was folded into them.
+    pub fn export(&self) -> ModelWeights {
+        let backend = &self.backend;
+        self.weights.map(|matrix| backend.download_matrix(matrix), |rows| backend.download(rows).into_values())
     }
 }
 
-/// Name of the final norm's gain.
-pub(crate) const FINAL_NORM: &str = "model.norm.weight";
-
-/// The norms of a block.
-#[derive(Clone, Copy)]
-pub(crate) enum Norm {
-    Input,
-    PostAttention,
-    Query,
-    Key,
-}
-
-impl Norm {
-    pub(crate) fn name(self, block: usize) -> String {
-        let name = match self {
-            Self::Input => "input_layernorm",
-            Self::PostAttention => "post_attention_layernorm",
-            Self::Query => "self_attn.q_norm",
-            Self::Key => "self_attn.k_norm",
-        };
-        format!("model.layers.{block}.{name}.weight")
+/// Adds the start adapter to weights that are f32 already, and takes it away.
+fn fold_start_adapter(weights: &mut ModelWeights) {
+    let Some(adapter) = weights.start_adapter.take() else { return };
+    for ((block, projection), pair) in &adapter.pairs {
+        if let Some(layer) = weights.layers.get_mut(*block) {
+            add_product(layer.projection_mut(*projection), pair, adapter.scale());
+        }
     }
 }
 
-/// Hugging Face name of a projection's weight.
-pub(crate) fn weight_name(block: usize, projection: Projection) -> String {
-    format!("model.layers.{block}.{}.weight", projection.path())
-}
-
-/// Hugging Face name of a projection's bias.
-pub(crate) fn bias_name(block: usize, projection: Projection) -> String {
-    format!("model.layers.{block}.{}.bias", projection.path())
-}
-
-/// Whether all matrices of a model are f32, as full-parameter training needs.
-pub fn is_f32(weights: &ModelWeights) -> bool {
-    weights.parameters().iter().all(|(_, parameter)| match parameter {
-        Parameter::Matrix(matrix) => Matrix::as_f32(matrix).is_some(),
-        Parameter::Vector(_) => true,
-    })
+/// `W += scale * B A`.
+fn add_product(linear: &mut LinearWeights, pair: &LoraPair, scale: f32) {
+    let (rows, columns) = (linear.weight.rows(), linear.weight.columns());
+    let (a, b) = (pair.a.to_f32(), pair.b.to_f32());
+    let (rank, mut values) = (pair.a.rows(), linear.weight.to_f32());
+    if columns > 0 && rank > 0 {
+        for (row, factors) in values.chunks_exact_mut(columns).zip(b.chunks_exact(rank)) {
+            for (factor, a_row) in factors.iter().zip(a.chunks_exact(columns)) {
+                row.iter_mut().zip(a_row).for_each(|(value, a)| *value += scale * factor * a);
+            }
+        }
+    }
+    // The length is that of the shape, by construction.
+    if let Ok(matrix) = Matrix::from_f32(rows, columns, values) {
+        linear.weight = matrix;
+    }
 }

@@ -27,7 +27,8 @@ pub enum ModelError {
         /// What was expected and what was found.
         problem: String,
     },
-    /// A key of a configuration (`config.json`, GGUF metadata) is missing or has a value that cannot be.
+    /// A key of a configuration (`config.json`, GGUF metadata) is missing, has a value that cannot be, or asks for
+    /// something that this program does not compute.
     #[error("{}: key `{key}`: {problem}", path.display())]
     Key {
         /// The file.
@@ -35,16 +36,6 @@ pub enum ModelError {
         /// The key.
         key: String,
         /// What was expected and what was found.
-        problem: String,
-    },
-    /// The model is well-formed, but needs something that this program does not compute.
-    #[error("{}: key `{key}`: {problem}", path.display())]
-    Unsupported {
-        /// The file.
-        path: PathBuf,
-        /// The key that asks for it.
-        key: String,
-        /// What is asked for, and what is supported.
         problem: String,
     },
     /// One tensor has another shape or number format than the configuration calls for.
@@ -119,11 +110,6 @@ impl ModelError {
     /// A [`ModelError::Key`].
     pub fn key(path: &Path, key: &str, problem: impl Into<String>) -> Self {
         Self::Key { path: path.to_owned(), key: key.to_owned(), problem: problem.into() }
-    }
-
-    /// A [`ModelError::Unsupported`].
-    pub fn unsupported(path: &Path, key: &str, problem: impl Into<String>) -> Self {
-        Self::Unsupported { path: path.to_owned(), key: key.to_owned(), problem: problem.into() }
     }
 
     /// A [`ModelError::Tensor`].

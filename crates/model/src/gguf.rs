@@ -31,8 +31,8 @@ pub struct GgufTensor {
     pub ggml_type: GgmlType,
     /// Where the tensor's bytes begin, from the start of the file.
     pub start: u64,
-    /// How many bytes they are; `None` for a format whose size is not known here.
-    pub size_bytes: Option<u64>,
+    /// How many bytes they are; 0 for a format whose size is not known here.
+    pub size_bytes: u64,
 }
 
 /// The headers of a GGUF file, or of all parts of one that is split.
@@ -42,8 +42,6 @@ pub struct GgufFile {
     pub path: PathBuf,
     /// The files that hold the tensors: `path`, or all parts in order.
     pub files: Vec<PathBuf>,
-    /// Format version, 2 or 3.
-    pub version: u32,
     /// Metadata by key, of the first part.
     pub metadata: BTreeMap<String, GgufValue>,
     /// Tensors by name.
@@ -80,7 +78,11 @@ impl GgufFile {
     /// # Errors
     /// If the key has a value of another type.
     pub fn string(&self, key: &str) -> Result<Option<&str>, ModelError> {
-        self.typed(key, "a string", GgufValue::as_str)
+        self.typed(
+            key,
+            "a string",
+            |value| if let GgufValue::String(text) = value { Some(text.as_str()) } else { None },
+        )
     }
 
     /// The bool under `key`, `None` if the key is absent.
@@ -88,7 +90,7 @@ impl GgufFile {
     /// # Errors
     /// If the key has a value of another type.
     pub fn bool(&self, key: &str) -> Result<Option<bool>, ModelError> {
-        self.typed(key, "a bool", GgufValue::as_bool)
+        self.typed(key, "a bool", |value| if let GgufValue::Bool(value) = value { Some(*value) } else { None })
     }
 
     /// The integer under `key`, `None` if the key is absent.
@@ -100,10 +102,7 @@ impl GgufFile {
     }
 
     /// The float under `key`, `None` if the key is absent.
-    ///
-    /// # Errors
-    /// If the key has a value of another type.
-    pub fn f64(&self, key: &str) -> Result<Option<f64>, ModelError> {
+    pub(crate) fn f64(&self, key: &str) -> Result<Option<f64>, ModelError> {
         self.typed(key, "a float", GgufValue::as_f64)
     }
 
@@ -112,7 +111,7 @@ impl GgufFile {
     /// # Errors
     /// If the key has a value of another type.
     pub fn array(&self, key: &str) -> Result<Option<&GgufArray>, ModelError> {
-        self.typed(key, "an array", GgufValue::as_array)
+        self.typed(key, "an array", |value| if let GgufValue::Array(array) = value { Some(array) } else { None })
     }
 
     fn typed<'a, T>(

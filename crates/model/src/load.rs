@@ -66,17 +66,6 @@ pub fn load(location: &ResolvedSource) -> Result<PretrainedModel, ModelError> {
     Ok(PretrainedModel { config, weights, identity })
 }
 
-/// Reads only the shape of the model at `location`.
-///
-/// # Errors
-/// As [`load`].
-pub fn load_config(location: &ResolvedSource) -> Result<ModelConfig, ModelError> {
-    match location {
-        ResolvedSource::Directory(directory) => read_config(directory),
-        ResolvedSource::Gguf(path) => Ok(GgufFile::open(path)?.model()?.0),
-    }
-}
-
 fn read_config(directory: &Path) -> Result<ModelConfig, ModelError> {
     let path = directory.join("config.json");
     let text = std::fs::read_to_string(&path).map_err(ModelError::io("read", &path))?;

@@ -50,6 +50,25 @@ impl Projection {
         self.path().rsplit('.').next().unwrap_or_default()
     }
 
+    /// Hugging Face name of its weight in a block.
+    pub(crate) fn weight_name(self, block: usize) -> String {
+        format!("model.layers.{block}.{}.weight", self.path())
+    }
+
+    /// Hugging Face name of its bias in a block.
+    pub(crate) fn bias_name(self, block: usize) -> String {
+        format!("model.layers.{block}.{}.bias", self.path())
+    }
+
+    /// Whether it has a bias in a model of this shape.
+    pub fn has_bias(self, config: &ModelConfig) -> bool {
+        match self {
+            Self::QProj | Self::KProj | Self::VProj => config.qkv_bias,
+            Self::OProj => config.o_bias,
+            Self::GateProj | Self::UpProj | Self::DownProj => false,
+        }
+    }
+
     /// `[out, in]` of the weight in a model of this shape.
     pub fn shape(self, config: &ModelConfig) -> (usize, usize) {
         let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
@@ -65,30 +84,38 @@ impl Projection {
 
 /// The two factors of one adapted projection, f32.
 #[derive(Clone, Debug)]
-pub struct LoraPair {
+pub struct LoraPair<M = Matrix> {
     /// `[r, in]`.
-    pub a: Matrix,
+    pub a: M,
     /// `[out, r]`, zero at the start so that training begins at the base model.
-    pub b: Matrix,
+    pub b: M,
 }
 
-/// Low-rank adapters of a whole model.
+/// Low-rank adapters of a whole model, in memory or, with a backend's matrices, on its device.
 #[derive(Clone, Debug)]
-pub struct Lora {
+pub struct Lora<M = Matrix> {
     /// Rank `r`.
     pub rank: usize,
     /// `alpha`: the adapter's output is scaled by `alpha / r`.
     pub alpha: f32,
     /// The factors by (block, projection).
-    pub pairs: BTreeMap<(usize, Projection), LoraPair>,
+    pub pairs: BTreeMap<(usize, Projection), LoraPair<M>>,
 }
 
-impl Lora {
+impl<M> Lora<M> {
     /// `alpha / r`.
     pub fn scale(&self) -> f32 {
         self.alpha / self.rank as f32
     }
 
+    /// The same adapters in another kind of memory.
+    pub(crate) fn map<'a, N>(&'a self, mut matrix: impl FnMut(&'a M) -> N) -> Lora<N> {
+        let pairs = self.pairs.iter().map(|(at, pair)| (*at, LoraPair { a: matrix(&pair.a), b: matrix(&pair.b) }));
+        Lora { rank: self.rank, alpha: self.alpha, pairs: pairs.collect() }
+    }
+}
+
+impl Lora {
     /// SHA-256 (hexadecimal digits) over rank, `alpha` and all factors: what identifies an adapter, whatever number format
     /// its file has.
     pub fn sha256(&self) -> String {

@@ -129,15 +129,20 @@ impl RopeConfig {
                 high_freq_factor,
                 original_max_position_embeddings: context,
             } => {
-                let stretch = Llama3Stretch {
-                    factor: *factor as f32,
-                    context: *context as f32,
-                    low: *low_freq_factor as f32,
-                    low_wavelength: (context / low_freq_factor) as f32,
-                    high_wavelength: (context / high_freq_factor) as f32,
-                    band: (high_freq_factor - low_freq_factor) as f32,
-                };
-                (frequencies.map(|frequency| stretch.apply(frequency)).collect(), 1.0)
+                let (longest_kept, shortest_divided) = (context / high_freq_factor, context / low_freq_factor);
+                let (factor, band) = (*factor as f32, (high_freq_factor - low_freq_factor) as f32);
+                let stretched = frequencies.map(|frequency| {
+                    let wavelength = (2.0 * PI) as f32 / frequency;
+                    if wavelength > shortest_divided as f32 {
+                        frequency / factor
+                    } else if wavelength < longest_kept as f32 {
+                        frequency
+                    } else {
+                        let smooth = (*context as f32 / wavelength - *low_freq_factor as f32) / band;
+                        (1.0 - smooth) * frequency / factor + smooth * frequency
+                    }
+                });
+                (stretched.collect(), 1.0)
             }
             RopeScaling::Yarn {
                 factor,
@@ -166,29 +171,6 @@ impl RopeConfig {
                 });
                 (frequencies.collect(), *attention_factor as f32)
             }
-        }
-    }
-}
-
-struct Llama3Stretch {
-    factor: f32,
-    context: f32,
-    low: f32,
-    low_wavelength: f32,
-    high_wavelength: f32,
-    band: f32,
-}
-
-impl Llama3Stretch {
-    fn apply(&self, frequency: f32) -> f32 {
-        let wavelength = (2.0 * PI) as f32 / frequency;
-        if wavelength > self.low_wavelength {
-            frequency / self.factor
-        } else if wavelength < self.high_wavelength {
-            frequency
-        } else {
-            let smooth = (self.context / wavelength - self.low) / self.band;
-            (1.0 - smooth) * frequency / self.factor + smooth * frequency
         }
     }
 }

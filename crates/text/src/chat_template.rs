@@ -126,14 +126,6 @@ impl ChatTemplate {
         !matches!(self.kind, Kind::None)
     }
 
-    /// The template's text, if it is one.
-    pub fn source(&self) -> Option<&TemplateSource> {
-        match &self.kind {
-            Kind::Jinja(jinja) => Some(&jinja.source),
-            Kind::None | Kind::Plain => None,
-        }
-    }
-
     /// Writes a conversation as one text. With `add_generation_prompt` it ends where the model's answer begins.
     ///
     /// The template sees what the reference library gives it: `messages`, `add_generation_prompt`, `bos_token`,
@@ -157,16 +149,16 @@ impl ChatTemplate {
 
 impl Jinja {
     fn new(source: TemplateSource, special: SpecialTexts) -> Result<Self, ChatTemplateError> {
-        let failed = |error: &Error| describe(error, &source.origin, true);
+        let failed = |error: Error| describe(&error, &source.origin, None);
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|error| failed(&error))?);
+        environment.set_syntax(syntax.map_err(failed)?);
         environment.set_debug(false); // its errors would keep the template's variables
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", json::to_json);
         environment.add_function("raise_exception", raise_exception);
         let text = source::without_generation_tags(&source.text);
-        environment.template_from_named_str(NAME, &text).map(drop).map_err(|error| failed(&error))?;
+        environment.template_from_named_str(NAME, &text).map(drop).map_err(failed)?;
         let source = TemplateSource { text, ..source };
         Ok(Self { environment, source, special })
     }
@@ -233,12 +225,9 @@ impl Jinja {
             ("eos_token", text(eos)),
         ]);
         all.extend(variables.iter().map(|(name, value)| (name.as_str(), json::from_json(value))));
-        environment.render_named_str(NAME, &self.source.text, Value::from_pairs(all)).map_err(|error| {
-            match describe(&error, &self.source.origin, false) {
-                ChatTemplateError::TooLong { origin, .. } => ChatTemplateError::TooLong { origin, steps },
-                error => error,
-            }
-        })
+        environment
+            .render_named_str(NAME, &self.source.text, Value::from_pairs(all))
+            .map_err(|error| describe(&error, &self.source.origin, Some(steps)))
     }
 }
 
@@ -252,8 +241,8 @@ fn raise_exception(message: String) -> Result<String, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Refusal(message)))
 }
 
-/// The engine's error as ours.
-fn describe(error: &Error, origin: &str, while_parsing: bool) -> ChatTemplateError {
+/// The engine's error as ours; `steps` limited a rendering, nothing does while a template is read.
+fn describe(error: &Error, origin: &str, steps: Option<u64>) -> ChatTemplateError {
     let origin = origin.to_owned();
     let causes = std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source());
     for cause in causes {
@@ -261,7 +250,7 @@ fn describe(error: &Error, origin: &str, while_parsing: bool) -> ChatTemplateErr
             return ChatTemplateError::Refused { origin, message: message.clone() };
         }
         if cause.downcast_ref::<Error>().is_some_and(|cause| cause.kind() == ErrorKind::OutOfFuel) {
-            return ChatTemplateError::TooLong { origin, steps: MAX_STEPS };
+            return ChatTemplateError::TooLong { origin, steps: steps.unwrap_or(MAX_STEPS) };
         }
     }
     let line = error.line().unwrap_or(1);
@@ -269,9 +258,8 @@ fn describe(error: &Error, origin: &str, while_parsing: bool) -> ChatTemplateErr
         Some(detail) => format!("{}: {detail}", error.kind()),
         None => error.kind().to_string(),
     };
-    if while_parsing {
-        ChatTemplateError::Syntax { origin, line, problem }
-    } else {
-        ChatTemplateError::Render { origin, line, problem }
+    match steps {
+        None => ChatTemplateError::Syntax { origin, line, problem },
+        Some(_) => ChatTemplateError::Render { origin, line, problem },
     }
 }

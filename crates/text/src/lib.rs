@@ -2,5 +2,6 @@
 //! becomes tokens; knows nothing of decoders.
 
 pub mod chat_template;
+mod files;
 pub mod text_codec;
 pub mod tokenizer;

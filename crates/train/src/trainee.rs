@@ -6,12 +6,12 @@ use aloud_base::random::{Domain, KeyedRandom};
 use aloud_kernels::backend::Backend;
 use aloud_kernels::matrix::Matrix;
 use aloud_model::checkpoint::files::Tensor;
-use aloud_model::checkpoint::{self, BaseIdentity, Checkpoint, KeyValuePolicy, TrainingState};
+use aloud_model::checkpoint::{self, BaseIdentity, Checkpoint, TrainingState};
 use aloud_model::decoder::{Decoder, Gradients, ParameterGroup, Policy, Trained};
 use aloud_model::exit_heads::ExitHeads;
 use aloud_model::load::PretrainedModel;
 use aloud_model::lora::{Lora, LoraPair};
-use aloud_model::weights::{ModelWeights, Parameter};
+use aloud_model::weights::ModelWeights;
 use safetensors::Dtype;
 
 use crate::optimizer::{AdamW, AdamWSettings, OptimizerError, StepRates, clip_gradients};
@@ -155,9 +155,8 @@ impl<B: Backend> Trainee<B> {
             n_blocks: model.config.n_layers,
             hidden_size: model.config.hidden_size,
             start_adapter: model.weights.start_adapter.clone(),
-            trained: self.trained_weights(&model.weights),
+            trained: self.trained_weights(),
             exit_heads: self.policy.heads.clone(),
-            key_value: KeyValuePolicy::FrozenResidual,
             exit_offset: None,
             training: serde_json::Value::Null,
             lineage: None,
@@ -166,23 +165,20 @@ impl<B: Backend> Trainee<B> {
         }
     }
 
-    /// The trained weights as a checkpoint holds them; `like` gives the model's structure.
-    fn trained_weights(&self, like: &ModelWeights) -> checkpoint::Trained {
+    /// The trained weights as a checkpoint holds them.
+    fn trained_weights(&self) -> checkpoint::Trained {
         match self.trained {
             TrainedWeights::Lora => {
                 let none = || Lora { rank: 1, alpha: 1.0, pairs: BTreeMap::new() };
                 checkpoint::Trained::Lora(self.policy.lora().unwrap_or_else(none))
             }
             TrainedWeights::Full => {
-                let weights = self.decoder.export(like);
-                let tensor = |parameter: &Parameter<'_>| match parameter {
-                    Parameter::Matrix(matrix) => Tensor::from_f32(&[matrix.rows(), matrix.columns()], &matrix.to_f32()),
-                    Parameter::Vector(vector) => Tensor::from_f32(&[vector.len()], vector),
-                };
-                let named = weights.parameters();
-                checkpoint::Trained::Full(
-                    named.iter().filter_map(|(name, parameter)| Some((name.clone(), tensor(parameter)?))).collect(),
-                )
+                let weights = self.decoder.export();
+                let named = weights.parameters().into_iter();
+                let tensors = named.filter_map(|(name, parameter)| {
+                    Some((name, Tensor::from_f32(&parameter.shape(), &parameter.values())?))
+                });
+                checkpoint::Trained::Full(tensors.collect())
             }
         }
     }
@@ -214,21 +210,21 @@ fn decays(name: &str) -> bool {
 
 /// Checks that there is a tensor for every parameter of a model.
 fn check_weights(model: &ModelWeights, saved: &BTreeMap<String, Tensor>) -> Result<(), TraineeError> {
-    let check = |(name, parameter): (String, Parameter<'_>)| {
-        let expected = match parameter {
-            Parameter::Matrix(matrix) => vec![matrix.rows(), matrix.columns()],
-            Parameter::Vector(vector) => vec![vector.len()],
-        };
+    for (name, parameter) in model.parameters() {
+        let expected = parameter.shape();
         let tensor = saved.get(&name);
         match tensor.filter(|tensor| tensor.shape() == expected) {
-            None => Err(TraineeError::Weight { name, expected, found: tensor.map(|tensor| tensor.shape().to_vec()) }),
-            Some(tensor) if !matches!(tensor.dtype(), Dtype::F32 | Dtype::BF16 | Dtype::F16) => {
-                Err(TraineeError::NotFloats { name })
+            None => {
+                let found = tensor.map(|tensor| tensor.shape().to_vec());
+                return Err(TraineeError::Weight { name, expected, found });
             }
-            Some(_) => Ok(()),
+            Some(tensor) if !matches!(tensor.dtype(), Dtype::F32 | Dtype::BF16 | Dtype::F16) => {
+                return Err(TraineeError::NotFloats { name });
+            }
+            Some(_) => {}
         }
-    };
-    model.parameters().into_iter().try_for_each(check)
+    }
+    Ok(())
 }
 
 /// The decoder whose parameters are used: the frozen ones, or f32 copies to train.

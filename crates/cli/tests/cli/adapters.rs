@@ -77,12 +77,12 @@ fn an_adapter_is_loaded_with_its_base_and_equals_merged_weights() {
     // The same model with the adapter folded into f32 weights.
     let model = load(&ResolvedSource::Directory(base.clone().into())).unwrap();
     let lora = aloud_model::checkpoint::load_peft_adapter(Path::new(&adapter), &model.config).unwrap();
-    let (config, like) = (model.config.clone(), model.weights.clone());
+    let config = model.config.clone();
     let weights = model.with_start_adapter(lora).unwrap().weights;
     let merged = folder.path("merged");
     fs::create_dir(&merged).unwrap();
     fs::copy(Path::new(&base).join("config.json"), Path::new(&merged).join("config.json")).unwrap();
-    let folded = Decoder::widened(&aloud_kernels::cpu::Cpu::new(1), &config, &weights).export(&like);
+    let folded = Decoder::widened(&aloud_kernels::cpu::Cpu::new(1), &config, &weights).export();
     save_safetensors(&folded, &Path::new(&merged).join("model.safetensors"), SavedFormat::F32).unwrap();
 
     let expected = numbers(&lens(&folder, &["--model", &merged]).json());

@@ -9,7 +9,6 @@ use aloud_model::checkpoint::files::Tensor;
 use aloud_model::checkpoint::{Checkpoint, Trained};
 use aloud_model::lora::Projection;
 use aloud_model::source::ResolvedSource;
-use aloud_model::weights::Parameter;
 
 use crate::fixtures::{Folder, aloud, golden, golden_student, text};
 
@@ -50,13 +49,7 @@ fn full_weights_replace_those_of_the_base() {
         .weights
         .parameters()
         .into_iter()
-        .map(|(name, parameter)| {
-            let tensor = match parameter {
-                Parameter::Matrix(matrix) => Tensor::from_f32(&[matrix.rows(), matrix.columns()], &matrix.to_f32()),
-                Parameter::Vector(vector) => Tensor::from_f32(&[vector.len()], vector),
-            };
-            (name, tensor.unwrap())
-        })
+        .map(|(name, parameter)| (name, Tensor::from_f32(&parameter.shape(), &parameter.values()).unwrap()))
         .collect();
     let save = |name: &str, tensors: BTreeMap<String, Tensor>| {
         let path = folder.path(name);

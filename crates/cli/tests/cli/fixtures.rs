@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aloud_kernels::matrix::Matrix;
-use aloud_model::checkpoint::{BaseIdentity, Checkpoint, KeyValuePolicy, Trained};
+use aloud_model::checkpoint::{BaseIdentity, Checkpoint, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::lora::{Lora, LoraPair, Projection};
 use aloud_model::source::ResolvedSource;
@@ -196,7 +196,6 @@ pub(crate) fn tiny_reasoner_checkpoint(directory: &str) -> Checkpoint {
             biases: vec![0.0; candidates.len()],
             candidates,
         },
-        key_value: KeyValuePolicy::FrozenResidual,
         exit_offset: None,
         training: json!({}),
         lineage: None,
@@ -234,7 +233,6 @@ pub(crate) fn golden_student(model: &str, base: &str) -> Checkpoint {
         start_adapter: None,
         trained: Trained::Lora(Lora { rank: RANK, alpha: ALPHA, pairs }),
         exit_heads,
-        key_value: KeyValuePolicy::FrozenResidual,
         exit_offset: None,
         training: json!({}),
         lineage: None,

@@ -14,7 +14,7 @@ use aloud_measure::statistics::Bootstrap;
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::PretrainedModel;
-use aloud_model::weights::ParameterMut;
+use aloud_model::weights::Parameter;
 use aloud_session::error::SessionError;
 
 use super::deciders::Oracle;
@@ -233,7 +233,7 @@ fn search(
 fn disturbed(base: &PretrainedModel, cpu: &Cpu, strength: f32, seed: u64) -> Result<Decoder<Cpu>, SessionError> {
     let mut weights = base.weights.clone();
     for (number, (_, parameter)) in (0..).zip(weights.parameters_mut()) {
-        let ParameterMut::Matrix(matrix) = parameter else { continue };
+        let Parameter::Matrix(matrix) = parameter else { continue };
         let mut values = matrix.to_f32();
         let mean_square =
             values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>() / values.len().max(1) as f64;

@@ -6,16 +6,16 @@ use std::{
 };
 
 use aloud_kernels::matrix::{DType, Matrix};
-use safetensors::Dtype;
 use serde::Serialize;
 
 use super::{
-    CheckpointError,
+    CheckpointError, DESCRIPTION,
     adapter_config::AdapterConfig,
     files::{self, FileError, Tensor, TensorFile},
-    known_extents, require, require_finite, write_tensors,
+    require, require_finite, write_tensors,
 };
 use crate::{
+    config::ModelConfig,
     lora::{Lora, LoraPair, Projection},
     pickles,
 };
@@ -46,38 +46,40 @@ fn tensor_name(block: usize, projection: Projection, factor: char) -> String {
     format!("base_model.model.model.layers.{block}.{}.lora_{factor}.weight", projection.path())
 }
 
-/// Blocks and projections of adapters.
-fn grid(lora: &Lora) -> (BTreeSet<usize>, BTreeSet<Projection>) {
-    lora.pairs.keys().copied().unzip()
+/// Extents of a projection's weight that follow from the hidden size alone: `(in, out)`, `None` where they do not.
+fn known_extents(projection: Projection, hidden_size: usize) -> (Option<usize>, Option<usize>) {
+    match projection {
+        Projection::OProj | Projection::DownProj => (None, Some(hidden_size)),
+        _ => (Some(hidden_size), None),
+    }
 }
 
 /// Checks the adapters before they are written.
 pub(super) fn check(lora: &Lora, n_blocks: usize, hidden_size: usize) -> Result<(), CheckpointError> {
-    let invalid = |field: String, expected: String, found: String| CheckpointError::Invalid { field, expected, found };
     if lora.rank == 0 {
-        return Err(invalid("rank of the adapters".to_owned(), "at least 1".to_owned(), "0".to_owned()));
+        return Err(CheckpointError::invalid("rank of the adapters", "at least 1", 0));
     }
     require_finite("alpha of the adapters", &[lora.alpha])?;
     if lora.pairs.is_empty() {
-        return Err(invalid("number of adapters".to_owned(), "at least 1".to_owned(), "0".to_owned()));
+        return Err(CheckpointError::invalid("number of adapters", "at least 1", 0));
     }
     for (&(block, projection), pair) in &lora.pairs {
-        let name = |factor| tensor_name(block, projection, factor);
+        let [name_a, name_b] = ['A', 'B'].map(|factor| tensor_name(block, projection, factor));
         if block >= n_blocks {
             let expected = format!("below the {n_blocks} blocks of the model");
-            return Err(invalid(format!("block of `{}`", name('A')), expected, block.to_string()));
+            return Err(CheckpointError::invalid(format!("block of `{name_a}`"), expected, block));
         }
         let (known_in, known_out) = known_extents(projection, hidden_size);
-        require(&format!("rows of `{}`", name('A')), lora.rank, pair.a.rows())?;
-        require(&format!("columns of `{}`", name('B')), lora.rank, pair.b.columns())?;
-        require(&format!("columns of `{}`", name('A')), known_in.unwrap_or(pair.a.columns()), pair.a.columns())?;
-        require(&format!("rows of `{}`", name('B')), known_out.unwrap_or(pair.b.rows()), pair.b.rows())?;
-        for (factor, matrix) in [('A', &pair.a), ('B', &pair.b)] {
+        require(&format!("rows of `{name_a}`"), lora.rank, pair.a.rows())?;
+        require(&format!("columns of `{name_b}`"), lora.rank, pair.b.columns())?;
+        require(&format!("columns of `{name_a}`"), known_in.unwrap_or(pair.a.columns()), pair.a.columns())?;
+        require(&format!("rows of `{name_b}`"), known_out.unwrap_or(pair.b.rows()), pair.b.rows())?;
+        for (name, matrix) in [(name_a, &pair.a), (name_b, &pair.b)] {
             if matrix.dtype() != DType::F32 {
-                let found = matrix.dtype().name().to_owned();
-                return Err(invalid(format!("number format of `{}`", name(factor)), "F32".to_owned(), found));
+                let found = matrix.dtype().name();
+                return Err(CheckpointError::invalid(format!("number format of `{name}`"), "F32", found));
             }
-            require_finite(&format!("`{}`", name(factor)), matrix.as_f32().unwrap_or_default())?;
+            require_finite(&format!("`{name}`"), matrix.as_f32().unwrap_or_default())?;
         }
     }
     Ok(())
@@ -85,7 +87,7 @@ pub(super) fn check(lora: &Lora, n_blocks: usize, hidden_size: usize) -> Result<
 
 /// Writes checked adapters to `folder`.
 pub(super) fn write(folder: &Path, lora: &Lora, n_blocks: usize, base: &str) -> Result<(), CheckpointError> {
-    let (blocks, projections) = grid(lora);
+    let (blocks, projections): (BTreeSet<usize>, BTreeSet<Projection>) = lora.pairs.keys().copied().unzip();
     // The same projections in every adapted block have short names; others are named one by one.
     let is_grid = blocks.len() * projections.len() == lora.pairs.len();
     let module = |&(block, projection): &(usize, Projection)| format!("model.layers.{block}.{}", projection.path());
@@ -133,14 +135,9 @@ pub(super) fn read(folder: &Path, n_blocks: usize, hidden_size: usize) -> Result
     for (block, projection) in targeted {
         let (name_a, name_b) = (tensor_name(block, projection, 'A'), tensor_name(block, projection, 'B'));
         let (known_in, known_out) = *extents.entry(projection).or_insert(known_extents(projection, hidden_size));
-        let columns = match known_in {
-            Some(columns) => columns,
-            None => file.info(&name_a)?.shape.last().copied().unwrap_or(0),
-        };
-        let rows = match known_out {
-            Some(rows) => rows,
-            None => file.info(&name_b)?.shape.first().copied().unwrap_or(0),
-        };
+        let found_in = file.info(&name_a)?.shape.last().copied();
+        let found_out = file.info(&name_b)?.shape.first().copied();
+        let (columns, rows) = (known_in.or(found_in).unwrap_or(0), known_out.or(found_out).unwrap_or(0));
         // Every block of a model has the same shapes: the first one fixes those of the others.
         extents.insert(projection, (Some(columns), Some(rows)));
         let (a, b) =
@@ -150,24 +147,38 @@ pub(super) fn read(folder: &Path, n_blocks: usize, hidden_size: usize) -> Result
     Ok(Lora { rank: config.rank, alpha: config.alpha, pairs })
 }
 
-/// What `folder` says its base model is; nothing is looked up.
-pub(super) fn base_of(folder: &Path) -> Result<Option<String>, CheckpointError> {
+/// Whether `folder` is an adapter as PEFT saves it, whole or in part, in a format that is read or not, and no checkpoint
+/// of this program.
+pub fn is_peft_adapter(folder: &Path) -> bool {
+    let has = |name: &str| folder.join(name).is_file();
+    [CONFIG, WEIGHTS, PICKLED_WEIGHTS].into_iter().any(has) && !has(DESCRIPTION)
+}
+
+/// What the adapter in `folder` says its base model is (`base_model_name_or_path`). Nothing is looked up or fetched.
+///
+/// # Errors
+/// If its configuration is missing, damaged, or of an adapter that is not supported.
+pub fn peft_base(folder: &Path) -> Result<Option<String>, CheckpointError> {
     Ok(AdapterConfig::read(&folder.join(CONFIG))?.base)
 }
 
-/// Whether `folder` holds what PEFT saves, whole or in part, in a format that is read or not.
-pub(super) fn is_at(folder: &Path) -> bool {
-    folder.join(CONFIG).is_file() || folder.join(WEIGHTS).is_file() || folder.join(PICKLED_WEIGHTS).is_file()
+/// Reads the adapter that PEFT saved in `folder`, for a base model of this shape.
+///
+/// # Errors
+/// If a file is missing or damaged, the adapter is of a kind that is not supported, or does not fit the model.
+pub fn load_peft_adapter(folder: &Path, config: &ModelConfig) -> Result<Lora, CheckpointError> {
+    let lora = read(folder, config.n_layers, config.hidden_size)?;
+    lora.check_fits(config).map_err(|source| CheckpointError::Misfit { path: folder.to_owned(), source })?;
+    Ok(lora)
 }
 
 /// Refuses weights that are there as a pickle only.
 fn refuse_pickles(folder: &Path) -> Result<(), CheckpointError> {
-    if folder.join(WEIGHTS).exists() {
-        return Ok(());
-    }
     match pickles::first_in(folder) {
-        Some(pickle) => Err(CheckpointError::Pickle { advice: pickles::advice(&pickle, WEIGHTS) }),
-        None => Ok(()),
+        Some(pickle) if !folder.join(WEIGHTS).exists() => {
+            Err(CheckpointError::Pickle { advice: pickles::advice(&pickle, WEIGHTS) })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -192,7 +203,6 @@ fn check_names(file: &TensorFile, targeted: &BTreeSet<(usize, Projection)>) -> R
 }
 
 fn read_factor(file: &TensorFile, name: &str, rows: usize, columns: usize) -> Result<Matrix, FileError> {
-    file.expect(name, &[Dtype::F32, Dtype::BF16, Dtype::F16], &[rows, columns])?;
     let values = file.read_finite_f32(name, &[rows, columns])?;
     Matrix::from_f32(rows, columns, values)
         .map_err(|error| FileError::content(file.path(), format!("tensor `{name}`"), "a matrix", error))

@@ -77,10 +77,7 @@ struct ConfigFile {
 }
 
 impl AdapterConfig {
-    /// Reads and checks the file at `path`.
-    ///
-    /// # Errors
-    /// If it is damaged, or asks for something that this program does not compute: the message names key and value.
+    /// Reads the file at `path`. What this program does not compute is refused by key and value.
     pub(super) fn read(path: &Path) -> Result<Self, CheckpointError> {
         let config: ConfigFile = files::read_json(path)?;
         let unsupported = |key: &str, expected: &str, found: String| {
@@ -114,10 +111,8 @@ impl AdapterConfig {
         })
     }
 
-    /// The projections (by block) that the adapter is added to in a model of `n_blocks` blocks.
-    ///
-    /// # Errors
-    /// If a name stands for no projection of the model, if a block is not there, or if nothing is named.
+    /// The projections (by block) that the adapter is added to in a model of `n_blocks` blocks, at least one; every name
+    /// stands for some.
     pub(super) fn targeted(
         &self,
         path: &Path,

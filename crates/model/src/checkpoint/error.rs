@@ -81,3 +81,14 @@ pub enum CheckpointError {
         found: String,
     },
 }
+
+impl CheckpointError {
+    /// A [`CheckpointError::Invalid`].
+    pub(super) fn invalid(
+        field: impl Into<String>,
+        expected: impl std::fmt::Display,
+        found: impl std::fmt::Display,
+    ) -> Self {
+        Self::Invalid { field: field.into(), expected: expected.to_string(), found: found.to_string() }
+    }
+}

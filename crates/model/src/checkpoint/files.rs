@@ -68,12 +68,6 @@ impl FileError {
     }
 }
 
-/// The sibling path under which a folder is prepared before it is renamed to `path`.
-pub fn temporary_sibling(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.new"))
-}
-
 /// Writes `bytes` to a new file and waits until they are on the disk.
 ///
 /// # Errors
@@ -360,11 +354,10 @@ impl TensorFile {
         let field = || format!("tensor `{name}`");
         let values =
             tensor.to_f32().ok_or_else(|| FileError::content(&self.path, field(), "floats", tensor.dtype()))?;
-        match values.iter().position(|value| !value.is_finite()) {
+        match values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
             None => Ok(values),
-            Some(at) => {
-                let found = format!("{} at {at}", values.get(at).copied().unwrap_or(f32::NAN));
-                Err(FileError::content(&self.path, field(), "finite values", found))
+            Some((at, value)) => {
+                Err(FileError::content(&self.path, field(), "finite values", format!("{value} at {at}")))
             }
         }
     }

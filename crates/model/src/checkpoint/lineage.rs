@@ -188,12 +188,7 @@ impl Checkpoint {
 
 /// `trained_items.txt`: the keys, sorted, one a line.
 fn lines(keys: &BTreeSet<ItemKey>) -> String {
-    let mut text = String::with_capacity(17 * keys.len());
-    for key in keys {
-        text.push_str(&key.to_string());
-        text.push('\n');
-    }
-    text
+    keys.iter().map(|key| format!("{key}\n")).collect()
 }
 
 /// Writes the keys into the folder of a checkpoint that is being prepared.
@@ -228,9 +223,5 @@ pub(super) fn check(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
         (false, true) => ("nothing, since no stage of the lineage knows its items", "keys"),
         _ => return Ok(()),
     };
-    Err(CheckpointError::Invalid {
-        field: "trained_items".to_owned(),
-        expected: expected.to_owned(),
-        found: found.to_owned(),
-    })
+    Err(CheckpointError::invalid("trained_items", expected, found))
 }

@@ -8,6 +8,9 @@ use crate::rope::{RopeConfig, RopeScaling, yarn_attention_factor};
 /// What ggml takes when a file gives no `rope.freq_base`.
 const DEFAULT_ROPE_THETA: f64 = 10_000.0;
 
+const RMS_NORM_EPS: &str = "attention.layer_norm_rms_epsilon";
+const ROPE_FACTOR: &str = "rope.scaling.factor";
+
 impl ModelConfig {
     /// Reads the metadata of a GGUF file. `rope_divisors` are the values of its tensor `rope_freqs.weight`, if it has one.
     ///
@@ -32,7 +35,7 @@ impl ModelConfig {
             heads: &keys.name("attention.head_count"),
             kv_heads: &keys.name("attention.head_count_kv"),
             head_dim: &keys.name("attention.key_length"),
-            rms_norm_eps: &keys.name("attention.layer_norm_rms_epsilon"),
+            rms_norm_eps: &keys.name(RMS_NORM_EPS),
             rope_theta: &keys.name("rope.freq_base"),
         };
         let head_dim = head_dim(explicit_head_dim, hidden_size, n_heads, &names)?;
@@ -48,7 +51,7 @@ impl ModelConfig {
             n_heads,
             n_kv_heads: keys.count("attention.head_count_kv", limit::HEADS)?.unwrap_or(n_heads),
             head_dim,
-            rms_norm_eps: keys.required_number("attention.layer_norm_rms_epsilon")? as f32,
+            rms_norm_eps: keys.required(RMS_NORM_EPS, keys.number(RMS_NORM_EPS)?)? as f32,
             rope: keys.rope(rope_divisors, head_dim)?,
             tie_word_embeddings: !gguf.tensors.contains_key("output.weight"),
             qkv_bias: gguf.tensors.contains_key("blk.0.attn_q.bias"),
@@ -73,7 +76,7 @@ impl Keys<'_> {
     }
 
     fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, ModelError> {
-        value.ok_or_else(|| ModelError::key(&self.gguf.path, &self.name(key), "is missing"))
+        value.ok_or_else(|| self.error(key, "is missing"))
     }
 
     fn count(&self, key: &str, limit: usize) -> Result<Option<usize>, ModelError> {
@@ -89,25 +92,23 @@ impl Keys<'_> {
         self.gguf.f64(&self.name(key))
     }
 
-    fn required_number(&self, key: &str) -> Result<f64, ModelError> {
-        self.required(key, self.number(key)?)
-    }
-
     fn rope_number(&self, key: &str) -> Result<Option<f64>, ModelError> {
         let name = self.name(key);
         self.number(key)?.map(|v| number_between(&self.gguf.path, &name, v, 0.0, limit::ROPE_NUMBER)).transpose()
     }
 
-    fn unsupported(&self, key: &str, problem: impl Into<String>) -> ModelError {
-        ModelError::unsupported(&self.gguf.path, &self.name(key), problem)
+    fn error(&self, key: &str, problem: impl Into<String>) -> ModelError {
+        ModelError::key(&self.gguf.path, &self.name(key), problem)
     }
 
     fn refuse_unsupported(&self) -> Result<(), ModelError> {
-        if self.gguf.u64(&self.name("expert_count"))?.unwrap_or(0) > 0 {
-            return Err(self.unsupported("expert_count", "mixtures of experts are not supported"));
-        }
-        if self.gguf.u64(&self.name("attention.sliding_window"))?.unwrap_or(0) > 0 {
-            return Err(self.unsupported("attention.sliding_window", "sliding-window attention is not supported"));
+        for (key, problem) in [
+            ("expert_count", "mixtures of experts are not supported"),
+            ("attention.sliding_window", "sliding-window attention is not supported"),
+        ] {
+            if self.gguf.u64(&self.name(key))?.unwrap_or(0) > 0 {
+                return Err(self.error(key, problem));
+            }
         }
         Ok(())
     }
@@ -126,10 +127,10 @@ impl Keys<'_> {
 
     fn expect_equal_to_head_dim(&self, key: &str, head_dim: usize) -> Result<(), ModelError> {
         match self.count(key, limit::HEAD_DIM)? {
-            Some(length) if length != head_dim => Err(self.unsupported(
-                key,
-                format!("{length} is not the length of a head, {head_dim}; nothing else is supported"),
-            )),
+            Some(length) if length != head_dim => {
+                Err(self
+                    .error(key, format!("{length} is not the length of a head, {head_dim}; nothing else is supported")))
+            }
             _ => Ok(()),
         }
     }
@@ -168,25 +169,23 @@ impl Keys<'_> {
             }
             (Some(_), Some(_)) => {
                 let problem = "together with the tensor `rope_freqs.weight` no other scaling is supported";
-                return Err(self.unsupported("rope.scaling.type", problem));
+                return Err(self.error("rope.scaling.type", problem));
             }
             (Some("linear"), None) => {
-                let factor = self.rope_number("rope.scaling.factor")?;
-                RopeScaling::Linear { factor: self.required("rope.scaling.factor", factor)? }
+                RopeScaling::Linear { factor: self.required(ROPE_FACTOR, self.rope_number(ROPE_FACTOR)?)? }
             }
             (Some("yarn"), None) => self.yarn()?,
             (Some(other), None) => {
                 let problem =
                     format!("rotary embeddings of type `{other}` are not supported; none, linear and yarn are");
-                return Err(self.unsupported("rope.scaling.type", problem));
+                return Err(self.error("rope.scaling.type", problem));
             }
         };
         Ok(RopeConfig::new(theta, scaling))
     }
 
     fn yarn(&self) -> Result<RopeScaling, ModelError> {
-        let factor = self.rope_number("rope.scaling.factor")?;
-        let factor = self.required("rope.scaling.factor", factor)?;
+        let factor = self.required(ROPE_FACTOR, self.rope_number(ROPE_FACTOR)?)?;
         let original = self.required_count("rope.scaling.original_context_length", limit::POSITIONS)?;
         // In GGUF the factor given multiplies the recommended one; in `config.json` it replaces it.
         let attention_factor = self.rope_number("rope.scaling.attn_factor")?.unwrap_or(1.0);

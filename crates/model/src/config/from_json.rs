@@ -19,7 +19,8 @@ impl ModelConfig {
     pub fn from_json(text: &str, path: &Path) -> Result<Self, ModelError> {
         let root = parse_object(text, path)?;
         let keys = Keys { object: &root, path, prefix: "" };
-        let architecture = Architecture::from_name(keys.required_str("model_type")?, path, "model_type")?;
+        let architecture =
+            Architecture::from_name(keys.required("model_type", keys.str("model_type")?)?, path, "model_type")?;
         keys.refuse_unsupported(architecture)?;
 
         let names = KeyNames {
@@ -59,7 +60,7 @@ impl ModelConfig {
             n_heads,
             n_kv_heads,
             head_dim: head_dim(explicit_head_dim, hidden_size, n_heads, &names)?,
-            rms_norm_eps: keys.required_number("rms_norm_eps")? as f32,
+            rms_norm_eps: keys.required("rms_norm_eps", keys.number("rms_norm_eps")?)? as f32,
             rope: keys.rope(max_position_embeddings)?,
             tie_word_embeddings: keys.bool("tie_word_embeddings")?.unwrap_or(false),
             qkv_bias,
@@ -120,10 +121,6 @@ impl<'a> Keys<'a> {
         ModelError::key(self.path, &format!("{}{key}", self.prefix), problem)
     }
 
-    fn unsupported(&self, key: &str, problem: impl Into<String>) -> ModelError {
-        ModelError::unsupported(self.path, &format!("{}{key}", self.prefix), problem)
-    }
-
     fn typed<T>(
         &self,
         key: &str,
@@ -148,20 +145,12 @@ impl<'a> Keys<'a> {
         self.typed(key, "a string", Value::as_str)
     }
 
-    fn required_str(&self, key: &str) -> Result<&'a str, ModelError> {
-        self.required(key, self.str(key)?)
-    }
-
     fn bool(&self, key: &str) -> Result<Option<bool>, ModelError> {
         self.typed(key, "true or false", Value::as_bool)
     }
 
     fn number(&self, key: &str) -> Result<Option<f64>, ModelError> {
         self.typed(key, "a number", Value::as_f64)
-    }
-
-    fn required_number(&self, key: &str) -> Result<f64, ModelError> {
-        self.required(key, self.number(key)?)
     }
 
     fn count(&self, key: &str, limit: usize) -> Result<Option<usize>, ModelError> {
@@ -186,14 +175,14 @@ impl<'a> Keys<'a> {
         if let Some(activation) = self.str("hidden_act")?
             && activation != "silu"
         {
-            return Err(self.unsupported("hidden_act", format!("`{activation}` is not supported; `silu` is")));
+            return Err(self.error("hidden_act", format!("`{activation}` is not supported; `silu` is")));
         }
         if self.bool("mlp_bias")?.unwrap_or(false) {
-            return Err(self.unsupported("mlp_bias", "biases in the MLP are not supported"));
+            return Err(self.error("mlp_bias", "biases in the MLP are not supported"));
         }
         if self.get("quantization_config").is_some() {
             let problem = "quantised safetensors are not supported; use the unquantised model, or a GGUF file of it";
-            return Err(self.unsupported("quantization_config", problem));
+            return Err(self.error("quantization_config", problem));
         }
         // Llama ignores these two keys.
         if architecture != Architecture::Llama {
@@ -201,14 +190,14 @@ impl<'a> Keys<'a> {
             let full_layers = self.typed("max_window_layers", "a whole number", Value::as_u64)?;
             let layers = self.typed("num_hidden_layers", "a whole number", Value::as_u64)?;
             if sliding && self.get("layer_types").is_none() && full_layers < layers {
-                return Err(self.unsupported("use_sliding_window", "sliding-window attention is not supported"));
+                return Err(self.error("use_sliding_window", "sliding-window attention is not supported"));
             }
         }
         if let Some(layer_types) = self.typed("layer_types", "a list", Value::as_array)?
             && let Some(other) = layer_types.iter().find(|layer_type| layer_type.as_str() != Some("full_attention"))
         {
             let problem = format!("layers of type {} are not supported; `full_attention` is", described(other));
-            return Err(self.unsupported("layer_types", problem));
+            return Err(self.error("layer_types", problem));
         }
         Ok(())
     }
@@ -217,11 +206,10 @@ impl<'a> Keys<'a> {
     fn rope(&self, max_position_embeddings: usize) -> Result<RopeConfig, ModelError> {
         self.refuse_partial_rotation()?;
         let outer_theta = self.number("rope_theta")?.unwrap_or(DEFAULT_ROPE_THETA);
-        let inner = match self.nested("rope_parameters", "rope_parameters.")? {
-            Some(inner) => Some(inner),
-            None => self.nested("rope_scaling", "rope_scaling.")?,
-        };
-        let Some(inner) = inner else {
+        let inner = self.nested("rope_parameters", "rope_parameters.")?;
+        let Some(inner) =
+            inner.map_or_else(|| self.nested("rope_scaling", "rope_scaling."), |inner| Ok(Some(inner)))?
+        else {
             return Ok(RopeConfig::new(outer_theta, RopeScaling::Default));
         };
         inner.refuse_partial_rotation()?;
@@ -239,7 +227,7 @@ impl<'a> Keys<'a> {
             None | Some(1.0) => Ok(()),
             Some(part) => {
                 let problem = format!("rotating a part ({part}) of each head is not supported; 1.0 is");
-                Err(self.unsupported("partial_rotary_factor", problem))
+                Err(self.error("partial_rotary_factor", problem))
             }
         }
     }
@@ -274,7 +262,7 @@ impl<'a> Keys<'a> {
                 let problem = format!(
                     "rotary embeddings of type `{other}` are not supported; default, linear, dynamic, llama3 and yarn are"
                 );
-                Err(self.unsupported(key, problem))
+                Err(self.error(key, problem))
             }
         }
     }

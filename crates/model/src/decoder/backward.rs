@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use aloud_kernels::backend::{Backend, Rotation};
 
+use super::forward::{BlockTape, Tape};
 use super::policy::{factor_names, head_names};
-use super::tape::{BlockTape, Tape};
-use super::{Decoder, FINAL_NORM, Forward, Norm, PackedBatch, Policy, bias_name, weight_name};
+use super::{Decoder, Forward, PackedBatch, Policy};
 use crate::lora::Projection;
+use crate::weights::{EMBED_TOKENS, INPUT_NORM, KEY_NORM, LM_HEAD, NORM, POST_ATTENTION_NORM, QUERY_NORM, layer_name};
 
 /// Which parameters get gradients besides the exit heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +78,9 @@ impl<B: Backend> Decoder<B> {
     ) -> B::Rows {
         let n = self.backend.n_rows(residual);
         let mut d_residual = self.backend.zeros(n, self.config.hidden_size);
-        let d_gain = (trained == Trained::Full).then(|| gradients.entry(FINAL_NORM.into(), 1, self.config.hidden_size));
+        let d_gain = (trained == Trained::Full).then(|| gradients.entry(NORM.into(), 1, self.config.hidden_size));
         let eps = self.config.rms_norm_eps;
-        self.backend.rms_norm_backward(residual, &self.norm, eps, d_hidden, &mut d_residual, d_gain);
+        self.backend.rms_norm_backward(residual, &self.weights.norm, eps, d_hidden, &mut d_residual, d_gain);
         d_residual
     }
 
@@ -89,7 +90,7 @@ impl<B: Backend> Decoder<B> {
         trained: Trained,
         gradients: &'g mut Gradients<B>,
     ) -> Option<&'g mut B::Rows> {
-        let name = if self.lm_head.is_some() { "lm_head.weight" } else { "model.embed_tokens.weight" };
+        let name = if self.weights.lm_head.is_some() { LM_HEAD } else { EMBED_TOKENS };
         (trained == Trained::Full)
             .then(|| gradients.entry(name.into(), self.config.vocab_size, self.config.hidden_size))
     }
@@ -132,53 +133,49 @@ impl<B: Backend> Decoder<B> {
             d_x = pass.block_backward(block, &block_tape, &batch, d_x, gradients);
         }
         if trained == Trained::Full {
-            let d_table =
-                gradients.entry("model.embed_tokens.weight".into(), self.config.vocab_size, self.config.hidden_size);
+            let d_table = gradients.entry(EMBED_TOKENS.into(), self.config.vocab_size, self.config.hidden_size);
             self.backend.embedding_backward(batch.token_ids(), &d_x, d_table);
         }
     }
 }
 
 impl<B: Backend> Pass<'_, B> {
-    /// Backward of [`Decoder::project`]: adds to the gradients of the parameters and, if wanted, of the input.
+    /// Backward of [`Decoder::project`]: adds to the gradients of the parameters and of the input.
     fn project_backward(
         &self,
         block: usize,
         x: &B::Rows,
         parts: &[(Projection, &B::Rows)],
-        mut d_x: Option<&mut B::Rows>,
+        d_x: &mut B::Rows,
         gradients: &mut Gradients<B>,
     ) {
         let backend = &self.decoder.backend;
+        let weights = &self.decoder.weights;
+        let start = weights.start_adapter.iter().map(|lora| (lora, false));
+        let own = self.policy.and_then(|policy| policy.lora.as_ref()).map(|lora| (lora, true));
         for (projection, d_out) in parts {
-            let linear = self.decoder.layers[block].linear(*projection);
-            if let Some(d_x) = d_x.as_deref_mut() {
-                backend.linear_backward_input(d_out, &linear.weight, 1.0, d_x);
-                if let Some(start) = &linear.start {
-                    start.add_backward_input(backend, d_out, d_x);
-                }
-            }
+            let linear = weights.layers[block].projection(*projection);
+            backend.linear_backward_input(d_out, &linear.weight, 1.0, d_x);
             let (out, input) = backend.matrix_shape(&linear.weight);
             if self.trained == Trained::Full {
-                let d_weight = gradients.entry(weight_name(block, *projection), out, input);
+                let d_weight = gradients.entry(projection.weight_name(block), out, input);
                 backend.linear_backward_weight(d_out, x, 1.0, d_weight);
                 if linear.bias.is_some() {
-                    backend.bias_backward(d_out, gradients.entry(bias_name(block, *projection), 1, out));
+                    backend.bias_backward(d_out, gradients.entry(projection.bias_name(block), 1, out));
                 }
             }
-            if let Some(policy) = self.policy
-                && let Some(pair) = policy.pair(block, *projection)
-            {
-                let (a_name, b_name) = factor_names(block, *projection);
-                let scale = policy.scale();
-                let low = backend.linear_forward(x, &pair.a, None);
-                backend.linear_backward_weight(d_out, &low, scale, gradients.entry(b_name, out, policy.rank));
-                let mut d_low = backend.zeros(backend.n_rows(x), policy.rank);
-                backend.linear_backward_input(d_out, &pair.b, scale, &mut d_low);
-                backend.linear_backward_weight(&d_low, x, 1.0, gradients.entry(a_name, policy.rank, input));
-                if let Some(d_x) = d_x.as_deref_mut() {
-                    backend.linear_backward_input(&d_low, &pair.a, 1.0, d_x);
+            for (lora, is_trained) in start.clone().chain(own) {
+                let Some(pair) = lora.pairs.get(&(block, *projection)) else { continue };
+                let mut d_low = backend.zeros(backend.n_rows(x), lora.rank);
+                backend.linear_backward_input(d_out, &pair.b, lora.scale(), &mut d_low);
+                if is_trained {
+                    let (a_name, b_name) = factor_names(block, *projection);
+                    let low = backend.linear_forward(x, &pair.a, None);
+                    let d_b = gradients.entry(b_name, out, lora.rank);
+                    backend.linear_backward_weight(d_out, &low, lora.scale(), d_b);
+                    backend.linear_backward_weight(&d_low, x, 1.0, gradients.entry(a_name, lora.rank, input));
                 }
+                backend.linear_backward_input(&d_low, &pair.a, 1.0, d_x);
             }
         }
     }
@@ -188,12 +185,12 @@ impl<B: Backend> Pass<'_, B> {
         x: &B::Rows,
         gain: &B::Rows,
         width: usize,
-        name: String,
+        (block, name): (usize, &str),
         d_out: &B::Rows,
         d_x: &mut B::Rows,
         gradients: &mut Gradients<B>,
     ) {
-        let d_gain = (self.trained == Trained::Full).then(|| gradients.entry(name, 1, width));
+        let d_gain = (self.trained == Trained::Full).then(|| gradients.entry(layer_name(block, name), 1, width));
         let eps = self.decoder.config.rms_norm_eps;
         self.decoder.backend.rms_norm_backward(x, gain, eps, d_out, d_x, d_gain);
     }
@@ -204,19 +201,19 @@ impl<B: Backend> Pass<'_, B> {
     /// `d_middle`: the active rows.
     fn mlp_backward(&self, block: usize, tape: &BlockTape<B>, d_middle: &mut B::Rows, gradients: &mut Gradients<B>) {
         let decoder = self.decoder;
-        let (backend, layer) = (&decoder.backend, &decoder.layers[block]);
+        let (backend, layer) = (&decoder.backend, &decoder.weights.layers[block]);
         let (hidden_size, eps) = (decoder.config.hidden_size, decoder.config.rms_norm_eps);
         let n_active = tape.queries.len();
         let hidden = backend.swiglu_forward(&tape.gate, &tape.up);
         let mut d_hidden = backend.zeros(n_active, decoder.config.intermediate_size);
         let parts = [(Projection::DownProj, &*d_middle)];
-        self.project_backward(block, &hidden, &parts, Some(&mut d_hidden), gradients);
+        self.project_backward(block, &hidden, &parts, &mut d_hidden, gradients);
         let (d_gate, d_up) = backend.swiglu_backward(&tape.gate, &tape.up, &d_hidden);
         let normed = backend.rms_norm_forward(&tape.middle, &layer.post_attention_layernorm, eps);
         let mut d_normed = backend.zeros(n_active, hidden_size);
         let parts = [(Projection::GateProj, &d_gate), (Projection::UpProj, &d_up)];
-        self.project_backward(block, &normed, &parts, Some(&mut d_normed), gradients);
-        let name = Norm::PostAttention.name(block);
+        self.project_backward(block, &normed, &parts, &mut d_normed, gradients);
+        let name = (block, POST_ATTENTION_NORM);
         let gain = &layer.post_attention_layernorm;
         self.norm_backward(&tape.middle, gain, hidden_size, name, &d_normed, d_middle, gradients);
     }
@@ -232,7 +229,7 @@ impl<B: Backend> Pass<'_, B> {
     ) -> B::Rows {
         let decoder = self.decoder;
         let backend = &decoder.backend;
-        let layer = &decoder.layers[block];
+        let layer = &decoder.weights.layers[block];
         let hidden_size = decoder.config.hidden_size;
         let eps = decoder.config.rms_norm_eps;
         let n_active = tape.queries.len();
@@ -249,7 +246,7 @@ impl<B: Backend> Pass<'_, B> {
         // Attention: output projection and queries on active rows, keys and values on all.
         let mut d_attention = backend.zeros(n_active, decoder.config.query_size());
         let parts = [(Projection::OProj, &d_middle)];
-        self.project_backward(block, &tape.attention, &parts, Some(&mut d_attention), gradients);
+        self.project_backward(block, &tape.attention, &parts, &mut d_attention, gradients);
         let width = decoder.config.key_value_size();
         let mut d_keys = backend.zeros(batch.n_key_rows(), width);
         let mut d_values = backend.zeros(batch.n_key_rows(), width);
@@ -280,10 +277,10 @@ impl<B: Backend> Pass<'_, B> {
         {
             let head_dim = decoder.config.head_dim;
             let mut d = backend.zeros(n_active, decoder.config.query_size());
-            self.norm_backward(queries, q_norm, head_dim, Norm::Query.name(block), &d_queries, &mut d, gradients);
+            self.norm_backward(queries, q_norm, head_dim, (block, QUERY_NORM), &d_queries, &mut d, gradients);
             d_queries = d;
             let mut d = backend.zeros(batch.n_rows(), decoder.config.key_value_size());
-            self.norm_backward(keys, k_norm, head_dim, Norm::Key.name(block), &d_keys, &mut d, gradients);
+            self.norm_backward(keys, k_norm, head_dim, (block, KEY_NORM), &d_keys, &mut d, gradients);
             d_keys = d;
         }
 
@@ -291,22 +288,22 @@ impl<B: Backend> Pass<'_, B> {
         let normed = backend.rms_norm_forward(&tape.x, &layer.input_layernorm, eps);
         let mut d_normed = backend.zeros(batch.n_rows(), hidden_size);
         let parts = [(Projection::KProj, &d_keys), (Projection::VProj, &d_values)];
-        self.project_backward(block, &normed, &parts, Some(&mut d_normed), gradients);
+        self.project_backward(block, &normed, &parts, &mut d_normed, gradients);
         let query_part = [(Projection::QProj, &d_queries)];
         match active {
             None => {
-                self.project_backward(block, &normed, &query_part, Some(&mut d_normed), gradients);
+                self.project_backward(block, &normed, &query_part, &mut d_normed, gradients);
                 d_x = d_middle;
             }
             Some(rows) => {
                 let active_normed = backend.gather_rows(&normed, rows);
                 let mut d_active = backend.zeros(n_active, hidden_size);
-                self.project_backward(block, &active_normed, &query_part, Some(&mut d_active), gradients);
+                self.project_backward(block, &active_normed, &query_part, &mut d_active, gradients);
                 backend.scatter_add_rows(&mut d_normed, Some(rows), &d_active);
                 backend.scatter_rows(&mut d_x, rows, &d_middle);
             }
         }
-        let name = Norm::Input.name(block);
+        let name = (block, INPUT_NORM);
         self.norm_backward(&tape.x, &layer.input_layernorm, hidden_size, name, &d_normed, &mut d_x, gradients);
         d_x
     }

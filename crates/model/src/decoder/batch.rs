@@ -113,9 +113,7 @@ impl PackedBatch {
     pub(crate) fn query(&self, row: usize) -> Query {
         Query { sequence: self.sequence_of[row] as usize, n_keys: self.positions[row] as usize + 1 }
     }
-}
 
-impl PackedBatch {
     /// Whether some rows belong to several sequences.
     fn has_branches(&self) -> bool {
         self.key_rows.len() > self.n_rows()

@@ -17,14 +17,14 @@ pub struct AttentionInputs<B: Backend> {
     pub(crate) before_norm: Option<(B::Rows, B::Rows)>,
 }
 
-/// What the second half of a block leaves for its backward.
-pub(super) struct BlockOutput<B: Backend> {
-    /// Residual of the active rows between attention and MLP.
+/// What the second half of a block makes of the active rows.
+pub struct BlockOutput<B: Backend> {
+    /// Residual after the block.
+    pub residual: B::Rows,
+    /// Residual between attention and MLP (for the backward pass, as gate and up-projection).
     pub(super) middle: B::Rows,
     pub(super) gate: B::Rows,
     pub(super) up: B::Rows,
-    /// Residual of the active rows after the block.
-    pub(super) residual: B::Rows,
 }
 
 impl<B: Backend> Decoder<B> {
@@ -37,21 +37,16 @@ impl<B: Backend> Decoder<B> {
         projections: &[Projection],
     ) -> Vec<B::Rows> {
         let linear = |projection: &Projection| {
-            let linear = self.layers[block].linear(*projection);
+            let linear = self.weights.layers[block].projection(*projection);
             (&linear.weight, linear.bias.as_ref())
         };
         let layers: Vec<_> = projections.iter().map(linear).collect();
         let mut outs = self.backend.linears_forward(x, &layers);
         for (projection, out) in projections.iter().zip(&mut outs) {
-            if let Some(start) = &self.layers[block].linear(*projection).start {
-                start.add_forward(&self.backend, x, out);
-            }
-        }
-        if let Some(policy) = policy {
-            for (projection, out) in projections.iter().zip(&mut outs) {
-                if let Some(pair) = policy.pair(block, *projection) {
+            for lora in self.weights.start_adapter.iter().chain(policy.and_then(|policy| policy.lora.as_ref())) {
+                if let Some(pair) = lora.pairs.get(&(block, *projection)) {
                     let low = self.backend.linear_forward(x, &pair.a, None);
-                    self.backend.linear_add_forward(&low, &pair.b, policy.scale(), out);
+                    self.backend.linear_add_forward(&low, &pair.b, lora.scale(), out);
                 }
             }
         }
@@ -68,7 +63,7 @@ impl<B: Backend> Decoder<B> {
         positions: &[u32],
         active: Option<&[u32]>,
     ) -> AttentionInputs<B> {
-        let layer = &self.layers[block];
+        let layer = &self.weights.layers[block];
         let eps = self.config.rms_norm_eps;
         let normed = self.backend.rms_norm_forward(x, &layer.input_layernorm, eps);
         let (mut queries, mut keys, values);
@@ -97,14 +92,14 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// Second half of a block on the active rows: output projection, residual, MLP, residual.
-    pub(super) fn finish_block(
+    pub fn finish_block(
         &self,
         policy: Option<&Policy<B>>,
         block: usize,
         x: B::Rows,
         attention: &B::Rows,
     ) -> BlockOutput<B> {
-        let layer = &self.layers[block];
+        let layer = &self.weights.layers[block];
         let mut middle = x;
         let [o] = exactly(self.project(policy, block, attention, &[Projection::OProj]));
         self.backend.scatter_add_rows(&mut middle, None, &o);
@@ -114,18 +109,7 @@ impl<B: Backend> Decoder<B> {
         let [down] = exactly(self.project(policy, block, &hidden, &[Projection::DownProj]));
         let mut residual = middle.clone();
         self.backend.scatter_add_rows(&mut residual, None, &down);
-        BlockOutput { middle, gate, up, residual }
-    }
-
-    /// The second half of a block for decoding, which keeps the residual alone.
-    pub fn finish_block_residual(
-        &self,
-        policy: Option<&Policy<B>>,
-        block: usize,
-        x: B::Rows,
-        attention: &B::Rows,
-    ) -> B::Rows {
-        self.finish_block(policy, block, x, attention).residual
+        BlockOutput { residual, middle, gate, up }
     }
 }
 

@@ -2,8 +2,7 @@
 
 use aloud_kernels::backend::{Backend, Query};
 
-use super::tape::{BlockTape, Tape};
-use super::{Decoder, PackedBatch, Policy};
+use super::{AttentionInputs, Decoder, PackedBatch, Policy};
 
 /// What a pass leaves behind.
 pub struct Forward<B: Backend> {
@@ -16,6 +15,25 @@ pub struct Forward<B: Backend> {
     /// Per candidate: the residual of those rows at that depth, `[reached, H]`.
     pub at_candidates: Vec<B::Rows>,
     pub(super) tape: Option<Tape<B>>,
+}
+
+/// What a whole pass leaves for its backward.
+pub(super) struct Tape<B: Backend> {
+    pub(super) batch: PackedBatch,
+    pub(super) blocks: Vec<BlockTape<B>>,
+}
+
+/// What one block leaves for its backward.
+pub(super) struct BlockTape<B: Backend> {
+    pub(super) x: B::Rows,
+    pub(super) active: Option<Vec<u32>>,
+    pub(super) queries: Vec<Query>,
+    pub(super) inputs: AttentionInputs<B>,
+    pub(super) attention: B::Rows,
+    pub(super) log_sum_exp: B::Rows,
+    pub(super) middle: B::Rows,
+    pub(super) gate: B::Rows,
+    pub(super) up: B::Rows,
 }
 
 impl<B: Backend> std::fmt::Debug for Forward<B> {
@@ -110,7 +128,7 @@ impl<B: Backend> Decoder<B> {
                 batch.key_values(keys.as_ref().unwrap_or(&inputs.keys), values.as_ref().unwrap_or(&inputs.values));
             let (attention, log_sum_exp) =
                 backend.attention_forward(self.heads(), &inputs.queries, &queries, &sequences);
-            let before = if keep_tape { Some(x.clone()) } else { None };
+            let before = keep_tape.then(|| x.clone());
             let active_x = match subset {
                 Some(rows) => backend.gather_rows(&x, rows),
                 None => std::mem::replace(&mut x, backend.zeros(0, self.config.hidden_size)),

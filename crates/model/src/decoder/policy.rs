@@ -1,12 +1,9 @@
 //! What training adds to the frozen model, on a device: low-rank adapters and exit heads.
 
-use std::collections::BTreeMap;
-
 use aloud_kernels::backend::Backend;
-use aloud_kernels::matrix::Matrix;
 
 use crate::exit_heads::{ExitHeads, HeadInput};
-use crate::lora::{Lora, LoraPair, Projection};
+use crate::lora::{Lora, Projection};
 
 /// Parameters that share a learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,18 +14,10 @@ pub enum ParameterGroup {
     Heads,
 }
 
-/// Low-rank factors on the device.
-pub(crate) struct DevicePair<B: Backend> {
-    pub(crate) a: B::Matrix,
-    pub(crate) b: B::Matrix,
-}
-
 /// Adapters and exit heads, ready to run.
 pub struct Policy<B: Backend> {
     backend: B,
-    pub(crate) rank: usize,
-    alpha: f32,
-    pairs: BTreeMap<(usize, Projection), DevicePair<B>>,
+    pub(super) lora: Option<Lora<B::Matrix>>,
     /// The exit heads.
     pub heads: ExitHeads,
 }
@@ -36,7 +25,7 @@ pub struct Policy<B: Backend> {
 impl<B: Backend> std::fmt::Debug for Policy<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Policy")
-            .field("rank", &self.rank)
+            .field("rank", &self.lora.as_ref().map(|lora| lora.rank))
             .field("candidates", &self.heads.candidates)
             .finish_non_exhaustive()
     }
@@ -45,29 +34,13 @@ impl<B: Backend> std::fmt::Debug for Policy<B> {
 impl<B: Backend> Policy<B> {
     /// Puts adapters (if any) and heads on a device.
     pub fn new(backend: &B, lora: Option<&Lora>, heads: ExitHeads) -> Self {
-        let pairs = lora.map_or_else(BTreeMap::new, |lora| {
-            let pair = |pair: &LoraPair| DevicePair { a: backend.matrix(&pair.a), b: backend.matrix(&pair.b) };
-            lora.pairs.iter().map(|(at, factors)| (*at, pair(factors))).collect()
-        });
-        let (rank, alpha) = lora.map_or((1, 1.0), |lora| (lora.rank, lora.alpha));
-        Self { backend: backend.clone(), rank, alpha, pairs, heads }
+        let lora = lora.map(|lora| lora.map(|matrix| backend.matrix(matrix)));
+        Self { backend: backend.clone(), lora, heads }
     }
 
     /// The adapters as they are on the device; `None` if there are none.
     pub fn lora(&self) -> Option<Lora> {
-        let host = |matrix: &B::Matrix| -> Matrix { self.backend.download_matrix(matrix) };
-        let pairs: BTreeMap<_, _> =
-            self.pairs.iter().map(|(at, pair)| (*at, LoraPair { a: host(&pair.a), b: host(&pair.b) })).collect();
-        (!pairs.is_empty()).then_some(Lora { rank: self.rank, alpha: self.alpha, pairs })
-    }
-
-    /// `alpha / r`.
-    pub(crate) fn scale(&self) -> f32 {
-        self.alpha / self.rank as f32
-    }
-
-    pub(crate) fn pair(&self, block: usize, projection: Projection) -> Option<&DevicePair<B>> {
-        self.pairs.get(&(block, projection))
+        self.lora.as_ref().map(|lora| lora.map(|matrix| self.backend.download_matrix(matrix)))
     }
 
     /// The epsilon of the heads' own norm: that of the model's norms, or none for raw residuals.
@@ -83,7 +56,7 @@ impl<B: Backend> Policy<B> {
 
     /// Every trainable parameter with its name and group, in a fixed order, to be changed in place.
     pub fn update_parameters(&mut self, f: &mut dyn FnMut(&str, ParameterGroup, &mut [f32])) {
-        for ((block, projection), pair) in &mut self.pairs {
+        for ((block, projection), pair) in self.lora.iter_mut().flat_map(|lora| &mut lora.pairs) {
             let (a, b) = factor_names(*block, *projection);
             self.backend.update_matrix(&mut pair.a, &mut |values| f(&a, ParameterGroup::Trunk, values));
             self.backend.update_matrix(&mut pair.b, &mut |values| f(&b, ParameterGroup::Trunk, values));

@@ -7,7 +7,7 @@ use aloud_kernels::matrix::Matrix;
 use super::GgufFile;
 use crate::config::{Architecture, ModelConfig};
 use crate::error::ModelError;
-use crate::weights::{RowOrder, StoredFormat, StoredTensor, StoredTensors, TensorReader};
+use crate::weights::{EMBED_TOKENS, LM_HEAD, NORM, StoredTensor, StoredTensors, TensorReader};
 
 /// What Llama 3's frequencies are divided by, `[head_dim / 2]`.
 const ROPE_DIVISORS: &str = "rope_freqs.weight";
@@ -51,7 +51,7 @@ impl GgufFile {
         if config.architecture == Architecture::Llama {
             for (name, tensor) in &mut stored.tensors {
                 if name.contains(".self_attn.q_proj.") || name.contains(".self_attn.k_proj.") {
-                    tensor.row_order = RowOrder::InterleavedHalves { head_dim: config.head_dim };
+                    tensor.interleaved_heads = Some(config.head_dim);
                 }
             }
         }
@@ -65,14 +65,11 @@ impl GgufFile {
             let placed = StoredTensor {
                 file: tensor.file,
                 name: name.clone(),
-                format: tensor
-                    .ggml_type
-                    .dtype()
-                    .map_or_else(|| StoredFormat::Other(tensor.ggml_type.name()), StoredFormat::Known),
+                format: tensor.ggml_type.dtype().ok_or_else(|| tensor.ggml_type.name()),
                 shape: tensor.shape.clone(),
                 start: tensor.start,
-                size_bytes: tensor.size_bytes.unwrap_or(0),
-                row_order: RowOrder::Plain,
+                size_bytes: tensor.size_bytes,
+                interleaved_heads: None,
             };
             if let Some(other) = stored.tensors.insert(rename(name), placed) {
                 return Err(ModelError::tensor(&self.path, name, format!("is the same tensor as `{}`", other.name)));
@@ -96,18 +93,17 @@ fn read_rope_divisors(stored: &StoredTensors) -> Result<Option<Vec<f32>>, ModelE
 
 /// Hugging Face's name for a tensor, or its own name if there is none.
 fn hugging_face_name(name: &str) -> String {
-    match name {
-        "token_embd.weight" => return "model.embed_tokens.weight".to_owned(),
-        "output_norm.weight" => return "model.norm.weight".to_owned(),
-        "output.weight" => return "lm_head.weight".to_owned(),
-        _ => {}
-    }
-    let block_name = || {
+    let of_block = || {
         let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
         let layer = layer.parse::<usize>().ok()?;
         let (module, parameter) = rest.rsplit_once('.')?;
         let (_, module) = BLOCK_NAMES.iter().find(|(ggml, _)| *ggml == module)?;
         Some(format!("model.layers.{layer}.{module}.{parameter}"))
     };
-    block_name().unwrap_or_else(|| name.to_owned())
+    match name {
+        "token_embd.weight" => EMBED_TOKENS.to_owned(),
+        "output_norm.weight" => NORM.to_owned(),
+        "output.weight" => LM_HEAD.to_owned(),
+        _ => of_block().unwrap_or_else(|| name.to_owned()),
+    }
 }

@@ -24,19 +24,13 @@ pub(super) fn parse(input: impl Read, length: u64, path: &Path) -> Result<GgufFi
         return Err(reader.damaged(format!("not a GGUF file: it starts with {magic:02x?}, expected \"GGUF\"")));
     }
     let version = reader.u32("the version")?;
-    match version {
-        2 | 3 => {}
-        1 => {
-            return Err(reader.damaged(
-                "GGUF version 1 is not supported (2 and 3 are); convert the model again with a current converter",
-            ));
-        }
-        _ if matches!(version.swap_bytes(), 1..=3) => {
-            return Err(
-                reader.damaged("big-endian GGUF is not supported; convert the model for a little-endian machine")
-            );
-        }
-        _ => return Err(reader.damaged(format!("GGUF version {version} is not supported (2 and 3 are)"))),
+    if !matches!(version, 2 | 3) {
+        let next = if version == 1 { "; convert the model again with a current converter" } else { "" };
+        return Err(reader.damaged(if matches!(version.swap_bytes(), 1..=3) {
+            "big-endian GGUF is not supported; convert the model for a little-endian machine".to_owned()
+        } else {
+            format!("GGUF version {version} is not supported (2 and 3 are){next}")
+        }));
     }
     let tensor_count = reader.u64("the number of tensors")?;
     let metadata_count = reader.u64("the number of metadata keys")?;
@@ -61,17 +55,15 @@ pub(super) fn parse(input: impl Read, length: u64, path: &Path) -> Result<GgufFi
         }
     }
 
-    let alignment = match metadata.get("general.alignment") {
-        None => DEFAULT_ALIGNMENT,
-        Some(value) => {
-            value.as_u64().filter(|alignment| alignment.is_power_of_two() && *alignment <= MAX_ALIGNMENT).ok_or_else(
-                || ModelError::key(path, "general.alignment", format!("expected a power of two up to {MAX_ALIGNMENT}")),
-            )?
-        }
+    let alignment = metadata.get("general.alignment").map_or(Some(DEFAULT_ALIGNMENT), GgufValue::as_u64);
+    let Some(alignment) = alignment.filter(|alignment| alignment.is_power_of_two() && *alignment <= MAX_ALIGNMENT)
+    else {
+        let problem = format!("expected a power of two up to {MAX_ALIGNMENT}");
+        return Err(ModelError::key(path, "general.alignment", problem));
     };
     let data_start = reader.position.next_multiple_of(alignment);
     place_tensors(&mut tensors, data_start, alignment, length, path)?;
-    Ok(GgufFile { path: path.to_owned(), files: vec![path.to_owned()], version, metadata, tensors })
+    Ok(GgufFile { path: path.to_owned(), files: vec![path.to_owned()], metadata, tensors })
 }
 
 /// Turns offsets within the data section into offsets within the file, and checks that tensors are aligned, inside the
@@ -89,20 +81,18 @@ fn place_tensors(
             let problem = format!("its offset {offset} is not a multiple of the file's alignment {alignment}");
             return Err(ModelError::tensor(path, name, problem));
         }
-        let end = data_start.checked_add(offset).and_then(|start| start.checked_add(tensor.size_bytes.unwrap_or(0)));
-        match end {
-            Some(end) if end <= length => tensor.start = data_start + offset,
-            _ => {
-                let size = tensor.size_bytes.unwrap_or(0);
-                let problem = format!(
-                    "its {size} bytes at offset {offset} reach beyond the end of the file ({length} bytes, tensors begin \
-                     at {data_start}); the file is truncated or damaged"
-                );
-                return Err(ModelError::tensor(path, name, problem));
-            }
+        let size = tensor.size_bytes;
+        let end = data_start.checked_add(offset).and_then(|start| start.checked_add(size));
+        if end.is_none_or(|end| end > length) {
+            let problem = format!(
+                "its {size} bytes at offset {offset} reach beyond the end of the file ({length} bytes, tensors begin at \
+                 {data_start}); the file is truncated or damaged"
+            );
+            return Err(ModelError::tensor(path, name, problem));
         }
+        tensor.start = data_start + offset;
     }
-    let mut placed: Vec<_> = tensors.iter().map(|(name, t)| (t.start, t.size_bytes.unwrap_or(0), name)).collect();
+    let mut placed: Vec<_> = tensors.iter().map(|(name, t)| (t.start, t.size_bytes, name)).collect();
     placed.sort_unstable();
     for pair in placed.windows(2) {
         if let [(start, size, name), (next_start, _, next_name)] = pair
@@ -273,21 +263,14 @@ impl<R: Read> Reader<'_, R> {
         else {
             return problem(format!("its shape {shape:?} is empty or too large"));
         };
-        let size_bytes = match ggml_type.block() {
-            None => None,
-            Some((block_len, block_bytes)) => {
-                let row = shape.first().copied().unwrap_or(0);
-                if !row.is_multiple_of(block_len) {
-                    return problem(format!(
-                        "a row of {row} values does not divide into the blocks of {block_len} of {}",
-                        ggml_type.name()
-                    ));
-                }
-                let Some(size) = (values / block_len).checked_mul(block_bytes) else {
-                    return problem(format!("its shape {shape:?} is too large"));
-                };
-                Some(size)
-            }
+        let (block_len, block_bytes) = ggml_type.block().unwrap_or((1, 0));
+        let row = shape.first().copied().unwrap_or(0);
+        if !row.is_multiple_of(block_len) {
+            let name = ggml_type.name();
+            return problem(format!("a row of {row} values does not divide into the blocks of {block_len} of {name}"));
+        }
+        let Some(size_bytes) = (values / block_len).checked_mul(block_bytes) else {
+            return problem(format!("its shape {shape:?} is too large"));
         };
         shape.reverse();
         let shape = shape.iter().map(|&length| length as usize).collect();

@@ -43,49 +43,6 @@ impl GgufValue {
             _ => None,
         }
     }
-
-    /// The value, if it is a bool.
-    pub fn as_bool(&self) -> Option<bool> {
-        match *self {
-            Self::Bool(value) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// The value, if it is a string.
-    pub fn as_str(&self) -> Option<&str> {
-        match self {
-            Self::String(value) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// The value, if it is an array.
-    pub fn as_array(&self) -> Option<&GgufArray> {
-        match self {
-            Self::Array(value) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// Name of the format, as in error messages.
-    pub fn type_name(&self) -> &'static str {
-        match self {
-            Self::U8(_) => "u8",
-            Self::I8(_) => "i8",
-            Self::U16(_) => "u16",
-            Self::I16(_) => "i16",
-            Self::U32(_) => "u32",
-            Self::I32(_) => "i32",
-            Self::U64(_) => "u64",
-            Self::I64(_) => "i64",
-            Self::F32(_) => "f32",
-            Self::F64(_) => "f64",
-            Self::Bool(_) => "bool",
-            Self::String(_) => "string",
-            Self::Array(_) => "array",
-        }
-    }
 }
 
 /// An array of one number format, as compact in memory as in the file.
@@ -107,6 +64,7 @@ pub enum GgufArray {
     Array(Vec<Self>),
 }
 
+#[expect(clippy::len_without_is_empty, reason = "nobody asks")]
 impl GgufArray {
     /// Number of elements.
     pub fn len(&self) -> usize {
@@ -124,27 +82,6 @@ impl GgufArray {
             Self::Bool(values) => values.len(),
             Self::String(values) => values.len(),
             Self::Array(values) => values.len(),
-        }
-    }
-
-    /// Whether there is no element.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The elements, if they are strings.
-    pub fn as_strings(&self) -> Option<&[String]> {
-        match self {
-            Self::String(values) => Some(values),
-            _ => None,
-        }
-    }
-
-    /// The elements, if they are f32.
-    pub fn as_f32s(&self) -> Option<&[f32]> {
-        match self {
-            Self::F32(values) => Some(values),
-            _ => None,
         }
     }
 

@@ -25,9 +25,6 @@ pub(super) struct Failure {
 
 /// Runs the first of the clients that is installed, until it ends, and returns its command line. A client is a command line
 /// and the arguments that follow it.
-///
-/// # Errors
-/// If that client fails, or none is installed.
 pub(super) fn run_first<'a>(
     clients: impl IntoIterator<Item = (&'a [String], Vec<&'a str>)>,
     variables: &[(&str, &str)],

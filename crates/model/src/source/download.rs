@@ -11,10 +11,8 @@ use aloud_base::digest::sha256_digits_of_file;
 /// Most bytes of an index's page that are read.
 const PAGE_LIMIT_BYTES: u64 = 1 << 24;
 
-/// The wheel that `wanted` asks for, downloaded into the empty `folder` unless it lies on the disk already.
-///
-/// # Errors
-/// Sentences that say what is wrong and what to do.
+/// The wheel that `wanted` asks for, downloaded into the empty `folder` unless it lies on the disk already; or sentences that
+/// say what is wrong and what to do.
 pub(super) fn wheel(
     wanted: Requirement<'_>,
     folder: &Path,
@@ -27,7 +25,9 @@ pub(super) fn wheel(
         None => None,
     };
     match (with_installer(wanted, url, folder, settings, progress), url) {
-        (Ok(client), _) => downloaded(folder)
+        (Ok(client), _) => wheels_in(folder)
+            .ok()
+            .and_then(|mut wheels| wheels.pop())
             .ok_or_else(|| format!("`{client}` ended without an error but left no wheel: {}", by_hand(wanted))),
         (Err(failure), Some(url)) if failure.absent => from_pages(wanted, url, folder, settings, progress),
         (Err(failure), None) if failure.absent => Err(format!(
@@ -83,11 +83,6 @@ fn with_installer(
     let pip = settings.pip.iter().map(|command| (command.as_slice(), download.clone()));
     let uv = settings.uv.iter().map(|command| (command.as_slice(), with_uv.clone()));
     client::run_first(pip.chain(uv), &[], progress)
-}
-
-/// The wheel that an installer left.
-fn downloaded(folder: &Path) -> Option<Wheel> {
-    wheels_in(folder).ok()?.pop()
 }
 
 fn from_folder(wanted: Requirement<'_>, folder: &Path) -> Result<Wheel, String> {

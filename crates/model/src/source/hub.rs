@@ -1,12 +1,10 @@
 //! Repositories of the Hugging Face hub, in the hub's own cache directory.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-use serde::Deserialize;
 
 use super::{FetchEvent, FetchSettings, ModelSource, ResolvedSource, client};
 use crate::error::ModelError;
+use crate::safetensors_files::Index;
 
 /// Matches what a model needs: `.json`, `.jinja` and `.safetensors`. One pattern, because the client's versions disagree on
 /// how several are given.
@@ -69,10 +67,6 @@ fn find(hub_cache: &Path, repository: &str, revision: &str) -> Option<PathBuf> {
 
 /// Whether the directory has `model.safetensors`, or an index and every shard that it lists.
 fn has_safetensors(directory: &Path) -> bool {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
     if directory.join("model.safetensors").exists() {
         return true;
     }

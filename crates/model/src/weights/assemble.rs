@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::stored::{StoredTensors, TensorReader};
-use super::{EMBED_TOKENS, LM_HEAD, LayerWeights, LinearWeights, ModelWeights, NORM, layer_name};
+use super::{
+    EMBED_TOKENS, INPUT_NORM, KEY_NORM, LM_HEAD, LayerWeights, LinearWeights, ModelWeights, NORM, POST_ATTENTION_NORM,
+    QUERY_NORM, layer_name,
+};
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::lora::Projection;
@@ -29,72 +32,43 @@ impl ModelWeights {
         };
         let norm = reader.vector(NORM, hidden)?;
         let layers =
-            (0..config.n_layers).map(|layer| read_layer(config, layer, &mut reader)).collect::<Result<_, _>>()?;
+            (0..config.n_layers).map(|block| read_layer(config, block, &mut reader)).collect::<Result<_, _>>()?;
         let lm_head = untied.then(|| reader.matrix(LM_HEAD, vocab, hidden)).transpose()?;
         Ok((Self { embed_tokens, layers, norm, lm_head, start_adapter: None }, reader.finish()))
     }
 }
 
-fn has_bias(config: &ModelConfig, projection: Projection) -> bool {
-    match projection {
-        Projection::QProj | Projection::KProj | Projection::VProj => config.qkv_bias,
-        Projection::OProj => config.o_bias,
-        Projection::GateProj | Projection::UpProj | Projection::DownProj => false,
-    }
-}
-
-fn read_layer(config: &ModelConfig, layer: usize, reader: &mut TensorReader<'_>) -> Result<LayerWeights, ModelError> {
-    let hidden = config.hidden_size;
-    let mut linear = |projection: Projection| {
+fn read_layer(config: &ModelConfig, block: usize, reader: &mut TensorReader<'_>) -> Result<LayerWeights, ModelError> {
+    let [q, k, v, o, gate, up, down] = Projection::ALL.map(|projection| {
         let (rows, columns) = projection.shape(config);
-        let name = |part: &str| layer_name(layer, &format!("{}.{part}", projection.path()));
-        let weight = reader.matrix(&name("weight"), rows, columns)?;
-        let bias = if has_bias(config, projection) { Some(reader.vector(&name("bias"), rows)?) } else { None };
+        let weight = reader.matrix(&projection.weight_name(block), rows, columns)?;
+        let has_bias = projection.has_bias(config);
+        let bias = has_bias.then(|| reader.vector(&projection.bias_name(block), rows)).transpose()?;
         Ok::<_, ModelError>(LinearWeights { weight, bias })
-    };
-    let (q_proj, k_proj) = (linear(Projection::QProj)?, linear(Projection::KProj)?);
-    let (v_proj, o_proj) = (linear(Projection::VProj)?, linear(Projection::OProj)?);
-    let (gate_proj, up_proj) = (linear(Projection::GateProj)?, linear(Projection::UpProj)?);
-    let down_proj = linear(Projection::DownProj)?;
-    let mut norm = |name: &str, length: usize| reader.vector(&layer_name(layer, name), length);
+    });
+    let linears = [q?, k?, v?, o?, gate?, up?, down?];
+    let mut gain = |name: &str, length: usize| reader.vector(&layer_name(block, name), length);
     let (mut q_norm, mut k_norm) = (None, None);
     if config.has_query_key_norm() {
-        q_norm = Some(norm("self_attn.q_norm.weight", config.head_dim)?);
-        k_norm = Some(norm("self_attn.k_norm.weight", config.head_dim)?);
+        q_norm = Some(gain(QUERY_NORM, config.head_dim)?);
+        k_norm = Some(gain(KEY_NORM, config.head_dim)?);
     }
-    Ok(LayerWeights {
-        input_layernorm: norm("input_layernorm.weight", hidden)?,
-        post_attention_layernorm: norm("post_attention_layernorm.weight", hidden)?,
-        q_proj,
-        k_proj,
-        v_proj,
-        o_proj,
-        q_norm,
-        k_norm,
-        gate_proj,
-        up_proj,
-        down_proj,
-    })
+    let input_layernorm = gain(INPUT_NORM, config.hidden_size)?;
+    let post_attention_layernorm = gain(POST_ATTENTION_NORM, config.hidden_size)?;
+    Ok(LayerWeights { input_layernorm, q_norm, k_norm, post_attention_layernorm, linears })
 }
 
 /// Names of all parameters that `config` calls for.
 fn expected_names(config: &ModelConfig) -> BTreeSet<String> {
     let mut names = BTreeSet::from([EMBED_TOKENS.to_owned(), NORM.to_owned()]);
-    if !config.tie_word_embeddings {
-        names.insert(LM_HEAD.to_owned());
-    }
-    for layer in 0..config.n_layers {
-        names.insert(layer_name(layer, "input_layernorm.weight"));
-        names.insert(layer_name(layer, "post_attention_layernorm.weight"));
-        if config.has_query_key_norm() {
-            names.insert(layer_name(layer, "self_attn.q_norm.weight"));
-            names.insert(layer_name(layer, "self_attn.k_norm.weight"));
-        }
+    names.extend((!config.tie_word_embeddings).then(|| LM_HEAD.to_owned()));
+    let head_norms: &[&str] = if config.has_query_key_norm() { &[QUERY_NORM, KEY_NORM] } else { &[] };
+    for block in 0..config.n_layers {
+        let gains = [INPUT_NORM, POST_ATTENTION_NORM];
+        names.extend(gains.iter().chain(head_norms).map(|name| layer_name(block, name)));
         for projection in Projection::ALL {
-            names.insert(layer_name(layer, &format!("{}.weight", projection.path())));
-            if has_bias(config, projection) {
-                names.insert(layer_name(layer, &format!("{}.bias", projection.path())));
-            }
+            names.insert(projection.weight_name(block));
+            names.extend(projection.has_bias(config).then(|| projection.bias_name(block)));
         }
     }
     names

@@ -1,11 +1,11 @@
 //! Writing of all parameters as one safetensors file with Hugging Face's names.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use aloud_base::durable_file;
+use aloud_kernels::matrix::Matrix;
 use half::bf16;
 use serde_json::{Map, Value, json};
 
@@ -31,8 +31,10 @@ pub fn save_safetensors(weights: &ModelWeights, path: &Path, format: SavedFormat
     Ok(durable_file::write_with(path, |file| write(file, &header, &parameters, format))?)
 }
 
+type Named<'a> = (String, Parameter<&'a Matrix, &'a Vec<f32>>);
+
 /// The header's JSON, padded with spaces to a multiple of 8 bytes so that tensors are aligned.
-fn header(parameters: &[(String, Parameter<'_>)], format: SavedFormat) -> String {
+fn header(parameters: &[Named<'_>], format: SavedFormat) -> String {
     let (dtype, value_bytes) = match format {
         SavedFormat::F32 => ("F32", 4),
         SavedFormat::Bf16 => ("BF16", 2),
@@ -41,10 +43,7 @@ fn header(parameters: &[(String, Parameter<'_>)], format: SavedFormat) -> String
     let mut entries = Map::from_iter([("__metadata__".to_owned(), json!({"format": "pt"}))]);
     let mut start = 0;
     for (name, parameter) in parameters {
-        let shape = match parameter {
-            Parameter::Matrix(matrix) => vec![matrix.rows(), matrix.columns()],
-            Parameter::Vector(vector) => vec![vector.len()],
-        };
+        let shape = parameter.shape();
         let end = start + shape.iter().product::<usize>() * value_bytes;
         entries.insert(name.clone(), json!({"dtype": dtype, "shape": shape, "data_offsets": [start, end]}));
         start = end;
@@ -54,16 +53,12 @@ fn header(parameters: &[(String, Parameter<'_>)], format: SavedFormat) -> String
     text
 }
 
-fn write(file: &mut File, header: &str, parameters: &[(String, Parameter<'_>)], format: SavedFormat) -> io::Result<()> {
+fn write(file: &mut File, header: &str, parameters: &[Named<'_>], format: SavedFormat) -> io::Result<()> {
     let mut output = BufWriter::with_capacity(1 << 20, file);
     output.write_all(&(header.len() as u64).to_le_bytes())?;
     output.write_all(header.as_bytes())?;
     for (_, parameter) in parameters {
-        let values = match parameter {
-            Parameter::Matrix(matrix) => matrix.as_f32().map_or_else(|| matrix.to_f32().into(), Cow::Borrowed),
-            Parameter::Vector(vector) => Cow::Borrowed(*vector),
-        };
-        for value in values.iter() {
+        for value in parameter.values().iter() {
             match format {
                 SavedFormat::F32 => output.write_all(&value.to_le_bytes())?,
                 SavedFormat::Bf16 => output.write_all(&bf16::from_f32(*value).to_le_bytes())?,

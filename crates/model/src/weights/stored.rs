@@ -14,45 +14,6 @@ use crate::error::ModelError;
 /// What Hugging Face's names of all tensors but the unembedding begin with.
 const MODEL: &str = "model.";
 
-/// The number format of a stored tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum StoredFormat {
-    /// One that the kernels compute with.
-    Known(DType),
-    /// Another one, by its name. No error as long as nobody needs the tensor.
-    Other(String),
-}
-
-/// How the rows of a stored matrix are ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RowOrder {
-    /// As Hugging Face orders them.
-    Plain,
-    /// Heads of `head_dim` rows in which the two halves are interleaved, as ggml's converter writes the queries and keys
-    /// of the llama architecture: row `2 i + half` of a head is row `half * head_dim / 2 + i` at Hugging Face.
-    InterleavedHalves {
-        /// Rows of a head, even.
-        head_dim: usize,
-    },
-}
-
-impl RowOrder {
-    /// For each row in Hugging Face's order, the row where it is stored; `None` if they are the same.
-    fn permutation(self, rows: usize) -> Option<Vec<usize>> {
-        match self {
-            Self::Plain => None,
-            Self::InterleavedHalves { head_dim } => {
-                let half = head_dim / 2;
-                let stored = |row: usize| {
-                    let (head, row) = (row / head_dim, row % head_dim);
-                    head * head_dim + 2 * (row % half) + row / half
-                };
-                Some((0..rows).map(stored).collect())
-            }
-        }
-    }
-}
-
 /// One tensor's place.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredTensor {
@@ -60,16 +21,18 @@ pub(crate) struct StoredTensor {
     pub(crate) file: usize,
     /// Its name in that file.
     pub(crate) name: String,
-    /// The number format.
-    pub(crate) format: StoredFormat,
+    /// The number format; the name of one that the kernels do not compute with, which is no error as long as nobody needs
+    /// the tensor.
+    pub(crate) format: Result<DType, String>,
     /// Lengths, slowest first.
     pub(crate) shape: Vec<usize>,
     /// Where its bytes begin in the file.
     pub(crate) start: u64,
     /// How many bytes they are. The reader of the headers has checked that the file is that long.
     pub(crate) size_bytes: u64,
-    /// The order of its rows.
-    pub(crate) row_order: RowOrder,
+    /// Rows of a head (even), if the two halves of every head are interleaved, as ggml's converter writes the queries and
+    /// keys of the llama architecture: row `2 i + half` of a head is row `half * head_dim / 2 + i` at Hugging Face.
+    pub(crate) interleaved_heads: Option<usize>,
 }
 
 /// All tensors of a model by Hugging Face name, and the files they lie in.
@@ -176,13 +139,10 @@ impl<'a> TensorReader<'a> {
         if tensor.shape != shape {
             return Err(error(format!("expected the shape {shape:?}, found {:?}", tensor.shape)));
         }
-        let dtype = match &tensor.format {
-            StoredFormat::Known(dtype) => *dtype,
-            StoredFormat::Other(name) => {
-                let known = "F32, F16, BF16, and from GGUF Q8_0, Q4_0 and Q4_1";
-                return Err(error(format!("the number format {name} is not supported; supported are {known}")));
-            }
-        };
+        let dtype = tensor.format.clone().map_err(|name| {
+            let known = "F32, F16, BF16, and from GGUF Q8_0, Q4_0 and Q4_1";
+            error(format!("the number format {name} is not supported; supported are {known}"))
+        })?;
         self.read_bytes(tensor)?;
         let matrix = Matrix::new(dtype, rows, columns, &self.buffer).map_err(|problem| error(problem.to_string()))?;
         if let Some((row, column, value)) = matrix.first_not_finite() {
@@ -191,10 +151,12 @@ impl<'a> TensorReader<'a> {
                 format!("expected finite values, found {value} at [{place}]; fetch or convert the model again");
             return Err(error(problem));
         }
-        Ok(match tensor.row_order.permutation(rows) {
-            Some(order) => matrix.select_rows(&order),
-            None => matrix,
-        })
+        let Some(head_dim) = tensor.interleaved_heads else { return Ok(matrix) };
+        let stored_at = |row: usize| {
+            let (head, row, half) = (row / head_dim, row % head_dim, head_dim / 2);
+            head * head_dim + 2 * (row % half) + row / half
+        };
+        Ok(matrix.select_rows(&(0..rows).map(stored_at).collect::<Vec<_>>()))
     }
 
     fn read_bytes(&mut self, tensor: &StoredTensor) -> Result<(), ModelError> {

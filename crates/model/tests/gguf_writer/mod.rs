@@ -18,7 +18,7 @@ impl Content {
     pub(crate) fn read(path: &Path) -> Self {
         let (file, bytes) = (GgufFile::open(path).unwrap(), std::fs::read(path).unwrap());
         let tensor = |(name, tensor): (&String, &aloud_model::gguf::GgufTensor)| {
-            let data = bytes[tensor.start as usize..][..tensor.size_bytes.unwrap() as usize].to_vec();
+            let data = bytes[tensor.start as usize..][..tensor.size_bytes as usize].to_vec();
             (name.clone(), tensor.shape.clone(), tensor.ggml_type.0, data)
         };
         Self { tensors: file.tensors.iter().map(tensor).collect(), metadata: file.metadata }

@@ -1,32 +1,14 @@
 //! What can be wrong with a chat template, or with a conversation given to it.
 
-use std::path::PathBuf;
-
 use aloud_model::error::ModelError;
 
 /// An error while loading or rendering a chat template. The message says which template and what it complained of.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChatTemplateError {
-    /// A file could not be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// A configuration holds something else than a template where the template is expected.
-    #[error("{}: {problem}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What was expected and what was found.
-        problem: String,
-    },
-    /// The metadata of a GGUF file hold something else than a template where the template is expected.
+    /// A file could not be read, or holds something else than a template where the template is expected.
     #[error(transparent)]
-    Metadata(#[from] ModelError),
+    File(#[from] ModelError),
     /// The model has no chat template.
     #[error(
         "this model has no chat template, so a conversation cannot be written as a prompt; use an instruction-tuned \

@@ -140,24 +140,14 @@ impl Writer<'_> {
     }
 
     fn string(&self, out: &mut String, text: &str) {
-        out.push('"');
-        for character in text.chars() {
-            match character {
-                '"' => out.push_str("\\\""),
-                '\\' => out.push_str("\\\\"),
-                '\n' => out.push_str("\\n"),
-                '\r' => out.push_str("\\r"),
-                '\t' => out.push_str("\\t"),
-                '\u{8}' => out.push_str("\\b"),
-                '\u{c}' => out.push_str("\\f"),
-                _ if character < ' ' || (self.ascii && character > '~') => {
-                    for unit in character.encode_utf16(&mut [0; 2]) {
-                        let _ = write!(out, "\\u{unit:04x}");
-                    }
+        for character in serde_json::Value::from(text).to_string().chars() {
+            if self.ascii && character > '~' {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(out, "\\u{unit:04x}");
                 }
-                _ => out.push(character),
+            } else {
+                out.push(character);
             }
         }
-        out.push('"');
     }
 }

@@ -1,10 +1,12 @@
 //! Where a model's chat template is found.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::ChatTemplateError;
+use crate::files::{json_if_present, read_if_present};
+use aloud_model::error::ModelError;
 use aloud_model::gguf::GgufFile;
 
 /// The text of a chat template and where it came from.
@@ -25,19 +27,19 @@ impl TemplateSource {
     pub fn from_directory(directory: &Path) -> Result<Option<Self>, ChatTemplateError> {
         let jinja = directory.join("chat_template.jinja");
         if let Some(bytes) = read_if_present(&jinja)? {
-            let text = String::from_utf8(bytes).map_err(|_| file_error(&jinja, "is not UTF-8 text"))?;
+            let text = String::from_utf8(bytes).map_err(|_| ModelError::damaged(&jinja, "is not UTF-8 text"))?;
             return Ok(Some(Self { text, origin: jinja.display().to_string() }));
         }
         let path = directory.join("tokenizer_config.json");
-        let Some(bytes) = read_if_present(&path)? else { return Ok(None) };
-        let config: Value =
-            serde_json::from_slice(&bytes).map_err(|error| file_error(&path, format!("not valid JSON: {error}")))?;
-        let text = match config.get("chat_template") {
+        let text = match json_if_present(&path)?.get("chat_template") {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::String(text)) => text.clone(),
-            Some(Value::Array(named)) => default_template(named).map_err(|problem| file_error(&path, problem))?,
+            Some(Value::Array(named)) => {
+                default_template(named).map_err(|problem| ModelError::damaged(&path, problem))?
+            }
             Some(other) => {
-                return Err(file_error(&path, format!("`chat_template`: expected a text or a list, found {other}")));
+                let problem = format!("`chat_template`: expected a text or a list, found {other}");
+                return Err(ModelError::damaged(&path, problem).into());
             }
         };
         Ok(Some(Self { text, origin: format!("{}, `chat_template`", path.display()) }))
@@ -92,16 +94,4 @@ pub(super) fn without_generation_tags(text: &str) -> String {
     }
     out.push_str(rest);
     out
-}
-
-fn read_if_present(path: &Path) -> Result<Option<Vec<u8>>, ChatTemplateError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ChatTemplateError::Io { path: path.to_owned(), source }),
-    }
-}
-
-fn file_error(path: &Path, problem: impl Into<String>) -> ChatTemplateError {
-    ChatTemplateError::File { path: PathBuf::from(path), problem: problem.into() }
 }

@@ -5,18 +5,21 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use aloud_model::error::ModelError;
+
 use super::{AffixIds, Tokenizer, TokenizerError};
+use crate::files::{json_if_present, parse_json};
 
 /// Reads the tokenizer of the model in `directory`.
 pub(super) fn load(directory: &Path) -> Result<Tokenizer, TokenizerError> {
     let path = directory.join("tokenizer.json");
-    let bytes = std::fs::read(&path).map_err(TokenizerError::io(&path))?;
+    let bytes = std::fs::read(&path).map_err(ModelError::io("read", &path))?;
     let inner = parse(&bytes, &path)?;
 
     let config = Config::read(directory, "tokenizer_config.json")?;
     let generation = Config::read(directory, "generation_config.json")?;
     let model = Config::read(directory, "config.json")?;
-    let named = |key: &str, id_key: &str| -> Result<Option<u32>, TokenizerError> {
+    let named = |key: &str, id_key: &str| -> Result<Option<u32>, ModelError> {
         if let Some(id) = config.token(key, &inner)? {
             return Ok(Some(id));
         }
@@ -40,12 +43,10 @@ pub(super) fn load(directory: &Path) -> Result<Tokenizer, TokenizerError> {
 }
 
 /// Reads `tokenizer.json` from `bytes`; `path` is for messages.
-pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<tokenizers::Tokenizer, TokenizerError> {
-    let value: Value = serde_json::from_slice(bytes)
-        .map_err(|error| TokenizerError::file(path, format!("not valid JSON: {error}")))?;
-    check_merges(&value).map_err(|problem| TokenizerError::file(path, problem))?;
+pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<tokenizers::Tokenizer, ModelError> {
+    check_merges(&parse_json(bytes, path)?).map_err(|problem| ModelError::damaged(path, problem))?;
     tokenizers::Tokenizer::from_bytes(bytes)
-        .map_err(|error| TokenizerError::file(path, format!("not a tokenizer this program can read: {error}")))
+        .map_err(|error| ModelError::damaged(path, format!("not a tokenizer this program can read: {error}")))
 }
 
 /// Checks that what each merge of a BPE model makes is a token; the library takes this for granted.
@@ -80,16 +81,9 @@ struct Config {
 }
 
 impl Config {
-    fn read(directory: &Path, name: &str) -> Result<Self, TokenizerError> {
+    fn read(directory: &Path, name: &str) -> Result<Self, ModelError> {
         let path = directory.join(name);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self { path, value: Value::Null }),
-            Err(error) => return Err(TokenizerError::io(&path)(error)),
-        };
-        let value = serde_json::from_slice(&bytes)
-            .map_err(|error| TokenizerError::file(&path, format!("not valid JSON: {error}")))?;
-        Ok(Self { path, value })
+        Ok(Self { value: json_if_present(&path)?, path })
     }
 
     /// The setting under `key`, `None` if it is absent or null.
@@ -97,17 +91,17 @@ impl Config {
         self.value.get(key).filter(|value| !value.is_null())
     }
 
-    fn wrong(&self, key: &str, expected: &str, found: &Value) -> TokenizerError {
-        TokenizerError::file(&self.path, format!("key `{key}`: expected {expected}, found {found}"))
+    fn wrong(&self, key: &str, expected: &str, found: &Value) -> ModelError {
+        ModelError::key(&self.path, key, format!("expected {expected}, found {found}"))
     }
 
-    fn bool(&self, key: &str) -> Result<Option<bool>, TokenizerError> {
+    fn bool(&self, key: &str) -> Result<Option<bool>, ModelError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         value.as_bool().map(Some).ok_or_else(|| self.wrong(key, "true or false", value))
     }
 
     /// The id of a token written as a text or as `{"content": text, ...}`.
-    fn token(&self, key: &str, inner: &tokenizers::Tokenizer) -> Result<Option<u32>, TokenizerError> {
+    fn token(&self, key: &str, inner: &tokenizers::Tokenizer) -> Result<Option<u32>, ModelError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let text = value.as_str().or_else(|| value.get("content")?.as_str());
         let text = text.ok_or_else(|| self.wrong(key, "the text of a token", value))?;
@@ -116,7 +110,7 @@ impl Config {
     }
 
     /// One id or a list of ids.
-    fn ids(&self, key: &str) -> Result<Option<Vec<u32>>, TokenizerError> {
+    fn ids(&self, key: &str) -> Result<Option<Vec<u32>>, ModelError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
         let ids =

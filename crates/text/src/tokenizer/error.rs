@@ -1,32 +1,14 @@
 //! What can be wrong with a tokenizer, or with a text or ids given to it.
 
-use std::path::{Path, PathBuf};
-
 use aloud_model::error::ModelError;
 
 /// An error while loading or using a tokenizer. The message names the file and what was expected in it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
-    /// A file could not be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// A file was read, but does not describe a tokenizer that this program can use.
-    #[error("{}: {problem}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What was expected and what was found.
-        problem: String,
-    },
-    /// The tokenizer's part of a GGUF file's metadata is damaged or describes an unsupported tokenizer.
+    /// A file could not be read, or does not describe a tokenizer that this program can use.
     #[error(transparent)]
-    Metadata(#[from] ModelError),
+    File(#[from] ModelError),
     /// The tokenizer makes ids that the model has no embedding for.
     #[error(
         "the tokenizer has ids up to {}, but the model's vocabulary has only {model_vocab_size} tokens (ids up to {}); \
@@ -54,16 +36,4 @@ pub enum TokenizerError {
         /// What the tokenizer complained of.
         problem: String,
     },
-}
-
-impl TokenizerError {
-    /// For `map_err` on reading the file at `path`.
-    pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::Io { path: path.to_owned(), source }
-    }
-
-    /// A [`TokenizerError::File`].
-    pub(super) fn file(path: &Path, problem: impl Into<String>) -> Self {
-        Self::File { path: path.to_owned(), problem: problem.into() }
-    }
 }

@@ -18,7 +18,7 @@ use tokenizers::{AddedToken, NormalizerWrapper};
 use super::pre_tokenizer::{self, Recipe};
 use super::{AffixIds, Tokenizer, TokenizerError};
 use aloud_model::error::ModelError;
-use aloud_model::gguf::GgufFile;
+use aloud_model::gguf::{GgufArray, GgufFile};
 
 /// Texts that end a turn or a document in published models; tokens with these texts end generation, whether or not the
 /// file names them as its end-of-sequence token.
@@ -81,11 +81,12 @@ impl GgufVocabulary {
     /// # Errors
     /// If a key that is needed is missing or has a value of another type.
     pub fn from_file(file: &GgufFile) -> Result<Self, TokenizerError> {
-        let strings = |key: &str| -> Result<Vec<String>, ModelError> {
-            let Some(array) = file.array(key)? else { return Ok(Vec::new()) };
-            let texts = array.as_strings().map(<[String]>::to_vec);
-            texts.ok_or_else(|| ModelError::key(&file.path, key, "expected an array of strings"))
-        };
+        let strings =
+            |key: &str| {
+                array(file, key, "strings", |array| {
+                    if let GgufArray::String(texts) = array { Some(texts.clone()) } else { None }
+                })
+            };
         let id = |key: &str| -> Result<Option<u32>, ModelError> {
             let Some(id) = file.u64(key)? else { return Ok(None) };
             let id = u32::try_from(id).map_err(|_| ModelError::key(&file.path, key, format!("{id} is no token id")))?;
@@ -95,28 +96,15 @@ impl GgufVocabulary {
             let problem = "missing: this file carries no tokenizer; use the directory of the model instead";
             return Err(ModelError::key(&file.path, "tokenizer.ggml.model", problem).into());
         };
-        let token_types_key = "tokenizer.ggml.token_type";
-        let token_types = match file.array(token_types_key)? {
-            None => Vec::new(),
-            Some(array) => array
-                .to_i64s()
-                .ok_or_else(|| ModelError::key(&file.path, token_types_key, "expected an array of integers"))?,
-        };
-        let scores_key = "tokenizer.ggml.scores";
-        let scores = match file.array(scores_key)? {
-            None => Vec::new(),
-            Some(array) => array
-                .as_f32s()
-                .map(<[f32]>::to_vec)
-                .ok_or_else(|| ModelError::key(&file.path, scores_key, "expected an array of f32"))?,
-        };
         Ok(Self {
             path: file.path.clone(),
             model: model.to_owned(),
             pre: file.string("tokenizer.ggml.pre")?.map(str::to_owned),
             tokens: strings("tokenizer.ggml.tokens")?,
-            token_types,
-            scores,
+            token_types: array(file, "tokenizer.ggml.token_type", "integers", GgufArray::to_i64s)?,
+            scores: array(file, "tokenizer.ggml.scores", "f32", |array| {
+                if let GgufArray::F32(scores) = array { Some(scores.clone()) } else { None }
+            })?,
             merges: strings("tokenizer.ggml.merges")?,
             bos_id: id("tokenizer.ggml.bos_token_id")?,
             eos_id: id("tokenizer.ggml.eos_token_id")?,
@@ -141,7 +129,7 @@ impl GgufVocabulary {
             other => {
                 let problem =
                     format!("`{other}` is not supported (`gpt2` and `llama` are); use the directory of the model");
-                return Err(ModelError::unsupported(&self.path, "tokenizer.ggml.model", problem).into());
+                return Err(ModelError::key(&self.path, "tokenizer.ggml.model", problem).into());
             }
         };
         let added = self.tokens.iter().zip(&self.token_types).filter_map(|(text, &token_type)| {
@@ -213,7 +201,7 @@ impl GgufVocabulary {
                 "pre-tokenizer `{name}` is not supported; use the directory of the model, or one of: {}",
                 pre_tokenizer::SUPPORTED
             );
-            return Err(ModelError::unsupported(&self.path, "tokenizer.ggml.pre", problem).into());
+            return Err(ModelError::key(&self.path, "tokenizer.ggml.pre", problem).into());
         };
         let Recipe { pre_tokenizer, ignore_merges, add_bos } = recipe.map_err(|error| self.unusable(error.as_ref()))?;
         if self.merges.is_empty() {
@@ -299,8 +287,19 @@ impl GgufVocabulary {
     }
 
     fn unusable(&self, error: &(dyn std::error::Error + Send + Sync)) -> TokenizerError {
-        TokenizerError::file(&self.path, format!("its vocabulary cannot be used: {error}"))
+        ModelError::damaged(&self.path, format!("its vocabulary cannot be used: {error}")).into()
     }
+}
+
+/// The elements of the array under `key`, none if there is no such key.
+fn array<T>(
+    file: &GgufFile,
+    key: &str,
+    of: &str,
+    view: impl FnOnce(&GgufArray) -> Option<Vec<T>>,
+) -> Result<Vec<T>, ModelError> {
+    let Some(array) = file.array(key)? else { return Ok(Vec::new()) };
+    view(array).ok_or_else(|| ModelError::key(&file.path, key, format!("expected an array of {of}")))
 }
 
 /// The ids as the map that the library takes.

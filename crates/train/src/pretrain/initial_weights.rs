@@ -27,35 +27,20 @@ pub fn initial_weights(config: &ModelConfig, seed: u64) -> ModelWeights {
     let embed_tokens = matrix(config.vocab_size, hidden, deviation(hidden));
     let layers = (0..config.n_layers)
         .map(|_| {
-            let mut linear = |projection: Projection| {
-                let (outputs, inputs, scale) = match projection {
-                    Projection::QProj => (config.query_size(), hidden, 1.0),
-                    Projection::KProj | Projection::VProj => (config.key_value_size(), hidden, 1.0),
-                    Projection::OProj => (hidden, config.query_size(), to_residual),
-                    Projection::GateProj | Projection::UpProj => (config.intermediate_size, hidden, 1.0),
-                    Projection::DownProj => (hidden, config.intermediate_size, to_residual),
-                };
-                let has_bias = match projection {
-                    Projection::QProj | Projection::KProj | Projection::VProj => config.qkv_bias,
-                    Projection::OProj => config.o_bias,
-                    _ => false,
-                };
+            let linear = |projection: Projection| {
+                let (outputs, inputs) = projection.shape(config);
+                let writes_residual = matches!(projection, Projection::OProj | Projection::DownProj);
+                let scale = if writes_residual { to_residual } else { 1.0 };
                 let weight = matrix(outputs, inputs, scale * deviation(inputs));
-                LinearWeights { weight, bias: has_bias.then(|| vec![0.0; outputs]) }
+                LinearWeights { weight, bias: projection.has_bias(config).then(|| vec![0.0; outputs]) }
             };
             let head_norm = config.has_query_key_norm().then(|| vec![1.0; config.head_dim]);
             LayerWeights {
                 input_layernorm: vec![1.0; hidden],
-                q_proj: linear(Projection::QProj),
-                k_proj: linear(Projection::KProj),
-                v_proj: linear(Projection::VProj),
-                o_proj: linear(Projection::OProj),
                 q_norm: head_norm.clone(),
                 k_norm: head_norm,
                 post_attention_layernorm: vec![1.0; hidden],
-                gate_proj: linear(Projection::GateProj),
-                up_proj: linear(Projection::UpProj),
-                down_proj: linear(Projection::DownProj),
+                linears: Projection::ALL.map(linear),
             }
         })
         .collect();

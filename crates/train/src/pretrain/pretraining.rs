@@ -273,7 +273,7 @@ impl Pretrain<'_> {
     }
 
     fn write_model<B: Backend>(&self, decoder: &Decoder<B>, folder: &Path, format: SavedFormat) -> Result<()> {
-        let weights = decoder.export(&self.model.weights);
+        let weights = decoder.export();
         save_safetensors(&weights, &folder.join("model.safetensors"), format)?;
         files::write_json(&folder.join("config.json"), &self.model.config.to_json())?;
         for (name, bytes) in self.source.companion_files() {

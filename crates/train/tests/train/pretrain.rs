@@ -9,7 +9,6 @@ use aloud_model::checkpoint::BaseIdentity;
 use aloud_model::decoder::Decoder;
 use aloud_model::load::{PretrainedModel, load};
 use aloud_model::source::ResolvedSource;
-use aloud_model::weights::Parameter;
 use aloud_train::pretrain::initial_weights::initial_weights;
 use aloud_train::pretrain::pretraining::{
     PretrainError, PretrainExample, PretrainMetrics, PretrainSource, Pretraining,
@@ -112,11 +111,8 @@ fn load_directory(path: &Path) -> PretrainedModel {
 }
 
 fn parameters(model: &PretrainedModel) -> Named {
-    let values = |parameter: &Parameter<'_>| match parameter {
-        Parameter::Matrix(matrix) => matrix.to_f32(),
-        Parameter::Vector(vector) => vector.to_vec(),
-    };
-    model.weights.parameters().iter().map(|(name, parameter)| (name.clone(), values(parameter))).collect()
+    let parameters = model.weights.parameters().into_iter();
+    parameters.map(|(name, parameter)| (name, parameter.values().into_owned())).collect()
 }
 
 #[test]

@@ -1,5 +1,4 @@
 //! PEFT adapters as other programs save them, and as a part of the base model: what is read, what is refused and how.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first error")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,21 +7,23 @@ use std::time::{Duration, Instant};
 
 use aloud_model::checkpoint::files::{Tensor, tensor_file_bytes};
 use aloud_model::checkpoint::{
-    BaseIdentity, Checkpoint, CheckpointError, KeyValuePolicy, Trained, is_peft_adapter, load_peft_adapter, peft_base,
+    BaseIdentity, Checkpoint, CheckpointError, Trained, is_peft_adapter, load_peft_adapter, peft_base,
 };
 use aloud_model::config::ModelConfig;
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
-use aloud_model::load::{PretrainedModel, load};
+use aloud_model::load::PretrainedModel;
 use aloud_model::lora::{Lora, Projection};
-use aloud_model::source::{FetchSettings, ModelSource, ResolvedSource};
+use aloud_model::source::{FetchSettings, ModelSource};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::checkpoint::load_error;
+use crate::{assert_says, checkpoint, data, load_directory};
 
 const RANK: usize = 2;
 
 fn model() -> PretrainedModel {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny_llama");
-    load(&ResolvedSource::Directory(directory)).unwrap()
+    load_directory(&data("golden/tiny_llama")).unwrap()
 }
 
 /// A configuration as PEFT writes it, with every key that it fills in itself, and `changes`.
@@ -86,6 +87,11 @@ fn read(changes: &Value, modules: &[(usize, Projection)]) -> Result<Lora, Checkp
     load_peft_adapter(adapter(changes, modules).path(), &model().config)
 }
 
+/// What is said of an adapter of the attention with these changes.
+fn error(changes: &Value) -> String {
+    read(changes, &attention()).unwrap_err().to_string()
+}
+
 /// The modules that are read.
 fn modules(changes: &Value, modules: &[(usize, Projection)]) -> Vec<(usize, Projection)> {
     read(changes, modules).unwrap().pairs.into_keys().collect()
@@ -132,52 +138,55 @@ fn modules_are_named_in_every_way_that_peft_has() {
         assert_eq!(modules(&changes, &expected), expected, "{changes}");
     }
     // The expression must match the whole name: this one matches none.
-    let error = read(&json!({"target_modules": "q_proj"}), &attention()).unwrap_err().to_string();
-    assert!(error.contains("target_modules: expected names among q_proj") && error.contains("none"), "{error}");
+    assert_says(&error(&json!({"target_modules": "q_proj"})), &["target_modules: expected names among q_proj", "none"]);
 }
 
 #[test]
 fn expressions_that_cannot_be_matched_are_refused_by_name() {
-    let error = read(&json!({"target_modules": ".*(q_proj"}), &attention()).unwrap_err().to_string();
-    assert!(error.contains("adapter_config.json`, target_modules: expected a regular expression"), "{error}");
-    assert!(error.contains("or a list of names, found \".*(q_proj\""), "{error}");
+    assert_says(
+        &error(&json!({"target_modules": ".*(q_proj"})),
+        &[
+            "adapter_config.json`, target_modules: expected a regular expression",
+            "or a list of names, found \".*(q_proj\"",
+        ],
+    );
     let begin = Instant::now();
-    let slow = json!({"target_modules": r"(?=((\w|\.)*)*$)((\w|\.)*)*\1x"});
-    let error = read(&slow, &attention()).unwrap_err().to_string();
-    assert!(error.contains("target_modules"), "{error}");
+    assert_says(&error(&json!({"target_modules": r"(?=((\w|\.)*)*$)((\w|\.)*)*\1x"})), &["target_modules"]);
     assert!(begin.elapsed() < Duration::from_secs(20));
     for foreign in [json!(7), json!(null), json!({"q_proj": 1}), json!([1])] {
-        let error = read(&json!({"target_modules": foreign}), &attention()).unwrap_err().to_string();
-        assert!(
-            error.contains("target_modules: expected a list of names, a regular expression, or all-linear"),
-            "{error}"
-        );
+        let error = error(&json!({ "target_modules": foreign }));
+        assert_says(&error, &["target_modules: expected a list of names, a regular expression, or all-linear"]);
     }
 }
 
 #[test]
 fn what_is_not_computed_names_key_value_and_next_step() {
+    let nothing = "nothing (null, false, or empty)";
     let cases = [
-        ("peft_type", json!("IA3"), "IA3"),
-        ("use_dora", json!(true), "true"),
-        ("use_qalora", json!(true), "true"),
-        ("fan_in_fan_out", json!(true), "true"),
-        ("lora_bias", json!(true), "true"),
-        ("bias", json!("lora_only"), "\"lora_only\""),
-        ("rank_pattern", json!({"q_proj": 4}), "{\"q_proj\":4}"),
-        ("alpha_pattern", json!({"q_proj": 4}), "{\"q_proj\":4}"),
-        ("modules_to_save", json!(["lm_head"]), "[\"lm_head\"]"),
-        ("layers_pattern", json!("h"), "\"h\""),
-        ("trainable_token_indices", json!([1]), "[1]"),
-        ("init_lora_weights", json!("pissa"), "\"pissa\""),
-        ("a_later_option", json!({"twice": true}), "{\"twice\":true}"),
-        ("target_modules", json!(["q_proj", "lm_head"]), "lm_head"),
+        ("peft_type", json!("IA3"), "LORA", "IA3"),
+        ("use_dora", json!(true), "false", "true"),
+        ("use_qalora", json!(true), "false", "true"),
+        ("fan_in_fan_out", json!(true), "false", "true"),
+        ("lora_bias", json!(true), "false", "true"),
+        ("bias", json!("lora_only"), "none", "\"lora_only\""),
+        ("rank_pattern", json!({"q_proj": 4}), nothing, "{\"q_proj\":4}"),
+        ("alpha_pattern", json!({"q_proj": 4}), nothing, "{\"q_proj\":4}"),
+        ("modules_to_save", json!(["lm_head"]), nothing, "[\"lm_head\"]"),
+        ("layers_pattern", json!("h"), "layers", "\"h\""),
+        ("trainable_token_indices", json!([1]), nothing, "[1]"),
+        ("init_lora_weights", json!("pissa"), "true, false, gaussian", "\"pissa\""),
+        ("a_later_option", json!({"twice": true}), nothing, "{\"twice\":true}"),
+        ("target_modules", json!(["q_proj", "lm_head"]), "names among q_proj, k_proj,", "lm_head"),
     ];
-    for (key, value, quoted) in cases {
-        let error = read(&json!({ key: value }), &attention()).unwrap_err().to_string();
-        assert!(error.contains(&format!("adapter_config.json`, {key}: expected ")), "{error}");
-        assert!(error.contains(&format!(", found {quoted}; ")), "{error}");
-        assert!(error.contains("merge_and_unload"), "{error}");
+    for (key, value, expected, found) in cases {
+        let start = format!("adapter_config.json`, {key}: expected {expected}");
+        assert_says(&error(&json!({ key: value })), &[&start, &format!(", found {found}; "), "merge_and_unload"]);
+    }
+    for (key, value, problem) in [
+        ("r", json!(0), "expected at least 1, found 0"),
+        ("layers_to_transform", json!([0, 7]), "expected blocks below 6, found 7"),
+    ] {
+        assert_says(&error(&json!({ key: value })), &[&format!("adapter_config.json`, {key}: {problem}")]);
     }
 }
 
@@ -196,8 +205,7 @@ fn pickles_are_refused_by_name() {
         fs::write(folder.path().join("optimizer.pt"), "").unwrap();
         assert!(is_peft_adapter(folder.path()));
         let error = load_peft_adapter(folder.path(), &model().config).unwrap_err().to_string();
-        assert!(error.contains(&format!("{name}` is a pickle")), "{error}");
-        assert!(error.contains("adapter_model.safetensors") && error.contains("save_file"), "{error}");
+        assert_says(&error, &[&format!("{name}` is a pickle"), "adapter_model.safetensors", "save_file"]);
     }
     // What a trainer leaves beside safetensors does not matter.
     let folder = adapter(&json!({}), &attention());
@@ -214,11 +222,7 @@ fn pickles_are_refused_by_name() {
         let path = folder.path().join(name);
         fs::write(&path, "").unwrap();
         for source in [path.clone(), folder.path().to_owned()] {
-            let error = resolve(source);
-            assert!(
-                error.contains(&format!("{name}` is a pickle")) && error.contains("'model.safetensors'"),
-                "{error}"
-            );
+            assert_says(&resolve(source), &[&format!("{name}` is a pickle"), "'model.safetensors'"]);
         }
         fs::remove_file(&path).unwrap();
     }
@@ -226,25 +230,21 @@ fn pickles_are_refused_by_name() {
 
 #[test]
 fn tensors_and_shapes_that_do_not_fit_are_named() {
-    let lacking = read(&json!({"target_modules": ["q_proj", "k_proj"]}), &attention()).unwrap_err().to_string();
-    assert!(
-        lacking.contains("12 missing, the first `base_model.model.model.layers.0.self_attn.k_proj.lora_A"),
-        "{lacking}"
-    );
-    assert!(
-        lacking.contains("12 others, the first `base_model.model.model.layers.0.self_attn.v_proj.lora_A"),
-        "{lacking}"
+    assert_says(
+        &error(&json!({"target_modules": ["q_proj", "k_proj"]})),
+        &[
+            "12 missing, the first `base_model.model.model.layers.0.self_attn.k_proj.lora_A",
+            "12 others, the first `base_model.model.model.layers.0.self_attn.v_proj.lora_A",
+        ],
     );
     let folder = adapter(&json!({}), &attention());
     let mut other = model().config;
     other.n_kv_heads *= 2;
     let error = load_peft_adapter(folder.path(), &other).unwrap_err().to_string();
-    assert!(error.contains("block 0, self_attn.v_proj") && error.contains("--base"), "{error}");
-    let missing = tempfile::tempdir().unwrap();
-    fs::copy(folder.path().join("adapter_model.safetensors"), missing.path().join("adapter_model.safetensors"))
-        .unwrap();
-    let error = load_peft_adapter(missing.path(), &model().config).unwrap_err().to_string();
-    assert!(error.contains("adapter_config.json"), "{error}");
+    assert_says(&error, &["block 0, self_attn.v_proj", "--base"]);
+    fs::remove_file(folder.path().join("adapter_config.json")).unwrap();
+    let error = load_peft_adapter(folder.path(), &model().config).unwrap_err().to_string();
+    assert_says(&error, &["adapter_config.json"]);
 }
 
 #[test]
@@ -262,12 +262,11 @@ fn a_base_with_a_start_adapter_is_another_model() {
     assert_ne!(sha256, with(fewer));
     let mut foreign = lora;
     foreign.rank = 3;
-    let error = model().with_start_adapter(foreign).unwrap_err().to_string();
-    assert!(error.contains("block 0, self_attn.q_proj"), "{error}");
+    assert_says(&model().with_start_adapter(foreign).unwrap_err().to_string(), &["block 0, self_attn.q_proj"]);
 }
 
 /// A checkpoint of the tiny model with a start adapter.
-fn checkpoint(start: &Lora) -> Checkpoint {
+fn with_start_adapter(start: &Lora) -> Checkpoint {
     let model = model().with_start_adapter(start.clone()).unwrap();
     let own =
         read(&json!({"target_modules": ["o_proj"], "lora_alpha": 1}), &grid(&[0, 1, 2, 3, 4, 5], &[Projection::OProj]));
@@ -276,14 +275,8 @@ fn checkpoint(start: &Lora) -> Checkpoint {
         n_blocks: model.config.n_layers,
         hidden_size: model.config.hidden_size,
         start_adapter: Some(start.clone()),
-        trained: Trained::Lora(own.unwrap()),
         exit_heads: ExitHeads::new(vec![2, 4], HeadInput::Rms, model.config.hidden_size, &[0.1, 0.2]),
-        key_value: KeyValuePolicy::FrozenResidual,
-        exit_offset: None,
-        training: json!({}),
-        metrics: json!({}),
-        lineage: None,
-        trained_items: None,
+        ..checkpoint::checkpoint(Trained::Lora(own.unwrap()))
     }
 }
 
@@ -296,7 +289,7 @@ fn checkpoints_keep_the_start_adapter_and_know_it() {
     for start in [read(&json!({}), &attention()).unwrap(), read(&names, &uneven).unwrap()] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("checkpoint");
-        let saved = checkpoint(&start);
+        let saved = with_start_adapter(&start);
         saved.save(&path, None).unwrap();
         let loaded = Checkpoint::load(&path, Some(&saved.base.sha256)).unwrap();
         assert_eq!(loaded.start_adapter.as_ref().unwrap().sha256(), start.sha256());
@@ -314,10 +307,8 @@ fn checkpoints_keep_the_start_adapter_and_know_it() {
         let other = text.replace("\"lora_alpha\": ", "\"lora_alpha\": 1");
         assert_ne!(text, other);
         fs::write(&config, other).unwrap();
-        let error = Checkpoint::load(&path, None).unwrap_err().to_string();
-        assert!(error.contains("aloud.json`, start_adapter.sha256: expected"), "{error}");
+        assert_says(&load_error(&path), &["aloud.json`, start_adapter.sha256: expected"]);
         fs::remove_dir_all(path.join("start_adapter")).unwrap();
-        let error = Checkpoint::load(&path, None).unwrap_err().to_string();
-        assert!(error.contains("start_adapter"), "{error}");
+        assert_says(&load_error(&path), &["start_adapter"]);
     }
 }

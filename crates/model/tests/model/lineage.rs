@@ -1,20 +1,19 @@
 //! Lineage of checkpoints: it comes back as it was, damage is an error, and checkpoints from before it are read.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first error")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
 };
 
-use aloud_model::{
-    checkpoint::{
-        BaseIdentity, Checkpoint, KeyValuePolicy, Trained,
-        files::Tensor,
-        lineage::{BEFORE_LINEAGE, ItemKey, ItemSet, KL_FACTOR_UNKNOWN, Lineage, Stage, Target, TrainedItems},
-    },
-    exit_heads::{ExitHeads, HeadInput},
+use aloud_model::checkpoint::files::Tensor;
+use aloud_model::checkpoint::lineage::{
+    BEFORE_LINEAGE, ItemKey, ItemSet, KL_FACTOR_UNKNOWN, Lineage, Stage, Target, TrainedItems,
 };
+use aloud_model::checkpoint::{Checkpoint, Trained};
 use serde_json::json;
+
+use crate::assert_says;
+use crate::checkpoint::load_error;
 
 fn keys() -> BTreeSet<ItemKey> {
     ["What is 2 + 2?", "Who has the ball?"].map(ItemKey::of_question).into()
@@ -35,32 +34,14 @@ fn lineage() -> Lineage {
 
 fn checkpoint(lineage: Option<Lineage>, trained_items: Option<BTreeSet<ItemKey>>) -> Checkpoint {
     let weights = BTreeMap::from([("a".to_owned(), Tensor::from_f32(&[1], &[0.5]).unwrap())]);
-    Checkpoint {
-        base: BaseIdentity { source: "pypi:tiny".to_owned(), sha256: "0".repeat(64) },
-        n_blocks: 3,
-        hidden_size: 2,
-        start_adapter: None,
-        trained: Trained::Full(weights),
-        exit_heads: ExitHeads {
-            candidates: vec![1],
-            input: HeadInput::Rms,
-            weights: vec![vec![0.25; 2]],
-            biases: vec![0.5],
-        },
-        key_value: KeyValuePolicy::FrozenResidual,
-        exit_offset: None,
-        training: json!({"reward": {"depth_penalty": 1.0}}),
-        lineage,
-        trained_items,
-        metrics: json!({}),
-    }
+    Checkpoint { lineage, trained_items, ..crate::checkpoint::checkpoint(Trained::Full(weights)) }
 }
 
 /// `aloud.json` as it was written before lineage was recorded.
 fn old_description(training: &serde_json::Value) -> String {
     format!(
         r#"{{"format_version": 1, "base_model": {{"source": "pypi:tiny", "sha256": "{}"}}, "n_blocks": 3,
-        "hidden_size": 2, "trained": "full", "candidates": [1], "head_input": "rms", "key_value": "frozen_residual",
+        "hidden_size": 16, "trained": "full", "candidates": [1, 2], "head_input": "rms", "key_value": "frozen_residual",
         "exit_offset": null, "training": {training}, "metrics": {{}}}}"#,
         "0".repeat(64)
     )
@@ -98,12 +79,10 @@ fn a_checkpoint_from_before_lineage_is_read_and_says_so() {
     let path = folder.path().join("checkpoint");
     checkpoint(None, None).save(&path, None).unwrap();
     assert!(!path.join("trained_items.txt").exists());
+    let exact = Target { kl_factor: 0.5, policy: "exact".to_owned() };
     for (training, target) in [
         (json!({"reward": {"depth_penalty": 1.0}}), Err(KL_FACTOR_UNKNOWN)),
-        (
-            json!({"target": {"kl_factor": 0.5, "policy": "exact"}}),
-            Ok(Target { kl_factor: 0.5, policy: "exact".to_owned() }),
-        ),
+        (json!({"target": {"kl_factor": 0.5, "policy": "exact"}}), Ok(exact)),
     ] {
         fs::write(path.join("aloud.json"), old_description(&training)).unwrap();
         let loaded = Checkpoint::load(&path, None).unwrap();
@@ -117,10 +96,12 @@ fn a_checkpoint_from_before_lineage_is_read_and_says_so() {
 fn items_that_are_missing_damaged_or_contradict_the_lineage_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint");
-    let error = checkpoint(Some(lineage()), None).save(&path, None).unwrap_err().to_string();
-    assert!(error.contains("trained_items must be the keys of the items"), "{error}");
-    let error = checkpoint(None, Some(keys())).save(&path, None).unwrap_err().to_string();
-    assert!(error.contains("trained_items must be nothing"), "{error}");
+    for (contradicting, expected) in [
+        (checkpoint(Some(lineage()), None), "trained_items must be the keys of the items"),
+        (checkpoint(None, Some(keys())), "trained_items must be nothing"),
+    ] {
+        assert_says(&contradicting.save(&path, None).unwrap_err().to_string(), &[expected]);
+    }
 
     checkpoint(Some(lineage()), Some(keys())).save(&path, None).unwrap();
     let items = path.join("trained_items.txt");
@@ -129,10 +110,8 @@ fn items_that_are_missing_damaged_or_contradict_the_lineage_are_errors() {
         ("38d46ad3618826cf\n38d4", "last line: expected a final newline"),
     ] {
         fs::write(&items, text).unwrap();
-        let error = Checkpoint::load(&path, None).unwrap_err().to_string();
-        assert!(error.contains("trained_items.txt") && error.contains(expected), "{error}");
+        assert_says(&load_error(&path), &["trained_items.txt", expected]);
     }
     fs::remove_file(&items).unwrap();
-    let error = Checkpoint::load(&path, None).unwrap_err().to_string();
-    assert!(error.contains("cannot read") && error.contains("trained_items.txt"), "{error}");
+    assert_says(&load_error(&path), &["cannot read", "trained_items.txt"]);
 }

@@ -1,8 +1,7 @@
 //! Logits of the decoder against `transformers`: tiny random models of every family
 //! (`golden/make_decoder_golden.py`), and the real SmolLM2 (`golden/make_smollm2_golden.py`) where it is at hand.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use aloud_kernels::backend::{Backend, Readout};
 use aloud_kernels::cpu::Cpu;
@@ -10,8 +9,10 @@ use aloud_model::decoder::{Decoder, PackedBatch};
 use aloud_model::load::load;
 use aloud_model::source::ResolvedSource;
 
+use crate::{data, load_directory};
+
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    data("golden").join(name)
 }
 
 /// Logits of every row of a batch of sequences, at full depth.
@@ -36,7 +37,7 @@ fn logits(decoder: &Decoder<Cpu>, sequences: &[&[u32]]) -> Vec<Vec<f32>> {
 #[test]
 fn logits_of_tiny_models_equal_transformers() {
     for name in ["tiny_llama", "tiny_llama_rope3", "tiny_qwen2", "tiny_qwen2_tied"] {
-        let model = load(&ResolvedSource::Directory(golden(name))).unwrap();
+        let model = load_directory(&golden(name)).unwrap();
         let decoder = Decoder::new(&Cpu::new(2), &model.config, &model.weights);
         let bytes = std::fs::read(golden(name).join("reference.safetensors")).unwrap();
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
