@@ -6,7 +6,7 @@ use aloud_engine::decode::batching::{Engine, Flow, Limits};
 use aloud_engine::decode::exits::Exits;
 use aloud_engine::decode::request::{Forced, Prefix, Request};
 use aloud_engine::decode::sampling::Sampling;
-use aloud_kernels::backend::{Backend, KlDirection};
+use aloud_kernels::backend::{KlDirection, Memory};
 use aloud_kernels::cpu::Cpu;
 use aloud_kernels::matrix::Matrix;
 use aloud_method::exit_policy::ExitPolicy;
@@ -14,7 +14,7 @@ use aloud_model::decoder::{Decoder, Gradients, Policy, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::load::PretrainedModel;
 use aloud_model::lora::{Lora, LoraPair, Projection};
-use aloud_train::optimizer::{AdamW, AdamWSettings};
+use aloud_train::optimizer::{AdamW, OptimizerSettings};
 use aloud_train::stage1::student::{LossSettings, StudentSequence, student_pass};
 use aloud_train::stage1::teacher::read_responses;
 use anyhow::{Context as _, Result};
@@ -112,7 +112,7 @@ impl Workload {
             candidates,
             tokens,
             teacher_hidden: Vec::new(),
-            optimizer: AdamW::new(AdamWSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }),
+            optimizer: AdamW::new(OptimizerSettings::default()),
         };
         if row.trains() {
             let readings = cpu.run(|| read_responses(&workload.decoder, &[], &[workload.sequence()]))?;

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_kernels::backend::{Backend, Readout};
+use aloud_kernels::backend::{Memory, Readout, Unembedding};
 use aloud_kernels::cpu::Cpu;
 use aloud_model::decoder::{Decoder, PackedBatch};
 use aloud_model::load::load;

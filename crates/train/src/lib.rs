@@ -10,7 +10,6 @@ pub mod metrics;
 pub mod optimizer;
 pub mod order;
 pub mod pretrain;
-pub mod reading;
 pub mod recipe;
 pub mod run_directory;
 pub mod settings;

@@ -91,15 +91,9 @@ pub trait Settings: Default + Serialize + DeserializeOwned {
 /// # Errors
 /// If the file cannot be read, a key is unknown, a value has the wrong type, or [`Settings::check`] finds a broken rule.
 pub fn resolve<T: Settings>(file: Option<&Path>, overrides: &[String]) -> Result<T, SettingsError> {
-    let mut builder = Builder::<T>::new()?;
-    if let Some(path) = file {
-        let text = fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
-        builder.merge_text(&format!("`{}`", path.display()), &text)?;
-    }
-    for text in overrides {
-        builder.merge_override(text)?;
-    }
-    builder.finish()
+    let Some(path) = file else { return resolve_text("", "", overrides) };
+    let text = fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
+    resolve_text(&format!("`{}`", path.display()), &text, overrides)
 }
 
 /// As [`resolve`], from a text instead of a file; `name` is what errors call it.

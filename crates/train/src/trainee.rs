@@ -14,7 +14,7 @@ use aloud_model::lora::{Lora, LoraPair};
 use aloud_model::weights::{ModelWeights, Parameter};
 use safetensors::Dtype;
 
-use crate::optimizer::{AdamW, AdamWSettings, OptimizerError, StepRates, clip_gradients};
+use crate::optimizer::{AdamW, OptimizerError, OptimizerSettings, StepRates, clip_gradients};
 use crate::recipe::{LoraSettings, TrainedWeights};
 
 /// A model in training.
@@ -68,7 +68,7 @@ impl<B: Backend> Trainee<B> {
         trained: TrainedWeights,
         lora: &LoraSettings,
         heads: ExitHeads,
-        optimizer: AdamWSettings,
+        optimizer: OptimizerSettings,
         seed: u64,
     ) -> Self {
         let lora = (trained == TrainedWeights::Lora).then(|| initial_lora(model, lora, seed));
@@ -85,7 +85,7 @@ impl<B: Backend> Trainee<B> {
         backend: &B,
         model: &PretrainedModel,
         checkpoint: &Checkpoint,
-        optimizer: AdamWSettings,
+        optimizer: OptimizerSettings,
     ) -> Result<Self, TraineeError> {
         let (trained, lora, weights) = match &checkpoint.trained {
             checkpoint::Trained::Lora(lora) => (TrainedWeights::Lora, Some(lora), None),
@@ -108,7 +108,11 @@ impl<B: Backend> Trainee<B> {
     ///
     /// # Errors
     /// If it does not belong to these parameters.
-    pub fn restore_optimizer(&mut self, state: TrainingState, settings: AdamWSettings) -> Result<(), OptimizerError> {
+    pub fn restore_optimizer(
+        &mut self,
+        state: TrainingState,
+        settings: OptimizerSettings,
+    ) -> Result<(), OptimizerError> {
         let mut parameters: Vec<(String, usize)> = Vec::new();
         visit(&mut self.decoder, &mut self.policy, self.trained, &mut |name, _, values| {
             parameters.push((name.to_owned(), values.len()));

@@ -8,8 +8,8 @@ use super::exits::Exits;
 use super::sampling::Sampling;
 use crate::exit_reading::ExitReading;
 
-/// One sequence to generate.
-#[derive(Clone, Debug)]
+/// One sequence to generate. The default draws from the whole distribution at full depth; it has no prompt yet.
+#[derive(Clone, Debug, Default)]
 pub struct Request {
     /// The prompt, at least one token.
     pub prompt: Vec<u32>,

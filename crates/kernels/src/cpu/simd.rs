@@ -29,7 +29,7 @@ unsafe fn dot_tile<V: Lanes, const M: usize>(
 ) {
     // SAFETY: contract of `dot_products`.
     unsafe {
-        let mut sums = [[V::zero(); 4]; M];
+        let mut sums = [[V::splat(0.0); 4]; M];
         let mut p = 0;
         while p + V::WIDTH <= k {
             let w: [V; 4] = [V::load(w[0].add(p)), V::load(w[1].add(p)), V::load(w[2].add(p)), V::load(w[3].add(p))];
@@ -122,10 +122,10 @@ unsafe fn sum_tile<V: Lanes, const M: usize, const N: usize>(
 ) {
     // SAFETY: contract of `weighted_sums`; `last < WIDTH` lanes of the last register exist, or all if it is 0.
     unsafe {
-        let mut sums = [[V::zero(); N]; M];
+        let mut sums = [[V::splat(0.0); N]; M];
         for step in 0..k {
             let row = v.start.add(step * v.stride);
-            let mut values = [V::zero(); N];
+            let mut values = [V::splat(0.0); N];
             for (j, value) in values.iter_mut().enumerate() {
                 let from = row.add(j * V::WIDTH);
                 *value = if last > 0 && j + 1 == N { V::load_first(from, last) } else { V::load(from) };
@@ -187,6 +187,44 @@ with_lanes! {
     /// `p`, `v` and `out` must hold these elements, and no other thread may use the ones of `out` meanwhile.
     pub(crate) unsafe fn weighted_sums =
         weighted_sums_body(m: usize, n: usize, k: usize, p: Strided, v: Strided, out: StridedMut)
+}
+
+/// Sums of `term` over `x` and `y`, value `i` in sum `i % N`: one order for every caller, in which loops vectorise.
+#[inline(always)]
+pub(super) fn pair_sums<const N: usize>(x: &[f32], y: &[f32], term: impl Fn(f32, f32) -> f32) -> [f32; N] {
+    let mut sums = [0.0f32; N];
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<N>(), y.as_chunks::<N>());
+    for (x, y) in x.iter().zip(y) {
+        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+            *sum += term(*x, *y);
+        }
+    }
+    for ((sum, x), y) in sums.iter_mut().zip(x_rest).zip(y_rest) {
+        *sum += term(*x, *y);
+    }
+    sums
+}
+
+/// The same over `x` alone.
+#[inline(always)]
+pub(super) fn sums<const N: usize>(x: &[f32], term: impl Fn(f32) -> f32) -> [f32; N] {
+    pair_sums(x, x, |x, _| term(x))
+}
+
+/// The largest value; negative infinity of none.
+#[inline(always)]
+pub(super) fn largest<const N: usize>(x: &[f32]) -> f32 {
+    let mut largest = [f32::NEG_INFINITY; N];
+    let (chunks, rest) = x.as_chunks::<N>();
+    for chunk in chunks {
+        for (largest, x) in largest.iter_mut().zip(chunk) {
+            *largest = if *x > *largest { *x } else { *largest };
+        }
+    }
+    for (largest, x) in largest.iter_mut().zip(rest) {
+        *largest = if *x > *largest { *x } else { *largest };
+    }
+    largest.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b))
 }
 
 /// `ln(1 + y)` for `y` from 0 to 1, to about 1e-7. Plain arithmetic, so that loops over it vectorise.

@@ -132,9 +132,9 @@ impl<B: Backend> Distillation<B> {
         }
         let mut steps = planned_steps(&recipe, &traces);
         let schedule = recipe.schedule.schedule(steps.len() as u64);
-        steps.truncate(schedule.total_steps as usize);
+        steps.truncate(schedule.steps as usize);
 
-        let optimizer = recipe.optimizer.adamw();
+        let optimizer = recipe.optimizer;
         let trainee = if let Some(point) = resume {
             resumed_trainee(backend, &model, &base.sha256, optimizer, point)?
         } else {

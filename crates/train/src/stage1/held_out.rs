@@ -10,9 +10,9 @@ use aloud_model::decoder::BatchError;
 use serde::{Deserialize, Serialize};
 
 use crate::order::pattern;
-use crate::reading::{PackedSteps, Reading, RecordedSequence, StepDecision, group_by_rows};
 use crate::stage1::student::{LossSums, Student};
 use crate::stage1::traces::Trace;
+use aloud_engine::read::reading::{PackedSteps, Reading, RecordedSequence, StepDecision, group_by_rows};
 
 /// Free draws per token behind the learned exit distribution.
 pub const DRAWS: u32 = 8;

@@ -6,7 +6,7 @@
 //! steps, and nothing else of the data's position has to be saved.
 
 use crate::order::epoch_order;
-use crate::reading::group_by_rows;
+use aloud_engine::read::reading::group_by_rows;
 
 /// One use of a trace with a depth pattern of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use aloud_method::targets::Targets;
 use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy, Trained};
 
 use crate::metrics::share;
-use crate::reading::{PackedSteps, Reading, RecordedSequence, StepDecision, Trains};
 use crate::stage1::traces::Trace;
+use aloud_engine::read::reading::{PackedSteps, Reading, RecordedSequence, StepDecision, Trains};
 
 /// One response with a prescribed depth a token, and what the teacher said there.
 #[derive(Clone, Debug)]

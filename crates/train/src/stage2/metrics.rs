@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::{mean, peak_memory_bytes};
 use crate::stage2::batch::RolloutBatch;
-use crate::stage2::collapse::StepVitals;
-use crate::stage2::recipe::RewardSettings;
 
 /// Metrics of one optimiser step. Depth figures are over response tokens after each response's first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -77,7 +75,7 @@ pub struct ReinforceMetrics {
 
 impl ReinforceMetrics {
     /// What follows from a batch alone; the rest is 0 or nothing.
-    pub(crate) fn new(batch: &RolloutBatch, n_blocks: usize, settings: &RewardSettings) -> Self {
+    pub(crate) fn new(batch: &RolloutBatch, n_blocks: usize, kl_coefficient: f64) -> Self {
         let RolloutBatch { rollouts, rewards, seconds, .. } = batch;
         let n_rollouts = rollouts.len().max(1) as f64;
         let n_tokens: usize = rollouts.iter().map(|rollout| rollout.token_ids.len()).sum();
@@ -101,7 +99,7 @@ impl ReinforceMetrics {
             groups_with_spread: mean_or_0(rewards.chunks(batch.group_size).map(differ)),
             kl_per_response: kl.map(|kl| kl / n_rollouts),
             kl_per_token,
-            kl_cost_per_token: kl_per_token.map(|kl| settings.kl_coefficient * kl),
+            kl_cost_per_token: kl_per_token.map(|kl| kl_coefficient * kl),
             token_entropy: mean_or_0(entropies),
             ratio_difference: batch.ratio_difference,
             advantage_rms: mean_or_0(advantages).sqrt(),
@@ -117,17 +115,6 @@ impl ReinforceMetrics {
     /// Seconds of the whole step.
     pub fn seconds(&self) -> f64 {
         self.rollout_seconds + self.reward_seconds + self.reference_seconds + self.update_seconds
-    }
-
-    pub(crate) fn vitals(&self) -> StepVitals {
-        StepVitals {
-            task_reward: self.task_reward,
-            token_entropy: self.token_entropy,
-            kl_per_token: self.kl_per_token,
-            groups_with_spread: self.groups_with_spread,
-            truncated: self.truncated,
-            reward_hint: self.reward_hint.clone(),
-        }
     }
 }
 

@@ -18,10 +18,8 @@ use aloud_model::load::PretrainedModel;
 
 use crate::ancestry::Ancestry;
 use crate::metrics::mean;
-use crate::reading::{RecordedSequence, group_by_rows};
 use crate::run_directory::{ResumePoint, RunDirectory};
 use crate::stage2::batch::{RolloutBatch, Seconds};
-use crate::stage2::collapse::StepVitals;
 use crate::stage2::joint_likelihood::{LikelihoodGradient, SampledDistribution, StepLikelihood, joint_likelihood};
 use crate::stage2::metrics::ReinforceMetrics;
 use crate::stage2::recipe::{KlReference, ReinforceRecipe, RolloutExits};
@@ -30,6 +28,7 @@ use crate::stage2::samples::sample_text;
 use crate::stage2::task::{RolloutTask, TaskPrompt};
 use crate::trainee::Trainee;
 use crate::training::{Course, Progress, Stage, StepGradient, Training, TrainingError, Update, resumed_trainee};
+use aloud_engine::read::reading::{RecordedSequence, group_by_rows};
 
 /// Why a reinforcement run cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +136,7 @@ pub struct Reinforce<'a, B: Backend> {
     base: BaseIdentity,
     model: PretrainedModel,
     reference: Reference<B>,
-    history: Vec<StepVitals>,
+    history: Vec<ReinforceMetrics>,
     /// What has collapsed.
     collapse: Option<String>,
     ancestry: Ancestry,
@@ -165,13 +164,12 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
             let expected_sha256 = model.identity.sha256;
             return Err(ReinforceError::OtherBase { found, found_sha256, expected_sha256 }.into());
         }
-        let optimizer = recipe.optimizer.adamw();
+        let optimizer = recipe.optimizer;
         let (trainee, history) = match resume {
             None => (Trainee::from_checkpoint(backend, &model, stage1, optimizer)?, Vec::new()),
             Some(point) => {
                 let trainee = resumed_trainee(backend, &model, &stage1.base.sha256, optimizer, point)?;
-                let metrics = RunDirectory::read_metrics::<ReinforceMetrics>(run.path())?;
-                (trainee, metrics.iter().map(ReinforceMetrics::vitals).collect())
+                (trainee, RunDirectory::read_metrics(run.path())?)
             }
         };
         let reference = match recipe.reward.kl_reference {
@@ -179,7 +177,7 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
             KlReference::Stage1 => Reference::Stage1(Trainee::from_checkpoint(backend, &model, stage1, optimizer)?),
         };
         let course = Course {
-            schedule: recipe.schedule.schedule(),
+            schedule: recipe.schedule,
             rates: recipe.learning_rate.of(trainee.trained),
             clip_norm: recipe.optimizer.clip_norm,
             checkpoint_every: recipe.run.checkpoint_every,
@@ -256,7 +254,7 @@ impl<B: Backend> Stage<B> for Reinforce<'_, B> {
             std::fs::create_dir_all(&folder).map_err(FileError::io("create", &folder))?;
             files::write_atomic(&folder.join(format!("step-{step:06}.md")), text.as_bytes())?;
         }
-        let mut metrics = ReinforceMetrics::new(&batch, self.model.config.n_layers, &self.recipe.reward);
+        let mut metrics = ReinforceMetrics::new(&batch, self.model.config.n_layers, self.recipe.reward.kl_coefficient);
         metrics.step = step;
         metrics.gradient_norm = update.gradient_norm;
         metrics.learning_rate = update.rates.trunk;
@@ -268,7 +266,7 @@ impl<B: Backend> Stage<B> for Reinforce<'_, B> {
         if metrics.groups_with_spread == 0.0 {
             metrics.reward_hint = self.task.reward_hint(&batch.rollouts);
         }
-        self.history.push(metrics.vitals());
+        self.history.push(metrics.clone());
         metrics.warning = self.recipe.stop.warning(&self.history);
         self.collapse = self.recipe.stop.verdict(&self.history);
         Ok(metrics)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aloud_train::optimizer::{
-    AdamW, AdamWSettings, Decay, OptimizerError, Schedule, clip_factor, clip_gradients, global_norm,
+    AdamW, Decay, OptimizerError, OptimizerSettings, Schedule, clip_factor, clip_gradients, global_norm,
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -39,9 +39,9 @@ struct Step {
 }
 
 impl Settings {
-    fn adamw(&self) -> AdamWSettings {
+    fn adamw(&self) -> OptimizerSettings {
         let (beta1, beta2) = self.betas;
-        AdamWSettings { beta1, beta2, epsilon: self.eps, weight_decay: self.weight_decay }
+        OptimizerSettings { beta1, beta2, epsilon: self.eps, weight_decay: self.weight_decay, clip_norm: 0.0 }
     }
 }
 
@@ -72,7 +72,7 @@ fn steps_match_pytorch() {
 #[test]
 fn saved_state_goes_on_bit_for_bit() {
     let gradient = |step: usize, i: usize| ((step * 7 + i * 3) % 11) as f32 * 0.1 - 0.5;
-    let settings = AdamWSettings { weight_decay: 0.01, ..AdamWSettings::default() };
+    let settings = OptimizerSettings { weight_decay: 0.01, ..OptimizerSettings::default() };
     let mut unbroken = AdamW::new(settings);
     let (mut a, mut b) = (vec![0.5_f32; 4], vec![-0.25_f32; 3]);
     let mut resumed: Option<(AdamW, Vec<f32>, Vec<f32>)> = None;
@@ -97,11 +97,11 @@ fn saved_state_goes_on_bit_for_bit() {
 
 #[test]
 fn states_of_other_runs_are_refused() {
-    let mut adamw = AdamW::new(AdamWSettings::default());
+    let mut adamw = AdamW::new(OptimizerSettings::default());
     adamw.step("a", 1e-3, true, &mut [0.0; 4], &[1.0; 4]).expect("equal lengths");
     let load = |parameters: &[(&str, usize)]| {
         let parameters: Vec<_> = parameters.iter().map(|&(name, len)| (name.to_owned(), len)).collect();
-        AdamW::from_state(AdamWSettings::default(), adamw.state(), &parameters).map(|_| ())
+        AdamW::from_state(OptimizerSettings::default(), adamw.state(), &parameters).map(|_| ())
     };
     assert_eq!(load(&[("a", 4)]), Ok(()));
     assert_eq!(load(&[("a", 4), ("b", 1)]), Err(OptimizerError::Missing { tensor: "first.b".to_owned() }));
@@ -131,23 +131,23 @@ fn norms_do_not_overflow_in_f32() {
 
 #[test]
 fn schedules_by_hand() {
-    let schedule = Schedule { warmup_steps: 4, total_steps: 12, decay: Decay::Cosine };
+    let schedule = Schedule { warmup_steps: 4, steps: 12, decay: Decay::Cosine };
     let factors: Vec<f64> = [0, 3, 4, 8, 11, 12, 100].map(|step| schedule.factor(step)).to_vec();
     let last = f64::midpoint(1.0, (std::f64::consts::PI * 7.0 / 8.0).cos());
     for (factor, expected) in factors.iter().zip([0.25, 1.0, 1.0, 0.5, last, 0.0, 0.0]) {
         assert!((factor - expected).abs() < 1e-12, "{factors:?}");
     }
-    let linear = Schedule { warmup_steps: 0, total_steps: 4, decay: Decay::Linear };
+    let linear = Schedule { warmup_steps: 0, steps: 4, decay: Decay::Linear };
     assert_eq!([0, 1, 2, 3].map(|step| linear.factor(step)), [1.0, 0.75, 0.5, 0.25]);
-    let constant = Schedule { warmup_steps: 2, total_steps: 4, decay: Decay::Constant };
+    let constant = Schedule { warmup_steps: 2, steps: 4, decay: Decay::Constant };
     assert_eq!([0, 1, 2, 99].map(|step| constant.factor(step)), [0.5, 1.0, 1.0, 1.0]);
 }
 
 proptest! {
     #[test]
-    fn factors_stay_between_zero_and_one(warmup_steps in 0_u64..50, total_steps in 0_u64..100, step in 0_u64..200) {
+    fn factors_stay_between_zero_and_one(warmup_steps in 0_u64..50, steps in 0_u64..100, step in 0_u64..200) {
         for decay in [Decay::Constant, Decay::Linear, Decay::Cosine] {
-            let factor = Schedule { warmup_steps, total_steps, decay }.factor(step);
+            let factor = Schedule { steps, warmup_steps, decay }.factor(step);
             prop_assert!((0.0..=1.0).contains(&factor), "{}", factor);
         }
     }
@@ -166,7 +166,7 @@ proptest! {
         let tensor = Tensor::from_f32(&[bytes.len()], &bytes).expect("one extent");
         let state: BTreeMap<_, _> =
             ["first.a", "second.a", "step.a"].into_iter().map(|name| (name.to_owned(), tensor.clone())).collect();
-        let loaded = AdamW::from_state(AdamWSettings::default(), state, &[("a".to_owned(), len)]);
+        let loaded = AdamW::from_state(OptimizerSettings::default(), state, &[("a".to_owned(), len)]);
         prop_assert!(loaded.is_err(), "a step count is no float");
     }
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use aloud_base::random::{Domain, KeyedRandom};
+use aloud_engine::read::reading::RecordedSequence;
 use aloud_kernels::cpu::Cpu;
 use aloud_model::checkpoint::BaseIdentity;
 use aloud_model::decoder::Decoder;
@@ -15,7 +16,6 @@ use aloud_train::pretrain::pretraining::{
     PretrainError, PretrainExample, PretrainMetrics, PretrainSource, Pretraining,
 };
 use aloud_train::pretrain::recipe::PretrainRecipe;
-use aloud_train::reading::RecordedSequence;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::stage2::joint_likelihood::{SampledDistribution, joint_likelihood};
 use aloud_train::training::TrainingError;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use aloud_base::random::{Domain, KeyedRandom};
 use aloud_engine::decode::sampling::Sampling;
-use aloud_kernels::backend::{Backend, KlDirection};
+use aloud_kernels::backend::{KlDirection, Memory};
 use aloud_kernels::cpu::Cpu;
 use aloud_method::targets::{TargetPolicy, Targets};
 use aloud_model::checkpoint::Checkpoint;

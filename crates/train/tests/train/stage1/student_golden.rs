@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aloud_kernels::backend::{Backend, KlDirection, Readout};
+use aloud_kernels::backend::{KlDirection, Readout, Unembedding};
 use aloud_kernels::cpu::Cpu;
 use aloud_kernels::matrix::Matrix;
 use aloud_kernels::rows::Rows;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aloud_base::random::{Domain, KeyedRandom};
+use aloud_engine::read::reading::RecordedSequence;
 use aloud_kernels::cpu::Cpu;
 use aloud_kernels::matrix::Matrix;
 use aloud_model::config::{Architecture, ModelConfig};
@@ -12,7 +13,6 @@ use aloud_model::lora::{Lora, LoraPair, Projection};
 use aloud_model::rope::{RopeConfig, RopeScaling};
 use aloud_model::weights::ModelWeights;
 use aloud_train::pretrain::initial_weights::initial_weights;
-use aloud_train::reading::RecordedSequence;
 use aloud_train::stage2::joint_likelihood::{
     LikelihoodGradient, SampledDistribution, StepLikelihood, joint_likelihood,
 };
