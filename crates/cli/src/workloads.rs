@@ -6,6 +6,7 @@ use aloud_engine::decode::batching::{Engine, Flow, Limits};
 use aloud_engine::decode::exits::Exits;
 use aloud_engine::decode::request::{Forced, Prefix, Request};
 use aloud_engine::decode::sampling::Sampling;
+use aloud_engine::read::reading::RecordedSequence;
 use aloud_kernels::backend::{KlDirection, Memory};
 use aloud_kernels::cpu::Cpu;
 use aloud_kernels::matrix::Matrix;
@@ -15,7 +16,7 @@ use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::load::PretrainedModel;
 use aloud_model::lora::{Lora, LoraPair, Projection};
 use aloud_train::optimizer::{AdamW, OptimizerSettings};
-use aloud_train::stage1::student::{LossSettings, StudentSequence, student_pass};
+use aloud_train::stage1::student::{LossSettings, student_pass};
 use aloud_train::stage1::teacher::read_responses;
 use anyhow::{Context as _, Result};
 
@@ -188,16 +189,10 @@ impl Workload {
         let cpu = self.decoder.backend().clone();
         let mut gradients = Gradients::new(&cpu);
         let depths = vec![depth; 256];
-        let sequence = StudentSequence {
-            token_ids: &self.tokens[..257],
-            prompt_len: 1,
-            depths: &depths,
-            teacher_hidden: &self.teacher_hidden,
-        };
+        let sequence = RecordedSequence::new(&self.tokens[..257], 1, &depths);
         let (decoder, policy) = (&self.decoder, &self.policy);
-        cpu.run(|| {
-            student_pass(decoder, policy, decoder.unembedding(), &[sequence], &settings, 256, Some(&mut gradients))
-        })?;
+        let teacher = (decoder.unembedding(), &[&self.teacher_hidden[..]][..]);
+        cpu.run(|| student_pass(decoder, policy, teacher, &[sequence], &settings, 256, Some(&mut gradients)))?;
         let gradients = gradients.into_host();
         let optimizer = &mut self.optimizer;
         let mut outcome = Ok(());

@@ -5,7 +5,7 @@
 //! [`pretrain::pretraining::PretrainSource`]), nothing of HTTP or HTML, and it never prints.
 
 pub mod ancestry;
-pub mod lock;
+mod lock;
 pub mod metrics;
 pub mod optimizer;
 pub mod order;

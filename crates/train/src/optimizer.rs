@@ -21,23 +21,14 @@ pub enum OptimizerError {
         found: usize,
     },
     /// A gradient is infinite or not a number.
-    #[error("the gradient of `{name}` is not finite; lower the learning rate, or look for damaged traces")]
-    NotFinite {
-        /// The parameter.
-        name: String,
-    },
+    #[error("the gradient of `{0}` is not finite; lower the learning rate, or look for damaged traces")]
+    NotFinite(String),
     /// A saved state lacks a tensor.
-    #[error("the saved optimizer state has no `{tensor}` for a parameter that is trained; it belongs to another run")]
-    Missing {
-        /// Name of the tensor.
-        tensor: String,
-    },
+    #[error("the saved optimizer state has no `{0}` for a parameter that is trained; it belongs to another run")]
+    Missing(String),
     /// A saved state holds something that no parameter needs.
-    #[error("the saved optimizer state holds `{tensor}`, which no trained parameter needs; it belongs to another run")]
-    Unused {
-        /// Name of the tensor.
-        tensor: String,
-    },
+    #[error("the saved optimizer state holds `{0}`, which no trained parameter needs; it belongs to another run")]
+    Unused(String),
     /// A saved tensor has another format than it should.
     #[error("`{tensor}` of the saved optimizer state is not {expected}")]
     Format {
@@ -167,7 +158,7 @@ impl AdamW {
         for (name, expected) in parameters {
             let mut take = |what: &str| {
                 let tensor = format!("{what}.{name}");
-                state.remove(&tensor).ok_or(OptimizerError::Missing { tensor })
+                state.remove(&tensor).ok_or(OptimizerError::Missing(tensor))
             };
             let mut values = |key, what| {
                 let values = take(key)?.to_f32().ok_or_else(|| OptimizerError::Format {
@@ -189,7 +180,7 @@ impl AdamW {
             moments.insert(name.clone(), Moments { step, first, second });
         }
         match state.into_keys().next() {
-            Some(tensor) => Err(OptimizerError::Unused { tensor }),
+            Some(tensor) => Err(OptimizerError::Unused(tensor)),
             None => Ok(Self { settings, moments }),
         }
     }
@@ -204,7 +195,7 @@ pub fn global_norm<'a>(gradients: impl IntoIterator<Item = (&'a str, &'a [f32])>
     for (name, gradient) in gradients {
         let squares: f64 = gradient.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
         if !squares.is_finite() {
-            return Err(OptimizerError::NotFinite { name: name.to_owned() });
+            return Err(OptimizerError::NotFinite(name.to_owned()));
         }
         sum += squares;
     }

@@ -58,10 +58,7 @@ impl LearningRates {
     }
 
     /// Checks the ranges of the keys of the group `learning_rate`.
-    ///
-    /// # Errors
-    /// The first value out of range.
-    pub fn check(&self) -> Result<(), SettingsError> {
+    pub(crate) fn check(&self) -> Result<(), SettingsError> {
         check_range("learning_rate.adapters", self.adapters, &(0.0..1.0))?;
         check_range("learning_rate.weights", self.weights, &(0.0..1.0))?;
         check_range("learning_rate.heads", self.heads, &(0.0..1.0))
@@ -70,10 +67,7 @@ impl LearningRates {
 
 impl OptimizerSettings {
     /// Checks the ranges of the keys of the group `optimizer`.
-    ///
-    /// # Errors
-    /// The first value out of range.
-    pub fn check(&self) -> Result<(), SettingsError> {
+    pub(crate) fn check(&self) -> Result<(), SettingsError> {
         check_range("optimizer.weight_decay", self.weight_decay, &(0.0..f64::MAX))?;
         check_range("optimizer.beta1", self.beta1, &(0.0..1.0))?;
         check_range("optimizer.beta2", self.beta2, &(0.0..1.0))?;

@@ -50,11 +50,8 @@ pub enum TraineeError {
         found: Option<Vec<usize>>,
     },
     /// One of its weights is not made of floats.
-    #[error("tensor `{name}` of the checkpoint is not made of floats")]
-    NotFloats {
-        /// The tensor.
-        name: String,
-    },
+    #[error("tensor `{0}` of the checkpoint is not made of floats")]
+    NotFloats(String),
     /// The state of its optimiser does not belong to these parameters.
     #[error(transparent)]
     Optimizer(#[from] OptimizerError),
@@ -104,11 +101,8 @@ impl<B: Backend> Trainee<B> {
         Ok(Self { decoder, policy, trained, optimizer: AdamW::new(optimizer) })
     }
 
-    /// Takes over a saved state of the optimiser.
-    ///
-    /// # Errors
-    /// If it does not belong to these parameters.
-    pub fn restore_optimizer(
+    /// Takes over a saved state of the optimiser, which must belong to these parameters.
+    pub(crate) fn restore_optimizer(
         &mut self,
         state: TrainingState,
         settings: OptimizerSettings,
@@ -130,11 +124,13 @@ impl<B: Backend> Trainee<B> {
     }
 
     /// One step of the optimiser; returns the norm of all gradients together before it was clipped to `clip_norm` (0: not
-    /// clipped).
-    ///
-    /// # Errors
-    /// If a gradient is not finite; no parameter is changed then.
-    pub fn update(&mut self, gradients: Gradients<B>, clip_norm: f64, rates: StepRates) -> Result<f64, OptimizerError> {
+    /// clipped). No parameter is changed if a gradient is not finite.
+    pub(crate) fn update(
+        &mut self,
+        gradients: Gradients<B>,
+        clip_norm: f64,
+        rates: StepRates,
+    ) -> Result<f64, OptimizerError> {
         let mut gradients = gradients.into_host();
         let mut named: Vec<(&str, &mut [f32])> =
             gradients.iter_mut().map(|(name, values)| (name.as_str(), values.as_mut_slice())).collect();
@@ -227,7 +223,7 @@ fn check_weights(model: &ModelWeights, saved: &BTreeMap<String, Tensor>) -> Resu
         match tensor.filter(|tensor| tensor.shape() == expected) {
             None => Err(TraineeError::Weight { name, expected, found: tensor.map(|tensor| tensor.shape().to_vec()) }),
             Some(tensor) if !matches!(tensor.dtype(), Dtype::F32 | Dtype::BF16 | Dtype::F16) => {
-                Err(TraineeError::NotFloats { name })
+                Err(TraineeError::NotFloats(name))
             }
             Some(_) => Ok(()),
         }

@@ -140,12 +140,6 @@ pub struct Reading<'a, B: Backend> {
     pub hidden: B::Rows,
 }
 
-impl<B: Backend> std::fmt::Debug for Reading<'_, B> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reading").field("steps", &self.steps.steps.len()).finish_non_exhaustive()
-    }
-}
-
 impl<'a, B: Backend> Reading<'a, B> {
     /// Runs every row to its depth, and keeps the residuals at `candidates` (depths, ascending; the policy's own, where exit
     /// logits are wanted). With `keeps_tape`, a backward can follow.

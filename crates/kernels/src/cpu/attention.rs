@@ -167,9 +167,7 @@ impl Attention for Cpu {
         let work: usize = queries.iter().map(|query| query.n_keys * width * 5).sum();
         // Each task has one query head of one sequence and gradients of keys and values of its own; they are added up below
         // in a fixed order, so the result does not depend on the self.threads.
-        let partial: Vec<std::sync::OnceLock<(Vec<f32>, Vec<f32>)>> =
-            (0..runs.len() * n_heads).map(|_| std::sync::OnceLock::new()).collect();
-        self.threads.for_each(partial.len(), work, |task| {
+        let partial = self.threads.map(runs.len() * n_heads, work, |task| {
             let run = runs[task / n_heads].clone();
             let head = task % n_heads;
             let KeyValues { keys, values, first_row } = sequences[queries[run.start].sequence];
@@ -212,17 +210,14 @@ impl Attention for Cpu {
                     gemm(n_keys, head_dim, m, p.transposed(), d_o, 1.0, true, d_v);
                 }
             }
-            // A task runs once, so the cell is empty.
-            let _ = partial[task].set((d_k, d_v));
+            (d_k, d_v)
         });
-        for (task, gradients) in partial.into_iter().enumerate() {
+        for (task, (d_k, d_v)) in partial.into_iter().enumerate() {
             let first_row = sequences[queries[runs[task / n_heads].start].sequence].first_row;
             let column = task % n_heads / n_rep * head_dim;
-            if let Some((d_k, d_v)) = gradients.into_inner() {
-                for (total, part) in [(&mut *d_keys, d_k), (&mut *d_values, d_v)] {
-                    for (i, part) in part.chunks_exact(head_dim).enumerate() {
-                        super::linear::add(&mut total.row_mut(first_row + i)[column..][..head_dim], part);
-                    }
+            for (total, part) in [(&mut *d_keys, d_k), (&mut *d_values, d_v)] {
+                for (i, part) in part.chunks_exact(head_dim).enumerate() {
+                    super::linear::add(&mut total.row_mut(first_row + i)[column..][..head_dim], part);
                 }
             }
         }

@@ -123,22 +123,6 @@ pub(super) fn argmax(x: &[f32]) -> u32 {
     best.0 as u32
 }
 
-/// Calls `f` for every index below `n`, in parallel, and returns the results in order. `cost` is the number of values that
-/// one call reads.
-fn map_indices<T: Send + Sync>(
-    threads: &Threads,
-    n: usize,
-    cost: usize,
-    f: impl Fn(usize) -> T + Send + Sync,
-) -> Vec<T> {
-    let results: Vec<std::sync::OnceLock<T>> = (0..n).map(|_| std::sync::OnceLock::new()).collect();
-    threads.for_each(n, n * cost * 10, |i| {
-        // Every index is visited once, so the cell is empty.
-        let _ = results[i].set(f(i));
-    });
-    results.into_iter().filter_map(std::sync::OnceLock::into_inner).collect()
-}
-
 /// Calls `f(row, row_of_logits) -> T` for every row, in parallel, and returns the results in order.
 fn map_rows<T: Send + Sync>(
     threads: &Threads,
@@ -148,7 +132,7 @@ fn map_rows<T: Send + Sync>(
     let (n, width) = (logits.n_rows(), logits.width());
     let target = super::strided::StridedMut::new(logits.values_mut(), width);
     // SAFETY: every row is given to one thread once.
-    map_indices(threads, n, width, |row| f(row, unsafe { target.row(row, 0, width) }))
+    threads.map(n, n * width * 10, |row| f(row, unsafe { target.row(row, 0, width) }))
 }
 
 fn chunks(n_rows: usize, chunk: usize) -> impl Iterator<Item = Range<usize>> {
@@ -310,7 +294,8 @@ fn few_lenses_kl(
         let sums = map_rows(threads, &mut all, |_, x| (log_sum_exp(x), argmax(x)));
         let (all, tokens) = (&all, &tokens[range.clone()]);
         // The entropy of a final distribution; KL and divergence of a lens.
-        let measured = map_indices(threads, range.len() * views, all.width(), |view| {
+        let n_rows = range.len() * views;
+        let measured = threads.map(n_rows, n_rows * all.width() * 10, |view| {
             let last = view - view % views;
             if view == last {
                 return [entropy(all.row(last), sums[last].0), 0.0];

@@ -71,11 +71,6 @@ impl Plan {
         steps
     }
 
-    /// Number of steps in all epochs. Epochs may differ by a few, because other orders pack otherwise.
-    pub fn n_steps(&self, epochs: u32) -> u64 {
-        (0..epochs).map(|epoch| self.epoch(epoch).len() as u64).sum()
-    }
-
     fn pack(&self, epoch: u32, traces: &[(usize, usize)]) -> PlannedStep {
         let samples =
             traces.iter().flat_map(|&(trace, len)| (0..self.exit_samples).map(move |pattern| (trace, len, pattern)));

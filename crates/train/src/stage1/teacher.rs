@@ -78,11 +78,8 @@ pub enum TeacherError {
         value: f32,
     },
     /// A given response has no token.
-    #[error("response of `{id}` is empty: leave it out to have the teacher write one")]
-    EmptyResponse {
-        /// The prompt.
-        id: String,
-    },
+    #[error("response of `{0}` is empty: leave it out to have the teacher write one")]
+    EmptyResponse(String),
     /// The store refuses.
     #[error(transparent)]
     Store(#[from] TraceError),
@@ -184,7 +181,7 @@ fn check<B: Backend>(
         .map_err(|source| TeacherError::Request { id: prompt.id.clone(), source })?;
     let Some((_, ids)) = &prompt.response else { return Ok(()) };
     if ids.is_empty() {
-        return Err(TeacherError::EmptyResponse { id: prompt.id.clone() });
+        return Err(TeacherError::EmptyResponse(prompt.id.clone()));
     }
     let config = decoder.config();
     PackedBatch::new()

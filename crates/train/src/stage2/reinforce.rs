@@ -19,9 +19,8 @@ use aloud_model::load::PretrainedModel;
 use crate::ancestry::Ancestry;
 use crate::metrics::mean;
 use crate::run_directory::{ResumePoint, RunDirectory};
-use crate::stage2::batch::{RolloutBatch, Seconds};
 use crate::stage2::joint_likelihood::{LikelihoodGradient, SampledDistribution, StepLikelihood, joint_likelihood};
-use crate::stage2::metrics::ReinforceMetrics;
+use crate::stage2::metrics::{ReinforceMetrics, RolloutBatch};
 use crate::stage2::recipe::{KlReference, ReinforceRecipe, RolloutExits};
 use crate::stage2::rollouts::{Rollout, RolloutPlan, draw_rollouts};
 use crate::stage2::samples::sample_text;
@@ -203,22 +202,22 @@ impl<B: Backend> Stage<B> for Reinforce<'_, B> {
         let start = Instant::now();
         let prompts = self.prompts(step).map_err(task_error)?;
         let rollouts = self.draw(trainee, &prompts, step)?;
-        let rollout_seconds = start.elapsed().as_secs_f64();
+        let mut measured = ReinforceMetrics { rollout_seconds: start.elapsed().as_secs_f64(), ..Default::default() };
 
         let start = Instant::now();
         let rewards = self.rewards(&rollouts).map_err(task_error)?;
-        let reward_seconds = start.elapsed().as_secs_f64();
+        measured.reward_seconds = start.elapsed().as_secs_f64();
 
         let step = step + 1;
         let start = Instant::now();
         let every = self.recipe.run.measure_kl_every;
         let measures_kl = self.recipe.reward.kl_coefficient > 0.0 || (every > 0 && step.is_multiple_of(every));
         let kl = if measures_kl { Some(self.kl(&prompts, &rollouts, step)?) } else { None };
-        let reference_seconds = start.elapsed().as_secs_f64();
-        let seconds = Seconds { rollouts: rollout_seconds, rewards: reward_seconds, reference: reference_seconds };
+        measured.reference_seconds = start.elapsed().as_secs_f64();
 
         let update_start = Instant::now();
-        let (mean_return, advantages) = self.advantages(&prompts, &rollouts, &rewards, kl.as_deref(), step)?;
+        let advantages;
+        (measured.mean_return, advantages) = self.advantages(&prompts, &rollouts, &rewards, kl.as_deref(), step)?;
         let Trainee { decoder, policy, .. } = trainee;
         let mut gradients = Gradients::new(decoder.backend());
         let gradient = Some((&advantages[..], trainee.trained(), &mut gradients));
@@ -228,17 +227,17 @@ impl<B: Backend> Stage<B> for Reinforce<'_, B> {
         if difference.is_nan() || difference > tolerance {
             return Err(ReinforceError::Ratio { step, difference, tolerance }.into());
         }
+        measured.ratio_difference = difference;
+        let group_size = self.recipe.rollouts.group_size;
         let batch = RolloutBatch {
             prompts,
-            group_size: self.recipe.rollouts.group_size,
+            group_size,
             rollouts,
             rewards,
             kl,
-            mean_return,
             advantages,
             likelihoods,
-            ratio_difference: difference,
-            seconds,
+            measured,
             update_start,
         };
         Ok(StepGradient { gradients, loss: None, batch })
@@ -254,14 +253,14 @@ impl<B: Backend> Stage<B> for Reinforce<'_, B> {
             std::fs::create_dir_all(&folder).map_err(FileError::io("create", &folder))?;
             files::write_atomic(&folder.join(format!("step-{step:06}.md")), text.as_bytes())?;
         }
-        let mut metrics = ReinforceMetrics::new(&batch, self.model.config.n_layers, self.recipe.reward.kl_coefficient);
+        let n_candidates = progress.trainee.policy.heads.candidates.len();
+        let kl_coefficient = self.recipe.reward.kl_coefficient;
+        let mut metrics = ReinforceMetrics::new(&batch, self.model.config.n_layers, n_candidates, kl_coefficient);
         metrics.step = step;
         metrics.gradient_norm = update.gradient_norm;
         metrics.learning_rate = update.rates.trunk;
         metrics.learning_rate_heads = update.rates.heads;
         metrics.update_seconds = update_seconds;
-        let n_candidates = progress.trainee.policy.heads.candidates.len();
-        metrics.exit_entropies = batch.exit_entropies(n_candidates);
         metrics.measures = self.task.measures(&batch.rollouts, &batch.rewards);
         if metrics.groups_with_spread == 0.0 {
             metrics.reward_hint = self.task.reward_hint(&batch.rollouts);
