@@ -121,8 +121,16 @@ mod tests {
     };
 
     fn steps(task_reward: f64, token_entropy: f64, kl_per_token: Option<f64>, n: usize) -> Vec<ReinforceMetrics> {
-        let all = ReinforceMetrics { task_reward, token_entropy, kl_per_token, ..ReinforceMetrics::default() };
-        vec![ReinforceMetrics { groups_with_spread: 0.5, truncated: 0.25, ..all }; n]
+        let (truncated, groups_with_spread) = (0.25, 0.5);
+        let step = ReinforceMetrics {
+            task_reward,
+            truncated,
+            groups_with_spread,
+            kl_per_token,
+            token_entropy,
+            ..Default::default()
+        };
+        vec![step; n]
     }
 
     /// Steps in which every response to a prompt has the same reward.

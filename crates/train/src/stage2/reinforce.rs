@@ -356,9 +356,10 @@ impl<B: Backend> Reinforce<'_, B> {
                 Ok(rollouts.iter().zip(&read).map(|(own, read)| sum_k1(&own.log_joint, read)).collect())
             }
             Reference::Base(decoder) => {
-                let depths = |rollout: &Rollout| vec![self.model.config.n_layers; rollout.depths.len()];
-                let full: Vec<Rollout> =
-                    rollouts.iter().map(|rollout| Rollout { depths: depths(rollout), ..rollout.clone() }).collect();
+                let mut full = rollouts.to_vec();
+                for rollout in &mut full {
+                    rollout.depths.fill(self.model.config.n_layers);
+                }
                 let read = self.read(decoder, None, prompts, &full, step, None)?;
                 Ok(rollouts.iter().zip(&read).map(|(own, read)| sum_k1(&own.token_log_probabilities, read)).collect())
             }
