@@ -267,7 +267,7 @@ fn the_exit_term_is_over_all_response_tokens() {
     let traces = folder.path().join("traces");
     record(&traces, &prompts(12)).unwrap();
     let distillation = start(&traces, &folder.path().join("run"), &recipe(&[])).unwrap();
-    let report = distillation.evaluate(&distillation.trainee().policy).unwrap();
+    let report = distillation.evaluate().unwrap();
 
     let reader = TraceReader::open(&traces).unwrap();
     let targets = Targets { candidates: vec![2, 4], n_blocks: 6, kl_factor: 0.4, policy: TargetPolicy::Exact };
