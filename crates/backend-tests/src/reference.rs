@@ -1,12 +1,11 @@
 //! [`Reference`]: a backend of plain loops on one thread, which other backends are compared with. It computes the
 //! [`formulas`] and [`gradients`] in f64 and rounds once, to f32.
 
-use std::ops::Range;
-
 use aloud_kernels::backend::{
-    Backend, Heads, KeyValues, KlDirection, LensReading, LensRow, MAX_LOGIT_ROWS, Query, Readout, Rotation,
-    TokenReading,
+    Attention, Heads, KeyValues, KlDirection, Layers, LensReading, LensRow, Linears, MAX_LOGIT_ROWS, Memory, Query,
+    Readout, Rotation, TokenReading, Unembedding,
 };
+use aloud_kernels::host::Host;
 use aloud_kernels::matrix::Matrix;
 use aloud_kernels::rope_table::RopeTable;
 use aloud_kernels::rows::Rows;
@@ -97,82 +96,9 @@ fn with_sequences<T>(
     f(&borrowed)
 }
 
-impl Backend for Reference {
-    type Rows = Rows;
-    type Matrix = Matrix;
+impl Host for Reference {}
 
-    fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
-        f()
-    }
-
-    fn upload(&self, rows: Rows) -> Rows {
-        rows
-    }
-
-    fn download(&self, rows: &Rows) -> Rows {
-        rows.clone()
-    }
-
-    fn matrix(&self, matrix: &Matrix) -> Matrix {
-        matrix.clone()
-    }
-
-    fn matrix_shape(&self, matrix: &Matrix) -> (usize, usize) {
-        (matrix.rows(), matrix.columns())
-    }
-
-    fn download_matrix(&self, matrix: &Matrix) -> Matrix {
-        matrix.clone()
-    }
-
-    fn update_matrix(&self, matrix: &mut Matrix, f: &mut dyn FnMut(&mut [f32])) -> bool {
-        matrix.f32_mut().map(f).is_some()
-    }
-
-    fn zeros(&self, n_rows: usize, width: usize) -> Rows {
-        Rows::zeros(n_rows, width)
-    }
-
-    fn n_rows(&self, rows: &Rows) -> usize {
-        rows.n_rows()
-    }
-
-    fn grow(&self, rows: &mut Rows, n_rows: usize) {
-        rows.grow(n_rows);
-    }
-
-    fn gather_rows(&self, x: &Rows, rows: &[u32]) -> Rows {
-        Rows::new(x.width(), rows.iter().flat_map(|row| x.row(*row as usize)).copied().collect())
-    }
-
-    fn scatter_rows(&self, out: &mut Rows, rows: &[u32], x: &Rows) {
-        assert_eq!(rows.len(), x.n_rows(), "scatter_rows: rows");
-        for (i, row) in rows.iter().enumerate() {
-            out.row_mut(*row as usize).copy_from_slice(x.row(i));
-        }
-    }
-
-    fn concat_rows(&self, width: usize, parts: &[(&Rows, Range<usize>)]) -> Rows {
-        assert!(parts.iter().all(|(x, _)| x.width() == width), "concat_rows: widths");
-        let rows = parts.iter().flat_map(|(x, range)| range.clone().flat_map(|row| x.row(row)));
-        Rows::new(width, rows.copied().collect())
-    }
-
-    fn copy_rows(&self, out: &mut Rows, to: usize, x: &Rows, from: Range<usize>) {
-        for (i, row) in from.enumerate() {
-            out.row_mut(to + i).copy_from_slice(x.row(row));
-        }
-    }
-
-    fn scatter_add_rows(&self, out: &mut Rows, rows: Option<&[u32]>, x: &Rows) {
-        let all: Vec<u32> = (0..out.n_rows() as u32).collect();
-        let rows = rows.unwrap_or(&all);
-        assert_eq!(rows.len(), x.n_rows(), "scatter_add_rows: rows");
-        for (i, row) in rows.iter().enumerate() {
-            add(out.row_mut(*row as usize), &wide(x.row(i)), 1.0);
-        }
-    }
-
+impl Layers for Reference {
     fn embedding_forward(&self, table: &Matrix, token_ids: &[u32]) -> Rows {
         let mut out = Rows::zeros(token_ids.len(), table.columns());
         for (i, token) in token_ids.iter().enumerate() {
@@ -209,6 +135,50 @@ impl Backend for Reference {
         }
     }
 
+    fn rope(&self, x: &mut Rows, table: &RopeTable, positions: &[u32], rotation: Rotation) {
+        assert_eq!(x.n_rows(), positions.len(), "rope: one position a row");
+        assert!(x.width().is_multiple_of(table.head_dim()), "rope: whole heads");
+        *x = rows(x.width(), &formulas::rope(&wide(x.values()), x.width(), table, positions, rotation));
+    }
+
+    fn swiglu_forward(&self, gate: &Rows, up: &Rows) -> Rows {
+        assert_eq!(shape(gate), shape(up), "swiglu: shapes");
+        rows(gate.width(), &formulas::swiglu(&wide(gate.values()), &wide(up.values())))
+    }
+
+    fn swiglu_backward(&self, gate: &Rows, up: &Rows, d_out: &Rows) -> (Rows, Rows) {
+        assert_eq!([shape(up), shape(d_out)], [shape(gate); 2], "swiglu_backward: shapes");
+        let (d_gate, d_up) = gradients::swiglu(&wide(gate.values()), &wide(up.values()), &wide(d_out.values()));
+        (rows(gate.width(), &d_gate), rows(gate.width(), &d_up))
+    }
+
+    fn exit_head_forward(&self, x: &Rows, weight: &[f32], bias: f32, rms_eps: Option<f32>) -> Vec<f32> {
+        assert_eq!(x.width(), weight.len(), "exit_head: width");
+        narrow(&formulas::exit_head(&wide(x.values()), &wide(weight), f64::from(bias), rms_eps))
+    }
+
+    fn exit_head_backward(
+        &self,
+        x: &Rows,
+        weight: &[f32],
+        rms_eps: Option<f32>,
+        d_logits: &[f32],
+        d_x: Option<&mut Rows>,
+        d_weight: &mut [f32],
+        d_bias: &mut f32,
+    ) {
+        assert_eq!(shape(x), (d_logits.len(), weight.len()), "exit_head_backward: shape");
+        let d_logits = wide(d_logits);
+        let (by_x, by_weight) = gradients::exit_head(&wide(x.values()), &wide(weight), rms_eps, &d_logits);
+        if let Some(d_x) = d_x {
+            add(d_x.values_mut(), &by_x, 1.0);
+        }
+        add(d_weight, &by_weight, 1.0);
+        add(std::slice::from_mut(d_bias), &[d_logits.iter().sum()], 1.0);
+    }
+}
+
+impl Linears for Reference {
     fn linear_forward(&self, x: &Rows, weight: &Matrix, bias: Option<&Rows>) -> Rows {
         let (n, k) = (weight.rows(), weight.columns());
         assert_eq!(x.width(), k, "linear: {weight:?}");
@@ -244,13 +214,9 @@ impl Backend for Reference {
         let ones = vec![1.0; d_out.n_rows()];
         add(d_bias.values_mut(), &gradients::linear_weight(&wide(d_out.values()), &ones, d_out.width(), 1), 1.0);
     }
+}
 
-    fn rope(&self, x: &mut Rows, table: &RopeTable, positions: &[u32], rotation: Rotation) {
-        assert_eq!(x.n_rows(), positions.len(), "rope: one position a row");
-        assert!(x.width().is_multiple_of(table.head_dim()), "rope: whole heads");
-        *x = rows(x.width(), &formulas::rope(&wide(x.values()), x.width(), table, positions, rotation));
-    }
-
+impl Attention for Reference {
     fn attention_forward(
         &self,
         heads: Heads,
@@ -289,43 +255,9 @@ impl Backend for Reference {
         }
         rows(query_rows.width(), &d_queries)
     }
+}
 
-    fn swiglu_forward(&self, gate: &Rows, up: &Rows) -> Rows {
-        assert_eq!(shape(gate), shape(up), "swiglu: shapes");
-        rows(gate.width(), &formulas::swiglu(&wide(gate.values()), &wide(up.values())))
-    }
-
-    fn swiglu_backward(&self, gate: &Rows, up: &Rows, d_out: &Rows) -> (Rows, Rows) {
-        assert_eq!([shape(up), shape(d_out)], [shape(gate); 2], "swiglu_backward: shapes");
-        let (d_gate, d_up) = gradients::swiglu(&wide(gate.values()), &wide(up.values()), &wide(d_out.values()));
-        (rows(gate.width(), &d_gate), rows(gate.width(), &d_up))
-    }
-
-    fn exit_head_forward(&self, x: &Rows, weight: &[f32], bias: f32, rms_eps: Option<f32>) -> Vec<f32> {
-        assert_eq!(x.width(), weight.len(), "exit_head: width");
-        narrow(&formulas::exit_head(&wide(x.values()), &wide(weight), f64::from(bias), rms_eps))
-    }
-
-    fn exit_head_backward(
-        &self,
-        x: &Rows,
-        weight: &[f32],
-        rms_eps: Option<f32>,
-        d_logits: &[f32],
-        d_x: Option<&mut Rows>,
-        d_weight: &mut [f32],
-        d_bias: &mut f32,
-    ) {
-        assert_eq!(shape(x), (d_logits.len(), weight.len()), "exit_head_backward: shape");
-        let d_logits = wide(d_logits);
-        let (by_x, by_weight) = gradients::exit_head(&wide(x.values()), &wide(weight), rms_eps, &d_logits);
-        if let Some(d_x) = d_x {
-            add(d_x.values_mut(), &by_x, 1.0);
-        }
-        add(d_weight, &by_weight, 1.0);
-        add(std::slice::from_mut(d_bias), &[d_logits.iter().sum()], 1.0);
-    }
-
+impl Unembedding for Reference {
     fn logits(&self, readout: Readout<'_, Rows, Matrix>) -> Rows {
         let n = readout.hidden.n_rows();
         assert!(n <= MAX_LOGIT_ROWS, "{n} rows of logits asked for, at most {MAX_LOGIT_ROWS} may exist");

@@ -6,7 +6,8 @@ use aloud_engine::decode::batching::{Engine, Flow, Limits};
 use aloud_engine::decode::exits::Exits;
 use aloud_engine::decode::request::{Forced, Prefix, Request};
 use aloud_engine::decode::sampling::Sampling;
-use aloud_kernels::backend::{Backend, KlDirection};
+use aloud_engine::read::reading::RecordedSequence;
+use aloud_kernels::backend::{KlDirection, Memory};
 use aloud_kernels::cpu::Cpu;
 use aloud_kernels::matrix::Matrix;
 use aloud_method::exit_policy::ExitPolicy;
@@ -14,8 +15,8 @@ use aloud_model::decoder::{Decoder, Gradients, Policy, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::load::PretrainedModel;
 use aloud_model::lora::{Lora, LoraPair, Projection};
-use aloud_train::optimizer::{AdamW, AdamWSettings};
-use aloud_train::stage1::student::{LossSettings, StudentSequence, student_pass};
+use aloud_train::optimizer::{AdamW, OptimizerSettings};
+use aloud_train::stage1::student::{LossSettings, student_pass};
 use aloud_train::stage1::teacher::read_responses;
 use anyhow::{Context as _, Result};
 
@@ -112,7 +113,7 @@ impl Workload {
             candidates,
             tokens,
             teacher_hidden: Vec::new(),
-            optimizer: AdamW::new(AdamWSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }),
+            optimizer: AdamW::new(OptimizerSettings::default()),
         };
         if row.trains() {
             let readings = cpu.run(|| read_responses(&workload.decoder, &[], &[workload.sequence()]))?;
@@ -188,16 +189,10 @@ impl Workload {
         let cpu = self.decoder.backend().clone();
         let mut gradients = Gradients::new(&cpu);
         let depths = vec![depth; 256];
-        let sequence = StudentSequence {
-            token_ids: &self.tokens[..257],
-            prompt_len: 1,
-            depths: &depths,
-            teacher_hidden: &self.teacher_hidden,
-        };
+        let sequence = RecordedSequence::new(&self.tokens[..257], 1, &depths);
         let (decoder, policy) = (&self.decoder, &self.policy);
-        cpu.run(|| {
-            student_pass(decoder, policy, decoder.unembedding(), &[sequence], &settings, 256, Some(&mut gradients))
-        })?;
+        let teacher = (decoder.unembedding(), &[&self.teacher_hidden[..]][..]);
+        cpu.run(|| student_pass(decoder, policy, teacher, &[sequence], &settings, 256, Some(&mut gradients)))?;
         let gradients = gradients.into_host();
         let optimizer = &mut self.optimizer;
         let mut outcome = Ok(());

@@ -3,14 +3,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use aloud_engine::decode::batching::{Engine, Event, Flow, Limits};
+use aloud_engine::decode::complete::complete;
 use aloud_engine::decode::exits::{ExitDecider, Exits};
 use aloud_engine::decode::request::{FinishReason, Forced, Prefix, Request, RequestError, Token};
 use aloud_engine::decode::sampling::Sampling;
 use aloud_engine::decode::step_key::StepKey;
 use aloud_engine::read::replay::replay;
-use aloud_engine::read::verify::verify;
+use aloud_engine::read::verify::{ParityReport, verify};
 use aloud_kernels::cpu::Cpu;
 use aloud_method::exit_offset::{AnswerOffset, ExitOffset};
 use aloud_method::exit_policy::ExitPolicy;
@@ -46,14 +48,11 @@ fn tiny(name: &str) -> (Decoder<Cpu>, Policy<Cpu>) {
 fn request(sequence: u64, exits: impl Into<Exits>) -> Request {
     Request {
         prompt: (0..4 + sequence as u32 * 3).map(|i| (i * 13 + sequence as u32) % 53).collect(),
-        prefix: Prefix::default(),
         max_new_tokens: 20,
-        sampling: Sampling::default(),
         exits: exits.into(),
-        stop_tokens: Vec::new(),
         seed: 11,
         sequence,
-        forced: Forced::None,
+        ..Request::default()
     }
 }
 
@@ -70,19 +69,22 @@ fn run(
     policy: &Policy<Cpu>,
     requests: &[Request],
     limits: Limits,
-) -> (Vec<Vec<Token>>, Vec<Option<FinishReason>>) {
-    let mut tokens = vec![Vec::new(); requests.len()];
-    let mut reasons = vec![None; requests.len()];
-    Engine::new(decoder, Some(policy), limits)
-        .run(requests, &mut |event| {
-            match event {
-                Event::Token { request, token } => tokens[request].push(token),
-                Event::Finished { request, reason } => reasons[request] = Some(reason),
-            }
-            Flow::Continue
-        })
-        .unwrap();
-    (tokens, reasons)
+) -> (Vec<Vec<Token>>, Vec<FinishReason>) {
+    let n_done = AtomicUsize::new(0);
+    let on_done = || _ = n_done.fetch_add(1, Relaxed);
+    let completions = complete(decoder, Some(policy), limits, requests, &on_done).unwrap();
+    assert_eq!(n_done.into_inner(), requests.len());
+    completions.into_iter().map(|completion| (completion.tokens, completion.reason)).unzip()
+}
+
+/// Requests `0..n`, with sampled exits.
+fn sampled(n: u64, offset: f32) -> Vec<Request> {
+    (0..n).map(|i| request(i, ExitPolicy::Sampled { offset: offset.into() })).collect()
+}
+
+/// The largest difference between decoding a record and reading it.
+fn disparity(report: &ParityReport) -> f32 {
+    report.logits.max(report.exit_logits).max(report.keys_values).max(report.log_joint)
 }
 
 /// Tokens, depths, probabilities and exit logits are the same bits alone, together, and in small prompt chunks.
@@ -90,17 +92,17 @@ fn run(
 fn results_do_not_depend_on_the_batch() {
     for name in ["tiny_llama", "tiny_qwen2", "tiny_llama_rope3", "tiny_qwen2_tied"] {
         let (decoder, policy) = tiny(name);
-        let requests: Vec<Request> = (0..6).map(|i| request(i, ExitPolicy::Sampled { offset: 0.3.into() })).collect();
+        let requests = sampled(6, 0.3);
         let (together, _) = run(&decoder, &policy, &requests, Limits::default());
         let (few, _) = run(&decoder, &policy, &requests, Limits { max_sequences: 2, max_prompt_rows: 3 });
         assert_eq!(together, few, "{name}: batched by twos");
         for (i, request) in requests.iter().enumerate() {
             let (alone, reasons) = run(&decoder, &policy, std::slice::from_ref(request), Limits::default());
             assert_eq!(alone[0], together[i], "{name}: request {i} alone");
-            assert_eq!(reasons[0], Some(FinishReason::Length));
+            assert_eq!(reasons[0], FinishReason::Length);
         }
         // The draws differ by sequence and the exits happen: otherwise this test says nothing.
-        let depths: Vec<usize> = together.iter().flatten().map(|token| token.depth).collect();
+        let depths = depths(&together.concat());
         assert!(depths.iter().any(|d| *d < decoder.n_blocks()) && depths.contains(&decoder.n_blocks()));
         assert!(together.iter().all(|tokens| tokens[0].depth == decoder.n_blocks() && tokens[0].exits.is_empty()));
         assert_ne!(ids(&together[0]), ids(&together[1]));
@@ -112,14 +114,12 @@ fn results_do_not_depend_on_the_batch() {
 fn stepwise_equals_teacher_forced() {
     for name in ["tiny_llama", "tiny_qwen2", "tiny_llama_rope3", "tiny_qwen2_tied"] {
         let (decoder, policy) = tiny(name);
-        let requests: Vec<Request> = (0..4).map(|i| request(i, ExitPolicy::Sampled { offset: 0.0.into() })).collect();
+        let requests = sampled(4, 0.0);
         let (generated, _) = run(&decoder, &policy, &requests, Limits::default());
         for (request, tokens) in requests.iter().zip(&generated) {
-            let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
-            let depths: Vec<usize> = tokens.iter().map(|token| token.depth).collect();
+            let (ids, depths) = (ids(tokens), depths(tokens));
             let report = verify(&decoder, &policy, &request.prompt, &ids, &depths, &0.0.into(), 1.0).unwrap();
-            let worst = report.logits.max(report.exit_logits).max(report.keys_values).max(report.log_joint);
-            assert!(worst < 1e-4, "{name}: {report:?}");
+            assert!(disparity(&report) < 1e-4, "{name}: {report:?}");
             assert_eq!(report.n_tokens, 20);
             for (token, replayed) in
                 tokens.iter().zip(replay(&decoder, &policy, &request.prompt, &ids, &depths, &0.0.into(), 1.0).unwrap())
@@ -171,8 +171,7 @@ fn skipped_blocks_are_not_computed() {
 fn offset_moves_the_mean_depth() {
     let (decoder, policy) = tiny("tiny_llama");
     let mean = |offset: f32| {
-        let requests: Vec<Request> =
-            (0..8).map(|i| request(i, ExitPolicy::Sampled { offset: offset.into() })).collect();
+        let requests = sampled(8, offset);
         let (tokens, _) = run(&decoder, &policy, &requests, Limits::default());
         let depths: Vec<usize> = tokens.iter().flat_map(|tokens| tokens[1..].iter().map(|t| t.depth)).collect();
         depths.iter().sum::<usize>() as f64 / depths.len() as f64
@@ -187,7 +186,7 @@ fn offset_moves_the_mean_depth() {
 #[test]
 fn the_answer_has_its_own_offset() {
     let (decoder, policy) = tiny("tiny_llama");
-    let requests: Vec<Request> = (0..6).map(|i| request(i, ExitPolicy::Sampled { offset: 0.3.into() })).collect();
+    let requests = sampled(6, 0.3);
     let (constant, _) = run(&decoder, &policy, &requests, Limits::default());
     let mut means = Vec::new();
     for answer in [-60.0, -2.0, 0.3, 2.0, 60.0] {
@@ -208,11 +207,10 @@ fn the_answer_has_its_own_offset() {
             answer_depths.extend(tokens[6..].iter().map(|token| token.depth));
 
             // The teacher-forced reading has the same hazards and joint log-probabilities.
-            let depths: Vec<usize> = tokens.iter().map(|token| token.depth).collect();
-            let prompt = &requests[i].prompt;
-            let report = verify(&decoder, &policy, prompt, &ids(tokens), &depths, &offset(i), 1.0).unwrap();
-            assert!(report.logits.max(report.exit_logits).max(report.log_joint) < 1e-4, "{report:?}");
-            let replayed = replay(&decoder, &policy, prompt, &ids(tokens), &depths, &offset(i), 1.0).unwrap();
+            let (prompt, ids, depths) = (&requests[i].prompt, ids(tokens), depths(tokens));
+            let report = verify(&decoder, &policy, prompt, &ids, &depths, &offset(i), 1.0).unwrap();
+            assert!(disparity(&report) < 1e-4, "{report:?}");
+            let replayed = replay(&decoder, &policy, prompt, &ids, &depths, &offset(i), 1.0).unwrap();
             for (token, replayed) in tokens.iter().zip(&replayed) {
                 let hazards = token.exits.iter().zip(&replayed.exits);
                 assert!(hazards.into_iter().all(|(a, b)| (a.hazard - b.hazard).abs() < 1e-5));
@@ -233,7 +231,7 @@ fn stop_tokens_and_callers_end_sequences() {
     let first = free.iter().position(|token| token.id == free[4].id).unwrap();
     let (tokens, reasons) = run(&decoder, &policy, &[stopping], Limits::default());
     assert_eq!(tokens[0], free[..=first]);
-    assert_eq!(reasons[0], Some(FinishReason::Stop));
+    assert_eq!(reasons[0], FinishReason::Stop);
     let mut seen = 0;
     Engine::new(&decoder, None, Limits::default())
         .run(&[request(0, ExitPolicy::Off)], &mut |event| {
@@ -248,11 +246,11 @@ fn stop_tokens_and_callers_end_sequences() {
 #[test]
 fn a_forced_start_draws_the_rest() {
     let (decoder, policy) = tiny("tiny_llama");
-    let free: Vec<Request> = (0..3).map(|i| request(i, ExitPolicy::Sampled { offset: 0.3.into() })).collect();
+    let free = sampled(3, 0.3);
     let (drawn, reasons) = run(&decoder, &policy, &free, Limits::default());
     for n in [1, 5, 20, 30] {
         let forced = free.iter().zip(&drawn).map(|(request, tokens)| {
-            let mut start: Vec<u32> = tokens.iter().take(n).map(|token| token.id).collect();
+            let mut start = ids(&tokens[..n.min(tokens.len())]);
             // More than `max_new_tokens` of them are not taken.
             start.resize(n, 0);
             Request { forced: Forced::Start(start), ..request.clone() }
@@ -268,8 +266,8 @@ fn a_forced_start_draws_the_rest() {
     // A stop token in the start ends the response there; another start leads elsewhere.
     let other = Request { forced: Forced::Start(vec![7, 8, 9]), stop_tokens: vec![8], ..free[0].clone() };
     let (tokens, reasons) = run(&decoder, &policy, &[other], Limits::default());
-    assert_eq!(tokens[0].iter().map(|token| token.id).collect::<Vec<_>>(), [7, 8]);
-    assert_eq!(reasons[0], Some(FinishReason::Stop));
+    assert_eq!(ids(&tokens[0]), [7, 8]);
+    assert_eq!(reasons[0], FinishReason::Stop);
 }
 
 /// A forced token has the log-probability of the distribution at the request's temperature; 0 counts as 1.
@@ -277,18 +275,18 @@ fn a_forced_start_draws_the_rest() {
 fn forced_tokens_have_their_log_probability() {
     let (decoder, policy) = tiny("tiny_llama");
     let ids = [3, 60, 7, 90];
-    let depths = [decoder.n_blocks(), 2, 4, 1];
+    let recorded = [decoder.n_blocks(), 2, 4, 1];
     for (temperature, counts_as) in [(0.0, 1.0), (0.6, 0.6), (1.0, 1.0)] {
-        let mut forced = request(1, Exits::recorded(depths.to_vec()));
+        let mut forced = request(1, Exits::recorded(recorded.to_vec()));
         forced.sampling = Sampling { temperature, top_k: 2, ..Sampling::default() };
         forced.forced = Forced::Start(ids.to_vec());
         forced.max_new_tokens = ids.len();
-        let replayed = replay(&decoder, &policy, &forced.prompt, &ids, &depths, &0.0.into(), counts_as).unwrap();
+        let replayed = replay(&decoder, &policy, &forced.prompt, &ids, &recorded, &0.0.into(), counts_as).unwrap();
         let (tokens, _) = run(&decoder, &policy, &[forced], Limits::default());
         for (token, replayed) in tokens[0].iter().zip(&replayed) {
             assert!((token.log_probability - replayed.log_probability).abs() < 1e-4, "at {temperature}");
         }
-        assert_eq!(tokens[0].iter().map(|token| token.depth).collect::<Vec<_>>(), depths);
+        assert_eq!(depths(&tokens[0]), recorded);
     }
 }
 
@@ -335,59 +333,59 @@ fn logits_that_are_not_finite_are_an_error() {
 #[test]
 fn bad_requests_are_refused() {
     let (decoder, policy) = tiny("tiny_llama");
-    let context = decoder.config().max_position_embeddings;
-    let check = |change: fn(&mut Request, usize), heads: bool| {
-        let mut request = request(0, ExitPolicy::Sampled { offset: 0.0.into() });
-        change(&mut request, context);
-        let policy = heads.then_some(&policy);
+    let (context, full) = (decoder.config().max_position_embeddings, decoder.n_blocks());
+    let run = |request: Request, policy: Option<&Policy<Cpu>>| {
         Engine::new(&decoder, policy, Limits::default()).run(&[request], &mut |_| Flow::Continue)
     };
-    assert_eq!(check(|r, _| r.prompt.clear(), true), Err(RequestError::EmptyPrompt));
-    assert!(matches!(check(|r, c| r.prompt = vec![0; c], true), Err(RequestError::PromptTooLong { .. })));
-    assert!(matches!(check(|r, _| r.prompt = vec![9999], true), Err(RequestError::UnknownToken { id: 9999, .. })));
-    assert!(matches!(
-        check(|r, _| r.forced = Forced::Start(vec![9999]), true),
-        Err(RequestError::UnknownToken { id: 9999, .. })
-    ));
-    assert!(matches!(check(|r, _| r.sampling.temperature = f32::NAN, true), Err(RequestError::Setting { .. })));
-    assert!(matches!(check(|r, _| r.sampling.top_p = 0.0, true), Err(RequestError::Setting { .. })));
-    assert!(matches!(
-        check(|r, _| r.exits = ExitPolicy::Fixed { depth: 99 }.into(), true),
-        Err(RequestError::Depth { depth: 99, .. })
-    ));
-    assert!(matches!(
-        check(|r, _| r.exits = ExitPolicy::Sampled { offset: f32::INFINITY.into() }.into(), true),
-        Err(RequestError::Setting { .. })
-    ));
+    let refused = |request: Request| run(request, Some(&policy)).unwrap_err();
+    let ask = || request(0, ExitPolicy::Sampled { offset: 0.0.into() });
+    let with_exits = |exits: Exits| Request { exits, ..ask() };
     let with_answer = |offset: f32, marker: &[u32]| {
         let answer = AnswerOffset { offset, marker: marker.to_vec() };
         let offset = ExitOffset { think: 0.0, answer: Some(answer) };
-        request(0, ExitPolicy::Sampled { offset }).validate(&decoder, true)
+        with_exits(ExitPolicy::Sampled { offset }.into())
     };
-    assert_eq!(with_answer(1.0, &[]), Err(RequestError::EmptyAnswerMarker));
-    assert!(matches!(with_answer(1.0, &[9999]), Err(RequestError::UnknownToken { id: 9999, .. })));
-    assert!(matches!(with_answer(f32::NAN, &[1]), Err(RequestError::Setting { .. })));
-    assert_eq!(check(|_, _| (), false), Err(RequestError::NoHeads));
-    let decided = |depths: &[usize]| request(0, Exits::recorded(depths.to_vec())).validate(&decoder, false);
-    assert_eq!(decided(&[1, decoder.n_blocks()]), Ok(()));
-    assert!(matches!(decided(&[1, 0]), Err(RequestError::Depth { depth: 0, .. })));
-    for policy in [ExitPolicy::Recorded, ExitPolicy::RandomMatched, ExitPolicy::Oracle { kl_factor: 1.0 }] {
-        let expected = Err(RequestError::NoDecider { policy: policy.name() });
-        assert_eq!(request(0, policy).validate(&decoder, true), expected);
-    }
     let with_prefix = |tokens: &[u32], depths: &[usize]| {
         let prefix = Prefix { tokens: tokens.to_vec(), depths: depths.to_vec() };
-        Request { prefix, ..request(0, ExitPolicy::Off) }.validate(&decoder, true)
+        Request { prefix, ..request(0, ExitPolicy::Off) }
     };
-    let full = decoder.n_blocks();
-    assert_eq!(with_prefix(&[3, 4], &[full, 1]), Ok(()));
-    assert_eq!(with_prefix(&[3, 4], &[full, 1, 2]), Ok(()));
-    assert_eq!(with_prefix(&[3, 4], &[full]), Err(RequestError::PrefixDepths { tokens: 2, depths: 1 }));
-    assert_eq!(with_prefix(&[], &[full]), Err(RequestError::PrefixDepths { tokens: 0, depths: 1 }));
-    assert_eq!(with_prefix(&[3], &[1]), Err(RequestError::PrefixStart { depth: 1, n_blocks: full }));
-    assert_eq!(with_prefix(&[3, 4], &[full, 0]), Err(RequestError::Depth { depth: 0, n_blocks: full }));
-    assert!(matches!(with_prefix(&[9999], &[full]), Err(RequestError::UnknownToken { id: 9999, .. })));
-    assert!(matches!(with_prefix(&vec![1; context], &vec![full; context]), Err(RequestError::PromptTooLong { .. })));
+    let sampling = |temperature, top_p| Request { sampling: Sampling { temperature, top_p, top_k: 0 }, ..ask() };
+    for unknown in [
+        Request { prompt: vec![9999], ..ask() },
+        Request { forced: Forced::Start(vec![9999]), ..ask() },
+        with_answer(1.0, &[9999]),
+        with_prefix(&[9999], &[full]),
+    ] {
+        assert!(matches!(refused(unknown), RequestError::UnknownToken { id: 9999, .. }));
+    }
+    for setting in [
+        sampling(f32::NAN, 1.0),
+        sampling(1.0, 0.0),
+        with_exits(ExitPolicy::Sampled { offset: f32::INFINITY.into() }.into()),
+        with_answer(f32::NAN, &[1]),
+    ] {
+        assert!(matches!(refused(setting), RequestError::Setting { .. }));
+    }
+    for long in [Request { prompt: vec![0; context], ..ask() }, with_prefix(&vec![1; context], &vec![full; context])] {
+        assert!(matches!(refused(long), RequestError::PromptTooLong { .. }));
+    }
+    assert_eq!(refused(Request { prompt: Vec::new(), ..ask() }), RequestError::EmptyPrompt);
+    assert_eq!(refused(with_answer(1.0, &[])), RequestError::EmptyAnswerMarker);
+    assert_eq!(run(ask(), None), Err(RequestError::NoHeads));
+    let depth = |depth| RequestError::Depth { depth, n_blocks: full };
+    assert_eq!(refused(with_exits(ExitPolicy::Fixed { depth: 99 }.into())), depth(99));
+    assert_eq!(run(with_exits(Exits::recorded(vec![1, 0])), None), Err(depth(0)));
+    assert_eq!(run(with_exits(Exits::recorded(vec![1, full])), None), Ok(()));
+    for policy in [ExitPolicy::Recorded, ExitPolicy::RandomMatched, ExitPolicy::Oracle { kl_factor: 1.0 }] {
+        assert_eq!(refused(with_exits(policy.clone().into())), RequestError::NoDecider(policy.name()));
+    }
+    for depths in [&[full, 1][..], &[full, 1, 2]] {
+        assert_eq!(with_prefix(&[3, 4], depths).validate(&decoder, true), Ok(()));
+    }
+    assert_eq!(refused(with_prefix(&[3, 4], &[full])), RequestError::PrefixDepths { tokens: 2, depths: 1 });
+    assert_eq!(refused(with_prefix(&[], &[full])), RequestError::PrefixDepths { tokens: 0, depths: 1 });
+    assert_eq!(refused(with_prefix(&[3], &[1])), RequestError::PrefixStart { depth: 1, n_blocks: full });
+    assert_eq!(refused(with_prefix(&[3, 4], &[full, 0])), depth(0));
 }
 
 /// A response that reaches the end of the context stops there.
@@ -400,7 +398,7 @@ fn the_context_ends_a_response() {
     let (tokens, reasons) = run(&decoder, &policy, &[long], Limits::default());
     // Positions context-4 .. context-1 emit a token each.
     assert_eq!(tokens[0].len(), 4);
-    assert_eq!(reasons[0], Some(FinishReason::Length));
+    assert_eq!(reasons[0], FinishReason::Length);
 }
 
 /// A run that begins with the recorded beginning of another goes on as the other did, to the bit: from a prefix whose next
@@ -409,7 +407,7 @@ fn the_context_ends_a_response() {
 fn a_prefix_goes_on_as_its_record_did() {
     for name in ["tiny_llama", "tiny_qwen2", "tiny_llama_rope3", "tiny_qwen2_tied"] {
         let (decoder, policy) = tiny(name);
-        let requests: Vec<Request> = (0..4).map(|i| request(i, ExitPolicy::Sampled { offset: 0.3.into() })).collect();
+        let requests = sampled(4, 0.3);
         let (recorded, reasons) = run(&decoder, &policy, &requests, Limits::default());
         for n in [1, 2, 9, 19] {
             for n_depths in [n, n + 1] {
@@ -439,7 +437,7 @@ fn a_prefix_goes_on_as_its_record_did() {
 #[test]
 fn a_prefix_has_parity_and_full_depth_differs() {
     let (decoder, policy) = tiny("tiny_llama");
-    let requests: Vec<Request> = (0..8).map(|i| request(i, ExitPolicy::Sampled { offset: 1.0.into() })).collect();
+    let requests = sampled(8, 1.0);
     let (recorded, _) = run(&decoder, &policy, &requests, Limits::default());
     let mut largest_change = 0.0f32;
     for (request, tokens) in requests.iter().zip(&recorded) {
@@ -575,7 +573,6 @@ proptest! {
         let prompt: Vec<u32> = (0..=seed % 7).map(|i| (i * 5 + seed) % 131).collect();
         let tokens: Vec<u32> = (0..depths.len() as u32).map(|i| (i * 31 + seed) % 131).collect();
         let report = verify(&decoder, &policy, &prompt, &tokens, &depths, &(-0.5).into(), 0.8).unwrap();
-        let worst = report.logits.max(report.exit_logits).max(report.keys_values).max(report.log_joint);
-        prop_assert!(worst < 1e-4, "{report:?}");
+        prop_assert!(disparity(&report) < 1e-4, "{report:?}");
     }
 }

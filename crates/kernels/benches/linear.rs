@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use aloud_kernels::backend::Backend;
+use aloud_kernels::backend::{Linears, Memory};
 use aloud_kernels::cpu::Cpu;
 use aloud_kernels::matrix::{DType, Matrix};
 use aloud_kernels::rows::Rows;

@@ -1,4 +1,4 @@
-//! The ops of the decoder and of the losses, each with its backward, as one trait over a device.
+//! The ops of the decoder and of the losses, each with its backward, over a device: [`Backend`].
 //!
 //! Conventions: `R` rows in all, `A` active rows, `H` hidden size, `V` vocabulary. Every `_backward` *adds* to the
 //! gradients it is given (named with a leading `d_`). Shapes are the caller's contract and are asserted.
@@ -108,7 +108,12 @@ pub struct LensRow {
 pub const MAX_LOGIT_ROWS: usize = 64;
 
 /// A device that holds rows and matrices and runs the ops.
-pub trait Backend: Clone + Send + Sync + 'static {
+pub trait Backend: Layers + Linears + Attention + Unembedding {}
+
+impl<B: Layers + Linears + Attention + Unembedding> Backend for B {}
+
+/// Memory of a device. [`Host`](crate::host::Host) gives it to backends that compute where the host's memory is.
+pub trait Memory: Clone + Send + Sync + 'static {
     /// Packed rows on the device. Vectors (gains, biases) are rows of one.
     type Rows: Clone + Send + Sync;
     /// A weight matrix on the device, in its own number format.
@@ -116,8 +121,6 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// Runs `f` where ops start fastest (inside the thread pool, say). Ops may be called outside too.
     fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T;
-
-    // Memory.
 
     /// Copies rows to the device.
     fn upload(&self, rows: Rows) -> Self::Rows;
@@ -148,9 +151,10 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// `out[rows[i]] += x[i]`; `None` stands for all rows, and a row that is named several times adds up. This is
     /// `residual_add` and the backward of a gather.
     fn scatter_add_rows(&self, out: &mut Self::Rows, rows: Option<&[u32]>, x: &Self::Rows);
+}
 
-    // Layers.
-
+/// Embedding, norms, rotation, gate and exit heads.
+pub trait Layers: Memory {
     /// Row `i` of the result is row `token_ids[i]` of `table` `[V, H]`.
     fn embedding_forward(&self, table: &Self::Matrix, token_ids: &[u32]) -> Self::Rows;
     /// Gradient of the table, `[V, H]`.
@@ -171,6 +175,31 @@ pub trait Backend: Clone + Send + Sync + 'static {
         d_gain: Option<&mut Self::Rows>,
     );
 
+    /// Rotates every head of `x` `[R, n * head_dim]` in place; row `i` sits at `positions[i]`.
+    fn rope(&self, x: &mut Self::Rows, table: &RopeTable, positions: &[u32], rotation: Rotation);
+
+    /// `silu(gate) * up` (arXiv 2002.05202).
+    fn swiglu_forward(&self, gate: &Self::Rows, up: &Self::Rows) -> Self::Rows;
+    /// Gradients of gate and up.
+    fn swiglu_backward(&self, gate: &Self::Rows, up: &Self::Rows, d_out: &Self::Rows) -> (Self::Rows, Self::Rows);
+
+    /// Exit logits `z = w . u(x) + b` of all rows of `x`; `u` divides by the root mean square if `rms_eps` is given.
+    fn exit_head_forward(&self, x: &Self::Rows, weight: &[f32], bias: f32, rms_eps: Option<f32>) -> Vec<f32>;
+    /// Gradients of the head and, unless detached, of the rows.
+    fn exit_head_backward(
+        &self,
+        x: &Self::Rows,
+        weight: &[f32],
+        rms_eps: Option<f32>,
+        d_logits: &[f32],
+        d_x: Option<&mut Self::Rows>,
+        d_weight: &mut [f32],
+        d_bias: &mut f32,
+    );
+}
+
+/// Linear layers.
+pub trait Linears: Memory {
     /// `x W^T + bias`; `x` `[R, in]`, `W` `[out, in]`.
     fn linear_forward(&self, x: &Self::Rows, weight: &Self::Matrix, bias: Option<&Self::Rows>) -> Self::Rows;
     /// Several linear layers of the same input in one go.
@@ -185,10 +214,10 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn linear_backward_weight(&self, d_out: &Self::Rows, x: &Self::Rows, scale: f32, d_weight: &mut Self::Rows);
     /// `d_bias += column sums of d_out`.
     fn bias_backward(&self, d_out: &Self::Rows, d_bias: &mut Self::Rows);
+}
 
-    /// Rotates every head of `x` `[R, n * head_dim]` in place; row `i` sits at `positions[i]`.
-    fn rope(&self, x: &mut Self::Rows, table: &RopeTable, positions: &[u32], rotation: Rotation);
-
+/// Attention.
+pub trait Attention: Memory {
     /// Causal softmax attention of active queries against all keys of their sequence, scaled by `1/sqrt(head_dim)`.
     /// `queries_rows` `[A, n_heads * head_dim]`; returns the outputs, same shape, and the log-sum-exp of the scores,
     /// `[A, n_heads]`, for the backward pass. No score matrix of all heads ever exists.
@@ -213,28 +242,10 @@ pub trait Backend: Clone + Send + Sync + 'static {
         d_keys: &mut Self::Rows,
         d_values: &mut Self::Rows,
     ) -> Self::Rows;
+}
 
-    /// `silu(gate) * up` (arXiv 2002.05202).
-    fn swiglu_forward(&self, gate: &Self::Rows, up: &Self::Rows) -> Self::Rows;
-    /// Gradients of gate and up.
-    fn swiglu_backward(&self, gate: &Self::Rows, up: &Self::Rows, d_out: &Self::Rows) -> (Self::Rows, Self::Rows);
-
-    /// Exit logits `z = w . u(x) + b` of all rows of `x`; `u` divides by the root mean square if `rms_eps` is given.
-    fn exit_head_forward(&self, x: &Self::Rows, weight: &[f32], bias: f32, rms_eps: Option<f32>) -> Vec<f32>;
-    /// Gradients of the head and, unless detached, of the rows.
-    fn exit_head_backward(
-        &self,
-        x: &Self::Rows,
-        weight: &[f32],
-        rms_eps: Option<f32>,
-        d_logits: &[f32],
-        d_x: Option<&mut Self::Rows>,
-        d_weight: &mut [f32],
-        d_bias: &mut f32,
-    );
-
-    // Unembedding: at most `MAX_LOGIT_ROWS` rows of logits at a time.
-
+/// Logits, and the losses and readings of them: at most [`MAX_LOGIT_ROWS`] rows of logits at a time.
+pub trait Unembedding: Memory {
     /// Logits of at most [`MAX_LOGIT_ROWS`] rows, `[rows, V]`, on the host.
     fn logits(&self, readout: Readout<'_, Self::Rows, Self::Matrix>) -> Rows;
     /// Token KL of student against teacher per row (nats), and the gradient of `sum_rows d_kl[row] * kl[row]` with

@@ -4,6 +4,7 @@
 pub mod backend;
 pub mod cpu;
 pub mod error;
+pub mod host;
 pub mod matrix;
 pub mod rope_table;
 pub mod rows;

@@ -259,26 +259,14 @@ impl Matrix {
                     DType::Q4_0 => {
                         for (out, block) in out.as_chunks_mut::<32>().0.iter_mut().zip(bytes.as_chunks::<18>().0) {
                             let d = half_to_f32([block[0], block[1]]);
-                            let (low, high) = out.split_at_mut(16);
-                            for (out, &q) in low.iter_mut().zip(&block[2..]) {
-                                *out = d * (f32::from(q & 15) - 8.0);
-                            }
-                            for (out, &q) in high.iter_mut().zip(&block[2..]) {
-                                *out = d * (f32::from(q >> 4) - 8.0);
-                            }
+                            widen_nibbles(out, &block[2..], |q| d * (q - 8.0));
                         }
                     }
                     DType::Q4_1 => {
                         for (out, block) in out.as_chunks_mut::<32>().0.iter_mut().zip(bytes.as_chunks::<20>().0) {
                             let d = half_to_f32([block[0], block[1]]);
                             let m = half_to_f32([block[2], block[3]]);
-                            let (low, high) = out.split_at_mut(16);
-                            for (out, &q) in low.iter_mut().zip(&block[4..]) {
-                                *out = d * f32::from(q & 15) + m;
-                            }
-                            for (out, &q) in high.iter_mut().zip(&block[4..]) {
-                                *out = d * f32::from(q >> 4) + m;
-                            }
+                            widen_nibbles(out, &block[4..], |q| d * q + m);
                         }
                     }
                 }
@@ -298,6 +286,16 @@ impl Matrix {
 
     fn row_bytes(&self) -> usize {
         self.columns / self.dtype.block_len() * self.dtype.block_bytes()
+    }
+}
+
+/// Values of a block of nibbles: value `i` is in the low half of byte `i`, value `16 + i` in its high half.
+#[inline(always)]
+fn widen_nibbles(out: &mut [f32; 32], bytes: &[u8], value: impl Fn(f32) -> f32) {
+    let (low, high) = out.split_at_mut(16);
+    for ((low, high), byte) in low.iter_mut().zip(high).zip(bytes) {
+        *low = value(f32::from(byte & 15));
+        *high = value(f32::from(byte >> 4));
     }
 }
 

@@ -6,7 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use aloud_kernels::backend::{Backend, Heads, KeyValues, KlDirection, MAX_LOGIT_ROWS, Query, Readout};
+use aloud_kernels::backend::{Attention, Heads, KeyValues, KlDirection, MAX_LOGIT_ROWS, Query, Readout, Unembedding};
 use aloud_kernels::cpu::Cpu;
 use aloud_kernels::matrix::{DType, Matrix};
 use aloud_kernels::rows::Rows;

@@ -6,7 +6,7 @@ use crate::error::SessionError;
 use crate::host::Host;
 use std::path::{Path, PathBuf};
 
-use aloud_kernels::backend::Backend;
+use aloud_kernels::backend::Memory;
 use aloud_kernels::cpu::Cpu;
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint, CheckpointError, Trained, load_peft_adapter};
 use aloud_model::decoder::{Decoder, Policy};

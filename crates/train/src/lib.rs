@@ -5,12 +5,11 @@
 //! [`pretrain::pretraining::PretrainSource`]), nothing of HTTP or HTML, and it never prints.
 
 pub mod ancestry;
-pub mod lock;
+mod lock;
 pub mod metrics;
 pub mod optimizer;
 pub mod order;
 pub mod pretrain;
-pub mod reading;
 pub mod recipe;
 pub mod run_directory;
 pub mod settings;

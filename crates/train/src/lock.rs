@@ -1,10 +1,8 @@
 //! A directory that one program writes to: one writer at a time, and nothing in it that is not its own.
 
-use std::{
-    fs::{self, File, TryLockError},
-    io::{Read, Seek, Write},
-    path::Path,
-};
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
 
 use aloud_model::checkpoint::files::FileError;
 
@@ -15,16 +13,13 @@ const LOCK: &str = "writer.lock";
 /// The lock is the operating system's, on the file `writer.lock`, so a process that died leaves none behind: the file
 /// may stay, with the number of the last process that wrote, for the error message of the next one.
 #[derive(Debug)]
-pub struct WriterLock {
+pub(crate) struct WriterLock {
     _file: File,
 }
 
 impl WriterLock {
-    /// Takes the lock of `directory`, which must exist.
-    ///
-    /// # Errors
-    /// If another process, or another value of this one, holds the lock, or the file cannot be made.
-    pub fn acquire(directory: &Path) -> Result<Self, FileError> {
+    /// Takes the lock of `directory`, which must exist, unless another process, or another value of this one, holds it.
+    pub(crate) fn acquire(directory: &Path) -> Result<Self, FileError> {
         let path = directory.join(LOCK);
         let mut file = File::options()
             .read(true)
@@ -54,9 +49,6 @@ impl WriterLock {
 }
 
 /// Name of the first thing in an existing directory beside a lock and temporary files.
-///
-/// # Errors
-/// If the directory cannot be listed.
 pub(crate) fn first_foreign_file(directory: &Path) -> Result<Option<String>, FileError> {
     for entry in fs::read_dir(directory).map_err(FileError::io("list", directory))? {
         let name = entry.map_err(FileError::io("list", directory))?.file_name();

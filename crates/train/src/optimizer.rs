@@ -21,23 +21,14 @@ pub enum OptimizerError {
         found: usize,
     },
     /// A gradient is infinite or not a number.
-    #[error("the gradient of `{name}` is not finite; lower the learning rate, or look for damaged traces")]
-    NotFinite {
-        /// The parameter.
-        name: String,
-    },
+    #[error("the gradient of `{0}` is not finite; lower the learning rate, or look for damaged traces")]
+    NotFinite(String),
     /// A saved state lacks a tensor.
-    #[error("the saved optimizer state has no `{tensor}` for a parameter that is trained; it belongs to another run")]
-    Missing {
-        /// Name of the tensor.
-        tensor: String,
-    },
+    #[error("the saved optimizer state has no `{0}` for a parameter that is trained; it belongs to another run")]
+    Missing(String),
     /// A saved state holds something that no parameter needs.
-    #[error("the saved optimizer state holds `{tensor}`, which no trained parameter needs; it belongs to another run")]
-    Unused {
-        /// Name of the tensor.
-        tensor: String,
-    },
+    #[error("the saved optimizer state holds `{0}`, which no trained parameter needs; it belongs to another run")]
+    Unused(String),
     /// A saved tensor has another format than it should.
     #[error("`{tensor}` of the saved optimizer state is not {expected}")]
     Format {
@@ -48,23 +39,26 @@ pub enum OptimizerError {
     },
 }
 
-/// Settings of AdamW.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamWSettings {
+/// AdamW and clipping.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerSettings {
+    /// Decoupled weight decay: a step first multiplies parameters that decay by `1 - learning_rate * weight_decay`.
+    pub weight_decay: f64,
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
-    /// Added to the square root of the second moment.
+    /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// Decoupled weight decay: a step first multiplies parameters that decay by `1 - learning_rate * weight_decay`.
-    pub weight_decay: f64,
+    /// Largest norm of all gradients together; 0 for no clipping. The caller's: see [`clip_gradients`].
+    pub clip_norm: f64,
 }
 
-impl Default for AdamWSettings {
+impl Default for OptimizerSettings {
     /// PyTorch's, but without weight decay: adapters begin at the base model, which is what decay would pull towards.
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
+        Self { weight_decay: 0.0, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm: 1.0 }
     }
 }
 
@@ -79,13 +73,13 @@ struct Moments {
 /// one pair a parameter, made at its first step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdamW {
-    settings: AdamWSettings,
+    settings: OptimizerSettings,
     moments: BTreeMap<String, Moments>,
 }
 
 impl AdamW {
     /// An optimiser that has taken no step.
-    pub fn new(settings: AdamWSettings) -> Self {
+    pub fn new(settings: OptimizerSettings) -> Self {
         Self { settings, moments: BTreeMap::new() }
     }
 
@@ -117,7 +111,7 @@ impl AdamW {
         };
         moments.step += 1;
 
-        let AdamWSettings { beta1, beta2, epsilon, weight_decay } = self.settings;
+        let OptimizerSettings { beta1, beta2, epsilon, weight_decay, .. } = self.settings;
         let step = moments.step as f64;
         let correction1 = 1.0 - beta1.powf(step);
         let correction2 = 1.0 - beta2.powf(step);
@@ -156,7 +150,7 @@ impl AdamW {
     /// # Errors
     /// If a moment is missing, superfluous, of another length or of another format.
     pub fn from_state(
-        settings: AdamWSettings,
+        settings: OptimizerSettings,
         mut state: BTreeMap<String, Tensor>,
         parameters: &[(String, usize)],
     ) -> Result<Self, OptimizerError> {
@@ -164,7 +158,7 @@ impl AdamW {
         for (name, expected) in parameters {
             let mut take = |what: &str| {
                 let tensor = format!("{what}.{name}");
-                state.remove(&tensor).ok_or(OptimizerError::Missing { tensor })
+                state.remove(&tensor).ok_or(OptimizerError::Missing(tensor))
             };
             let mut values = |key, what| {
                 let values = take(key)?.to_f32().ok_or_else(|| OptimizerError::Format {
@@ -186,7 +180,7 @@ impl AdamW {
             moments.insert(name.clone(), Moments { step, first, second });
         }
         match state.into_keys().next() {
-            Some(tensor) => Err(OptimizerError::Unused { tensor }),
+            Some(tensor) => Err(OptimizerError::Unused(tensor)),
             None => Ok(Self { settings, moments }),
         }
     }
@@ -201,7 +195,7 @@ pub fn global_norm<'a>(gradients: impl IntoIterator<Item = (&'a str, &'a [f32])>
     for (name, gradient) in gradients {
         let squares: f64 = gradient.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
         if !squares.is_finite() {
-            return Err(OptimizerError::NotFinite { name: name.to_owned() });
+            return Err(OptimizerError::NotFinite(name.to_owned()));
         }
         sum += squares;
     }
@@ -251,27 +245,29 @@ pub enum Decay {
     Cosine,
 }
 
-/// Learning-rate schedule: linear warm-up, then a decay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Length of a run in steps, and its learning rates: linear warm-up, then a decay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Schedule {
-    /// Steps of the warm-up.
+    /// Optimiser steps of the whole run.
+    pub steps: u64,
+    /// Of these, steps of the warm-up; if there are more, all are.
     pub warmup_steps: u64,
-    /// Steps of the whole run.
-    pub total_steps: u64,
-    /// What follows the warm-up.
+    /// After the warm-up: `constant`, `linear` or `cosine`.
     pub decay: Decay,
 }
 
 impl Schedule {
     /// Factor on the learning rate at `step`, counted from 0: `(step + 1) / warmup_steps` in the warm-up, so that the
     /// first step already learns and the last warm-up step has the full rate; then the decay, which would reach 0 at
-    /// `total_steps`, one after the last step.
+    /// `steps`, one after the last step.
     pub fn factor(&self, step: u64) -> f64 {
-        if step < self.warmup_steps {
-            return (step + 1) as f64 / self.warmup_steps as f64;
+        let warmup_steps = self.warmup_steps.min(self.steps);
+        if step < warmup_steps {
+            return (step + 1) as f64 / warmup_steps as f64;
         }
-        let n_decay_steps = self.total_steps.saturating_sub(self.warmup_steps).max(1);
-        let progress = ((step - self.warmup_steps) as f64 / n_decay_steps as f64).min(1.0);
+        let n_decay_steps = (self.steps - warmup_steps).max(1);
+        let progress = ((step - warmup_steps) as f64 / n_decay_steps as f64).min(1.0);
         match self.decay {
             Decay::Constant => 1.0,
             Decay::Linear => 1.0 - progress,

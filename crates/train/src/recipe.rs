@@ -3,7 +3,7 @@
 use aloud_model::lora::Projection;
 use serde::{Deserialize, Serialize};
 
-use crate::optimizer::{AdamWSettings, Decay, Schedule, StepRates};
+use crate::optimizer::{OptimizerSettings, StepRates};
 use crate::settings::SettingsError;
 
 /// What is trained beside the exit heads.
@@ -58,51 +58,16 @@ impl LearningRates {
     }
 
     /// Checks the ranges of the keys of the group `learning_rate`.
-    ///
-    /// # Errors
-    /// The first value out of range.
-    pub fn check(&self) -> Result<(), SettingsError> {
+    pub(crate) fn check(&self) -> Result<(), SettingsError> {
         check_range("learning_rate.adapters", self.adapters, &(0.0..1.0))?;
         check_range("learning_rate.weights", self.weights, &(0.0..1.0))?;
         check_range("learning_rate.heads", self.heads, &(0.0..1.0))
     }
 }
 
-/// AdamW and clipping.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OptimizerSettings {
-    /// Decoupled weight decay.
-    pub weight_decay: f64,
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub epsilon: f64,
-    /// Largest norm of all gradients together; 0 for no clipping.
-    pub clip_norm: f64,
-}
-
-impl Default for OptimizerSettings {
-    fn default() -> Self {
-        let AdamWSettings { beta1, beta2, epsilon, weight_decay } = AdamWSettings::default();
-        Self { weight_decay, beta1, beta2, epsilon, clip_norm: 1.0 }
-    }
-}
-
 impl OptimizerSettings {
-    /// The settings of the optimiser itself.
-    pub fn adamw(&self) -> AdamWSettings {
-        let Self { weight_decay, beta1, beta2, epsilon, .. } = *self;
-        AdamWSettings { beta1, beta2, epsilon, weight_decay }
-    }
-
     /// Checks the ranges of the keys of the group `optimizer`.
-    ///
-    /// # Errors
-    /// The first value out of range.
-    pub fn check(&self) -> Result<(), SettingsError> {
+    pub(crate) fn check(&self) -> Result<(), SettingsError> {
         check_range("optimizer.weight_decay", self.weight_decay, &(0.0..f64::MAX))?;
         check_range("optimizer.beta1", self.beta1, &(0.0..1.0))?;
         check_range("optimizer.beta2", self.beta2, &(0.0..1.0))?;
@@ -134,24 +99,5 @@ pub(crate) fn check_seed(seed: u64) -> Result<(), SettingsError> {
     match i64::try_from(seed) {
         Ok(_) => Ok(()),
         Err(_) => Err(SettingsError::rule(&["seed"], format!("it must be at most {}, found {seed}", i64::MAX))),
-    }
-}
-
-/// Length of a run that is told in steps, and course of the learning rate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StepSchedule {
-    /// Optimiser steps.
-    pub steps: u64,
-    /// Of these, steps of the warm-up.
-    pub warmup_steps: u64,
-    /// After the warm-up: `constant`, `linear` or `cosine`.
-    pub decay: Decay,
-}
-
-impl StepSchedule {
-    /// The schedule.
-    pub fn schedule(&self) -> Schedule {
-        Schedule { warmup_steps: self.warmup_steps.min(self.steps), total_steps: self.steps, decay: self.decay }
     }
 }

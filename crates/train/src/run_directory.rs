@@ -7,17 +7,13 @@
 //! latest                    name of the newest complete checkpoint
 //! ```
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
-use aloud_model::checkpoint::{
-    BaseIdentity,
-    files::{self, FileError},
-};
+use aloud_model::checkpoint::BaseIdentity;
+use aloud_model::checkpoint::files::{self, FileError};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -74,11 +70,8 @@ pub enum RunError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The directory holds something that is not a run.
-    #[error("`{}` holds other files and no `{CONFIG}`; choose an empty directory", path.display())]
-    Foreign {
-        /// The directory.
-        path: PathBuf,
-    },
+    #[error("`{}` holds other files and no `{CONFIG}`; choose an empty directory", .0.display())]
+    Foreign(PathBuf),
     /// The directory holds a run with other settings.
     #[error(
         "`{}` holds a run with another {field}: it has {found}, this one has {expected}; choose another directory, or \
@@ -114,18 +107,12 @@ pub enum RunError {
     /// Nobody knows what the run was started on.
     #[error(
         "`{}` holds a run that was started before digests of its inputs were recorded, so it cannot be checked that they are \
-         the same; choose another directory to start a new run", path.display()
+         the same; choose another directory to start a new run", .0.display()
     )]
-    NoDigests {
-        /// The directory.
-        path: PathBuf,
-    },
+    NoDigests(PathBuf),
     /// A checkpoint is to be marked as the latest, but is not there.
-    #[error("there is no checkpoint `{}` to mark as the latest; save it first", path.display())]
-    NoCheckpoint {
-        /// The checkpoint.
-        path: PathBuf,
-    },
+    #[error("there is no checkpoint `{}` to mark as the latest; save it first", .0.display())]
+    NoCheckpoint(PathBuf),
 }
 
 /// The directory of a run, held by its one writer.
@@ -147,7 +134,7 @@ impl RunDirectory {
     pub fn create_or_resume(path: &Path, config: &RunConfig) -> Result<(Self, Option<ResumePoint>), RunError> {
         let config_path = path.join(CONFIG);
         if !config_path.exists() && path.is_dir() && first_foreign_file(path)?.is_some() {
-            return Err(RunError::Foreign { path: path.to_owned() });
+            return Err(RunError::Foreign(path.to_owned()));
         }
         fs::create_dir_all(path).map_err(FileError::io("create", path))?;
         let lock = WriterLock::acquire(path)?;
@@ -232,7 +219,7 @@ impl RunDirectory {
     pub fn mark_latest(&self, step: u64) -> Result<(), RunError> {
         let path = self.checkpoint_path(step);
         if !path.is_dir() {
-            return Err(RunError::NoCheckpoint { path });
+            return Err(RunError::NoCheckpoint(path));
         }
         self.metrics.sync_data().map_err(FileError::io("write", &self.path.join(METRICS)))?;
         Ok(files::write_atomic(&self.path.join(LATEST), format!("{}\n", checkpoint_name(step)).as_bytes())?)
@@ -337,7 +324,7 @@ fn compare_digests(path: &Path, found: &RunConfig, expected: &RunConfig) -> Resu
     let none = BTreeMap::new();
     let digests = expected.digests.as_ref().unwrap_or(&none);
     let Some(found) = &found.digests else {
-        return if digests.is_empty() { Ok(()) } else { Err(RunError::NoDigests { path: path.to_owned() }) };
+        return if digests.is_empty() { Ok(()) } else { Err(RunError::NoDigests(path.to_owned())) };
     };
     let names = digests.keys().chain(found.keys().filter(|name| !digests.contains_key(*name)));
     match names.into_iter().find(|name| digests.get(*name) != found.get(*name)) {

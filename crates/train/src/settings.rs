@@ -1,9 +1,7 @@
 //! Settings of a command: the defaults, then a TOML file, then overrides `a.b=value`; unknown keys are errors.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::{Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
@@ -28,11 +26,8 @@ pub enum SettingsError {
         problem: String,
     },
     /// An override has no `=`.
-    #[error("override `{text}`: write KEY=VALUE, for example `seed=1`")]
-    Override {
-        /// The override.
-        text: String,
-    },
+    #[error("override `{0}`: write KEY=VALUE, for example `seed=1`")]
+    Override(String),
     /// There is no such key.
     #[error("{origin}: unknown key `{key}`; {advice}")]
     UnknownKey {
@@ -91,15 +86,9 @@ pub trait Settings: Default + Serialize + DeserializeOwned {
 /// # Errors
 /// If the file cannot be read, a key is unknown, a value has the wrong type, or [`Settings::check`] finds a broken rule.
 pub fn resolve<T: Settings>(file: Option<&Path>, overrides: &[String]) -> Result<T, SettingsError> {
-    let mut builder = Builder::<T>::new()?;
-    if let Some(path) = file {
-        let text = fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
-        builder.merge_text(&format!("`{}`", path.display()), &text)?;
-    }
-    for text in overrides {
-        builder.merge_override(text)?;
-    }
-    builder.finish()
+    let Some(path) = file else { return resolve_text("", "", overrides) };
+    let text = fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
+    resolve_text(&format!("`{}`", path.display()), &text, overrides)
 }
 
 /// As [`resolve`], from a text instead of a file; `name` is what errors call it.
@@ -148,7 +137,7 @@ impl<T: Settings> Builder<T> {
 
     fn merge_override(&mut self, text: &str) -> Result<(), SettingsError> {
         let origin = format!("override `{text}`");
-        let (key, value) = text.split_once('=').ok_or_else(|| SettingsError::Override { text: text.to_owned() })?;
+        let (key, value) = text.split_once('=').ok_or_else(|| SettingsError::Override(text.to_owned()))?;
         let value = value.trim();
         let parsed = format!("value = {value}").parse::<Table>().ok().filter(|table| table.len() == 1);
         let value = parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| value.into());

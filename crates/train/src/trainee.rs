@@ -14,7 +14,7 @@ use aloud_model::lora::{Lora, LoraPair};
 use aloud_model::weights::ModelWeights;
 use safetensors::Dtype;
 
-use crate::optimizer::{AdamW, AdamWSettings, OptimizerError, StepRates, clip_gradients};
+use crate::optimizer::{AdamW, OptimizerError, OptimizerSettings, StepRates, clip_gradients};
 use crate::recipe::{LoraSettings, TrainedWeights};
 
 /// A model in training.
@@ -50,11 +50,8 @@ pub enum TraineeError {
         found: Option<Vec<usize>>,
     },
     /// One of its weights is not made of floats.
-    #[error("tensor `{name}` of the checkpoint is not made of floats")]
-    NotFloats {
-        /// The tensor.
-        name: String,
-    },
+    #[error("tensor `{0}` of the checkpoint is not made of floats")]
+    NotFloats(String),
     /// The state of its optimiser does not belong to these parameters.
     #[error(transparent)]
     Optimizer(#[from] OptimizerError),
@@ -68,7 +65,7 @@ impl<B: Backend> Trainee<B> {
         trained: TrainedWeights,
         lora: &LoraSettings,
         heads: ExitHeads,
-        optimizer: AdamWSettings,
+        optimizer: OptimizerSettings,
         seed: u64,
     ) -> Self {
         let lora = (trained == TrainedWeights::Lora).then(|| initial_lora(model, lora, seed));
@@ -85,7 +82,7 @@ impl<B: Backend> Trainee<B> {
         backend: &B,
         model: &PretrainedModel,
         checkpoint: &Checkpoint,
-        optimizer: AdamWSettings,
+        optimizer: OptimizerSettings,
     ) -> Result<Self, TraineeError> {
         let (trained, lora, weights) = match &checkpoint.trained {
             checkpoint::Trained::Lora(lora) => (TrainedWeights::Lora, Some(lora), None),
@@ -104,11 +101,12 @@ impl<B: Backend> Trainee<B> {
         Ok(Self { decoder, policy, trained, optimizer: AdamW::new(optimizer) })
     }
 
-    /// Takes over a saved state of the optimiser.
-    ///
-    /// # Errors
-    /// If it does not belong to these parameters.
-    pub fn restore_optimizer(&mut self, state: TrainingState, settings: AdamWSettings) -> Result<(), OptimizerError> {
+    /// Takes over a saved state of the optimiser, which must belong to these parameters.
+    pub(crate) fn restore_optimizer(
+        &mut self,
+        state: TrainingState,
+        settings: OptimizerSettings,
+    ) -> Result<(), OptimizerError> {
         let mut parameters: Vec<(String, usize)> = Vec::new();
         visit(&mut self.decoder, &mut self.policy, self.trained, &mut |name, _, values| {
             parameters.push((name.to_owned(), values.len()));
@@ -126,11 +124,13 @@ impl<B: Backend> Trainee<B> {
     }
 
     /// One step of the optimiser; returns the norm of all gradients together before it was clipped to `clip_norm` (0: not
-    /// clipped).
-    ///
-    /// # Errors
-    /// If a gradient is not finite; no parameter is changed then.
-    pub fn update(&mut self, gradients: Gradients<B>, clip_norm: f64, rates: StepRates) -> Result<f64, OptimizerError> {
+    /// clipped). No parameter is changed if a gradient is not finite.
+    pub(crate) fn update(
+        &mut self,
+        gradients: Gradients<B>,
+        clip_norm: f64,
+        rates: StepRates,
+    ) -> Result<f64, OptimizerError> {
         let mut gradients = gradients.into_host();
         let mut named: Vec<(&str, &mut [f32])> =
             gradients.iter_mut().map(|(name, values)| (name.as_str(), values.as_mut_slice())).collect();
@@ -219,7 +219,7 @@ fn check_weights(model: &ModelWeights, saved: &BTreeMap<String, Tensor>) -> Resu
                 return Err(TraineeError::Weight { name, expected, found });
             }
             Some(tensor) if !matches!(tensor.dtype(), Dtype::F32 | Dtype::BF16 | Dtype::F16) => {
-                return Err(TraineeError::NotFloats { name });
+                return Err(TraineeError::NotFloats(name));
             }
             Some(_) => {}
         }

@@ -12,7 +12,7 @@ use aloud_model::error::ModelError;
 use aloud_model::load::PretrainedModel;
 use serde::Serialize;
 
-use crate::optimizer::{AdamWSettings, OptimizerError, Schedule, StepRates};
+use crate::optimizer::{OptimizerError, OptimizerSettings, Schedule, StepRates};
 use crate::run_directory::{ResumePoint, RunDirectory, RunError};
 use crate::settings::SettingsError;
 use crate::trainee::{Trainee, TraineeError};
@@ -205,7 +205,7 @@ impl<B: Backend, S: Stage<B>> std::fmt::Debug for Training<B, S> {
 impl<B: Backend, S: Stage<B>> Training<B, S> {
     /// Optimiser steps of the whole run.
     pub fn n_steps(&self) -> u64 {
-        self.course.schedule.total_steps
+        self.course.schedule.steps
     }
 
     /// Optimiser steps done.
@@ -261,7 +261,7 @@ impl<B: Backend, S: Stage<B>> Training<B, S> {
 
     fn parts(&mut self) -> (&mut S, Progress<'_, B>) {
         let Self { stage, trainee, course, run, step } = self;
-        (stage, Progress { trainee, run, step: *step, n_steps: course.schedule.total_steps })
+        (stage, Progress { trainee, run, step: *step, n_steps: course.schedule.steps })
     }
 }
 
@@ -278,7 +278,7 @@ pub(crate) fn resumed_trainee<B: Backend, E>(
     backend: &B,
     model: &PretrainedModel,
     base_sha256: &str,
-    optimizer: AdamWSettings,
+    optimizer: OptimizerSettings,
     point: &ResumePoint,
 ) -> Result<Trainee<B>, TrainingError<E>> {
     let checkpoint = Checkpoint::load(&point.checkpoint, Some(base_sha256))?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use aloud_kernels::backend::Backend;
+use aloud_kernels::backend::{Linears, Memory};
 use aloud_kernels::cpu::{Cpu, SimdLevel};
 use aloud_kernels::matrix::Matrix;
 use aloud_kernels::rows::Rows;

@@ -9,7 +9,7 @@ use aloud_engine::decode::sampling::Sampling;
 use aloud_engine::decode::step_key::StepKey;
 use aloud_engine::read::replay::replay;
 use aloud_engine::read::verify::{ParityReport, verify};
-use aloud_kernels::backend::Backend;
+use aloud_kernels::backend::Memory;
 use aloud_kernels::cpu::Cpu;
 use aloud_measure::record::{ResponseRecord, read_records};
 use aloud_method::exit_offset::ExitOffset;

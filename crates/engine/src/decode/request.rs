@@ -8,8 +8,8 @@ use super::exits::Exits;
 use super::sampling::Sampling;
 use crate::exit_reading::ExitReading;
 
-/// One sequence to generate.
-#[derive(Clone, Debug)]
+/// One sequence to generate. The default draws from the whole distribution at full depth; it has no prompt yet.
+#[derive(Clone, Debug, Default)]
 pub struct Request {
     /// The prompt, at least one token.
     pub prompt: Vec<u32>,
@@ -148,11 +148,8 @@ pub enum RequestError {
         n_blocks: usize,
     },
     /// The exit policy is not one that a model follows by itself.
-    #[error("the exits `{policy}` are not the model's own: give the engine what decides them")]
-    NoDecider {
-        /// Name of the policy.
-        policy: &'static str,
-    },
+    #[error("the exits `{0}` are not the model's own: give the engine what decides them")]
+    NoDecider(&'static str),
     /// The model's logits for a token are not finite: they say nothing about what comes next.
     #[error(
         "the logits of response token {token} of sequence {sequence} (position {position}) are not finite: that of token \
@@ -215,7 +212,7 @@ impl Request {
         if let Exits::Policy(policy @ (ExitPolicy::Recorded | ExitPolicy::RandomMatched | ExitPolicy::Oracle { .. })) =
             &self.exits
         {
-            return Err(RequestError::NoDecider { policy: policy.name() });
+            return Err(RequestError::NoDecider(policy.name()));
         }
         if self.exits.offset().is_some() && !has_heads {
             return Err(RequestError::NoHeads);

@@ -6,10 +6,11 @@ use aloud_method::exit_offset::ExitOffset;
 use aloud_method::joint_action::log_joint;
 use aloud_model::decoder::{Decoder, Policy};
 
-use super::replay::{recorded_rows, replay};
+use super::reading::{PackedSteps, RecordedSequence};
+use super::replay::replay;
 use crate::decode::arena::Arena;
 use crate::decode::exits::Exits;
-use crate::decode::request::{Forced, Prefix, Request, RequestError};
+use crate::decode::request::{Forced, Request, RequestError};
 use crate::decode::sampling::{Sampling, log_probability_of};
 use crate::decode::stepping::step;
 use crate::decode::work::Work;
@@ -69,14 +70,11 @@ pub fn verify<B: Backend>(
 ) -> Result<ParityReport, RequestError> {
     let request = Request {
         prompt: prompt.to_vec(),
-        prefix: Prefix::default(),
         max_new_tokens: tokens.len(),
         sampling: Sampling { temperature, ..Sampling::default() },
         exits: Exits::recorded(depths.to_vec()),
-        stop_tokens: Vec::new(),
-        seed: 0,
-        sequence: 0,
         forced: Forced::Whole(tokens.to_vec()),
+        ..Request::default()
     };
     request.validate(decoder, true)?;
     if tokens.is_empty() {
@@ -94,7 +92,8 @@ pub fn verify<B: Backend>(
     let replayed = replay(decoder, policy, prompt, tokens, depths, offset, temperature).map_err(too_long)?;
     let offsets = offset.of_steps(tokens);
     let first = prompt.len() - 1;
-    let (batch, row_depths) = recorded_rows(decoder, prompt, tokens, depths).map_err(too_long)?;
+    let recorded = RecordedSequence { prompt, response: tokens, depths };
+    let PackedSteps { batch, depths: row_depths, .. } = PackedSteps::new(decoder, &[recorded]).map_err(too_long)?;
     let forward = decoder.forward(Some(policy), &batch, &row_depths, &[], true);
     let hidden = decoder.final_norm(&forward.residual);
 

@@ -4,12 +4,12 @@
 
 use std::ops::Range;
 
+use super::Cpu;
 use super::linear::{View, gemm};
-use super::simd::{Write, dot_products, exp, weighted_sums};
+use super::simd::{Write, dot_products, exp, largest, weighted_sums};
 use super::simd_level::multiversion;
 use super::strided::{Strided, StridedMut};
-use super::threads::Threads;
-use crate::backend::{Heads, KeyValues, Query};
+use crate::backend::{Attention, Heads, KeyValues, Query};
 use crate::rows::Rows;
 
 /// Query rows handled together: they share one pass over the keys.
@@ -34,17 +34,7 @@ fn most_keys(queries: &[Query]) -> usize {
 multiversion! {
     /// Turns scores into unnormalised probabilities; returns their sum and the largest score.
     fn exponentiate(scores: &mut [f32]) -> (f32, f32) {
-        let mut largest = [f32::NEG_INFINITY; 16];
-        let (chunks, rest) = scores.as_chunks::<16>();
-        for chunk in chunks {
-            for (largest, score) in largest.iter_mut().zip(chunk) {
-                *largest = if *score > *largest { *score } else { *largest };
-            }
-        }
-        for (largest, score) in largest.iter_mut().zip(rest) {
-            *largest = if *score > *largest { *score } else { *largest };
-        }
-        let largest = largest.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+        let largest = largest::<16>(scores);
         let mut sums = [0.0f32; 16];
         let (chunks, rest) = scores.as_chunks_mut::<16>();
         for chunk in chunks {
@@ -61,89 +51,178 @@ multiversion! {
     }
 }
 
-pub(super) fn forward(
-    threads: &Threads,
-    heads: Heads,
-    query_rows: &Rows,
-    queries: &[Query],
-    sequences: &[KeyValues<'_, Rows>],
-) -> (Rows, Rows) {
-    let Heads { n_heads, n_kv_heads, head_dim } = heads;
-    let n_rep = n_heads / n_kv_heads;
-    let width = n_heads * head_dim;
-    let kv_width = n_kv_heads * head_dim;
-    assert_eq!(n_rep * n_kv_heads, n_heads, "attention: {n_heads} heads in {n_kv_heads} groups");
-    assert_eq!((query_rows.n_rows(), query_rows.width()), (queries.len(), width), "attention: shape of the queries");
-    for query in queries {
-        let KeyValues { keys, values, first_row } = sequences[query.sequence];
-        assert!(keys.width() == kv_width && values.width() == kv_width, "attention: width of keys and values");
-        assert!(first_row + query.n_keys <= keys.n_rows().min(values.n_rows()), "attention: keys beyond the block");
+impl Attention for Cpu {
+    fn attention_forward(
+        &self,
+        heads: Heads,
+        query_rows: &Rows,
+        queries: &[Query],
+        sequences: &[KeyValues<'_, Rows>],
+    ) -> (Rows, Rows) {
+        let Heads { n_heads, n_kv_heads, head_dim } = heads;
+        let n_rep = n_heads / n_kv_heads;
+        let width = n_heads * head_dim;
+        let kv_width = n_kv_heads * head_dim;
+        assert_eq!(n_rep * n_kv_heads, n_heads, "attention: {n_heads} heads in {n_kv_heads} groups");
+        assert_eq!(
+            (query_rows.n_rows(), query_rows.width()),
+            (queries.len(), width),
+            "attention: shape of the queries"
+        );
+        for query in queries {
+            let KeyValues { keys, values, first_row } = sequences[query.sequence];
+            assert!(keys.width() == kv_width && values.width() == kv_width, "attention: width of keys and values");
+            assert!(first_row + query.n_keys <= keys.n_rows().min(values.n_rows()), "attention: keys beyond the block");
+        }
+        let mut out = Rows::zeros(queries.len(), width);
+        let mut log_sum_exp = Rows::zeros(queries.len(), n_heads);
+        let out_target = StridedMut::new(out.values_mut(), width);
+        let lse_target = StridedMut::new(log_sum_exp.values_mut(), n_heads);
+        let tiles = runs(queries, TILE_QUERIES);
+        let work: usize = queries.iter().map(|query| query.n_keys * width * 2).sum();
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        self.threads.for_each(tiles.len() * n_kv_heads, work, |task| {
+            // Later tiles see more keys: they go first.
+            let tile = tiles[tiles.len() - 1 - task / n_kv_heads].clone();
+            let kv_head = task % n_kv_heads;
+            let tile_queries = &queries[tile.clone()];
+            let n_keys = most_keys(tile_queries);
+            let rows = tile_queries.len() * n_rep;
+            let KeyValues { keys, values, first_row } = sequences[tile_queries[0].sequence];
+            let group = kv_head * n_rep * head_dim;
+            let mut tile_rows = Vec::with_capacity(rows * head_dim);
+            for query in tile.clone() {
+                tile_rows.extend(query_rows.row(query)[group..][..n_rep * head_dim].iter().map(|q| q * scale));
+            }
+            let mut scores = vec![0.0; rows * n_keys];
+            let mut sums = vec![0.0; rows * head_dim];
+            let at = first_row * kv_width + kv_head * head_dim;
+            // SAFETY: scratch sizes are as computed above, and `n_keys` rows of this head lie inside the block (asserted).
+            unsafe {
+                dot_products(
+                    rows,
+                    n_keys,
+                    head_dim,
+                    Strided::new(&tile_rows, head_dim),
+                    Strided::new(&keys.values()[at..], kv_width),
+                    StridedMut::new(&mut scores, n_keys),
+                    Write::Set,
+                );
+            }
+            let mut totals = Vec::with_capacity(rows);
+            for (i, scores) in scores.chunks_exact_mut(n_keys).enumerate() {
+                let (visible, hidden) = scores.split_at_mut(tile_queries[i / n_rep].n_keys);
+                let (total, largest) = exponentiate(visible);
+                hidden.fill(0.0);
+                totals.push(total);
+                // SAFETY: one element of a query and a head of this task alone.
+                let lse = unsafe { lse_target.row(tile.start + i / n_rep, kv_head * n_rep + i % n_rep, 1) };
+                lse.fill(largest + total.ln());
+            }
+            // SAFETY: as for the scores.
+            unsafe {
+                weighted_sums(
+                    rows,
+                    head_dim,
+                    n_keys,
+                    Strided::new(&scores, n_keys),
+                    Strided::new(&values.values()[at..], kv_width),
+                    StridedMut::new(&mut sums, head_dim),
+                );
+            }
+            for (i, (sums, total)) in sums.chunks_exact(head_dim).zip(totals).enumerate() {
+                // SAFETY: this query's part of this task's heads, which no other task writes.
+                let out = unsafe { out_target.row(tile.start + i / n_rep, group + i % n_rep * head_dim, head_dim) };
+                for (out, sum) in out.iter_mut().zip(sums) {
+                    *out = sum / total;
+                }
+            }
+        });
+        (out, log_sum_exp)
     }
-    let mut out = Rows::zeros(queries.len(), width);
-    let mut log_sum_exp = Rows::zeros(queries.len(), n_heads);
-    let out_target = StridedMut::new(out.values_mut(), width);
-    let lse_target = StridedMut::new(log_sum_exp.values_mut(), n_heads);
-    let tiles = runs(queries, TILE_QUERIES);
-    let work: usize = queries.iter().map(|query| query.n_keys * width * 2).sum();
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    threads.for_each(tiles.len() * n_kv_heads, work, |task| {
-        // Later tiles see more keys: they go first.
-        let tile = tiles[tiles.len() - 1 - task / n_kv_heads].clone();
-        let kv_head = task % n_kv_heads;
-        let tile_queries = &queries[tile.clone()];
-        let n_keys = most_keys(tile_queries);
-        let rows = tile_queries.len() * n_rep;
-        let KeyValues { keys, values, first_row } = sequences[tile_queries[0].sequence];
-        let group = kv_head * n_rep * head_dim;
-        let mut tile_rows = Vec::with_capacity(rows * head_dim);
-        for query in tile.clone() {
-            tile_rows.extend(query_rows.row(query)[group..][..n_rep * head_dim].iter().map(|q| q * scale));
-        }
-        let mut scores = vec![0.0; rows * n_keys];
-        let mut sums = vec![0.0; rows * head_dim];
-        let at = first_row * kv_width + kv_head * head_dim;
-        // SAFETY: scratch sizes are as computed above, and `n_keys` rows of this head lie inside the block (asserted).
-        unsafe {
-            dot_products(
-                rows,
-                n_keys,
-                head_dim,
-                Strided::new(&tile_rows, head_dim),
-                Strided::new(&keys.values()[at..], kv_width),
-                StridedMut::new(&mut scores, n_keys),
-                Write::Set,
-            );
-        }
-        let mut totals = Vec::with_capacity(rows);
-        for (i, scores) in scores.chunks_exact_mut(n_keys).enumerate() {
-            let (visible, hidden) = scores.split_at_mut(tile_queries[i / n_rep].n_keys);
-            let (total, largest) = exponentiate(visible);
-            hidden.fill(0.0);
-            totals.push(total);
-            // SAFETY: one element of a query and a head of this task alone.
-            let lse = unsafe { lse_target.row(tile.start + i / n_rep, kv_head * n_rep + i % n_rep, 1) };
-            lse.fill(largest + total.ln());
-        }
-        // SAFETY: as for the scores.
-        unsafe {
-            weighted_sums(
-                rows,
-                head_dim,
-                n_keys,
-                Strided::new(&scores, n_keys),
-                Strided::new(&values.values()[at..], kv_width),
-                StridedMut::new(&mut sums, head_dim),
-            );
-        }
-        for (i, (sums, total)) in sums.chunks_exact(head_dim).zip(totals).enumerate() {
-            // SAFETY: this query's part of this task's heads, which no other task writes.
-            let out = unsafe { out_target.row(tile.start + i / n_rep, group + i % n_rep * head_dim, head_dim) };
-            for (out, sum) in out.iter_mut().zip(sums) {
-                *out = sum / total;
+
+    fn attention_backward(
+        &self,
+        heads: Heads,
+        query_rows: &Rows,
+        queries: &[Query],
+        sequences: &[KeyValues<'_, Rows>],
+        out: &Rows,
+        log_sum_exp: &Rows,
+        d_out: &Rows,
+        d_keys: &mut Rows,
+        d_values: &mut Rows,
+    ) -> Rows {
+        /// Query rows per matrix product.
+        const BLOCK_QUERIES: usize = 64;
+        let Heads { n_heads, n_kv_heads, head_dim } = heads;
+        let n_rep = n_heads / n_kv_heads;
+        let width = n_heads * head_dim;
+        let kv_width = n_kv_heads * head_dim;
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        assert_eq!([d_keys.width(), d_values.width()], [kv_width; 2], "attention_backward: width of keys and values");
+        let mut d_queries = Rows::zeros(queries.len(), width);
+        let d_queries_target = StridedMut::new(d_queries.values_mut(), width);
+        let runs = runs(queries, usize::MAX);
+        let work: usize = queries.iter().map(|query| query.n_keys * width * 5).sum();
+        // Each task has one query head of one sequence and gradients of keys and values of its own; they are added up below
+        // in a fixed order, so the result does not depend on the self.threads.
+        let partial = self.threads.map(runs.len() * n_heads, work, |task| {
+            let run = runs[task / n_heads].clone();
+            let head = task % n_heads;
+            let KeyValues { keys, values, first_row } = sequences[queries[run.start].sequence];
+            let run_keys = most_keys(&queries[run.clone()]);
+            let at = first_row * kv_width + head / n_rep * head_dim;
+            let k = View::row_major(&keys.values()[at..], kv_width);
+            let v = View::row_major(&values.values()[at..], kv_width);
+            let mut d_k = vec![0.0; run_keys * head_dim];
+            let mut d_v = vec![0.0; run_keys * head_dim];
+            for start in run.clone().step_by(BLOCK_QUERIES) {
+                let block = start..(start + BLOCK_QUERIES).min(run.end);
+                let (m, n_keys) = (block.len(), most_keys(&queries[block.clone()]));
+                let here = block.start * width + head * head_dim;
+                let q = View::row_major(&query_rows.values()[here..], width);
+                let d_o = View::row_major(&d_out.values()[here..], width);
+                let mut p = vec![0.0; m * n_keys];
+                let mut d_s = vec![0.0; m * n_keys];
+                let p_target = StridedMut::new(&mut p, n_keys);
+                let d_s_target = StridedMut::new(&mut d_s, n_keys);
+                // SAFETY: scratch of this task, of the stated sizes; operands are checked by `gemm`.
+                unsafe {
+                    gemm(m, n_keys, head_dim, q, k.transposed(), scale, false, p_target);
+                    gemm(m, n_keys, head_dim, d_o, v.transposed(), 1.0, false, d_s_target);
+                }
+                for (i, query) in block.clone().enumerate() {
+                    let p = &mut p[i * n_keys..][..n_keys];
+                    probabilities(p, queries[query].n_keys, log_sum_exp.row(query)[head]);
+                    let parts = out.row(query)[head * head_dim..][..head_dim].iter();
+                    let along = parts.zip(&d_out.row(query)[head * head_dim..][..head_dim]).map(|(o, d)| o * d).sum();
+                    score_gradients(&mut d_s[i * n_keys..][..n_keys], p, along);
+                }
+                let p = View::row_major(&p, n_keys);
+                let d_s = View::row_major(&d_s, n_keys);
+                // SAFETY: gradients of this task's head and queries, which no other task writes.
+                unsafe {
+                    gemm(m, head_dim, n_keys, d_s, k, scale, false, d_queries_target.at(block.start, head * head_dim));
+                    let d_k = StridedMut::new(&mut d_k, head_dim);
+                    gemm(n_keys, head_dim, m, d_s.transposed(), q, scale, true, d_k);
+                    let d_v = StridedMut::new(&mut d_v, head_dim);
+                    gemm(n_keys, head_dim, m, p.transposed(), d_o, 1.0, true, d_v);
+                }
+            }
+            (d_k, d_v)
+        });
+        for (task, (d_k, d_v)) in partial.into_iter().enumerate() {
+            let first_row = sequences[queries[runs[task / n_heads].start].sequence].first_row;
+            let column = task % n_heads / n_rep * head_dim;
+            for (total, part) in [(&mut *d_keys, d_k), (&mut *d_values, d_v)] {
+                for (i, part) in part.chunks_exact(head_dim).enumerate() {
+                    super::linear::add(&mut total.row_mut(first_row + i)[column..][..head_dim], part);
+                }
             }
         }
-    });
-    (out, log_sum_exp)
+        d_queries
+    }
 }
 
 multiversion! {
@@ -164,92 +243,4 @@ multiversion! {
             *d = p * (*d - along);
         }
     }
-}
-
-pub(super) fn backward(
-    threads: &Threads,
-    heads: Heads,
-    query_rows: &Rows,
-    queries: &[Query],
-    sequences: &[KeyValues<'_, Rows>],
-    out: &Rows,
-    log_sum_exp: &Rows,
-    d_out: &Rows,
-    d_keys: &mut Rows,
-    d_values: &mut Rows,
-) -> Rows {
-    /// Query rows per matrix product.
-    const BLOCK_QUERIES: usize = 64;
-    let Heads { n_heads, n_kv_heads, head_dim } = heads;
-    let n_rep = n_heads / n_kv_heads;
-    let width = n_heads * head_dim;
-    let kv_width = n_kv_heads * head_dim;
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    assert_eq!([d_keys.width(), d_values.width()], [kv_width; 2], "attention_backward: width of keys and values");
-    let mut d_queries = Rows::zeros(queries.len(), width);
-    let d_queries_target = StridedMut::new(d_queries.values_mut(), width);
-    let runs = runs(queries, usize::MAX);
-    let work: usize = queries.iter().map(|query| query.n_keys * width * 5).sum();
-    // Each task has one query head of one sequence and gradients of keys and values of its own; they are added up below
-    // in a fixed order, so the result does not depend on the threads.
-    let partial: Vec<std::sync::OnceLock<(Vec<f32>, Vec<f32>)>> =
-        (0..runs.len() * n_heads).map(|_| std::sync::OnceLock::new()).collect();
-    threads.for_each(partial.len(), work, |task| {
-        let run = runs[task / n_heads].clone();
-        let head = task % n_heads;
-        let KeyValues { keys, values, first_row } = sequences[queries[run.start].sequence];
-        let run_keys = most_keys(&queries[run.clone()]);
-        let at = first_row * kv_width + head / n_rep * head_dim;
-        let k = View::row_major(&keys.values()[at..], kv_width);
-        let v = View::row_major(&values.values()[at..], kv_width);
-        let mut d_k = vec![0.0; run_keys * head_dim];
-        let mut d_v = vec![0.0; run_keys * head_dim];
-        for start in run.clone().step_by(BLOCK_QUERIES) {
-            let block = start..(start + BLOCK_QUERIES).min(run.end);
-            let (m, n_keys) = (block.len(), most_keys(&queries[block.clone()]));
-            let here = block.start * width + head * head_dim;
-            let q = View::row_major(&query_rows.values()[here..], width);
-            let d_o = View::row_major(&d_out.values()[here..], width);
-            let mut p = vec![0.0; m * n_keys];
-            let mut d_s = vec![0.0; m * n_keys];
-            let p_target = StridedMut::new(&mut p, n_keys);
-            let d_s_target = StridedMut::new(&mut d_s, n_keys);
-            // SAFETY: scratch of this task, of the stated sizes; operands are checked by `gemm`.
-            unsafe {
-                gemm(m, n_keys, head_dim, q, k.transposed(), scale, false, p_target);
-                gemm(m, n_keys, head_dim, d_o, v.transposed(), 1.0, false, d_s_target);
-            }
-            for (i, query) in block.clone().enumerate() {
-                let p = &mut p[i * n_keys..][..n_keys];
-                probabilities(p, queries[query].n_keys, log_sum_exp.row(query)[head]);
-                let parts = out.row(query)[head * head_dim..][..head_dim].iter();
-                let along = parts.zip(&d_out.row(query)[head * head_dim..][..head_dim]).map(|(o, d)| o * d).sum();
-                score_gradients(&mut d_s[i * n_keys..][..n_keys], p, along);
-            }
-            let p = View::row_major(&p, n_keys);
-            let d_s = View::row_major(&d_s, n_keys);
-            // SAFETY: gradients of this task's head and queries, which no other task writes.
-            unsafe {
-                gemm(m, head_dim, n_keys, d_s, k, scale, false, d_queries_target.at(block.start, head * head_dim));
-                let d_k = StridedMut::new(&mut d_k, head_dim);
-                gemm(n_keys, head_dim, m, d_s.transposed(), q, scale, true, d_k);
-                let d_v = StridedMut::new(&mut d_v, head_dim);
-                gemm(n_keys, head_dim, m, p.transposed(), d_o, 1.0, true, d_v);
-            }
-        }
-        // A task runs once, so the cell is empty.
-        let _ = partial[task].set((d_k, d_v));
-    });
-    for (task, gradients) in partial.into_iter().enumerate() {
-        let first_row = sequences[queries[runs[task / n_heads].start].sequence].first_row;
-        let column = task % n_heads / n_rep * head_dim;
-        if let Some((d_k, d_v)) = gradients.into_inner() {
-            for (total, part) in [(&mut *d_keys, d_k), (&mut *d_values, d_v)] {
-                for (i, part) in part.chunks_exact(head_dim).enumerate() {
-                    super::linear::add(&mut total.row_mut(first_row + i)[column..][..head_dim], part);
-                }
-            }
-        }
-    }
-    d_queries
 }

@@ -2,16 +2,19 @@
 
 #![allow(unsafe_code, reason = "rows are split among threads; every block states why it is sound")]
 
-use super::simd::exp;
+use super::Cpu;
+use super::simd::{exp, pair_sums};
 use super::simd_level::multiversion;
 use super::strided::StridedMut;
 use super::threads::Threads;
-use crate::backend::Rotation;
+use super::widen::widen_rows;
+use crate::backend::{Layers, Memory, Rotation};
+use crate::matrix::Matrix;
 use crate::rope_table::RopeTable;
 use crate::rows::Rows;
 
 /// Calls `f(row, out_row)` for every row of `out`, in parallel.
-pub(super) fn for_rows(threads: &Threads, out: &mut Rows, cost: usize, f: impl Fn(usize, &mut [f32]) + Send + Sync) {
+fn for_rows(threads: &Threads, out: &mut Rows, cost: usize, f: impl Fn(usize, &mut [f32]) + Send + Sync) {
     let (n, width) = (out.n_rows(), out.width());
     let target = StridedMut::new(out.values_mut(), width);
     threads.for_ranges(n, 8, n * width * cost, |rows| {
@@ -48,43 +51,16 @@ fn new_rows<const N: usize>(
 }
 
 multiversion! {
-    /// Sum of squares in eight interleaved partial sums: one order for every caller.
-    fn sum_of_squares(x: &[f32]) -> f32 {
-        let mut sums = [0.0f32; 32];
-        let (chunks, rest) = x.as_chunks::<32>();
-        for chunk in chunks {
-            for (sum, x) in sums.iter_mut().zip(chunk) {
-                *sum += x * x;
-            }
-        }
-        for (sum, x) in sums.iter_mut().zip(rest) {
-            *sum += x * x;
-        }
-        sums.iter().sum()
-    }
-}
-
-multiversion! {
-    /// Inner product in interleaved partial sums.
+    /// Inner product.
     fn dot(x: &[f32], y: &[f32]) -> f32 {
-        let mut sums = [0.0f32; 32];
-        let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<32>(), y.as_chunks::<32>());
-        for (x, y) in x.iter().zip(y) {
-            for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
-                *sum += x * y;
-            }
-        }
-        for ((sum, x), y) in sums.iter_mut().zip(x_rest).zip(y_rest) {
-            *sum += x * y;
-        }
-        sums.iter().sum()
+        pair_sums::<32>(x, y, |x, y| x * y).iter().sum()
     }
 }
 
 /// `1 / sqrt(mean(x^2) + eps)`; not a number where the sum exceeds f32. A division by infinity would make zeros of such a
 /// row, and of zeros a finite answer.
 fn inverse_rms(x: &[f32], eps: f32) -> f32 {
-    let sum = sum_of_squares(x);
+    let sum = dot(x, x);
     if sum == f32::INFINITY { f32::NAN } else { 1.0 / (sum / x.len() as f32 + eps).sqrt() }
 }
 
@@ -96,15 +72,129 @@ multiversion! {
     }
 }
 
-pub(super) fn rms_norm_forward(threads: &Threads, x: &Rows, gain: &Rows, eps: f32) -> Rows {
-    let gain = gain.values();
-    assert!(x.width().is_multiple_of(gain.len()), "rms_norm: rows of {} with a gain of {}", x.width(), gain.len());
-    let [out] = new_rows(threads, x.n_rows(), x.width(), 4, |row, [out]| {
-        for (out, x) in out.chunks_exact_mut(gain.len()).zip(x.row(row).chunks_exact(gain.len())) {
-            scale_by(out, x, inverse_rms(x, eps), gain);
+impl Layers for Cpu {
+    fn embedding_forward(&self, table: &Matrix, token_ids: &[u32]) -> Rows {
+        let mut out = Rows::zeros(token_ids.len(), table.columns());
+        for (i, &token) in token_ids.iter().enumerate() {
+            widen_rows(table, token as usize, 0, table.columns(), out.row_mut(i));
         }
-    });
-    out
+        out
+    }
+
+    fn embedding_backward(&self, token_ids: &[u32], d_out: &Rows, d_table: &mut Rows) {
+        self.scatter_add_rows(d_table, Some(token_ids), d_out);
+    }
+
+    fn rms_norm_forward(&self, x: &Rows, gain: &Rows, eps: f32) -> Rows {
+        let gain = gain.values();
+        assert!(x.width().is_multiple_of(gain.len()), "rms_norm: rows of {} with a gain of {}", x.width(), gain.len());
+        let [out] = new_rows(&self.threads, x.n_rows(), x.width(), 4, |row, [out]| {
+            for (out, x) in out.chunks_exact_mut(gain.len()).zip(x.row(row).chunks_exact(gain.len())) {
+                scale_by(out, x, inverse_rms(x, eps), gain);
+            }
+        });
+        out
+    }
+
+    fn rms_norm_backward(
+        &self,
+        x: &Rows,
+        gain: &Rows,
+        eps: f32,
+        d_out: &Rows,
+        d_x: &mut Rows,
+        d_gain: Option<&mut Rows>,
+    ) {
+        let gain = gain.values();
+        let n = gain.len();
+        assert!(x.width().is_multiple_of(n), "rms_norm_backward: rows of {} with a gain of {n}", x.width());
+        assert!(
+            d_gain.as_ref().is_none_or(|d_gain| d_gain.values().len() == n),
+            "rms_norm_backward: gradient of the gain"
+        );
+        assert_eq!((x.n_rows(), x.width()), (d_out.n_rows(), d_out.width()), "rms_norm_backward: shapes");
+        assert_eq!((x.n_rows(), x.width()), (d_x.n_rows(), d_x.width()), "rms_norm_backward: shapes");
+        for_rows(&self.threads, d_x, 6, |row, d_x| {
+            let parts = x.row(row).chunks_exact(n).zip(d_out.row(row).chunks_exact(n));
+            for ((x, d_out), d_x) in parts.zip(d_x.chunks_exact_mut(n)) {
+                norm_row_backward(x, gain, d_out, inverse_rms(x, eps), d_x);
+            }
+        });
+        if let Some(d_gain) = d_gain {
+            for (x, d_out) in x.values().chunks_exact(n).zip(d_out.values().chunks_exact(n)) {
+                add_scaled_product(d_gain.values_mut(), x, d_out, inverse_rms(x, eps));
+            }
+        }
+    }
+
+    fn rope(&self, x: &mut Rows, table: &RopeTable, positions: &[u32], rotation: Rotation) {
+        let half = table.head_dim() / 2;
+        assert_eq!(x.n_rows(), positions.len(), "rope: one position a row");
+        assert!(x.width().is_multiple_of(2 * half), "rope: rows of {} with heads of {}", x.width(), 2 * half);
+        let direction = if rotation == Rotation::Forward { 1.0 } else { -1.0 };
+        for_rows(&self.threads, x, 3, |row, x| {
+            let (cos, sin) = table.row(positions[row] as usize);
+            for head in x.chunks_exact_mut(2 * half) {
+                rotate(head, cos, sin, direction);
+            }
+        });
+    }
+
+    fn swiglu_forward(&self, gate: &Rows, up: &Rows) -> Rows {
+        assert_eq!((gate.n_rows(), gate.width()), (up.n_rows(), up.width()), "swiglu: shapes");
+        let [out] = new_rows(&self.threads, gate.n_rows(), gate.width(), 10, |row, [out]| {
+            swiglu_row(out, gate.row(row), up.row(row));
+        });
+        out
+    }
+
+    fn swiglu_backward(&self, gate: &Rows, up: &Rows, d_out: &Rows) -> (Rows, Rows) {
+        let shape = (gate.n_rows(), gate.width());
+        assert_eq!([shape; 2], [up, d_out].map(|rows| (rows.n_rows(), rows.width())), "swiglu_backward: shapes");
+        let [d_gate, d_up] = new_rows(&self.threads, gate.n_rows(), gate.width(), 12, |row, [d_gate, d_up]| {
+            swiglu_row_backward(gate.row(row), up.row(row), d_out.row(row), d_gate, d_up);
+        });
+        (d_gate, d_up)
+    }
+
+    /// `z = w . x r + b` per row, `r` the inverse root mean square or 1.
+    fn exit_head_forward(&self, x: &Rows, weight: &[f32], bias: f32, rms_eps: Option<f32>) -> Vec<f32> {
+        assert_eq!(x.width(), weight.len(), "exit_head: width");
+        (0..x.n_rows())
+            .map(|row| {
+                let x = x.row(row);
+                dot(x, weight) * rms_eps.map_or(1.0, |eps| inverse_rms(x, eps)) + bias
+            })
+            .collect()
+    }
+
+    /// With `u = x r`: `d_w += dz u`, `d_b += dz`, `d_x += dz r (w - u (w . u) / n)`; without the norm `d_x += dz w`.
+    fn exit_head_backward(
+        &self,
+        x: &Rows,
+        weight: &[f32],
+        rms_eps: Option<f32>,
+        d_logits: &[f32],
+        mut d_x: Option<&mut Rows>,
+        d_weight: &mut [f32],
+        d_bias: &mut f32,
+    ) {
+        assert_eq!(x.n_rows(), d_logits.len(), "exit_head_backward: one gradient a row");
+        assert_eq!([x.width(); 2], [weight.len(), d_weight.len()], "exit_head_backward: widths");
+        for (row, &d) in d_logits.iter().enumerate() {
+            let x = x.row(row);
+            let r = rms_eps.map_or(1.0, |eps| inverse_rms(x, eps));
+            add_scaled(d_weight, x, d * r);
+            *d_bias += d;
+            if let Some(d_x) = d_x.as_deref_mut() {
+                let d_x = d_x.row_mut(row);
+                add_scaled(d_x, weight, d * r);
+                if rms_eps.is_some() {
+                    add_scaled(d_x, x, -d * r * r * r * dot(x, weight) / x.len() as f32);
+                }
+            }
+        }
+    }
 }
 
 multiversion! {
@@ -139,34 +229,6 @@ multiversion! {
     }
 }
 
-pub(super) fn rms_norm_backward(
-    threads: &Threads,
-    x: &Rows,
-    gain: &Rows,
-    eps: f32,
-    d_out: &Rows,
-    d_x: &mut Rows,
-    d_gain: Option<&mut Rows>,
-) {
-    let gain = gain.values();
-    let n = gain.len();
-    assert!(x.width().is_multiple_of(n), "rms_norm_backward: rows of {} with a gain of {n}", x.width());
-    assert!(d_gain.as_ref().is_none_or(|d_gain| d_gain.values().len() == n), "rms_norm_backward: gradient of the gain");
-    assert_eq!((x.n_rows(), x.width()), (d_out.n_rows(), d_out.width()), "rms_norm_backward: shapes");
-    assert_eq!((x.n_rows(), x.width()), (d_x.n_rows(), d_x.width()), "rms_norm_backward: shapes");
-    for_rows(threads, d_x, 6, |row, d_x| {
-        let parts = x.row(row).chunks_exact(n).zip(d_out.row(row).chunks_exact(n));
-        for ((x, d_out), d_x) in parts.zip(d_x.chunks_exact_mut(n)) {
-            norm_row_backward(x, gain, d_out, inverse_rms(x, eps), d_x);
-        }
-    });
-    if let Some(d_gain) = d_gain {
-        for (x, d_out) in x.values().chunks_exact(n).zip(d_out.values().chunks_exact(n)) {
-            add_scaled_product(d_gain.values_mut(), x, d_out, inverse_rms(x, eps));
-        }
-    }
-}
-
 multiversion! {
     fn rotate(x: &mut [f32], cos: &[f32], sin: &[f32], direction: f32) {
         let (first, second) = x.split_at_mut(cos.len());
@@ -178,33 +240,12 @@ multiversion! {
     }
 }
 
-pub(super) fn rope(threads: &Threads, x: &mut Rows, table: &RopeTable, positions: &[u32], rotation: Rotation) {
-    let half = table.head_dim() / 2;
-    assert_eq!(x.n_rows(), positions.len(), "rope: one position a row");
-    assert!(x.width().is_multiple_of(2 * half), "rope: rows of {} with heads of {}", x.width(), 2 * half);
-    let direction = if rotation == Rotation::Forward { 1.0 } else { -1.0 };
-    for_rows(threads, x, 3, |row, x| {
-        let (cos, sin) = table.row(positions[row] as usize);
-        for head in x.chunks_exact_mut(2 * half) {
-            rotate(head, cos, sin, direction);
-        }
-    });
-}
-
 multiversion! {
     fn swiglu_row(out: &mut [f32], gate: &[f32], up: &[f32]) {
         for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
             *out = gate / (1.0 + exp(-gate)) * up;
         }
     }
-}
-
-pub(super) fn swiglu_forward(threads: &Threads, gate: &Rows, up: &Rows) -> Rows {
-    assert_eq!((gate.n_rows(), gate.width()), (up.n_rows(), up.width()), "swiglu: shapes");
-    let [out] = new_rows(threads, gate.n_rows(), gate.width(), 10, |row, [out]| {
-        swiglu_row(out, gate.row(row), up.row(row));
-    });
-    out
 }
 
 multiversion! {
@@ -218,55 +259,8 @@ multiversion! {
     }
 }
 
-pub(super) fn swiglu_backward(threads: &Threads, gate: &Rows, up: &Rows, d_out: &Rows) -> (Rows, Rows) {
-    let shape = (gate.n_rows(), gate.width());
-    assert_eq!([shape; 2], [up, d_out].map(|rows| (rows.n_rows(), rows.width())), "swiglu_backward: shapes");
-    let [d_gate, d_up] = new_rows(threads, gate.n_rows(), gate.width(), 12, |row, [d_gate, d_up]| {
-        swiglu_row_backward(gate.row(row), up.row(row), d_out.row(row), d_gate, d_up);
-    });
-    (d_gate, d_up)
-}
-
 /// Rows of zeros, written by all threads.
 pub(super) fn zeros(threads: &Threads, n_rows: usize, width: usize) -> Rows {
     let [rows] = new_rows(threads, n_rows, width, 1, |_, [_]| {});
     rows
-}
-
-/// `z = w . x r + b` per row, `r` the inverse root mean square or 1.
-pub(super) fn exit_head_forward(x: &Rows, weight: &[f32], bias: f32, rms_eps: Option<f32>) -> Vec<f32> {
-    assert_eq!(x.width(), weight.len(), "exit_head: width");
-    (0..x.n_rows())
-        .map(|row| {
-            let x = x.row(row);
-            dot(x, weight) * rms_eps.map_or(1.0, |eps| inverse_rms(x, eps)) + bias
-        })
-        .collect()
-}
-
-/// With `u = x r`: `d_w += dz u`, `d_b += dz`, `d_x += dz r (w - u (w . u) / n)`; without the norm `d_x += dz w`.
-pub(super) fn exit_head_backward(
-    x: &Rows,
-    weight: &[f32],
-    rms_eps: Option<f32>,
-    d_logits: &[f32],
-    mut d_x: Option<&mut Rows>,
-    d_weight: &mut [f32],
-    d_bias: &mut f32,
-) {
-    assert_eq!(x.n_rows(), d_logits.len(), "exit_head_backward: one gradient a row");
-    assert_eq!([x.width(); 2], [weight.len(), d_weight.len()], "exit_head_backward: widths");
-    for (row, &d) in d_logits.iter().enumerate() {
-        let x = x.row(row);
-        let r = rms_eps.map_or(1.0, |eps| inverse_rms(x, eps));
-        add_scaled(d_weight, x, d * r);
-        *d_bias += d;
-        if let Some(d_x) = d_x.as_deref_mut() {
-            let d_x = d_x.row_mut(row);
-            add_scaled(d_x, weight, d * r);
-            if rms_eps.is_some() {
-                add_scaled(d_x, x, -d * r * r * r * dot(x, weight) / x.len() as f32);
-            }
-        }
-    }
 }

@@ -1,27 +1,30 @@
 //! Vector registers of f32 for AVX-512, AVX2 and any other machine, and functions that run with the widest of them.
 
 #![allow(unsafe_code, reason = "SIMD intrinsics; every block states why it is sound")]
+#![allow(
+    unsafe_op_in_unsafe_fn,
+    reason = "a method of `Lanes` is an instruction or two: its contract is that of the trait"
+)]
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
     __m256, __m512, _mm_add_ps, _mm_loadl_epi64, _mm_loadu_si128, _mm_storeu_ps, _mm256_add_ps, _mm256_and_si256,
     _mm256_castps256_ps128, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_extractf128_ps,
     _mm256_fmadd_ps, _mm256_hadd_ps, _mm256_loadu_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_setzero_ps, _mm256_srli_epi32, _mm256_storeu_ps, _mm512_add_ps, _mm512_and_si512, _mm512_castps512_ps256,
-    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_extractf32x8_ps, _mm512_fmadd_ps,
-    _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_shuffle_ps, _mm512_srli_epi32, _mm512_storeu_ps,
+    _mm256_srli_epi32, _mm256_storeu_ps, _mm512_add_ps, _mm512_and_si512, _mm512_castps512_ps256, _mm512_cvtepi8_epi32,
+    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_shuffle_ps,
+    _mm512_srli_epi32, _mm512_storeu_ps,
 };
 
 /// A vector register of f32.
 ///
 /// # Safety
 /// Methods may be called only where the instructions of the implementing type exist, with pointers valid for the
-/// lanes they touch.
+/// lanes they touch: those that are masked, or beyond the first `n`, are not touched.
 pub(super) trait Lanes: Copy {
     /// Number of f32 in one register.
     const WIDTH: usize;
-    unsafe fn zero() -> Self;
     unsafe fn splat(value: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     /// The first `n < WIDTH` lanes; the others are zero.
@@ -44,79 +47,59 @@ pub(super) trait Lanes: Copy {
 impl Lanes for __m512 {
     const WIDTH: usize = 16;
     #[inline(always)]
-    unsafe fn zero() -> Self {
-        // SAFETY: contract of the trait.
-        unsafe { _mm512_setzero_ps() }
-    }
-    #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
-        // SAFETY: contract of the trait.
-        unsafe { _mm512_set1_ps(value) }
+        _mm512_set1_ps(value)
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: contract of the trait.
-        unsafe { _mm512_loadu_ps(from) }
+        _mm512_loadu_ps(from)
     }
     #[inline(always)]
     unsafe fn load_first(from: *const f32, n: usize) -> Self {
-        // SAFETY: contract of the trait; masked lanes are not touched.
-        unsafe { _mm512_maskz_loadu_ps((1u16 << n) - 1, from) }
+        _mm512_maskz_loadu_ps((1u16 << n) - 1, from)
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: contract of the trait.
-        unsafe { _mm512_storeu_ps(to, self) }
+        _mm512_storeu_ps(to, self);
     }
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, n: usize) {
-        // SAFETY: contract of the trait; masked lanes are not touched.
-        unsafe { _mm512_mask_storeu_ps(to, (1u16 << n) - 1, self) }
+        _mm512_mask_storeu_ps(to, (1u16 << n) - 1, self);
     }
     #[inline(always)]
     unsafe fn add_product(self, a: Self, b: Self) -> Self {
-        // SAFETY: contract of the trait.
-        unsafe { _mm512_fmadd_ps(a, b, self) }
+        _mm512_fmadd_ps(a, b, self)
     }
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
-        // SAFETY: contract of the trait.
-        unsafe { _mm512_add_ps(self, other) }
+        _mm512_add_ps(self, other)
     }
     #[inline(always)]
     unsafe fn multiply(self, other: Self) -> Self {
-        // SAFETY: contract of the trait.
-        unsafe { _mm512_mul_ps(self, other) }
+        _mm512_mul_ps(self, other)
     }
     #[inline(always)]
     unsafe fn nibbles(from: *const u8) -> (Self, Self) {
-        // SAFETY: contract of the trait.
-        unsafe {
-            let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
-            let low = _mm512_and_si512(bytes, _mm512_set1_epi32(15));
-            (_mm512_cvtepi32_ps(low), _mm512_cvtepi32_ps(_mm512_srli_epi32::<4>(bytes)))
-        }
+        let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
+        let low = _mm512_and_si512(bytes, _mm512_set1_epi32(15));
+        (_mm512_cvtepi32_ps(low), _mm512_cvtepi32_ps(_mm512_srli_epi32::<4>(bytes)))
     }
     #[inline(always)]
     unsafe fn signed_bytes(from: *const u8) -> Self {
-        // SAFETY: contract of the trait.
-        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast())))
     }
     #[inline(always)]
     unsafe fn sums([a, b, c, d]: [Self; 4]) -> [f32; 4] {
-        // SAFETY: contract of the trait.
-        unsafe {
-            // Two shuffles and an add leave half as many partial sums per input, interleaved.
-            let ab = _mm512_add_ps(_mm512_shuffle_ps::<0b01_00_01_00>(a, b), _mm512_shuffle_ps::<0b11_10_11_10>(a, b));
-            let cd = _mm512_add_ps(_mm512_shuffle_ps::<0b01_00_01_00>(c, d), _mm512_shuffle_ps::<0b11_10_11_10>(c, d));
-            let abcd =
-                _mm512_add_ps(_mm512_shuffle_ps::<0b10_00_10_00>(ab, cd), _mm512_shuffle_ps::<0b11_01_11_01>(ab, cd));
-            let half = _mm256_add_ps(_mm512_castps512_ps256(abcd), _mm512_extractf32x8_ps::<1>(abcd));
-            let quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps::<1>(half));
-            let mut out = [0.0; 4];
-            _mm_storeu_ps(out.as_mut_ptr(), quarter);
-            out
-        }
+        // Two shuffles and an add leave half as many partial sums per input, interleaved.
+        let ab = _mm512_add_ps(_mm512_shuffle_ps::<0b01_00_01_00>(a, b), _mm512_shuffle_ps::<0b11_10_11_10>(a, b));
+        let cd = _mm512_add_ps(_mm512_shuffle_ps::<0b01_00_01_00>(c, d), _mm512_shuffle_ps::<0b11_10_11_10>(c, d));
+        let abcd =
+            _mm512_add_ps(_mm512_shuffle_ps::<0b10_00_10_00>(ab, cd), _mm512_shuffle_ps::<0b11_01_11_01>(ab, cd));
+        let half = _mm256_add_ps(_mm512_castps512_ps256(abcd), _mm512_extractf32x8_ps::<1>(abcd));
+        let quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps::<1>(half));
+        let mut out = [0.0; 4];
+        _mm_storeu_ps(out.as_mut_ptr(), quarter);
+        out
     }
 }
 
@@ -124,82 +107,58 @@ impl Lanes for __m512 {
 impl Lanes for __m256 {
     const WIDTH: usize = 8;
     #[inline(always)]
-    unsafe fn zero() -> Self {
-        // SAFETY: contract of the trait.
-        unsafe { _mm256_setzero_ps() }
-    }
-    #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
-        // SAFETY: contract of the trait.
-        unsafe { _mm256_set1_ps(value) }
+        _mm256_set1_ps(value)
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: contract of the trait.
-        unsafe { _mm256_loadu_ps(from) }
+        _mm256_loadu_ps(from)
     }
     #[inline(always)]
     unsafe fn load_first(from: *const f32, n: usize) -> Self {
         let mut lanes = [0.0f32; 8];
-        // SAFETY: `n` values are readable by contract and fit the array.
-        unsafe {
-            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), n);
-            _mm256_loadu_ps(lanes.as_ptr())
-        }
+        std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), n);
+        _mm256_loadu_ps(lanes.as_ptr())
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: contract of the trait.
-        unsafe { _mm256_storeu_ps(to, self) }
+        _mm256_storeu_ps(to, self);
     }
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, n: usize) {
         let mut lanes = [0.0f32; 8];
-        // SAFETY: `n` values are writable by contract and the array holds them.
-        unsafe {
-            _mm256_storeu_ps(lanes.as_mut_ptr(), self);
-            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, n);
-        }
+        _mm256_storeu_ps(lanes.as_mut_ptr(), self);
+        std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, n);
     }
     #[inline(always)]
     unsafe fn add_product(self, a: Self, b: Self) -> Self {
-        // SAFETY: contract of the trait.
-        unsafe { _mm256_fmadd_ps(a, b, self) }
+        _mm256_fmadd_ps(a, b, self)
     }
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
-        // SAFETY: contract of the trait.
-        unsafe { _mm256_add_ps(self, other) }
+        _mm256_add_ps(self, other)
     }
     #[inline(always)]
     unsafe fn multiply(self, other: Self) -> Self {
-        // SAFETY: contract of the trait.
-        unsafe { _mm256_mul_ps(self, other) }
+        _mm256_mul_ps(self, other)
     }
     #[inline(always)]
     unsafe fn nibbles(from: *const u8) -> (Self, Self) {
-        // SAFETY: contract of the trait.
-        unsafe {
-            let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()));
-            let low = _mm256_and_si256(bytes, _mm256_set1_epi32(15));
-            (_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(_mm256_srli_epi32::<4>(bytes)))
-        }
+        let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()));
+        let low = _mm256_and_si256(bytes, _mm256_set1_epi32(15));
+        (_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(_mm256_srli_epi32::<4>(bytes)))
     }
     #[inline(always)]
     unsafe fn signed_bytes(from: *const u8) -> Self {
-        // SAFETY: contract of the trait.
-        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast())))
     }
     #[inline(always)]
     unsafe fn sums([a, b, c, d]: [Self; 4]) -> [f32; 4] {
-        // SAFETY: contract of the trait.
-        unsafe {
-            let abcd = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
-            let half = _mm_add_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps::<1>(abcd));
-            let mut out = [0.0; 4];
-            _mm_storeu_ps(out.as_mut_ptr(), half);
-            out
-        }
+        let abcd = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+        let half = _mm_add_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps::<1>(abcd));
+        let mut out = [0.0; 4];
+        _mm_storeu_ps(out.as_mut_ptr(), half);
+        out
     }
 }
 
@@ -210,34 +169,26 @@ pub(crate) struct PlainLanes([f32; 8]);
 impl Lanes for PlainLanes {
     const WIDTH: usize = 8;
     #[inline(always)]
-    unsafe fn zero() -> Self {
-        Self([0.0; 8])
-    }
-    #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
         Self([value; 8])
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: contract of the trait.
-        Self(unsafe { from.cast::<[f32; 8]>().read_unaligned() })
+        Self(from.cast::<[f32; 8]>().read_unaligned())
     }
     #[inline(always)]
     unsafe fn load_first(from: *const f32, n: usize) -> Self {
         let mut lanes = [0.0f32; 8];
-        // SAFETY: `n` values are readable by contract and fit the array.
-        unsafe { std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), n) };
+        std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), n);
         Self(lanes)
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: contract of the trait.
-        unsafe { to.cast::<[f32; 8]>().write_unaligned(self.0) }
+        to.cast::<[f32; 8]>().write_unaligned(self.0);
     }
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, n: usize) {
-        // SAFETY: `n` values are writable by contract and the array holds them.
-        unsafe { std::ptr::copy_nonoverlapping(self.0.as_ptr(), to, n) }
+        std::ptr::copy_nonoverlapping(self.0.as_ptr(), to, n);
     }
     #[inline(always)]
     unsafe fn add_product(self, a: Self, b: Self) -> Self {
@@ -258,14 +209,12 @@ impl Lanes for PlainLanes {
     }
     #[inline(always)]
     unsafe fn nibbles(from: *const u8) -> (Self, Self) {
-        // SAFETY: contract of the trait.
-        let bytes = unsafe { from.cast::<[u8; 8]>().read() };
+        let bytes = from.cast::<[u8; 8]>().read();
         (Self(bytes.map(|byte| f32::from(byte & 15))), Self(bytes.map(|byte| f32::from(byte >> 4))))
     }
     #[inline(always)]
     unsafe fn signed_bytes(from: *const u8) -> Self {
-        // SAFETY: contract of the trait.
-        Self(unsafe { from.cast::<[i8; 8]>().read() }.map(f32::from))
+        Self(from.cast::<[i8; 8]>().read().map(f32::from))
     }
     #[inline(always)]
     unsafe fn sums(four: [Self; 4]) -> [f32; 4] {

@@ -2,11 +2,13 @@
 
 #![allow(unsafe_code, reason = "calls unchecked tiles; every block states why it is sound")]
 
+use super::Cpu;
 use super::simd::{Write, dot_products};
 use super::simd_level::multiversion;
 use super::strided::{Strided, StridedMut};
 use super::threads::Threads;
 use super::widen::widen_rows;
+use crate::backend::Linears;
 use crate::matrix::Matrix;
 use crate::rows::Rows;
 
@@ -128,7 +130,7 @@ pub(super) fn forward(threads: &Threads, x: &Rows, layers: &[(&Matrix, Option<&R
 }
 
 multiversion! {
-    pub(super) fn add(out: &mut [f32], x: &[f32]) {
+    pub(crate) fn add(out: &mut [f32], x: &[f32]) {
         assert_eq!(out.len(), x.len(), "rows to add of another width");
         for (out, x) in out.iter_mut().zip(x) {
             *out += x;
@@ -136,24 +138,103 @@ multiversion! {
     }
 }
 
-pub(super) fn add_forward(threads: &Threads, x: &Rows, weight: &Matrix, scale: f32, out: &mut Rows) {
-    assert_eq!((x.width(), out.width()), (weight.columns(), weight.rows()), "linear_add: {weight:?}");
-    assert_eq!(x.n_rows(), out.n_rows(), "linear_add: rows");
-    let (m, n) = (x.n_rows(), weight.rows());
-    let target = StridedMut::new(out.values_mut(), n);
-    threads.for_ranges(n, BLOCK_ROWS, n * m * x.width(), |range| {
-        // SAFETY: ranges are disjoint, so each column is written by one thread.
-        unsafe {
-            rows_forward(
-                x.values(),
-                weight,
-                range.start,
-                range.len(),
-                target.at(0, range.start),
-                Write::AddScaled(scale),
-            );
-        };
-    });
+impl Linears for Cpu {
+    fn linear_forward(&self, x: &Rows, weight: &Matrix, bias: Option<&Rows>) -> Rows {
+        forward(&self.threads, x, &[(weight, bias)]).swap_remove(0)
+    }
+
+    fn linears_forward(&self, x: &Rows, layers: &[(&Matrix, Option<&Rows>)]) -> Vec<Rows> {
+        forward(&self.threads, x, layers)
+    }
+
+    fn linear_add_forward(&self, x: &Rows, weight: &Matrix, scale: f32, out: &mut Rows) {
+        assert_eq!((x.width(), out.width()), (weight.columns(), weight.rows()), "linear_add: {weight:?}");
+        assert_eq!(x.n_rows(), out.n_rows(), "linear_add: rows");
+        let (m, n) = (x.n_rows(), weight.rows());
+        let target = StridedMut::new(out.values_mut(), n);
+        self.threads.for_ranges(n, BLOCK_ROWS, n * m * x.width(), |range| {
+            // SAFETY: ranges are disjoint, so each column is written by one thread.
+            unsafe {
+                rows_forward(
+                    x.values(),
+                    weight,
+                    range.start,
+                    range.len(),
+                    target.at(0, range.start),
+                    Write::AddScaled(scale),
+                );
+            };
+        });
+    }
+
+    fn linear_backward_input(&self, d_out: &Rows, weight: &Matrix, scale: f32, d_x: &mut Rows) {
+        /// Weight rows widened at a time.
+        const ROWS: usize = 192;
+        let (n, k, m) = (weight.rows(), weight.columns(), d_out.n_rows());
+        assert_eq!((d_out.width(), d_x.width()), (n, k), "linear_backward_input: {weight:?}");
+        assert_eq!(m, d_x.n_rows(), "linear_backward_input: rows");
+        if m == 0 {
+            return;
+        }
+        let target = StridedMut::new(d_x.values_mut(), k);
+        let d_out = View::row_major(d_out.values(), n);
+        // Columns are split among threads in whole quantisation blocks, so no weight is widened twice.
+        let grain = k.div_ceil(self.threads.count()).next_multiple_of(32);
+        self.threads.for_ranges(k, grain, n * k * m, |columns| {
+            let width = columns.len();
+            if let Some(values) = weight.as_f32() {
+                let b = View::row_major(&values[columns.start..], k);
+                // SAFETY: column ranges are disjoint.
+                unsafe { gemm(m, width, n, d_out, b, scale, true, target.at(0, columns.start)) };
+                return;
+            }
+            let mut scratch = vec![0.0; ROWS.min(n) * width];
+            for first in (0..n).step_by(ROWS) {
+                let rows = (n - first).min(ROWS);
+                let scratch = &mut scratch[..rows * width];
+                widen_rows(weight, first, columns.start, width, scratch);
+                let a = View { values: &d_out.values[first..], ..d_out };
+                // SAFETY: column ranges are disjoint.
+                unsafe {
+                    gemm(m, width, rows, a, View::row_major(scratch, width), scale, true, target.at(0, columns.start));
+                };
+            }
+        });
+    }
+
+    fn linear_backward_weight(&self, d_out: &Rows, x: &Rows, scale: f32, d_weight: &mut Rows) {
+        let (n, k, m) = (d_out.width(), x.width(), x.n_rows());
+        assert_eq!((d_weight.n_rows(), d_weight.width()), (n, k), "linear_backward_weight: shape of the gradient");
+        assert_eq!(m, d_out.n_rows(), "linear_backward_weight: rows");
+        if m == 0 {
+            return;
+        }
+        let target = StridedMut::new(d_weight.values_mut(), k);
+        let d_out = View::row_major(d_out.values(), n).transposed();
+        let x = View::row_major(x.values(), k);
+        // The longer side is split.
+        if n >= k {
+            let grain = n.div_ceil(self.threads.count() * 2).next_multiple_of(16);
+            self.threads.for_ranges(n, grain, n * k * m, |rows| {
+                let a = View { values: &d_out.values[rows.start..], ..d_out };
+                // SAFETY: row ranges are disjoint.
+                unsafe { gemm(rows.len(), k, m, a, x, scale, true, target.at(rows.start, 0)) };
+            });
+        } else {
+            let grain = k.div_ceil(self.threads.count() * 2).next_multiple_of(16);
+            self.threads.for_ranges(k, grain, n * k * m, |columns| {
+                let b = View { values: &x.values[columns.start..], ..x };
+                // SAFETY: column ranges are disjoint.
+                unsafe { gemm(n, columns.len(), m, d_out, b, scale, true, target.at(0, columns.start)) };
+            });
+        }
+    }
+
+    fn bias_backward(&self, d_out: &Rows, d_bias: &mut Rows) {
+        for row in 0..d_out.n_rows() {
+            add(d_bias.values_mut(), d_out.row(row));
+        }
+    }
 }
 
 /// A matrix for [`gemm()`]: element `(row, column)` is `values[offset + row * row_stride + column * column_stride]`.
@@ -220,68 +301,5 @@ pub(super) unsafe fn gemm(
             false,
             gemm::Parallelism::None,
         );
-    }
-}
-
-pub(super) fn backward_input(threads: &Threads, d_out: &Rows, weight: &Matrix, scale: f32, d_x: &mut Rows) {
-    /// Weight rows widened at a time.
-    const ROWS: usize = 192;
-    let (n, k, m) = (weight.rows(), weight.columns(), d_out.n_rows());
-    assert_eq!((d_out.width(), d_x.width()), (n, k), "linear_backward_input: {weight:?}");
-    assert_eq!(m, d_x.n_rows(), "linear_backward_input: rows");
-    if m == 0 {
-        return;
-    }
-    let target = StridedMut::new(d_x.values_mut(), k);
-    let d_out = View::row_major(d_out.values(), n);
-    // Columns are split among threads in whole quantisation blocks, so no weight is widened twice.
-    let grain = k.div_ceil(threads.count()).next_multiple_of(32);
-    threads.for_ranges(k, grain, n * k * m, |columns| {
-        let width = columns.len();
-        if let Some(values) = weight.as_f32() {
-            let b = View::row_major(&values[columns.start..], k);
-            // SAFETY: column ranges are disjoint.
-            unsafe { gemm(m, width, n, d_out, b, scale, true, target.at(0, columns.start)) };
-            return;
-        }
-        let mut scratch = vec![0.0; ROWS.min(n) * width];
-        for first in (0..n).step_by(ROWS) {
-            let rows = (n - first).min(ROWS);
-            let scratch = &mut scratch[..rows * width];
-            widen_rows(weight, first, columns.start, width, scratch);
-            let a = View { values: &d_out.values[first..], ..d_out };
-            // SAFETY: column ranges are disjoint.
-            unsafe {
-                gemm(m, width, rows, a, View::row_major(scratch, width), scale, true, target.at(0, columns.start));
-            };
-        }
-    });
-}
-
-pub(super) fn backward_weight(threads: &Threads, d_out: &Rows, x: &Rows, scale: f32, d_weight: &mut Rows) {
-    let (n, k, m) = (d_out.width(), x.width(), x.n_rows());
-    assert_eq!((d_weight.n_rows(), d_weight.width()), (n, k), "linear_backward_weight: shape of the gradient");
-    assert_eq!(m, d_out.n_rows(), "linear_backward_weight: rows");
-    if m == 0 {
-        return;
-    }
-    let target = StridedMut::new(d_weight.values_mut(), k);
-    let d_out = View::row_major(d_out.values(), n).transposed();
-    let x = View::row_major(x.values(), k);
-    // The longer side is split.
-    if n >= k {
-        let grain = n.div_ceil(threads.count() * 2).next_multiple_of(16);
-        threads.for_ranges(n, grain, n * k * m, |rows| {
-            let a = View { values: &d_out.values[rows.start..], ..d_out };
-            // SAFETY: row ranges are disjoint.
-            unsafe { gemm(rows.len(), k, m, a, x, scale, true, target.at(rows.start, 0)) };
-        });
-    } else {
-        let grain = k.div_ceil(threads.count() * 2).next_multiple_of(16);
-        threads.for_ranges(k, grain, n * k * m, |columns| {
-            let b = View { values: &x.values[columns.start..], ..x };
-            // SAFETY: column ranges are disjoint.
-            unsafe { gemm(n, columns.len(), m, d_out, b, scale, true, target.at(0, columns.start)) };
-        });
     }
 }

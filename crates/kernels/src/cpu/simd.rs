@@ -4,7 +4,11 @@
 //! does not depend on the size of the tile the element happens to be computed in. This is what makes a row's result
 //! independent of the other rows of its batch (row invariance).
 
-#![allow(unsafe_code, reason = "unchecked tiles; every block states why it is sound")]
+#![allow(
+    unsafe_code,
+    unsafe_op_in_unsafe_fn,
+    reason = "unchecked tiles, each with the contract of the function that it is of"
+)]
 
 use super::lanes::{Lanes, with_lanes};
 use super::strided::{Strided, StridedMut};
@@ -27,39 +31,36 @@ unsafe fn dot_tile<V: Lanes, const M: usize>(
     n: usize,
     write: Write,
 ) {
-    // SAFETY: contract of `dot_products`.
-    unsafe {
-        let mut sums = [[V::zero(); 4]; M];
-        let mut p = 0;
-        while p + V::WIDTH <= k {
-            let w: [V; 4] = [V::load(w[0].add(p)), V::load(w[1].add(p)), V::load(w[2].add(p)), V::load(w[3].add(p))];
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let x = V::load(x.start.add(i * x.stride + p));
-                for (sum, w) in sums.iter_mut().zip(w) {
-                    *sum = sum.add_product(x, w);
-                }
-            }
-            p += V::WIDTH;
-        }
-        if p < k {
-            let rest = k - p;
-            let w: [V; 4] = w.map(|w| V::load_first(w.add(p), rest));
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let x = V::load_first(x.start.add(i * x.stride + p), rest);
-                for (sum, w) in sums.iter_mut().zip(w) {
-                    *sum = sum.add_product(x, w);
-                }
+    let mut sums = [[V::splat(0.0); 4]; M];
+    let mut p = 0;
+    while p + V::WIDTH <= k {
+        let w: [V; 4] = [V::load(w[0].add(p)), V::load(w[1].add(p)), V::load(w[2].add(p)), V::load(w[3].add(p))];
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let x = V::load(x.start.add(i * x.stride + p));
+            for (sum, w) in sums.iter_mut().zip(w) {
+                *sum = sum.add_product(x, w);
             }
         }
-        for (i, sums) in sums.into_iter().enumerate() {
-            let sums = V::sums(sums);
-            let out = out.start.add(i * out.stride);
-            match write {
-                Write::Set => std::ptr::copy_nonoverlapping(sums.as_ptr(), out, n),
-                Write::AddScaled(scale) => {
-                    for (j, sum) in sums.iter().take(n).enumerate() {
-                        *out.add(j) += scale * sum;
-                    }
+        p += V::WIDTH;
+    }
+    if p < k {
+        let rest = k - p;
+        let w: [V; 4] = w.map(|w| V::load_first(w.add(p), rest));
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let x = V::load_first(x.start.add(i * x.stride + p), rest);
+            for (sum, w) in sums.iter_mut().zip(w) {
+                *sum = sum.add_product(x, w);
+            }
+        }
+    }
+    for (i, sums) in sums.into_iter().enumerate() {
+        let sums = V::sums(sums);
+        let out = out.start.add(i * out.stride);
+        match write {
+            Write::Set => std::ptr::copy_nonoverlapping(sums.as_ptr(), out, n),
+            Write::AddScaled(scale) => {
+                for (j, sum) in sums.iter().take(n).enumerate() {
+                    *out.add(j) += scale * sum;
                 }
             }
         }
@@ -76,30 +77,28 @@ unsafe fn dot_products_body<V: Lanes>(
     out: StridedMut,
     write: Write,
 ) {
-    // SAFETY: contract of `dot_products`; a tile over the right edge reads the last row again and stores only `n` columns.
-    unsafe {
-        let mut i = 0;
-        while i < m {
-            let rows = (m - i).min(6);
-            let x = Strided { start: x.start.add(i * x.stride), stride: x.stride };
-            let mut j = 0;
-            while j < n {
-                let last = n - 1;
-                let w = [0, 1, 2, 3].map(|c| w.start.add((j + c).min(last) * w.stride));
-                let columns = (n - j).min(4);
-                let out = out.at(i, j);
-                match rows {
-                    6 => dot_tile::<V, 6>(k, x, w, out, columns, write),
-                    5 => dot_tile::<V, 5>(k, x, w, out, columns, write),
-                    4 => dot_tile::<V, 4>(k, x, w, out, columns, write),
-                    3 => dot_tile::<V, 3>(k, x, w, out, columns, write),
-                    2 => dot_tile::<V, 2>(k, x, w, out, columns, write),
-                    _ => dot_tile::<V, 1>(k, x, w, out, columns, write),
-                }
-                j += 4;
+    // A tile over the right edge reads the last row again and stores only `n` columns.
+    let mut i = 0;
+    while i < m {
+        let rows = (m - i).min(6);
+        let x = Strided { start: x.start.add(i * x.stride), stride: x.stride };
+        let mut j = 0;
+        while j < n {
+            let last = n - 1;
+            let w = [0, 1, 2, 3].map(|c| w.start.add((j + c).min(last) * w.stride));
+            let columns = (n - j).min(4);
+            let out = out.at(i, j);
+            match rows {
+                6 => dot_tile::<V, 6>(k, x, w, out, columns, write),
+                5 => dot_tile::<V, 5>(k, x, w, out, columns, write),
+                4 => dot_tile::<V, 4>(k, x, w, out, columns, write),
+                3 => dot_tile::<V, 3>(k, x, w, out, columns, write),
+                2 => dot_tile::<V, 2>(k, x, w, out, columns, write),
+                _ => dot_tile::<V, 1>(k, x, w, out, columns, write),
             }
-            i += rows;
+            j += 4;
         }
+        i += rows;
     }
 }
 
@@ -120,63 +119,58 @@ unsafe fn sum_tile<V: Lanes, const M: usize, const N: usize>(
     out: StridedMut,
     last: usize,
 ) {
-    // SAFETY: contract of `weighted_sums`; `last < WIDTH` lanes of the last register exist, or all if it is 0.
-    unsafe {
-        let mut sums = [[V::zero(); N]; M];
-        for step in 0..k {
-            let row = v.start.add(step * v.stride);
-            let mut values = [V::zero(); N];
-            for (j, value) in values.iter_mut().enumerate() {
-                let from = row.add(j * V::WIDTH);
-                *value = if last > 0 && j + 1 == N { V::load_first(from, last) } else { V::load(from) };
-            }
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let weight = V::splat(*p.start.add(i * p.stride + step));
-                for (sum, value) in sums.iter_mut().zip(values) {
-                    *sum = sum.add_product(weight, value);
-                }
+    // `last < WIDTH` lanes of the last register exist, or all if it is 0.
+    let mut sums = [[V::splat(0.0); N]; M];
+    for step in 0..k {
+        let row = v.start.add(step * v.stride);
+        let mut values = [V::splat(0.0); N];
+        for (j, value) in values.iter_mut().enumerate() {
+            let from = row.add(j * V::WIDTH);
+            *value = if last > 0 && j + 1 == N { V::load_first(from, last) } else { V::load(from) };
+        }
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let weight = V::splat(*p.start.add(i * p.stride + step));
+            for (sum, value) in sums.iter_mut().zip(values) {
+                *sum = sum.add_product(weight, value);
             }
         }
-        for (i, sums) in sums.into_iter().enumerate() {
-            for (j, sum) in sums.into_iter().enumerate() {
-                let to = out.start.add(i * out.stride + j * V::WIDTH);
-                if last > 0 && j + 1 == N { sum.store_first(to, last) } else { sum.store(to) }
-            }
+    }
+    for (i, sums) in sums.into_iter().enumerate() {
+        for (j, sum) in sums.into_iter().enumerate() {
+            let to = out.start.add(i * out.stride + j * V::WIDTH);
+            if last > 0 && j + 1 == N { sum.store_first(to, last) } else { sum.store(to) }
         }
     }
 }
 
 #[inline(always)]
 unsafe fn weighted_sums_body<V: Lanes>(m: usize, n: usize, k: usize, p: Strided, v: Strided, out: StridedMut) {
-    // SAFETY: contract of `weighted_sums`.
-    unsafe {
-        let mut i = 0;
-        while i < m {
-            let rows = if m - i >= 4 { 4 } else { 1 };
-            let p = Strided { start: p.start.add(i * p.stride), stride: p.stride };
-            let mut j = 0;
-            while j < n {
-                let v = Strided { start: v.start.add(j), stride: v.stride };
-                let out = out.at(i, j);
-                let left = n - j;
-                // Four registers of columns at a time, then one; the last may be partly filled.
-                let (columns, last) = if left >= 4 * V::WIDTH {
-                    (4 * V::WIDTH, 0)
-                } else if left >= V::WIDTH {
-                    (V::WIDTH, 0)
-                } else {
-                    (left, left)
-                };
-                match (rows, columns == 4 * V::WIDTH) {
-                    (4, true) => sum_tile::<V, 4, 4>(k, p, v, out, last),
-                    (4, false) => sum_tile::<V, 4, 1>(k, p, v, out, last),
-                    (_, true) => sum_tile::<V, 1, 4>(k, p, v, out, last),
-                    (_, false) => sum_tile::<V, 1, 1>(k, p, v, out, last),
-                }
-                j += columns;
+    let mut i = 0;
+    while i < m {
+        let rows = if m - i >= 4 { 4 } else { 1 };
+        let p = Strided { start: p.start.add(i * p.stride), stride: p.stride };
+        let mut j = 0;
+        while j < n {
+            let v = Strided { start: v.start.add(j), stride: v.stride };
+            let out = out.at(i, j);
+            let left = n - j;
+            // Four registers of columns at a time, then one; the last may be partly filled.
+            let (columns, last) = if left >= 4 * V::WIDTH {
+                (4 * V::WIDTH, 0)
+            } else if left >= V::WIDTH {
+                (V::WIDTH, 0)
+            } else {
+                (left, left)
+            };
+            match (rows, columns == 4 * V::WIDTH) {
+                (4, true) => sum_tile::<V, 4, 4>(k, p, v, out, last),
+                (4, false) => sum_tile::<V, 4, 1>(k, p, v, out, last),
+                (_, true) => sum_tile::<V, 1, 4>(k, p, v, out, last),
+                (_, false) => sum_tile::<V, 1, 1>(k, p, v, out, last),
             }
-            i += rows;
+            j += columns;
         }
+        i += rows;
     }
 }
 
@@ -187,6 +181,44 @@ with_lanes! {
     /// `p`, `v` and `out` must hold these elements, and no other thread may use the ones of `out` meanwhile.
     pub(crate) unsafe fn weighted_sums =
         weighted_sums_body(m: usize, n: usize, k: usize, p: Strided, v: Strided, out: StridedMut)
+}
+
+/// Sums of `term` over `x` and `y`, value `i` in sum `i % N`: one order for every caller, in which loops vectorise.
+#[inline(always)]
+pub(super) fn pair_sums<const N: usize>(x: &[f32], y: &[f32], term: impl Fn(f32, f32) -> f32) -> [f32; N] {
+    let mut sums = [0.0f32; N];
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<N>(), y.as_chunks::<N>());
+    for (x, y) in x.iter().zip(y) {
+        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+            *sum += term(*x, *y);
+        }
+    }
+    for ((sum, x), y) in sums.iter_mut().zip(x_rest).zip(y_rest) {
+        *sum += term(*x, *y);
+    }
+    sums
+}
+
+/// The same over `x` alone.
+#[inline(always)]
+pub(super) fn sums<const N: usize>(x: &[f32], term: impl Fn(f32) -> f32) -> [f32; N] {
+    pair_sums(x, x, |x, _| term(x))
+}
+
+/// The largest value; negative infinity of none.
+#[inline(always)]
+pub(super) fn largest<const N: usize>(x: &[f32]) -> f32 {
+    let mut largest = [f32::NEG_INFINITY; N];
+    let (chunks, rest) = x.as_chunks::<N>();
+    for chunk in chunks {
+        for (largest, x) in largest.iter_mut().zip(chunk) {
+            *largest = if *x > *largest { *x } else { *largest };
+        }
+    }
+    for (largest, x) in largest.iter_mut().zip(rest) {
+        *largest = if *x > *largest { *x } else { *largest };
+    }
+    largest.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b))
 }
 
 /// `ln(1 + y)` for `y` from 0 to 1, to about 1e-7. Plain arithmetic, so that loops over it vectorise.

@@ -1,7 +1,7 @@
 //! Splitting index ranges over a thread pool.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
@@ -59,5 +59,15 @@ impl Threads {
     /// Calls `f` for every index below `n`, in parallel.
     pub(crate) fn for_each(&self, n: usize, work: usize, f: impl Fn(usize) + Send + Sync) {
         self.for_ranges(n, 1, work, |range| range.for_each(&f));
+    }
+
+    /// Calls `f` for every index below `n`, in parallel, and returns the results in order.
+    pub(crate) fn map<T: Send + Sync>(&self, n: usize, work: usize, f: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
+        let results: Vec<OnceLock<T>> = (0..n).map(|_| OnceLock::new()).collect();
+        self.for_each(n, work, |i| {
+            // Every index is visited once, so the cell is empty.
+            let _ = results[i].set(f(i));
+        });
+        results.into_iter().filter_map(OnceLock::into_inner).collect()
     }
 }

@@ -4,11 +4,11 @@
 
 use std::ops::Range;
 
-use super::linear;
-use super::simd::{exp, ln_1p};
+use super::simd::{exp, largest, ln_1p, pair_sums, sums};
 use super::simd_level::multiversion;
 use super::threads::Threads;
-use crate::backend::{KlDirection, LensReading, LensRow, MAX_LOGIT_ROWS, Readout, TokenReading};
+use super::{Cpu, linear};
+use crate::backend::{KlDirection, LensReading, LensRow, Linears, MAX_LOGIT_ROWS, Readout, TokenReading, Unembedding};
 use crate::matrix::Matrix;
 use crate::rows::Rows;
 
@@ -23,49 +23,27 @@ fn chunk_logits(threads: &Threads, readout: &Readout<'_, Rows, Matrix>, range: R
     linear::forward(threads, &hidden, &[(readout.weight, None)]).swap_remove(0)
 }
 
+/// The sum in f64 of sums in f32.
+fn total<const N: usize>(sums: [f32; N]) -> f64 {
+    sums.iter().map(|sum| f64::from(*sum)).sum()
+}
+
 multiversion! {
-    /// Largest value and the log of the sum of exponentials (sums in f32 lanes, added up in f64).
+    /// Log of the sum of exponentials.
     fn log_sum_exp(x: &[f32]) -> f32 {
-        let mut largest = [f32::NEG_INFINITY; 32];
-        let (chunks, rest) = x.as_chunks::<32>();
-        for chunk in chunks {
-            for (largest, x) in largest.iter_mut().zip(chunk) {
-                *largest = if *x > *largest { *x } else { *largest };
-            }
-        }
-        for (largest, x) in largest.iter_mut().zip(rest) {
-            *largest = if *x > *largest { *x } else { *largest };
-        }
-        let largest = largest.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
-        let mut sums = [0.0f32; 32];
-        for chunk in chunks {
-            for (sum, x) in sums.iter_mut().zip(chunk) {
-                *sum += exp(x - largest);
-            }
-        }
-        for (sum, x) in sums.iter_mut().zip(rest) {
-            *sum += exp(x - largest);
-        }
-        largest + sums.iter().map(|sum| f64::from(*sum)).sum::<f64>().ln() as f32
+        let largest = largest::<32>(x);
+        largest + total(sums::<32>(x, |x| exp(x - largest))).ln() as f32
     }
 }
 
 multiversion! {
     /// `sum_v p_v (log p_v - log q_v)` of two rows of logits with their log-sum-exps.
     fn kl(p: &[f32], p_lse: f32, q: &[f32], q_lse: f32) -> f32 {
-        let mut sums = [0.0f32; 32];
-        let ((p, p_rest), (q, q_rest)) = (p.as_chunks::<32>(), q.as_chunks::<32>());
-        for (p, q) in p.iter().zip(q) {
-            for ((sum, p), q) in sums.iter_mut().zip(p).zip(q) {
-                let log_p = p - p_lse;
-                *sum += exp(log_p) * (log_p - (q - q_lse));
-            }
-        }
-        for ((sum, p), q) in sums.iter_mut().zip(p_rest).zip(q_rest) {
+        let term = |p: f32, q: f32| {
             let log_p = p - p_lse;
-            *sum += exp(log_p) * (log_p - (q - q_lse));
-        }
-        sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() as f32
+            exp(log_p) * (log_p - (q - q_lse))
+        };
+        total(pair_sums::<32>(p, q, term)) as f32
     }
 }
 
@@ -78,17 +56,7 @@ multiversion! {
             let log_middle = log_p.max(log_q) + ln_1p(exp(-(log_p - log_q).abs())) - std::f32::consts::LN_2;
             exp(log_p) * (log_p - log_middle) + exp(log_q) * (log_q - log_middle)
         };
-        let mut sums = [0.0f32; 32];
-        let ((p, p_rest), (q, q_rest)) = (p.as_chunks::<32>(), q.as_chunks::<32>());
-        for (p, q) in p.iter().zip(q) {
-            for ((sum, p), q) in sums.iter_mut().zip(p).zip(q) {
-                *sum += term(*p, *q);
-            }
-        }
-        for ((sum, p), q) in sums.iter_mut().zip(p_rest).zip(q_rest) {
-            *sum += term(*p, *q);
-        }
-        sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() as f32 / 2.0
+        total(pair_sums::<32>(p, q, term)) as f32 / 2.0
     }
 }
 
@@ -125,14 +93,11 @@ multiversion! {
 multiversion! {
     /// Entropy, nats.
     fn entropy(logits: &[f32], lse: f32) -> f32 {
-        let mut sums = [0.0f32; 16];
-        for chunk in logits.chunks(16) {
-            for (sum, x) in sums.iter_mut().zip(chunk) {
-                let log_p = x - lse;
-                *sum -= exp(log_p) * log_p;
-            }
-        }
-        sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() as f32
+        let term = |x: f32| {
+            let log_p = x - lse;
+            -(exp(log_p) * log_p)
+        };
+        total(sums::<16>(logits, term)) as f32
     }
 }
 
@@ -158,22 +123,6 @@ pub(super) fn argmax(x: &[f32]) -> u32 {
     best.0 as u32
 }
 
-/// Calls `f` for every index below `n`, in parallel, and returns the results in order. `cost` is the number of values that
-/// one call reads.
-fn map_indices<T: Send + Sync>(
-    threads: &Threads,
-    n: usize,
-    cost: usize,
-    f: impl Fn(usize) -> T + Send + Sync,
-) -> Vec<T> {
-    let results: Vec<std::sync::OnceLock<T>> = (0..n).map(|_| std::sync::OnceLock::new()).collect();
-    threads.for_each(n, n * cost * 10, |i| {
-        // Every index is visited once, so the cell is empty.
-        let _ = results[i].set(f(i));
-    });
-    results.into_iter().filter_map(std::sync::OnceLock::into_inner).collect()
-}
-
 /// Calls `f(row, row_of_logits) -> T` for every row, in parallel, and returns the results in order.
 fn map_rows<T: Send + Sync>(
     threads: &Threads,
@@ -183,22 +132,125 @@ fn map_rows<T: Send + Sync>(
     let (n, width) = (logits.n_rows(), logits.width());
     let target = super::strided::StridedMut::new(logits.values_mut(), width);
     // SAFETY: every row is given to one thread once.
-    map_indices(threads, n, width, |row| f(row, unsafe { target.row(row, 0, width) }))
+    threads.map(n, n * width * 10, |row| f(row, unsafe { target.row(row, 0, width) }))
 }
 
 fn chunks(n_rows: usize, chunk: usize) -> impl Iterator<Item = Range<usize>> {
     (0..n_rows).step_by(chunk).map(move |start| start..(start + chunk).min(n_rows))
 }
 
-pub(super) fn logits(threads: &Threads, readout: &Readout<'_, Rows, Matrix>) -> Rows {
-    let n = readout.hidden.n_rows();
-    assert!(n <= MAX_LOGIT_ROWS, "{n} rows of logits asked for, at most {MAX_LOGIT_ROWS} may exist");
-    linear::forward(threads, readout.hidden, &[(readout.weight, None)]).swap_remove(0)
+impl Unembedding for Cpu {
+    fn logits(&self, readout: Readout<'_, Rows, Matrix>) -> Rows {
+        let n = readout.hidden.n_rows();
+        assert!(n <= MAX_LOGIT_ROWS, "{n} rows of logits asked for, at most {MAX_LOGIT_ROWS} may exist");
+        linear::forward(&self.threads, readout.hidden, &[(readout.weight, None)]).swap_remove(0)
+    }
+
+    fn distill_kl(
+        &self,
+        student: Readout<'_, Rows, Matrix>,
+        teacher: Readout<'_, Rows, Matrix>,
+        direction: KlDirection,
+        d_kl: Option<&[f32]>,
+        mut d_weight: Option<&mut Rows>,
+    ) -> (Vec<f32>, Option<Rows>) {
+        let n = student.hidden.n_rows();
+        assert_eq!(n, teacher.hidden.n_rows(), "distill_kl: rows of student and teacher");
+        assert_eq!(student.weight.rows(), teacher.weight.rows(), "distill_kl: vocabularies of student and teacher");
+        assert!(d_kl.is_none_or(|d_kl| d_kl.len() == n), "distill_kl: one gradient a row");
+        let mut kls = Vec::with_capacity(n);
+        let mut d_hidden = d_kl.map(|_| Rows::zeros(n, student.hidden.width()));
+        for range in chunks(n, MAX_LOGIT_ROWS / 2) {
+            let mut student_logits = chunk_logits(&self.threads, &student, range.clone());
+            let teacher_logits = chunk_logits(&self.threads, &teacher, range.clone());
+            let first = range.start;
+            kls.extend(map_rows(&self.threads, &mut student_logits, |row, s| {
+                let t = teacher_logits.row(row);
+                let (s_lse, t_lse) = (log_sum_exp(s), log_sum_exp(t));
+                let value = match direction {
+                    KlDirection::Reverse => kl(s, s_lse, t, t_lse),
+                    KlDirection::Forward => kl(t, t_lse, s, s_lse),
+                };
+                if let Some(d_kl) = d_kl {
+                    match direction {
+                        KlDirection::Reverse => reverse_kl_gradient(s, s_lse, t, t_lse, value, d_kl[first + row]),
+                        KlDirection::Forward => forward_kl_gradient(s, s_lse, t, t_lse, d_kl[first + row]),
+                    }
+                }
+                value
+            }));
+            if let Some(d_hidden) = &mut d_hidden {
+                chunk_backward(self, &student, range, &student_logits, d_hidden, d_weight.as_deref_mut());
+            }
+        }
+        (kls, d_hidden)
+    }
+
+    fn token_log_probs(
+        &self,
+        readout: Readout<'_, Rows, Matrix>,
+        tokens: &[u32],
+        temperature: f32,
+    ) -> Vec<TokenReading> {
+        let n = readout.hidden.n_rows();
+        assert_eq!(n, tokens.len(), "token_log_probs: one token a row");
+        let mut readings = Vec::with_capacity(n);
+        for range in chunks(n, MAX_LOGIT_ROWS) {
+            let mut logits = chunk_logits(&self.threads, &readout, range.clone());
+            let tokens = &tokens[range];
+            readings.extend(map_rows(&self.threads, &mut logits, |row, x| {
+                let top_token = argmax(x);
+                multiply(x, 1.0 / temperature);
+                let lse = log_sum_exp(x);
+                let log_probability = x[tokens[row] as usize] - lse;
+                TokenReading { log_probability, entropy: entropy(x, lse), top_token }
+            }));
+        }
+        readings
+    }
+
+    fn token_log_probs_backward(
+        &self,
+        readout: Readout<'_, Rows, Matrix>,
+        tokens: &[u32],
+        temperature: f32,
+        d_log_probability: &[f32],
+        mut d_weight: Option<&mut Rows>,
+    ) -> Rows {
+        let n = readout.hidden.n_rows();
+        assert_eq!((n, n), (tokens.len(), d_log_probability.len()), "token_log_probs_backward: one token a row");
+        let mut d_hidden = Rows::zeros(n, readout.hidden.width());
+        for range in chunks(n, MAX_LOGIT_ROWS) {
+            let mut logits = chunk_logits(&self.threads, &readout, range.clone());
+            let first = range.start;
+            map_rows(&self.threads, &mut logits, |row, x| {
+                multiply(x, 1.0 / temperature);
+                let scale = d_log_probability[first + row] / temperature;
+                let lse = log_sum_exp(x);
+                log_probability_gradient(x, lse, scale);
+                x[tokens[first + row] as usize] += scale;
+            });
+            chunk_backward(self, &readout, range, &logits, &mut d_hidden, d_weight.as_deref_mut());
+        }
+        d_hidden
+    }
+
+    fn lens_kl(&self, readout: Readout<'_, Rows, Matrix>, lenses: &[&Rows], tokens: &[u32]) -> Vec<LensRow> {
+        // A row's final distribution and its lenses are compared within one chunk of logits.
+        let (first, more) = lenses.split_at(lenses.len().min(MAX_LOGIT_ROWS - 1));
+        let mut rows = few_lenses_kl(&self.threads, &readout, first, tokens);
+        for lenses in more.chunks(MAX_LOGIT_ROWS - 1) {
+            for (row, more) in rows.iter_mut().zip(few_lenses_kl(&self.threads, &readout, lenses, tokens)) {
+                row.lenses.extend(more.lenses);
+            }
+        }
+        rows
+    }
 }
 
 /// Adds the part of a chunk to the gradients: `d_hidden = d_logits W`, `d_W += d_logits^T hidden`.
 fn chunk_backward(
-    threads: &Threads,
+    cpu: &Cpu,
     readout: &Readout<'_, Rows, Matrix>,
     range: Range<usize>,
     d_logits: &Rows,
@@ -207,118 +259,12 @@ fn chunk_backward(
 ) {
     let hidden = slice(readout.hidden, range.clone());
     let mut part = Rows::zeros(hidden.n_rows(), hidden.width());
-    linear::backward_input(threads, d_logits, readout.weight, 1.0, &mut part);
+    cpu.linear_backward_input(d_logits, readout.weight, 1.0, &mut part);
     let width = hidden.width();
     d_hidden.values_mut()[range.start * width..range.end * width].copy_from_slice(part.values());
     if let Some(d_weight) = d_weight {
-        linear::backward_weight(threads, d_logits, &hidden, 1.0, d_weight);
+        cpu.linear_backward_weight(d_logits, &hidden, 1.0, d_weight);
     }
-}
-
-pub(super) fn distill_kl(
-    threads: &Threads,
-    student: &Readout<'_, Rows, Matrix>,
-    teacher: &Readout<'_, Rows, Matrix>,
-    direction: KlDirection,
-    d_kl: Option<&[f32]>,
-    mut d_weight: Option<&mut Rows>,
-) -> (Vec<f32>, Option<Rows>) {
-    let n = student.hidden.n_rows();
-    assert_eq!(n, teacher.hidden.n_rows(), "distill_kl: rows of student and teacher");
-    assert_eq!(student.weight.rows(), teacher.weight.rows(), "distill_kl: vocabularies of student and teacher");
-    assert!(d_kl.is_none_or(|d_kl| d_kl.len() == n), "distill_kl: one gradient a row");
-    let mut kls = Vec::with_capacity(n);
-    let mut d_hidden = d_kl.map(|_| Rows::zeros(n, student.hidden.width()));
-    for range in chunks(n, MAX_LOGIT_ROWS / 2) {
-        let mut student_logits = chunk_logits(threads, student, range.clone());
-        let teacher_logits = chunk_logits(threads, teacher, range.clone());
-        let first = range.start;
-        kls.extend(map_rows(threads, &mut student_logits, |row, s| {
-            let t = teacher_logits.row(row);
-            let (s_lse, t_lse) = (log_sum_exp(s), log_sum_exp(t));
-            let value = match direction {
-                KlDirection::Reverse => kl(s, s_lse, t, t_lse),
-                KlDirection::Forward => kl(t, t_lse, s, s_lse),
-            };
-            if let Some(d_kl) = d_kl {
-                match direction {
-                    KlDirection::Reverse => reverse_kl_gradient(s, s_lse, t, t_lse, value, d_kl[first + row]),
-                    KlDirection::Forward => forward_kl_gradient(s, s_lse, t, t_lse, d_kl[first + row]),
-                }
-            }
-            value
-        }));
-        if let Some(d_hidden) = &mut d_hidden {
-            chunk_backward(threads, student, range, &student_logits, d_hidden, d_weight.as_deref_mut());
-        }
-    }
-    (kls, d_hidden)
-}
-
-pub(super) fn token_log_probs(
-    threads: &Threads,
-    readout: &Readout<'_, Rows, Matrix>,
-    tokens: &[u32],
-    temperature: f32,
-) -> Vec<TokenReading> {
-    let n = readout.hidden.n_rows();
-    assert_eq!(n, tokens.len(), "token_log_probs: one token a row");
-    let mut readings = Vec::with_capacity(n);
-    for range in chunks(n, MAX_LOGIT_ROWS) {
-        let mut logits = chunk_logits(threads, readout, range.clone());
-        let tokens = &tokens[range];
-        readings.extend(map_rows(threads, &mut logits, |row, x| {
-            let top_token = argmax(x);
-            multiply(x, 1.0 / temperature);
-            let lse = log_sum_exp(x);
-            let log_probability = x[tokens[row] as usize] - lse;
-            TokenReading { log_probability, entropy: entropy(x, lse), top_token }
-        }));
-    }
-    readings
-}
-
-pub(super) fn token_log_probs_backward(
-    threads: &Threads,
-    readout: &Readout<'_, Rows, Matrix>,
-    tokens: &[u32],
-    temperature: f32,
-    d_log_probability: &[f32],
-    mut d_weight: Option<&mut Rows>,
-) -> Rows {
-    let n = readout.hidden.n_rows();
-    assert_eq!((n, n), (tokens.len(), d_log_probability.len()), "token_log_probs_backward: one token a row");
-    let mut d_hidden = Rows::zeros(n, readout.hidden.width());
-    for range in chunks(n, MAX_LOGIT_ROWS) {
-        let mut logits = chunk_logits(threads, readout, range.clone());
-        let first = range.start;
-        map_rows(threads, &mut logits, |row, x| {
-            multiply(x, 1.0 / temperature);
-            let scale = d_log_probability[first + row] / temperature;
-            let lse = log_sum_exp(x);
-            log_probability_gradient(x, lse, scale);
-            x[tokens[first + row] as usize] += scale;
-        });
-        chunk_backward(threads, readout, range, &logits, &mut d_hidden, d_weight.as_deref_mut());
-    }
-    d_hidden
-}
-
-pub(super) fn lens_kl(
-    threads: &Threads,
-    readout: &Readout<'_, Rows, Matrix>,
-    lenses: &[&Rows],
-    tokens: &[u32],
-) -> Vec<LensRow> {
-    // A row's final distribution and its lenses are compared within one chunk of logits.
-    let (first, more) = lenses.split_at(lenses.len().min(MAX_LOGIT_ROWS - 1));
-    let mut rows = few_lenses_kl(threads, readout, first, tokens);
-    for lenses in more.chunks(MAX_LOGIT_ROWS - 1) {
-        for (row, more) in rows.iter_mut().zip(few_lenses_kl(threads, readout, lenses, tokens)) {
-            row.lenses.extend(more.lenses);
-        }
-    }
-    rows
 }
 
 /// [`lens_kl`] of fewer than [`MAX_LOGIT_ROWS`] lenses.
@@ -348,7 +294,8 @@ fn few_lenses_kl(
         let sums = map_rows(threads, &mut all, |_, x| (log_sum_exp(x), argmax(x)));
         let (all, tokens) = (&all, &tokens[range.clone()]);
         // The entropy of a final distribution; KL and divergence of a lens.
-        let measured = map_indices(threads, range.len() * views, all.width(), |view| {
+        let n_rows = range.len() * views;
+        let measured = threads.map(n_rows, n_rows * all.width() * 10, |view| {
             let last = view - view % views;
             if view == last {
                 return [entropy(all.row(last), sums[last].0), 0.0];

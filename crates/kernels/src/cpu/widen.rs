@@ -1,6 +1,7 @@
 //! Widening stored weights to f32, a few rows at a time, bit for bit as [`Matrix::widen_row`] does it.
 
 #![allow(unsafe_code, reason = "SIMD intrinsics; every block states why it is sound")]
+#![allow(unsafe_op_in_unsafe_fn, reason = "bodies of `widen_*`, whose contract is theirs")]
 
 use super::lanes::{Lanes, with_lanes};
 use super::simd_level::multiversion;
@@ -39,49 +40,43 @@ unsafe fn half_at(bytes: *const u8) -> f32 {
 
 #[inline(always)]
 unsafe fn q8_0_body<V: Lanes>(bytes: *const u8, n_blocks: usize, out: *mut f32) {
-    // SAFETY: blocks of 34 bytes and 32 values, `n_blocks` of each.
-    unsafe {
-        for block in 0..n_blocks {
-            let (bytes, out) = (bytes.add(block * 34), out.add(block * 32));
-            let d = V::splat(half_at(bytes));
-            for i in (0..32).step_by(V::WIDTH) {
-                d.multiply(V::signed_bytes(bytes.add(2 + i))).store(out.add(i));
-            }
+    // Blocks of 34 bytes and 32 values, `n_blocks` of each.
+    for block in 0..n_blocks {
+        let (bytes, out) = (bytes.add(block * 34), out.add(block * 32));
+        let d = V::splat(half_at(bytes));
+        for i in (0..32).step_by(V::WIDTH) {
+            d.multiply(V::signed_bytes(bytes.add(2 + i))).store(out.add(i));
         }
     }
 }
 
 #[inline(always)]
 unsafe fn q4_0_body<V: Lanes>(bytes: *const u8, n_blocks: usize, out: *mut f32) {
-    // SAFETY: blocks of 18 bytes and 32 values, `n_blocks` of each.
-    unsafe {
-        for block in 0..n_blocks {
-            let (bytes, out) = (bytes.add(block * 18), out.add(block * 32));
-            let d = V::splat(half_at(bytes));
-            let middle = V::splat(-8.0);
-            for i in (0..16).step_by(V::WIDTH) {
-                let (low, high) = V::nibbles(bytes.add(2 + i));
-                d.multiply(low.add(middle)).store(out.add(i));
-                d.multiply(high.add(middle)).store(out.add(16 + i));
-            }
+    // Blocks of 18 bytes and 32 values, `n_blocks` of each.
+    for block in 0..n_blocks {
+        let (bytes, out) = (bytes.add(block * 18), out.add(block * 32));
+        let d = V::splat(half_at(bytes));
+        let middle = V::splat(-8.0);
+        for i in (0..16).step_by(V::WIDTH) {
+            let (low, high) = V::nibbles(bytes.add(2 + i));
+            d.multiply(low.add(middle)).store(out.add(i));
+            d.multiply(high.add(middle)).store(out.add(16 + i));
         }
     }
 }
 
 #[inline(always)]
 unsafe fn q4_1_body<V: Lanes>(bytes: *const u8, n_blocks: usize, out: *mut f32) {
-    // SAFETY: blocks of 20 bytes and 32 values, `n_blocks` of each.
-    unsafe {
-        for block in 0..n_blocks {
-            let (bytes, out) = (bytes.add(block * 20), out.add(block * 32));
-            let d = V::splat(half_at(bytes));
-            let m = V::splat(half_at(bytes.add(2)));
-            for i in (0..16).step_by(V::WIDTH) {
-                // Product and sum are rounded apart, as ggml defines them.
-                let (low, high) = V::nibbles(bytes.add(4 + i));
-                d.multiply(low).add(m).store(out.add(i));
-                d.multiply(high).add(m).store(out.add(16 + i));
-            }
+    // Blocks of 20 bytes and 32 values, `n_blocks` of each.
+    for block in 0..n_blocks {
+        let (bytes, out) = (bytes.add(block * 20), out.add(block * 32));
+        let d = V::splat(half_at(bytes));
+        let m = V::splat(half_at(bytes.add(2)));
+        for i in (0..16).step_by(V::WIDTH) {
+            // Product and sum are rounded apart, as ggml defines them.
+            let (low, high) = V::nibbles(bytes.add(4 + i));
+            d.multiply(low).add(m).store(out.add(i));
+            d.multiply(high).add(m).store(out.add(16 + i));
         }
     }
 }

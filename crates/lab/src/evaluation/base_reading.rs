@@ -1,7 +1,7 @@
 //! What the base model at full depth makes of a response that is given: how surprising each token is, and from which depth on
 //! its readout is that of full depth.
 
-use aloud_kernels::backend::{Backend as _, LensRow, Readout};
+use aloud_kernels::backend::{LensRow, Memory as _, Readout, Unembedding as _};
 use aloud_kernels::cpu::Cpu;
 use aloud_model::decoder::{Decoder, PackedBatch, Policy};
 use aloud_session::error::SessionError;

@@ -3,7 +3,7 @@
 use aloud_engine::decode::batching::{Engine, Limits};
 use aloud_engine::decode::request::{Forced, Prefix, Request};
 use aloud_engine::decode::sampling::Sampling;
-use aloud_kernels::backend::{Backend as _, KlDirection, MAX_LOGIT_ROWS, Readout};
+use aloud_kernels::backend::{KlDirection, MAX_LOGIT_ROWS, Memory as _, Readout, Unembedding as _};
 use aloud_kernels::cpu::Cpu;
 use aloud_model::decoder::Decoder;
 use aloud_session::bail;

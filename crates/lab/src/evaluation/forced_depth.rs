@@ -9,7 +9,7 @@ use aloud_session::ensure;
 use aloud_session::error::SessionError;
 use std::collections::BTreeMap;
 
-use aloud_kernels::backend::{Backend as _, MAX_LOGIT_ROWS, Readout};
+use aloud_kernels::backend::{MAX_LOGIT_ROWS, Memory as _, Readout, Unembedding as _};
 use aloud_kernels::cpu::Cpu;
 use aloud_measure::metrics::serial_horizon::Horizon;
 use aloud_measure::metrics::serial_horizon::serial_horizon;

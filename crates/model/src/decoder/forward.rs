@@ -1,6 +1,6 @@
 //! The teacher-forced pass over a packed batch with prescribed depths.
 
-use aloud_kernels::backend::{Backend, Query};
+use aloud_kernels::backend::{Backend, Memory, Query};
 
 use super::{AttentionInputs, Decoder, PackedBatch, Policy};
 
@@ -158,4 +158,4 @@ impl<B: Backend> Decoder<B> {
 }
 
 /// May lower depths at a candidate: its index, the rows that reached it, their residual, the depths of all rows.
-type Decide<'a, B> = dyn FnMut(usize, &[u32], &<B as Backend>::Rows, &mut [usize]) + 'a;
+type Decide<'a, B> = dyn FnMut(usize, &[u32], &<B as Memory>::Rows, &mut [usize]) + 'a;

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use aloud_kernels::backend::{Backend, Readout};
+use aloud_kernels::backend::{Memory, Readout, Unembedding};
 use aloud_kernels::cpu::Cpu;
 use aloud_model::decoder::{Decoder, PackedBatch};
 use aloud_model::load::load;

@@ -17,12 +17,12 @@ use serde::{Deserialize, Serialize};
 use crate::optimizer::StepRates;
 use crate::pretrain::initial_weights::initial_weights;
 use crate::pretrain::recipe::PretrainRecipe;
-use crate::reading::RecordedSequence;
 use crate::recipe::{LoraSettings, TrainedWeights};
 use crate::run_directory::{ResumePoint, RunDirectory};
 use crate::stage2::joint_likelihood::{LikelihoodGradient, SampledDistribution, joint_likelihood};
 use crate::trainee::{Trainee, TraineeError};
 use crate::training::{Course, Progress, Stage, StepGradient, Training, TrainingError, Update, saved_state};
+use aloud_engine::read::reading::RecordedSequence;
 
 /// A prompt and the response to be learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,7 +151,7 @@ impl<'a, B: Backend> Pretraining<'a, B> {
             return Err(PretrainError::Shape { found: Box::new(model.config), expected: Box::new(config) }.into());
         }
         let no_heads = ExitHeads::new(Vec::new(), HeadInput::Rms, recipe.model.hidden_size, &[]);
-        let optimizer = recipe.optimizer.adamw();
+        let optimizer = recipe.optimizer;
         let no_lora = LoraSettings { rank: 1, alpha: 1.0, targets: Vec::new() };
         let mut trainee =
             Trainee::new(backend, &model, TrainedWeights::Full, &no_lora, no_heads, optimizer, recipe.seed);
@@ -159,7 +159,7 @@ impl<'a, B: Backend> Pretraining<'a, B> {
             trainee.restore_optimizer(saved_state(point)?, optimizer).map_err(TraineeError::from)?;
         }
         let course = Course {
-            schedule: recipe.schedule.schedule(),
+            schedule: recipe.schedule,
             rates: StepRates { trunk: recipe.learning_rate, heads: 0.0 },
             clip_norm: recipe.optimizer.clip_norm,
             checkpoint_every: recipe.checkpoint_every,

@@ -4,8 +4,8 @@ use aloud_model::config::{Architecture, ModelConfig};
 use aloud_model::rope::{RopeConfig, RopeScaling};
 use serde::{Deserialize, Serialize};
 
-use crate::optimizer::Decay;
-use crate::recipe::{OptimizerSettings, StepSchedule, check_at_least_one, check_seed};
+use crate::optimizer::{Decay, OptimizerSettings, Schedule};
+use crate::recipe::{check_at_least_one, check_seed};
 use crate::settings::{Settings, SettingsError};
 
 /// Settings of a pretraining. One TOML file holds them all.
@@ -23,7 +23,7 @@ pub struct PretrainRecipe {
     /// The optimiser.
     pub optimizer: OptimizerSettings,
     /// Length of the run and course of the learning rate.
-    pub schedule: StepSchedule,
+    pub schedule: Schedule,
     /// Most packed rows (prompt and response tokens) of an optimiser step.
     pub tokens_per_step: usize,
     /// Optimiser steps between checkpoints; 0: at the end only.
@@ -121,7 +121,7 @@ impl Default for PretrainRecipe {
             },
             learning_rate: 2e-3,
             optimizer: OptimizerSettings { weight_decay: 0.01, beta1: 0.9, beta2: 0.98, epsilon: 1e-8, clip_norm: 1.0 },
-            schedule: StepSchedule { steps: 4000, warmup_steps: 100, decay: Decay::Cosine },
+            schedule: Schedule { steps: 4000, warmup_steps: 100, decay: Decay::Cosine },
             tokens_per_step: 4096,
             checkpoint_every: 500,
         }

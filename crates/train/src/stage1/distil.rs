@@ -132,9 +132,9 @@ impl<B: Backend> Distillation<B> {
         }
         let mut steps = planned_steps(&recipe, &traces);
         let schedule = recipe.schedule.schedule(steps.len() as u64);
-        steps.truncate(schedule.total_steps as usize);
+        steps.truncate(schedule.steps as usize);
 
-        let optimizer = recipe.optimizer.adamw();
+        let optimizer = recipe.optimizer;
         let trainee = if let Some(point) = resume {
             resumed_trainee(backend, &model, &base.sha256, optimizer, point)?
         } else {
@@ -170,12 +170,12 @@ impl<B: Backend> Distillation<B> {
         Ok(Self { stage, trainee, course, run, step: resume.map_or(0, |point| point.step) })
     }
 
-    /// Evaluates a policy of this model on the held-out traces.
+    /// Evaluates the student as it is now on the held-out traces.
     ///
     /// # Errors
     /// If a trace does not fit the model.
-    pub fn evaluate(&self, policy: &Policy<B>) -> Result<HeldOutReport> {
-        self.stage.evaluate(&self.trainee, policy)
+    pub fn evaluate(&self) -> Result<HeldOutReport> {
+        self.stage.evaluate(&self.trainee)
     }
 
     /// Token KL on the held-out traces, at the same prescribed depths, of the model without adapters: where training began.
@@ -209,8 +209,8 @@ impl<B: Backend> Distil<B> {
         Student { decoder: &trainee.decoder, policy, teacher_unembedding, targets, settings }
     }
 
-    fn evaluate(&self, trainee: &Trainee<B>, policy: &Policy<B>) -> Result<HeldOutReport> {
-        let student = self.student(trainee, policy);
+    fn evaluate(&self, trainee: &Trainee<B>) -> Result<HeldOutReport> {
+        let student = self.student(trainee, &trainee.policy);
         let (rows, seed) = (self.recipe.batch.tokens_per_step, self.recipe.seed);
         let report = trainee.decoder.backend().run(|| evaluate(&student, &self.held_out, rows, seed));
         Ok(report.map_err(held_out_error)?)
@@ -268,7 +268,7 @@ impl<B: Backend> Stage<B> for Distil<B> {
             peak_memory_bytes: peak_memory_bytes(),
         };
         if progress.is_due(self.recipe.run.evaluate_every) && !self.held_out.is_empty() {
-            let report = self.evaluate(progress.trainee, &progress.trainee.policy)?;
+            let report = self.evaluate(progress.trainee)?;
             metrics.learned_exits = Some(report.learned_exits.clone());
             metrics.learned_layer_savings = Some(report.learned_layer_savings);
             self.last_report = Some(report);
@@ -289,7 +289,7 @@ impl<B: Backend> Stage<B> for Distil<B> {
 
     fn outcome(&mut self, progress: &Progress<'_, B>) -> Result<Self::Outcome> {
         if self.last_report.is_none() && !self.held_out.is_empty() {
-            self.last_report = Some(self.evaluate(progress.trainee, &progress.trainee.policy)?);
+            self.last_report = Some(self.evaluate(progress.trainee)?);
         }
         Ok((self.last_report.clone(), progress.checkpoint()))
     }

@@ -10,12 +10,12 @@ use aloud_model::decoder::BatchError;
 use serde::{Deserialize, Serialize};
 
 use crate::order::pattern;
-use crate::reading::{PackedSteps, Reading, RecordedSequence, StepDecision, group_by_rows};
 use crate::stage1::student::{LossSums, Student};
 use crate::stage1::traces::Trace;
+use aloud_engine::read::reading::{PackedSteps, Reading, StepDecision, group_by_rows};
 
 /// Free draws per token behind the learned exit distribution.
-pub const DRAWS: u32 = 8;
+const DRAWS: u32 = 8;
 
 /// Quality of exits and of tokens on held-out teacher traces. Token 0 of a response never counts in depth figures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -102,10 +102,7 @@ fn prescribed<B: Backend>(student: &Student<'_, B>, group: &[&Trace], seed: u64)
 }
 
 /// Token KL of a student at depths drawn from the targets: nats per token where the depth is a candidate, and at full depth.
-///
-/// # Errors
-/// If a trace does not fit the model.
-pub fn prescribed_token_kl<B: Backend>(
+pub(crate) fn prescribed_token_kl<B: Backend>(
     student: &Student<'_, B>,
     traces: &[Trace],
     rows_per_pass: usize,
@@ -119,10 +116,7 @@ pub fn prescribed_token_kl<B: Backend>(
 }
 
 /// Runs the student on held-out traces: at depths drawn from the targets, at depths of its own, and with exits off.
-///
-/// # Errors
-/// If a trace does not fit the model.
-pub fn evaluate<B: Backend>(
+pub(crate) fn evaluate<B: Backend>(
     student: &Student<'_, B>,
     traces: &[Trace],
     rows_per_pass: usize,
@@ -135,13 +129,8 @@ pub fn evaluate<B: Backend>(
     for group in groups(traces, rows_per_pass) {
         sums.add(&prescribed(student, &group, seed)?);
         let full_depth = vec![n_blocks; group.iter().map(|trace| trace.response_len()).max().unwrap_or_default()];
-        let sequences: Vec<RecordedSequence<'_>> = group
-            .iter()
-            .map(|trace| {
-                let depths = &full_depth[..trace.response_len()];
-                RecordedSequence::new(&trace.token_ids, trace.prompt_len, depths)
-            })
-            .collect();
+        let sequences: Vec<_> =
+            group.iter().map(|trace| trace.at_depths(&full_depth[..trace.response_len()])).collect();
         let steps = PackedSteps::separate(student.decoder, &sequences)?;
         distances.read(student, &group, &steps);
         count_draws(student, &group, &steps, seed, &mut drawn);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Metrics of one optimiser step of a distillation. Means are over response tokens of the step; depths and exits over
 /// those after each response's first, which is pinned to full depth.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepMetrics {
     /// Optimiser steps done, this one included.
     pub step: u64,

@@ -6,7 +6,7 @@
 //! steps, and nothing else of the data's position has to be saved.
 
 use crate::order::epoch_order;
-use crate::reading::group_by_rows;
+use aloud_engine::read::reading::group_by_rows;
 
 /// One use of a trace with a depth pattern of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +69,6 @@ impl Plan {
             steps.push(self.pack(epoch, &step));
         }
         steps
-    }
-
-    /// Number of steps in all epochs. Epochs may differ by a few, because other orders pack otherwise.
-    pub fn n_steps(&self, epochs: u32) -> u64 {
-        (0..epochs).map(|epoch| self.epoch(epoch).len() as u64).sum()
     }
 
     fn pack(&self, epoch: u32, traces: &[(usize, usize)]) -> PlannedStep {

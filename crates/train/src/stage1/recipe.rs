@@ -7,10 +7,8 @@ use aloud_model::exit_heads::HeadInput;
 use aloud_model::lora::Projection;
 use serde::{Deserialize, Serialize};
 
-use crate::optimizer::{Decay, Schedule};
-use crate::recipe::{
-    LearningRates, LoraSettings, OptimizerSettings, TrainedWeights, check_at_least_one, check_range, check_seed,
-};
+use crate::optimizer::{Decay, OptimizerSettings, Schedule};
+use crate::recipe::{LearningRates, LoraSettings, TrainedWeights, check_at_least_one, check_range, check_seed};
 use crate::settings::{Settings, SettingsError};
 
 /// Settings of a distillation (arXiv 2603.21376, stage 1). One TOML file holds them all.
@@ -102,7 +100,7 @@ impl ScheduleSettings {
             0 => (total_steps as f64 * self.warmup_fraction).ceil() as u64,
             steps => steps,
         };
-        Schedule { warmup_steps: warmup_steps.min(total_steps), total_steps, decay: self.decay }
+        Schedule { steps: total_steps, warmup_steps, decay: self.decay }
     }
 }
 

@@ -12,21 +12,8 @@ use aloud_method::targets::Targets;
 use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy, Trained};
 
 use crate::metrics::share;
-use crate::reading::{PackedSteps, Reading, RecordedSequence, StepDecision, Trains};
 use crate::stage1::traces::Trace;
-
-/// One response with a prescribed depth a token, and what the teacher said there.
-#[derive(Clone, Debug)]
-pub struct StudentSequence<'a> {
-    /// Prompt and response.
-    pub token_ids: &'a [u32],
-    /// Tokens of the prompt, at least 1.
-    pub prompt_len: usize,
-    /// Depth (blocks) of the step that emits each response token; that of token 0 is `L`.
-    pub depths: &'a [usize],
-    /// The teacher's hidden state after the final norm at those steps, `[response tokens, H]`.
-    pub teacher_hidden: &'a [f32],
-}
+use aloud_engine::read::reading::{PackedSteps, Reading, RecordedSequence, StepDecision, Trains};
 
 /// The parts of the loss that are choices.
 #[derive(Clone, Copy, Debug)]
@@ -148,10 +135,7 @@ pub struct Student<'a, B: Backend> {
 
 impl<B: Backend> Student<'_, B> {
     /// A pass over traces at depths drawn from their targets with these random numbers; otherwise as [`student_pass`].
-    ///
-    /// # Errors
-    /// If a trace does not fit the model.
-    pub fn pass(
+    pub(crate) fn pass(
         &self,
         samples: Vec<(&Trace, KeyedRandom)>,
         n_step_tokens: usize,
@@ -162,22 +146,16 @@ impl<B: Backend> Student<'_, B> {
         };
         let traces: Vec<&Trace> = samples.iter().map(|(trace, _)| *trace).collect();
         let depths: Vec<Vec<usize>> = samples.into_iter().map(draw).collect();
-        let sequences: Vec<StudentSequence<'_>> = traces
-            .iter()
-            .zip(&depths)
-            .map(|(trace, depths)| StudentSequence {
-                token_ids: &trace.token_ids,
-                prompt_len: trace.prompt_len,
-                depths,
-                teacher_hidden: &trace.final_hidden,
-            })
-            .collect();
+        let sequences: Vec<_> = traces.iter().zip(&depths).map(|(trace, depths)| trace.at_depths(depths)).collect();
+        let teacher_hidden: Vec<&[f32]> = traces.iter().map(|trace| &trace.final_hidden[..]).collect();
         let Self { decoder, policy, teacher_unembedding, settings, .. } = self;
-        student_pass(decoder, policy, teacher_unembedding, &sequences, settings, n_step_tokens, gradients)
+        let teacher = (*teacher_unembedding, &teacher_hidden[..]);
+        student_pass(decoder, policy, teacher, &sequences, settings, n_step_tokens, gradients)
     }
 }
 
-/// Runs the student on `sequences` and returns the loss's parts. With `gradients`, adds to them the gradient of the loss
+/// Runs the student on `sequences` and returns the loss's parts. `teacher` is its unembedding, and of each sequence its hidden
+/// states after the final norm at the steps that emit the response tokens, `[response tokens, H]`. With `gradients`, adds to them the gradient of the loss
 /// whose means are over `n_step_tokens` response tokens (those of the whole optimiser step).
 ///
 /// # Errors
@@ -185,26 +163,21 @@ impl<B: Backend> Student<'_, B> {
 pub fn student_pass<B: Backend>(
     decoder: &Decoder<B>,
     policy: &Policy<B>,
-    teacher_unembedding: &B::Matrix,
-    sequences: &[StudentSequence<'_>],
+    teacher: (&B::Matrix, &[&[f32]]),
+    sequences: &[RecordedSequence<'_>],
     settings: &LossSettings,
     n_step_tokens: usize,
     gradients: Option<&mut Gradients<B>>,
 ) -> Result<LossSums, BatchError> {
-    let recorded: Vec<RecordedSequence<'_>> = sequences
-        .iter()
-        .map(|sequence| RecordedSequence::new(sequence.token_ids, sequence.prompt_len, sequence.depths))
-        .collect();
-    let steps = PackedSteps::new(decoder, &recorded)?;
+    let steps = PackedSteps::new(decoder, sequences)?;
     let candidates = &policy.heads.candidates[..];
     let reading = Reading::new(decoder, Some(policy), candidates, &steps, gradients.is_some());
     let per_token = 1.0 / n_step_tokens.max(1) as f32;
     let mut sums = LossSums::new(candidates.len());
 
     // Token term.
-    let teacher_hidden = sequences.iter().flat_map(|sequence| sequence.teacher_hidden).copied().collect();
-    let teacher_hidden = decoder.backend().upload(Rows::new(decoder.config().hidden_size, teacher_hidden));
-    let teacher = Readout { hidden: &teacher_hidden, weight: teacher_unembedding };
+    let teacher_hidden = Rows::new(decoder.config().hidden_size, teacher.1.concat());
+    let teacher = Readout { hidden: &decoder.backend().upload(teacher_hidden), weight: teacher.0 };
     let d_kl = vec![per_token; steps.tokens.len()];
     let mut gradients = gradients;
     let (kls, d_hidden) = decoder.backend().distill_kl(

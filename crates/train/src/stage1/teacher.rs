@@ -1,16 +1,15 @@
 //! The teacher's side of stage 1: responses at full depth, and what it knew at each response token.
 
 use aloud_engine::decode::batching::Limits;
-use aloud_engine::decode::request::{FinishReason as EngineFinish, Forced, Prefix, Request, RequestError};
+use aloud_engine::decode::complete::complete;
+use aloud_engine::decode::request::{FinishReason as EngineFinish, Request, RequestError};
 use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::backend::Backend;
-use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::lineage::ItemKey;
 use aloud_model::decoder::{BatchError, Decoder, PackedBatch};
 
-use crate::reading::{PackedSteps, Reading, RecordedSequence, group_by_rows};
 use crate::stage1::traces::{FinishReason, Trace, TraceError, TraceWriter};
-use aloud_engine::decode::complete::complete;
+use aloud_engine::read::reading::{PackedSteps, Reading, RecordedSequence, group_by_rows};
 
 /// A prompt to be traced, with its response if that is given.
 #[derive(Clone, Debug)]
@@ -79,11 +78,8 @@ pub enum TeacherError {
         value: f32,
     },
     /// A given response has no token.
-    #[error("response of `{id}` is empty: leave it out to have the teacher write one")]
-    EmptyResponse {
-        /// The prompt.
-        id: String,
-    },
+    #[error("response of `{0}` is empty: leave it out to have the teacher write one")]
+    EmptyResponse(String),
     /// The store refuses.
     #[error(transparent)]
     Store(#[from] TraceError),
@@ -185,7 +181,7 @@ fn check<B: Backend>(
         .map_err(|source| TeacherError::Request { id: prompt.id.clone(), source })?;
     let Some((_, ids)) = &prompt.response else { return Ok(()) };
     if ids.is_empty() {
-        return Err(TeacherError::EmptyResponse { id: prompt.id.clone() });
+        return Err(TeacherError::EmptyResponse(prompt.id.clone()));
     }
     let config = decoder.config();
     PackedBatch::new()
@@ -196,14 +192,12 @@ fn check<B: Backend>(
 fn request(number: usize, prompt: &TracePrompt, settings: &TeacherSettings) -> Request {
     Request {
         prompt: prompt.prompt_ids.clone(),
-        prefix: Prefix::default(),
         max_new_tokens: settings.max_new_tokens,
         sampling: settings.sampling,
-        exits: ExitPolicy::Off.into(),
         stop_tokens: settings.stop_tokens.clone(),
         seed: settings.seed,
         sequence: number as u64,
-        forced: Forced::None,
+        ..Request::default()
     }
 }
 
@@ -277,9 +271,7 @@ pub fn read_responses<B: Backend>(
         .collect();
     let steps = PackedSteps::separate(decoder, &recorded)?;
     let reading = Reading::new(decoder, None, candidates, &steps, false);
-    let lenses: Vec<B::Rows> = (0..candidates.len()).map(|c| reading.hidden_at(c)).collect();
-    let lenses: Vec<&B::Rows> = lenses.iter().collect();
-    let mut rows = decoder.backend().lens_kl(reading.readout(), &lenses, &steps.tokens).into_iter();
+    let mut rows = reading.lens_kl().into_iter();
     let hidden = decoder.backend().download(&reading.hidden);
     let mut hidden = hidden.values().chunks_exact(hidden.width());
     let of_response = |(_, response): &(&[u32], &[u32])| {

@@ -15,6 +15,7 @@ mod writer;
 
 use std::path::PathBuf;
 
+use aloud_engine::read::reading::RecordedSequence;
 use aloud_model::checkpoint::{BaseIdentity, files::FileError, lineage::ItemKey};
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +138,11 @@ impl Trace {
     /// Number of response tokens `T`.
     pub fn response_len(&self) -> usize {
         self.token_ids.len().saturating_sub(self.prompt_len)
+    }
+
+    /// Prompt and response for a pass whose steps run to these depths (blocks).
+    pub(crate) fn at_depths<'a>(&'a self, depths: &'a [usize]) -> RecordedSequence<'a> {
+        RecordedSequence::new(&self.token_ids, self.prompt_len, depths)
     }
 }
 

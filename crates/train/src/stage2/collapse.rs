@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::mean;
+use crate::stage2::metrics::ReinforceMetrics;
 
 /// Limits on means over the last `patience` steps; 0 (or `false`) turns a limit off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,26 +39,9 @@ impl Default for CollapseRule {
     }
 }
 
-/// What the rule looks at in one step.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepVitals {
-    /// Mean task reward.
-    pub task_reward: f64,
-    /// Mean entropy of tokens, nats per token.
-    pub token_entropy: f64,
-    /// Mean KL, nats per response token, if it was measured.
-    pub kl_per_token: Option<f64>,
-    /// Share of groups whose rewards differ.
-    pub groups_with_spread: f64,
-    /// Share of responses that were cut.
-    pub truncated: f64,
-    /// What may keep responses from a reward, as the task says.
-    pub reward_hint: Option<String>,
-}
-
 impl CollapseRule {
     /// Says what has collapsed after the steps of `history`, or nothing.
-    pub fn verdict(&self, history: &[StepVitals]) -> Option<String> {
+    pub fn verdict(&self, history: &[ReinforceMetrics]) -> Option<String> {
         let last = history.len().checked_sub(self.patience).map(|first| &history[first..])?;
         let steps = self.patience;
         let entropy = mean(last.iter().map(|step| step.token_entropy))?;
@@ -97,19 +81,19 @@ impl CollapseRule {
     }
 
     /// Says, once, that rewards have taught nothing for `patience` steps.
-    pub fn warning(&self, history: &[StepVitals]) -> Option<String> {
+    pub fn warning(&self, history: &[ReinforceMetrics]) -> Option<String> {
         let without = steps_without_spread(history);
         (self.reward_spread && without == self.patience).then(|| without_spread(&history[history.len() - without..]))
     }
 }
 
 /// Steps at the end of `history` in which no group's rewards differed.
-fn steps_without_spread(history: &[StepVitals]) -> usize {
+fn steps_without_spread(history: &[ReinforceMetrics]) -> usize {
     history.iter().rev().take_while(|step| step.groups_with_spread == 0.0).count()
 }
 
 /// What to look at after such steps.
-fn without_spread(steps: &[StepVitals]) -> String {
+fn without_spread(steps: &[ReinforceMetrics]) -> String {
     let reward = mean(steps.iter().map(|step| step.task_reward)).unwrap_or_default();
     let cut = 100.0 * mean(steps.iter().map(|step| step.truncated)).unwrap_or_default();
     let hint = steps.iter().rev().find_map(|step| step.reward_hint.as_ref()).map(|hint| format!("; {hint}"));
@@ -136,20 +120,21 @@ mod tests {
         reward_spread: true,
     };
 
-    fn steps(task_reward: f64, token_entropy: f64, kl_per_token: Option<f64>, n: usize) -> Vec<StepVitals> {
-        let step = StepVitals {
+    fn steps(task_reward: f64, token_entropy: f64, kl_per_token: Option<f64>, n: usize) -> Vec<ReinforceMetrics> {
+        let (truncated, groups_with_spread) = (0.25, 0.5);
+        let step = ReinforceMetrics {
             task_reward,
-            token_entropy,
+            truncated,
+            groups_with_spread,
             kl_per_token,
-            groups_with_spread: 0.5,
-            truncated: 0.25,
-            reward_hint: None,
+            token_entropy,
+            ..Default::default()
         };
         vec![step; n]
     }
 
     /// Steps in which every response to a prompt has the same reward.
-    fn equal(task_reward: f64, n: usize) -> Vec<StepVitals> {
+    fn equal(task_reward: f64, n: usize) -> Vec<ReinforceMetrics> {
         let mut steps = steps(task_reward, 0.2, None, n);
         for step in &mut steps {
             step.groups_with_spread = 0.0;
@@ -190,7 +175,7 @@ mod tests {
 
     #[test]
     fn rewards_that_never_differ_warn_and_then_stop() {
-        let said = |steps: &[StepVitals]| (RULE.warning(steps).is_some(), RULE.verdict(steps).is_some());
+        let said = |steps: &[ReinforceMetrics]| (RULE.warning(steps).is_some(), RULE.verdict(steps).is_some());
         let courses =
             [(2, (false, false)), (3, (true, false)), (4, (false, false)), (5, (false, false)), (6, (false, true))];
         for (n, expected) in courses {

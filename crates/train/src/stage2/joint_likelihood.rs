@@ -8,7 +8,7 @@
 use aloud_kernels::backend::Backend;
 use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy, Trained};
 
-use crate::reading::{PackedSteps, Reading, RecordedSequence, StepDecision, Trains};
+use aloud_engine::read::reading::{PackedSteps, Reading, RecordedSequence, StepDecision, Trains};
 
 /// The distribution that was sampled.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,14 +1,35 @@
 //! What a reinforcement run measures at every optimiser step.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use aloud_method::savings::layer_savings;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::{mean, peak_memory_bytes};
-use crate::stage2::batch::RolloutBatch;
-use crate::stage2::collapse::StepVitals;
-use crate::stage2::recipe::RewardSettings;
+use crate::stage2::joint_likelihood::StepLikelihood;
+use crate::stage2::rollouts::Rollout;
+use crate::stage2::task::TaskPrompt;
+
+/// The rollouts of a step, those of a prompt one after the other.
+#[derive(Debug)]
+pub struct RolloutBatch {
+    pub(crate) prompts: Vec<TaskPrompt>,
+    pub(crate) group_size: usize,
+    pub(crate) rollouts: Vec<Rollout>,
+    /// Task reward of each rollout.
+    pub(crate) rewards: Vec<f64>,
+    /// `sum_t k1_t` of each rollout, nats, if it was measured.
+    pub(crate) kl: Option<Vec<f64>>,
+    /// Advantage of each step of each rollout.
+    pub(crate) advantages: Vec<Vec<f64>>,
+    /// What the update read of each step of each rollout.
+    pub(crate) likelihoods: Vec<Vec<StepLikelihood>>,
+    /// What does not follow from the above.
+    pub(crate) measured: ReinforceMetrics,
+    /// When the update began.
+    pub(crate) update_start: Instant,
+}
 
 /// Metrics of one optimiser step. Depth figures are over response tokens after each response's first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -76,9 +97,9 @@ pub struct ReinforceMetrics {
 }
 
 impl ReinforceMetrics {
-    /// What follows from a batch alone; the rest is 0 or nothing.
-    pub(crate) fn new(batch: &RolloutBatch, n_blocks: usize, settings: &RewardSettings) -> Self {
-        let RolloutBatch { rollouts, rewards, seconds, .. } = batch;
+    /// What was measured of a batch, and what follows from it.
+    pub(crate) fn new(batch: &RolloutBatch, n_blocks: usize, n_candidates: usize, kl_coefficient: f64) -> Self {
+        let RolloutBatch { rollouts, rewards, measured, .. } = batch;
         let n_rollouts = rollouts.len().max(1) as f64;
         let n_tokens: usize = rollouts.iter().map(|rollout| rollout.token_ids.len()).sum();
         let counted = || rollouts.iter().flat_map(|rollout| rollout.depths.iter().skip(1));
@@ -87,12 +108,15 @@ impl ReinforceMetrics {
         let kl: Option<f64> = batch.kl.as_ref().map(|kl| kl.iter().sum());
         let kl_per_token = kl.map(|kl| kl / n_tokens.max(1) as f64);
         let entropies = batch.likelihoods.iter().flatten().map(|step| f64::from(step.token_entropy));
+        let exit_entropies = |c: usize| {
+            let reached = batch.likelihoods.iter().flatten().filter_map(move |step| step.exit_entropies.get(c));
+            reached.map(|entropy| f64::from(*entropy))
+        };
         let advantages = batch.advantages.iter().filter_map(|steps| steps.first()).map(|a| a * a);
         Self {
             rollouts: rollouts.len() as u64,
             tokens: n_tokens as u64,
             task_reward: mean_or_0(rewards.iter().copied()),
-            mean_return: batch.mean_return,
             average_layer_savings: mean_or_0(counted().map(|depth| layer_savings(*depth, n_blocks))),
             exit_rate: mean_or_0(counted().map(|depth| share_of(*depth < n_blocks))),
             deepest_step: mean_or_0(deepest.map(|depth| *depth as f64)),
@@ -101,33 +125,19 @@ impl ReinforceMetrics {
             groups_with_spread: mean_or_0(rewards.chunks(batch.group_size).map(differ)),
             kl_per_response: kl.map(|kl| kl / n_rollouts),
             kl_per_token,
-            kl_cost_per_token: kl_per_token.map(|kl| settings.kl_coefficient * kl),
+            kl_cost_per_token: kl_per_token.map(|kl| kl_coefficient * kl),
             token_entropy: mean_or_0(entropies),
-            ratio_difference: batch.ratio_difference,
+            exit_entropies: (0..n_candidates).map(|c| mean_or_0(exit_entropies(c))).collect(),
             advantage_rms: mean_or_0(advantages).sqrt(),
-            rollout_seconds: seconds.rollouts,
-            reward_seconds: seconds.rewards,
-            reference_seconds: seconds.reference,
-            rollout_tokens_per_second: n_tokens as f64 / seconds.rollouts.max(1e-9),
+            rollout_tokens_per_second: n_tokens as f64 / measured.rollout_seconds.max(1e-9),
             peak_memory_bytes: peak_memory_bytes(),
-            ..Self::default()
+            ..measured.clone()
         }
     }
 
     /// Seconds of the whole step.
     pub fn seconds(&self) -> f64 {
         self.rollout_seconds + self.reward_seconds + self.reference_seconds + self.update_seconds
-    }
-
-    pub(crate) fn vitals(&self) -> StepVitals {
-        StepVitals {
-            task_reward: self.task_reward,
-            token_entropy: self.token_entropy,
-            kl_per_token: self.kl_per_token,
-            groups_with_spread: self.groups_with_spread,
-            truncated: self.truncated,
-            reward_hint: self.reward_hint.clone(),
-        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Stage 2: reinforcement learning over exit depth and token, with depth as part of the price (arXiv 2603.21376).
 
-pub mod batch;
 pub mod collapse;
 pub mod joint_likelihood;
 pub mod metrics;

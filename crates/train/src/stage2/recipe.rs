@@ -3,8 +3,8 @@
 use aloud_method::returns::{DepthPenalty, ReturnSettings};
 use serde::{Deserialize, Serialize};
 
-use crate::optimizer::Decay;
-use crate::recipe::{LearningRates, OptimizerSettings, StepSchedule, check_at_least_one, check_range, check_seed};
+use crate::optimizer::{Decay, OptimizerSettings, Schedule};
+use crate::recipe::{LearningRates, check_at_least_one, check_range, check_seed};
 use crate::settings::{Settings, SettingsError};
 use crate::stage2::collapse::CollapseRule;
 
@@ -24,7 +24,7 @@ pub struct ReinforceRecipe {
     /// The optimiser.
     pub optimizer: OptimizerSettings,
     /// Length of the run and course of the learning rate.
-    pub schedule: StepSchedule,
+    pub schedule: Schedule,
     /// When a run that has gone wrong ends.
     pub stop: CollapseRule,
     /// What is written when.
@@ -119,50 +119,38 @@ impl Default for ReinforceRecipe {
     fn default() -> Self {
         Self {
             seed: 0,
-            rollouts: RolloutSettings::default(),
-            reward: RewardSettings::default(),
+            rollouts: RolloutSettings {
+                prompts_per_step: 16,
+                group_size: 8,
+                max_new_tokens: 96,
+                temperature: 1.0,
+                exits: RolloutExits::On,
+                exit_offset: 0.0,
+                top_p: 1.0,
+                top_k: 0,
+                max_sequences: 128,
+                rows_per_pass: 2048,
+            },
+            reward: RewardSettings {
+                depth_penalty: 0.3,
+                depth_penalty_form: DepthPenalty::Mean,
+                token_cost: 0.0,
+                kl_coefficient: 0.0,
+                kl_reference: KlReference::Base,
+                variance_reduction: true,
+            },
             learning_rate: LearningRates::default(),
             optimizer: OptimizerSettings::default(),
-            schedule: StepSchedule { steps: 100, warmup_steps: 5, decay: Decay::Constant },
+            schedule: Schedule { steps: 100, warmup_steps: 5, decay: Decay::Constant },
             stop: CollapseRule::default(),
-            run: ReinforceRun::default(),
+            run: ReinforceRun {
+                checkpoint_every: 25,
+                samples_every: 25,
+                n_samples: 4,
+                measure_kl_every: 10,
+                ratio_tolerance: 1e-3,
+            },
         }
-    }
-}
-
-impl Default for RolloutSettings {
-    fn default() -> Self {
-        Self {
-            prompts_per_step: 16,
-            group_size: 8,
-            max_new_tokens: 96,
-            temperature: 1.0,
-            exits: RolloutExits::On,
-            exit_offset: 0.0,
-            top_p: 1.0,
-            top_k: 0,
-            max_sequences: 128,
-            rows_per_pass: 2048,
-        }
-    }
-}
-
-impl Default for RewardSettings {
-    fn default() -> Self {
-        Self {
-            depth_penalty: 0.3,
-            depth_penalty_form: DepthPenalty::Mean,
-            token_cost: 0.0,
-            kl_coefficient: 0.0,
-            kl_reference: KlReference::Base,
-            variance_reduction: true,
-        }
-    }
-}
-
-impl Default for ReinforceRun {
-    fn default() -> Self {
-        Self { checkpoint_every: 25, samples_every: 25, n_samples: 4, measure_kl_every: 10, ratio_tolerance: 1e-3 }
     }
 }
 

@@ -18,18 +18,16 @@ use aloud_model::load::PretrainedModel;
 
 use crate::ancestry::Ancestry;
 use crate::metrics::mean;
-use crate::reading::{RecordedSequence, group_by_rows};
 use crate::run_directory::{ResumePoint, RunDirectory};
-use crate::stage2::batch::{RolloutBatch, Seconds};
-use crate::stage2::collapse::StepVitals;
 use crate::stage2::joint_likelihood::{LikelihoodGradient, SampledDistribution, StepLikelihood, joint_likelihood};
-use crate::stage2::metrics::ReinforceMetrics;
+use crate::stage2::metrics::{ReinforceMetrics, RolloutBatch};
 use crate::stage2::recipe::{KlReference, ReinforceRecipe, RolloutExits};
 use crate::stage2::rollouts::{Rollout, RolloutPlan, draw_rollouts};
 use crate::stage2::samples::sample_text;
 use crate::stage2::task::{RolloutTask, TaskPrompt};
 use crate::trainee::Trainee;
 use crate::training::{Course, Progress, Stage, StepGradient, Training, TrainingError, Update, resumed_trainee};
+use aloud_engine::read::reading::{RecordedSequence, group_by_rows};
 
 /// Why a reinforcement run cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +135,7 @@ pub struct Reinforce<'a, B: Backend> {
     base: BaseIdentity,
     model: PretrainedModel,
     reference: Reference<B>,
-    history: Vec<StepVitals>,
+    history: Vec<ReinforceMetrics>,
     /// What has collapsed.
     collapse: Option<String>,
     ancestry: Ancestry,
@@ -165,13 +163,12 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
             let expected_sha256 = model.identity.sha256;
             return Err(ReinforceError::OtherBase { found, found_sha256, expected_sha256 }.into());
         }
-        let optimizer = recipe.optimizer.adamw();
+        let optimizer = recipe.optimizer;
         let (trainee, history) = match resume {
             None => (Trainee::from_checkpoint(backend, &model, stage1, optimizer)?, Vec::new()),
             Some(point) => {
                 let trainee = resumed_trainee(backend, &model, &stage1.base.sha256, optimizer, point)?;
-                let metrics = RunDirectory::read_metrics::<ReinforceMetrics>(run.path())?;
-                (trainee, metrics.iter().map(ReinforceMetrics::vitals).collect())
+                (trainee, RunDirectory::read_metrics(run.path())?)
             }
         };
         let reference = match recipe.reward.kl_reference {
@@ -179,7 +176,7 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
             KlReference::Stage1 => Reference::Stage1(Trainee::from_checkpoint(backend, &model, stage1, optimizer)?),
         };
         let course = Course {
-            schedule: recipe.schedule.schedule(),
+            schedule: recipe.schedule,
             rates: recipe.learning_rate.of(trainee.trained),
             clip_norm: recipe.optimizer.clip_norm,
             checkpoint_every: recipe.run.checkpoint_every,
@@ -205,22 +202,22 @@ impl<B: Backend> Stage<B> for Reinforce<'_, B> {
         let start = Instant::now();
         let prompts = self.prompts(step).map_err(task_error)?;
         let rollouts = self.draw(trainee, &prompts, step)?;
-        let rollout_seconds = start.elapsed().as_secs_f64();
+        let mut measured = ReinforceMetrics { rollout_seconds: start.elapsed().as_secs_f64(), ..Default::default() };
 
         let start = Instant::now();
         let rewards = self.rewards(&rollouts).map_err(task_error)?;
-        let reward_seconds = start.elapsed().as_secs_f64();
+        measured.reward_seconds = start.elapsed().as_secs_f64();
 
         let step = step + 1;
         let start = Instant::now();
         let every = self.recipe.run.measure_kl_every;
         let measures_kl = self.recipe.reward.kl_coefficient > 0.0 || (every > 0 && step.is_multiple_of(every));
         let kl = if measures_kl { Some(self.kl(&prompts, &rollouts, step)?) } else { None };
-        let reference_seconds = start.elapsed().as_secs_f64();
-        let seconds = Seconds { rollouts: rollout_seconds, rewards: reward_seconds, reference: reference_seconds };
+        measured.reference_seconds = start.elapsed().as_secs_f64();
 
         let update_start = Instant::now();
-        let (mean_return, advantages) = self.advantages(&prompts, &rollouts, &rewards, kl.as_deref(), step)?;
+        let advantages;
+        (measured.mean_return, advantages) = self.advantages(&prompts, &rollouts, &rewards, kl.as_deref(), step)?;
         let Trainee { decoder, policy, .. } = trainee;
         let mut gradients = Gradients::new(decoder.backend());
         let gradient = Some((&advantages[..], trainee.trained(), &mut gradients));
@@ -230,17 +227,17 @@ impl<B: Backend> Stage<B> for Reinforce<'_, B> {
         if difference.is_nan() || difference > tolerance {
             return Err(ReinforceError::Ratio { step, difference, tolerance }.into());
         }
+        measured.ratio_difference = difference;
+        let group_size = self.recipe.rollouts.group_size;
         let batch = RolloutBatch {
             prompts,
-            group_size: self.recipe.rollouts.group_size,
+            group_size,
             rollouts,
             rewards,
             kl,
-            mean_return,
             advantages,
             likelihoods,
-            ratio_difference: difference,
-            seconds,
+            measured,
             update_start,
         };
         Ok(StepGradient { gradients, loss: None, batch })
@@ -256,19 +253,19 @@ impl<B: Backend> Stage<B> for Reinforce<'_, B> {
             std::fs::create_dir_all(&folder).map_err(FileError::io("create", &folder))?;
             files::write_atomic(&folder.join(format!("step-{step:06}.md")), text.as_bytes())?;
         }
-        let mut metrics = ReinforceMetrics::new(&batch, self.model.config.n_layers, &self.recipe.reward);
+        let n_candidates = progress.trainee.policy.heads.candidates.len();
+        let kl_coefficient = self.recipe.reward.kl_coefficient;
+        let mut metrics = ReinforceMetrics::new(&batch, self.model.config.n_layers, n_candidates, kl_coefficient);
         metrics.step = step;
         metrics.gradient_norm = update.gradient_norm;
         metrics.learning_rate = update.rates.trunk;
         metrics.learning_rate_heads = update.rates.heads;
         metrics.update_seconds = update_seconds;
-        let n_candidates = progress.trainee.policy.heads.candidates.len();
-        metrics.exit_entropies = batch.exit_entropies(n_candidates);
         metrics.measures = self.task.measures(&batch.rollouts, &batch.rewards);
         if metrics.groups_with_spread == 0.0 {
             metrics.reward_hint = self.task.reward_hint(&batch.rollouts);
         }
-        self.history.push(metrics.vitals());
+        self.history.push(metrics.clone());
         metrics.warning = self.recipe.stop.warning(&self.history);
         self.collapse = self.recipe.stop.verdict(&self.history);
         Ok(metrics)
@@ -359,9 +356,10 @@ impl<B: Backend> Reinforce<'_, B> {
                 Ok(rollouts.iter().zip(&read).map(|(own, read)| sum_k1(&own.log_joint, read)).collect())
             }
             Reference::Base(decoder) => {
-                let depths = |rollout: &Rollout| vec![self.model.config.n_layers; rollout.depths.len()];
-                let full: Vec<Rollout> =
-                    rollouts.iter().map(|rollout| Rollout { depths: depths(rollout), ..rollout.clone() }).collect();
+                let mut full = rollouts.to_vec();
+                for rollout in &mut full {
+                    rollout.depths.fill(self.model.config.n_layers);
+                }
                 let read = self.read(decoder, None, prompts, &full, step, None)?;
                 Ok(rollouts.iter().zip(&read).map(|(own, read)| sum_k1(&own.token_log_probabilities, read)).collect())
             }

@@ -1,16 +1,16 @@
 //! Rollouts: responses drawn from the policy, with everything that was random about them.
 
 use aloud_engine::decode::batching::Limits;
-use aloud_engine::decode::request::{FinishReason, Forced, Prefix, Request, RequestError, Token};
+use aloud_engine::decode::complete::complete;
+use aloud_engine::decode::request::{FinishReason, Request, RequestError, Token};
 use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::backend::Backend;
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_method::joint_action::log_joint;
 use aloud_model::decoder::{Decoder, Policy};
 
-use crate::reading::RecordedSequence;
 use crate::stage2::joint_likelihood::SampledDistribution;
-use aloud_engine::decode::complete::complete;
+use aloud_engine::read::reading::RecordedSequence;
 
 /// A response drawn from the policy.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,14 +75,13 @@ pub fn draw_rollouts<B: Backend>(
         .enumerate()
         .map(|(number, prompt)| Request {
             prompt: prompt.clone(),
-            prefix: Prefix::default(),
             max_new_tokens: plan.max_new_tokens,
             sampling: Sampling { temperature, top_p: 1.0, top_k: 0 },
             exits: exit_offset.map_or(ExitPolicy::Off, |offset| ExitPolicy::Sampled { offset: offset.into() }).into(),
             stop_tokens: plan.stop_tokens.to_vec(),
             seed: plan.seed,
             sequence: plan.first_sequence + number as u64,
-            forced: Forced::None,
+            ..Request::default()
         })
         .collect();
     for (number, request) in requests.iter().enumerate().step_by(plan.group_size.max(1)) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::stage2::batch::RolloutBatch;
+use crate::stage2::metrics::RolloutBatch;
 
 /// About `n_samples` rollouts, two a prompt, as Markdown; `decode` turns tokens into text.
 pub(crate) fn sample_text(

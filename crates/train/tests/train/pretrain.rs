@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use aloud_base::random::{Domain, KeyedRandom};
+use aloud_engine::read::reading::RecordedSequence;
 use aloud_kernels::cpu::Cpu;
 use aloud_model::checkpoint::BaseIdentity;
 use aloud_model::decoder::Decoder;
@@ -14,7 +15,6 @@ use aloud_train::pretrain::pretraining::{
     PretrainError, PretrainExample, PretrainMetrics, PretrainSource, Pretraining,
 };
 use aloud_train::pretrain::recipe::PretrainRecipe;
-use aloud_train::reading::RecordedSequence;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::stage2::joint_likelihood::{SampledDistribution, joint_likelihood};
 use aloud_train::training::TrainingError;
@@ -31,12 +31,12 @@ const COPY: u32 = 1;
 /// Copying: as many tokens as the level says. What an example with a number from `odd_from` on is, `odd` says.
 struct Copying {
     odd_from: u64,
-    odd: fn() -> Result<PretrainExample, String>,
+    odd: Result<PretrainExample, String>,
 }
 
 impl Copying {
     fn new() -> Self {
-        Self { odd_from: u64::MAX, odd: || Err(String::new()) }
+        Self { odd_from: u64::MAX, odd: Err(String::new()) }
     }
 }
 
@@ -50,7 +50,7 @@ fn example(index: u64, level: usize) -> PretrainExample {
 
 impl PretrainSource for Copying {
     fn example(&self, index: u64, level: usize) -> Result<PretrainExample, String> {
-        if index >= self.odd_from { (self.odd)() } else { Ok(example(index, level)) }
+        if index >= self.odd_from { self.odd.clone() } else { Ok(example(index, level)) }
     }
 
     fn vocab_size(&self) -> usize {
@@ -147,7 +147,7 @@ fn a_resumed_run_equals_an_unbroken_one() {
     let (unbroken, _) = pretrain(&whole, &[], &Copying::new()).unwrap();
 
     // No example can be made in step 5, two steps after a checkpoint.
-    let fails = Copying { odd_from: 4 << 20, odd: || Err("the pen is empty".to_owned()) };
+    let fails = Copying { odd_from: 4 << 20, odd: Err("the pen is empty".to_owned()) };
     let error = pretrain(&broken, &[], &fails).unwrap_err().to_string();
     assert!(error.starts_with("example 4194304 of level ") && error.ends_with(": the pen is empty"), "{error}");
     assert_eq!(timeless(&broken).len(), 4, "four steps were done");
@@ -235,28 +235,26 @@ fn steps_take_what_fits_and_rise_in_difficulty() {
 #[test]
 fn bad_examples_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let refused = |name: &str, odd: fn() -> Result<PretrainExample, String>| {
+    let example = |token_ids: &[u32], prompt_len| Ok(PretrainExample { token_ids: token_ids.to_vec(), prompt_len });
+    let both = "prompt and response need at least one each";
+    for (name, odd, problem) in [
+        ("none", Err("no such word".to_owned()), "no such word"),
+        (
+            "long",
+            example(&[3; 20], 2),
+            "19 tokens before the last exceed the model's context of 16; raise `model.context`",
+        ),
+        ("unknown", example(&[3, 1, 99, 0], 2), "token id 99 is not below the model's vocabulary of 12"),
+        ("last", example(&[3, 1, 3, 12], 2), "token id 12 is not below the model's vocabulary of 12"),
+        ("no prompt", example(&[3, 1, 3], 0), &format!("a prompt of 0 tokens of 3: {both}")),
+        ("short", example(&[3, 1, 3], 4), &format!("a prompt of 4 tokens of 3: {both}")),
+        ("no response", example(&[3, 1], 2), &format!("a prompt of 2 tokens of 2: {both}")),
+    ] {
         // The third example of the second step.
         let source = Copying { odd_from: (1 << 20) + 2, odd };
-        let overrides = ["data.levels=1", "checkpoint_every=1"];
-        let error = pretrain(&folder.path().join(name), &overrides, &source).unwrap_err().to_string();
-        assert_eq!(RunDirectory::latest(&folder.path().join(name)).unwrap().unwrap().step, 1, "step 1 is kept");
-        error.strip_prefix("example 1048578 of level 1: ").unwrap_or_else(|| panic!("{error}")).to_owned()
-    };
-    assert_eq!(refused("none", || Err("no such word".to_owned())), "no such word");
-    let long = refused("long", || Ok(PretrainExample { token_ids: vec![3; 20], prompt_len: 2 }));
-    assert!(
-        long.contains("19 tokens before the last exceed the model's context of 16") && long.contains("`model.context`"),
-        "{long}"
-    );
-    let unknown = refused("unknown", || Ok(PretrainExample { token_ids: vec![3, 1, 99, 0], prompt_len: 2 }));
-    assert!(unknown.contains("token id 99") && !unknown.contains("`model.context`"), "{unknown}");
-    let unknown = refused("last", || Ok(PretrainExample { token_ids: vec![3, 1, 3, 12], prompt_len: 2 }));
-    assert!(unknown.contains("token id 12"), "{unknown}");
-    let no_prompt = refused("no prompt", || Ok(PretrainExample { token_ids: vec![3, 1, 3], prompt_len: 0 }));
-    assert!(no_prompt.contains("prompt of 0 tokens"), "{no_prompt}");
-    let short = refused("short", || Ok(PretrainExample { token_ids: vec![3, 1, 3], prompt_len: 4 }));
-    assert!(short.contains("prompt of 4 tokens"), "{short}");
-    let no_response = refused("no response", || Ok(PretrainExample { token_ids: vec![3, 1], prompt_len: 2 }));
-    assert!(no_response.contains("prompt of 2 tokens of 2"), "{no_response}");
+        let run = folder.path().join(name);
+        let error = pretrain(&run, &["data.levels=1", "checkpoint_every=1"], &source).unwrap_err().to_string();
+        assert_eq!(error.strip_prefix("example 1048578 of level 1: "), Some(problem), "{error}");
+        assert_eq!(RunDirectory::latest(&run).unwrap().unwrap().step, 1, "step 1 is kept");
+    }
 }

@@ -185,13 +185,13 @@ fn rules_name_their_keys() {
 #[test]
 fn schedules_follow_from_the_planned_steps() {
     let recipe = with(&["schedule.warmup_fraction=0.1"]).unwrap();
-    let expected = Schedule { warmup_steps: 4, total_steps: 33, decay: Decay::Cosine };
+    let expected = Schedule { warmup_steps: 4, steps: 33, decay: Decay::Cosine };
     assert_eq!(recipe.schedule.schedule(33), expected);
     let recipe = with(&["schedule.max_steps=20", "schedule.warmup_steps=5", "schedule.decay=linear"]).unwrap();
-    let expected = Schedule { warmup_steps: 5, total_steps: 20, decay: Decay::Linear };
+    let expected = Schedule { warmup_steps: 5, steps: 20, decay: Decay::Linear };
     assert_eq!(recipe.schedule.schedule(100), expected);
-    assert_eq!(recipe.schedule.schedule(3).total_steps, 3, "three steps end before 20");
-    assert_eq!(recipe.schedule.schedule(3).warmup_steps, 3);
+    assert_eq!(recipe.schedule.schedule(3).steps, 3, "three steps end before 20");
+    assert_eq!(recipe.schedule.schedule(3).factor(2), 1.0, "a warm-up of three steps");
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! Reading a trace store: everything is checked when it is opened, tensors are read one trace at a time.
 
-use std::{
-    collections::HashSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use aloud_base::digest::Digest;
 use aloud_model::checkpoint::files::{self, FileError, Tensor, TensorFile};

@@ -1,10 +1,8 @@
 //! Writing a trace store, shard by shard, so that an interrupted run goes on where it stopped.
 
-use std::{
-    collections::HashSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use aloud_model::checkpoint::files::{self, FileError, Tensor};
 use half::bf16;
@@ -87,11 +85,6 @@ impl TraceWriter {
     /// Whether the store has, or will have with its next shard, a trace of this id.
     pub fn contains(&self, id: &str) -> bool {
         self.ids.contains(id)
-    }
-
-    /// Ids of all traces stored or gathered.
-    pub fn completed_ids(&self) -> &HashSet<String> {
-        &self.ids
     }
 
     /// Adds a trace, sets its index, and writes a shard when enough are gathered. Returns the index.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use aloud_base::random::{Domain, KeyedRandom};
 use aloud_engine::decode::sampling::Sampling;
-use aloud_kernels::backend::{Backend, KlDirection};
+use aloud_engine::read::reading::RecordedSequence;
+use aloud_kernels::backend::{KlDirection, Memory};
 use aloud_kernels::cpu::Cpu;
 use aloud_method::targets::{TargetPolicy, Targets};
 use aloud_model::checkpoint::Checkpoint;
@@ -16,9 +17,10 @@ use aloud_model::load::PretrainedModel;
 use aloud_train::order::split_held_out;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::stage1::distil::{DistilError, Distillation};
+use aloud_train::stage1::held_out::HeldOutReport;
 use aloud_train::stage1::metrics::StepMetrics;
 use aloud_train::stage1::recipe::DistillRecipe;
-use aloud_train::stage1::student::{LossSettings, StudentSequence, student_pass};
+use aloud_train::stage1::student::{LossSettings, student_pass};
 use aloud_train::stage1::teacher::{TeacherError, TeacherSettings, TracePrompt, record_traces};
 use aloud_train::stage1::traces::{FORMAT_VERSION, HiddenDType, ItemSource, TraceHeader, TraceReader, TraceWriter};
 use aloud_train::trainee::Trainee;
@@ -117,6 +119,24 @@ fn interrupt(mut distillation: Distillation<Cpu>, step: u64) {
     assert!(stopped.is_err());
 }
 
+/// Dies after `step`, goes on from the checkpoint of `step_kept`, and is done then: going on changes nothing.
+fn resumed(
+    traces: &Path,
+    run: &Path,
+    recipe: &DistillRecipe,
+    step: u64,
+    step_kept: u64,
+) -> (Option<HeldOutReport>, PathBuf) {
+    interrupt(start(traces, run, recipe).unwrap(), step);
+    let mut distillation = start(traces, run, recipe).unwrap();
+    assert_eq!(distillation.n_done(), step_kept);
+    let outcome = distillation.run(&mut |_| {}).unwrap();
+    drop(distillation);
+    let finished = start(traces, run, recipe).unwrap();
+    assert_eq!(finished.n_done(), finished.n_steps());
+    outcome
+}
+
 fn losses_of(run: &Path) -> Vec<f64> {
     RunDirectory::read_metrics::<StepMetrics>(run).unwrap().iter().map(|metrics| metrics.loss).collect()
 }
@@ -172,10 +192,7 @@ fn training_learns_and_a_resumed_run_equals_an_unbroken_one() {
 
     // The same run, stopped at a step between checkpoints.
     let broken = folder.path().join("broken");
-    interrupt(start(&traces, &broken, &recipe(&[])).unwrap(), 17);
-    let mut distillation = start(&traces, &broken, &recipe(&[])).unwrap();
-    assert_eq!(distillation.n_done(), 10);
-    let (resumed_report, resumed_checkpoint) = distillation.run(&mut |_| {}).unwrap();
+    let (resumed_report, resumed_checkpoint) = resumed(&traces, &broken, &recipe(&[]), 17, 10);
     assert_eq!(resumed_report.unwrap(), report);
     for file in ["adapter_model.safetensors", "exit_heads.safetensors"] {
         let read = |checkpoint: &Path| std::fs::read(checkpoint.join(file)).unwrap();
@@ -183,10 +200,6 @@ fn training_learns_and_a_resumed_run_equals_an_unbroken_one() {
     }
     assert_eq!(losses_of(&whole), losses_of(&broken));
     assert!(Checkpoint::load(&checkpoint, Some(&model().identity.sha256)).is_ok());
-
-    // A finished run is done: going on with it changes nothing.
-    drop(distillation);
-    assert_eq!(start(&traces, &broken, &recipe(&[])).unwrap().n_done(), n_steps as u64);
 }
 
 #[test]
@@ -238,19 +251,13 @@ fn full_parameter_training_learns_and_a_resumed_run_equals_an_unbroken_one() {
     assert!(losses.len() > 5 && losses[losses.len() - 1] < losses[0], "{losses:?}");
 
     let broken = folder.path().join("broken");
-    interrupt(start(&traces, &broken, &recipe).unwrap(), 5);
-    let mut resumed = start(&traces, &broken, &recipe).unwrap();
-    assert_eq!(resumed.n_done(), 4, "from the middle");
-    let (resumed_report, resumed_checkpoint) = resumed.run(&mut |_| {}).unwrap();
+    let (resumed_report, resumed_checkpoint) = resumed(&traces, &broken, &recipe, 5, 4);
     assert_eq!(resumed_report, report);
     assert_eq!(losses_of(&broken), losses);
     for part in ["", "training_state"] {
         let (expected, found) = (files(&checkpoint.join(part)), files(&resumed_checkpoint.join(part)));
         assert!(!expected.is_empty() && expected == found, "weights, heads or moments differ: {part}");
     }
-    drop(resumed);
-    let finished = start(&traces, &broken, &recipe).unwrap();
-    assert_eq!(finished.n_done(), finished.n_steps());
 }
 
 /// The exit term of the held-out evaluation, computed here: over all response tokens, as that of training.
@@ -260,7 +267,7 @@ fn the_exit_term_is_over_all_response_tokens() {
     let traces = folder.path().join("traces");
     record(&traces, &prompts(12)).unwrap();
     let distillation = start(&traces, &folder.path().join("run"), &recipe(&[])).unwrap();
-    let report = distillation.evaluate(&distillation.trainee().policy).unwrap();
+    let report = distillation.evaluate().unwrap();
 
     let reader = TraceReader::open(&traces).unwrap();
     let targets = Targets { candidates: vec![2, 4], n_blocks: 6, kl_factor: 0.4, policy: TargetPolicy::Exact };
@@ -277,14 +284,10 @@ fn the_exit_term_is_over_all_response_tokens() {
         let lens_kl: Vec<f32> = trace.lens_kl.chunks(3).flat_map(|row| row[1..].to_vec()).collect();
         let mut random = KeyedRandom::new(0, Domain::TARGET_REPORT, [index as u64, 0]);
         let depths = targets.draw_depths(&lens_kl, |t, c| random.uniform_at(t as u64, c as u64));
-        let sequence = StudentSequence {
-            token_ids: &trace.token_ids,
-            prompt_len: trace.prompt_len,
-            depths: &depths,
-            teacher_hidden: &trace.final_hidden,
-        };
+        let sequence = RecordedSequence::new(&trace.token_ids, trace.prompt_len, &depths);
+        let teacher = (&unembedding, &[&trace.final_hidden[..]][..]);
         let Trainee { decoder, policy, .. } = distillation.trainee();
-        let sums = student_pass(decoder, policy, &unembedding, &[sequence], &settings, 1, None).unwrap();
+        let sums = student_pass(decoder, policy, teacher, &[sequence], &settings, 1, None).unwrap();
         sum += sums.exit_cross_entropy;
         n_tokens += trace.response_len();
     }

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aloud_kernels::backend::{Backend, KlDirection, Readout};
+use aloud_engine::read::reading::RecordedSequence;
+use aloud_kernels::backend::{KlDirection, Readout, Unembedding};
 use aloud_kernels::cpu::Cpu;
 use aloud_kernels::matrix::Matrix;
 use aloud_kernels::rows::Rows;
@@ -14,7 +15,7 @@ use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::load::PretrainedModel;
 use aloud_model::lora::{Lora, LoraPair, Projection};
 use aloud_model::weights::ModelWeights;
-use aloud_train::stage1::student::{LossSettings, StudentSequence, student_pass};
+use aloud_train::stage1::student::{LossSettings, student_pass};
 
 use crate::fixtures::{Named, assert_near, golden_model};
 
@@ -92,23 +93,18 @@ impl Case {
         let teacher = &self.golden.floats["teacher_final_hidden"].1;
         let hidden = self.config.hidden_size;
         let mut start = 0;
-        let mut sequences = Vec::new();
+        let (mut sequences, mut teacher_hidden) = (Vec::new(), Vec::new());
         for (length, prompt_len) in self.golden.integers["lengths"].iter().zip(&self.golden.integers["prompt_lens"]) {
             let rows = start + prompt_len - 1..start + length - 1;
-            sequences.push(StudentSequence {
-                token_ids: &tokens[start..start + length],
-                prompt_len: *prompt_len,
-                depths: &depths[rows.clone()],
-                teacher_hidden: &teacher[rows.start * hidden..rows.end * hidden],
-            });
+            teacher_hidden.push(&teacher[rows.start * hidden..rows.end * hidden]);
+            sequences.push(RecordedSequence::new(&tokens[start..start + length], *prompt_len, &depths[rows]));
             start += length;
         }
         let n: usize = sequences.iter().map(|s| s.depths.len()).sum();
         let mut gradients = Gradients::new(&self.cpu);
-        let teacher_unembedding = self.weights.unembedding();
+        let teacher = (self.weights.unembedding(), &teacher_hidden[..]);
         let sums =
-            student_pass(decoder, &self.policy, teacher_unembedding, &sequences, &settings, n, Some(&mut gradients))
-                .unwrap();
+            student_pass(decoder, &self.policy, teacher, &sequences, &settings, n, Some(&mut gradients)).unwrap();
         (sums.loss(settings.exit_weight), gradients.into_host())
     }
 }

@@ -155,7 +155,7 @@ fn an_interrupted_store_goes_on() {
 
     let mut writer = open(folder.path()).unwrap();
     assert_eq!(writer.n_completed(), 4);
-    assert!(writer.contains("gsm8k/3") && !writer.contains("gsm8k/4") && writer.completed_ids().len() == 4);
+    assert!(writer.contains("gsm8k/3") && !writer.contains("gsm8k/4"));
     let error = writer.append(trace(3, 1, 1)).unwrap_err().to_string();
     assert_eq!(error, "cannot store trace `gsm8k/3`: id must be an id that no other trace has, found gsm8k/3");
     assert_eq!(writer.append(trace(4, 1, 2)).unwrap(), 4);

@@ -1,11 +1,11 @@
 //! What a step learns from: rollouts, the gradient of the leave-one-out estimator, and the KL.
 
+use aloud_engine::read::reading::RecordedSequence;
 use aloud_kernels::cpu::Cpu;
 use aloud_method::returns::leave_one_out_advantages;
 use aloud_model::decoder::{Decoder, Gradients, Policy};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_train::optimizer::global_norm;
-use aloud_train::reading::RecordedSequence;
 use aloud_train::recipe::TrainedWeights;
 use aloud_train::stage2::joint_likelihood::{LikelihoodGradient, SampledDistribution, joint_likelihood};
 use aloud_train::stage2::reinforce::ReinforceError;

@@ -1,8 +1,8 @@
 //! The joint log-probability of (exit depth, token): against the engine's replay, and sums over everything that a step can do.
 
+use aloud_engine::read::reading::RecordedSequence;
 use aloud_engine::read::replay::replay;
 use aloud_model::decoder::{BatchError, Policy, Trained};
-use aloud_train::reading::RecordedSequence;
 use aloud_train::stage2::joint_likelihood::{StepLikelihood, joint_likelihood};
 
 use super::recorded::{Batch, Case, DISTRIBUTION};

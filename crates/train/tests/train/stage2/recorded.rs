@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use aloud_base::random::{Domain, KeyedRandom};
+use aloud_engine::read::reading::RecordedSequence;
 use aloud_kernels::cpu::Cpu;
 use aloud_kernels::matrix::Matrix;
 use aloud_model::config::{Architecture, ModelConfig};
 use aloud_model::decoder::{Decoder, Gradients, Policy, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::lora::{Lora, LoraPair, Projection};
-use aloud_model::rope::{RopeConfig, RopeScaling};
 use aloud_model::weights::ModelWeights;
 use aloud_train::pretrain::initial_weights::initial_weights;
-use aloud_train::reading::RecordedSequence;
+use aloud_train::pretrain::recipe::ModelShape;
 use aloud_train::stage2::joint_likelihood::{
     LikelihoodGradient, SampledDistribution, StepLikelihood, joint_likelihood,
 };
@@ -42,17 +42,14 @@ impl Case {
         let mut pairs = BTreeMap::new();
         for (block, layer) in weights.layers.iter().enumerate() {
             for projection in Projection::ALL {
-                let (out, columns) =
-                    (layer.projection(projection).weight.rows(), layer.projection(projection).weight.columns());
+                let weight = &layer.projection(projection).weight;
                 let stream = 100 + (block * 7 + projection as usize) as u64;
                 let matrix = |rows, columns, first: usize, scale: f32| {
                     let values = (0..rows * columns).map(|i| scale * noise(stream, first + i)).collect();
                     Matrix::from_f32(rows, columns, values).unwrap()
                 };
-                pairs.insert(
-                    (block, projection),
-                    LoraPair { a: matrix(rank, columns, 0, 0.4), b: matrix(out, rank, 10_000, 0.1) },
-                );
+                let (a, b) = (matrix(rank, weight.columns(), 0, 0.4), matrix(weight.rows(), rank, 10_000, 0.1));
+                pairs.insert((block, projection), LoraPair { a, b });
             }
         }
         let head = |depth: &usize| (0..config.hidden_size).map(|i| 0.3 * noise(*depth as u64, i)).collect();
@@ -73,24 +70,10 @@ impl Case {
 
     /// Four blocks with biases, norms of queries and keys, an unembedding of its own and heads on the raw residual.
     pub(crate) fn qwen() -> Self {
-        let config = ModelConfig {
-            architecture: Architecture::Qwen3,
-            vocab_size: 11,
-            hidden_size: 16,
-            intermediate_size: 24,
-            n_layers: 4,
-            n_heads: 4,
-            n_kv_heads: 2,
-            head_dim: 4,
-            rms_norm_eps: 1e-5,
-            rope: RopeConfig::new(10_000.0, RopeScaling::Default),
-            tie_word_embeddings: false,
-            qkv_bias: true,
-            o_bias: true,
-            max_position_embeddings: 16,
-            bos_token_id: None,
-            eos_token_ids: vec![0],
-        };
+        let shape =
+            ModelShape { n_blocks: 4, hidden_size: 16, intermediate_size: 24, n_heads: 4, n_kv_heads: 2, context: 16 };
+        let (architecture, qkv_bias, o_bias) = (Architecture::Qwen3, true, true);
+        let config = ModelConfig { architecture, qkv_bias, o_bias, ..shape.config(11, 0) };
         let weights = initial_weights(&config, 3);
         Self::new(config, weights, &[1, 3], HeadInput::Raw)
     }

@@ -7,7 +7,7 @@ use aloud_kernels::cpu::Cpu;
 use aloud_model::checkpoint::files::Tensor;
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, Lineage, Stage, TrainedItems};
 use aloud_model::checkpoint::{Checkpoint, Trained};
-use aloud_train::optimizer::AdamWSettings;
+use aloud_train::optimizer::OptimizerSettings;
 use aloud_train::recipe::TrainedWeights;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::stage2::reinforce::ReinforceError;
@@ -124,7 +124,9 @@ fn weights_of_a_checkpoint_that_do_not_fit_are_errors() {
         if let Trained::Full(weights) = &mut checkpoint.trained {
             change(weights);
         }
-        Trainee::from_checkpoint(&Cpu::new(1), &model, &checkpoint, AdamWSettings::default()).unwrap_err().to_string()
+        Trainee::from_checkpoint(&Cpu::new(1), &model, &checkpoint, OptimizerSettings::default())
+            .unwrap_err()
+            .to_string()
     };
     let name = "model.layers.2.mlp.up_proj.weight";
     let missing = error(&|weights| assert!(weights.remove(name).is_some()));

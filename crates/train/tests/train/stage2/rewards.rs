@@ -153,11 +153,6 @@ fn rewards_that_never_differ_warn_and_then_end_the_run() {
 #[test]
 fn unusable_prompts_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let error = |name: &str, prompts: Prompts| {
-        let mut task = Toy { prompts: Some(prompts), ..Toy::good() };
-        let overrides = ["run.checkpoint_every=1"];
-        reinforce(&folder.path().join(name), TrainedWeights::Lora, &overrides, &mut task).unwrap_err().to_string()
-    };
     fn replaced(step: u64, token_ids: Vec<u32>) -> Vec<TaskPrompt> {
         let mut prompts = toy_prompts(step, 4);
         if step == 1 {
@@ -165,17 +160,24 @@ fn unusable_prompts_are_named() {
         }
         prompts
     }
-    let message = error("empty", |step| Ok(replaced(step, Vec::new())));
-    assert!(message.starts_with("step 2, prompt `1-2`: the prompt is empty"), "{message}");
-    let message = error("unknown", |step| Ok(replaced(step, vec![1, 16])));
-    assert!(message.starts_with("step 2, prompt `1-2`: token id 16 is not below"), "{message}");
-    let message = error("long", |step| Ok(replaced(step, vec![1; 32])));
-    assert!(message.starts_with("step 2, prompt `1-2`: the prompt has 32 tokens"), "{message}");
-    let message =
-        error("none", |step| if step == 1 { Err("no more items".to_owned()) } else { Ok(toy_prompts(step, 4)) });
-    assert!(message.starts_with("step 2: no more items; "), "{message}");
-    // Fewer than were asked for would be other rollouts than the seed promises, and none would teach nothing.
-    let message = error("few", |step| Ok(toy_prompts(step, 3)));
-    assert!(message.starts_with("step 1: 3 prompts where 4 were asked for"), "{message}");
-    assert_eq!(RunDirectory::latest(&folder.path().join("none")).unwrap().unwrap().step, 1, "step 1 is kept");
+    let cases: [(&str, Prompts, &str); 5] = [
+        ("empty", |step| Ok(replaced(step, Vec::new())), "step 2, prompt `1-2`: the prompt is empty"),
+        ("unknown", |step| Ok(replaced(step, vec![1, 16])), "step 2, prompt `1-2`: token id 16 is not below"),
+        ("long", |step| Ok(replaced(step, vec![1; 32])), "step 2, prompt `1-2`: the prompt has 32 tokens"),
+        (
+            "none",
+            |step| if step == 1 { Err("no more items".to_owned()) } else { Ok(toy_prompts(step, 4)) },
+            "step 2: no more items; ",
+        ),
+        // Fewer than were asked for would be other rollouts than the seed promises, and none would teach nothing.
+        ("few", |step| Ok(toy_prompts(step, 3)), "step 1: 3 prompts where 4 were asked for"),
+    ];
+    for (name, prompts, start) in cases {
+        let mut task = Toy { prompts: Some(prompts), ..Toy::good() };
+        let (run, overrides) = (folder.path().join(name), ["run.checkpoint_every=1"]);
+        let message = reinforce(&run, TrainedWeights::Lora, &overrides, &mut task).unwrap_err().to_string();
+        assert!(message.starts_with(start), "{message}");
+        let kept = RunDirectory::latest(&run).unwrap().map_or(0, |point| point.step);
+        assert_eq!(kept, u64::from(name != "few"), "steps before are kept");
+    }
 }

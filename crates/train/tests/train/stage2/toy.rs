@@ -11,7 +11,7 @@ use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::load::{ModelIdentity, PretrainedModel};
 use aloud_model::lora::Projection;
-use aloud_train::optimizer::AdamWSettings;
+use aloud_train::optimizer::OptimizerSettings;
 use aloud_train::pretrain::initial_weights::initial_weights;
 use aloud_train::pretrain::recipe::ModelShape;
 use aloud_train::recipe::{LoraSettings, TrainedWeights};
@@ -53,7 +53,7 @@ pub(crate) fn stage1_of(model: &PretrainedModel, trained: TrainedWeights) -> Che
     for (depth, weight) in heads.weights.iter_mut().enumerate() {
         *weight = (0..hidden_size).map(|i| ((i * 7 + depth * 3) % 5) as f32 * 0.1 - 0.2).collect();
     }
-    let mut trainee = Trainee::new(&Cpu::new(2), model, trained, &lora, heads, AdamWSettings::default(), 3);
+    let mut trainee = Trainee::new(&Cpu::new(2), model, trained, &lora, heads, OptimizerSettings::default(), 3);
     let moved = |values: &mut [f32]| {
         for (i, value) in values.iter_mut().enumerate() {
             *value += 0.05 * ((i * 37 % 11) as f32 - 5.0) / 5.0;
@@ -77,7 +77,7 @@ pub(crate) fn stage1(trained: TrainedWeights) -> Checkpoint {
 
 /// The model of a checkpoint.
 pub(crate) fn trainee(checkpoint: &Checkpoint) -> Trainee<Cpu> {
-    Trainee::from_checkpoint(&Cpu::new(2), &model(1), checkpoint, AdamWSettings::default()).unwrap()
+    Trainee::from_checkpoint(&Cpu::new(2), &model(1), checkpoint, OptimizerSettings::default()).unwrap()
 }
 
 /// Every trained parameter of a checkpoint.

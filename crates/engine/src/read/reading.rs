@@ -4,7 +4,7 @@
 //! A step that consumes a position emits the next one's token. So response token 0 is emitted by the last prompt row, which
 //! runs at full depth and has no exit; the last token of a response is read, and consumed by nobody.
 
-use aloud_kernels::backend::{Backend, Readout};
+use aloud_kernels::backend::{Backend, LensRow, Readout};
 use aloud_method::joint_action::Decision;
 use aloud_model::decoder::{BatchError, Decoder, Forward, Gradients, PackedBatch, Policy, Trained};
 
@@ -140,12 +140,6 @@ pub struct Reading<'a, B: Backend> {
     pub hidden: B::Rows,
 }
 
-impl<B: Backend> std::fmt::Debug for Reading<'_, B> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reading").field("steps", &self.steps.steps.len()).finish_non_exhaustive()
-    }
-}
-
 impl<'a, B: Backend> Reading<'a, B> {
     /// Runs every row to its depth, and keeps the residuals at `candidates` (depths, ascending; the policy's own, where exit
     /// logits are wanted). With `keeps_tape`, a backward can follow.
@@ -167,10 +161,13 @@ impl<'a, B: Backend> Reading<'a, B> {
         Readout { hidden: &self.hidden, weight: self.decoder.unembedding() }
     }
 
-    /// What [`Self::hidden`] would be, had the steps stopped at candidate number `candidate`. All must have reached it.
-    pub fn hidden_at(&self, candidate: usize) -> B::Rows {
-        let at_candidate = &self.forward.at_candidates[candidate];
-        self.decoder.final_norm(&self.decoder.backend().gather_rows(at_candidate, &self.steps.response_rows))
+    /// What the final distributions say of the response tokens, and how far the lens at each candidate is from them. All steps
+    /// must have reached every candidate.
+    pub fn lens_kl(&self) -> Vec<LensRow> {
+        let backend = self.decoder.backend();
+        let lens = |residual| self.decoder.final_norm(&backend.gather_rows(residual, &self.steps.response_rows));
+        let lenses: Vec<B::Rows> = self.forward.at_candidates.iter().map(lens).collect();
+        backend.lens_kl(self.readout(), &lenses.iter().collect::<Vec<_>>(), &self.steps.tokens)
     }
 
     /// What the steps that reached candidate number `candidate` of the policy decided there, in the order of their rows;
