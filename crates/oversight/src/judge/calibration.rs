@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 
-use super::{JudgeRow, JudgedRun, judged_item};
+use super::material::{JudgedRun, judged_item};
+use super::rows::JudgeRow;
 use aloud_measure::metrics::trace_statistics::{TRACE_STATISTICS, trace_statistic};
 use aloud_measure::statistics::{Bootstrap, RankedPairs};
 
