@@ -57,6 +57,17 @@ pub(crate) fn estimate(
     write(value, unit) + &interval.unwrap_or_default()
 }
 
+/// Each of these once, in the order in which they come first.
+pub(crate) fn distinct<T: PartialEq>(all: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut found = Vec::new();
+    for one in all {
+        if !found.contains(&one) {
+            found.push(one);
+        }
+    }
+    found
+}
+
 /// Why there is no value: codes become words; what is words already stays.
 pub(crate) fn reason(code: &str) -> String {
     if code.contains(' ') {

@@ -3,11 +3,13 @@
 
 mod time;
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use aloud_base::digest::Digest;
 use serde_json::{Map, Value, json};
 
+use crate::words::distinct;
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::run_files::{SampleRow, Stop};
 use time::iso_time;
@@ -41,8 +43,8 @@ fn inspect_log(run: &EvaluationRun, task: &str, samples: &[&SampleRow], created:
     let started = iso_time(created.saturating_sub(manifest.wall_seconds.max(0.0) as u64));
     let created = iso_time(created);
     let epochs = samples.iter().map(|sample| sample.sample_idx + 1).max().unwrap_or(1);
-    let scorers = scorers(samples);
-    let sample_ids: Vec<String> = distinct(samples.iter().map(|sample| sample_id(sample)));
+    let scorers: BTreeSet<&String> = samples.iter().flat_map(|sample| sample.correct.keys()).collect();
+    let sample_ids = distinct(samples.iter().map(|sample| sample_id(sample)));
     let read = samples.iter().map(|sample| sample.n_prompt).sum();
     let usage = usage(read, samples.iter().map(|sample| sample.n_tokens()).sum());
     let model = format!("aloud/{}", manifest.model);
@@ -123,27 +125,9 @@ fn short_id(parts: &[&str]) -> String {
     id
 }
 
-fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
-    for value in values {
-        if seen.insert(value.clone()) {
-            found.push(value);
-        }
-    }
-    found
-}
-
 /// An item under an arm. Responses to the same one are epochs.
 fn sample_id(sample: &SampleRow) -> String {
     if sample.arm == "plain" { sample.item_id.clone() } else { format!("{}/{}", sample.item_id, sample.arm) }
-}
-
-fn scorers(samples: &[&SampleRow]) -> Vec<String> {
-    let mut scorers: Vec<String> = samples.iter().flat_map(|sample| sample.correct.keys().cloned()).collect();
-    scorers.sort_unstable();
-    scorers.dedup();
-    scorers
 }
 
 /// Accuracy of a scorer with its standard error over the samples that it scored.
@@ -268,12 +252,8 @@ mod tests {
         assert_eq!(scores, ["C", "I", "N"]);
         assert_eq!(log["samples"][2]["output"]["choices"][0]["stop_reason"], "max_tokens");
         assert_eq!((&log["samples"][1]["epoch"], &log["eval"]["config"]["epochs"]), (&json!(2), &json!(2)));
-        let strict = &log["results"]["scores"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|score| score["name"] == "strict")
-            .unwrap()["metrics"];
+        let summaries = log["results"]["scores"].as_array().unwrap();
+        let strict = &summaries.iter().find(|score| score["name"] == "strict").unwrap()["metrics"];
         // A third, and the standard error sqrt(1/3 * 2/3 / 2) of three samples.
         assert!((strict["accuracy"]["value"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-12);
         assert!((strict["stderr"]["value"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-12);

@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use maud::{Markup, PreEscaped, html};
 
-use crate::palette::Theme;
 use crate::plot::{Figure, Medium, to_csv, to_json, to_svg};
 use crate::words::{difference, number, reason, reason_of};
 use aloud_measure::metric_record::{ConfidenceInterval, MetricRecord};
@@ -96,7 +95,7 @@ pub(super) fn figures(figures: &[Figure]) -> Markup {
 
 /// A figure with its caption and links to its data and to itself as a file.
 fn figure(figure: &Figure) -> Markup {
-    let svg = to_svg(figure, Medium::File(Theme::Light));
+    let svg = to_svg(figure, Medium::File);
     let file = |extension: &str| format!("{}.{extension}", figure.name);
     html! {
         figure id=(figure.name) class=[figure.is_wide().then_some("wide")] {

@@ -65,7 +65,6 @@ fn of_task(set: &RunSet, task: &str) -> String {
     ids.dedup();
     let mut text = String::from("| metric | unit |");
     for run in &runs {
-        // Writing to a string cannot fail.
         let _ = write!(text, " {} |", escape(&run.name));
     }
     let _ = write!(text, "\n|---|---|{}\n", "---|".repeat(runs.len()));

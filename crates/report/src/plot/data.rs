@@ -10,7 +10,7 @@ const HEADER: &str = "panel,series,x,x_low,x_high,y,y_low,y_high,label\n";
 
 /// One row a point or cell: `panel,series,x,x_low,x_high,y,y_low,y_high,label`. Categories are written by their names;
 /// the value of a cell is its `label`. What was not measured is empty.
-pub fn to_csv(figure: &Figure) -> String {
+pub(crate) fn to_csv(figure: &Figure) -> String {
     let mut csv = HEADER.to_owned();
     for panel in &figure.panels {
         match &panel.content {
@@ -76,7 +76,7 @@ fn quoted(field: &str) -> String {
 }
 
 /// Title, caption, and for every panel its axes and what stands between them.
-pub fn to_json(figure: &Figure) -> Value {
+pub(crate) fn to_json(figure: &Figure) -> Value {
     let panels: Vec<Value> = figure
         .panels
         .iter()

@@ -148,7 +148,6 @@ fn draw_intervals(drawing: &mut Drawing, style: usize, point: &Point, at: (f64, 
     if let Some([low, high]) = point.x_interval
         && let (Some(low), Some(high)) = (frame.x.within(low), frame.x.within(high))
     {
-        // Writing to a string cannot fail.
         let _ = write!(path, "M{low:.1} {y:.1}H{high:.1}M{low:.1} {:.1}v6M{high:.1} {0:.1}v6", y - 3.0);
     }
     if !path.is_empty() {

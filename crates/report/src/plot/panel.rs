@@ -167,7 +167,6 @@ fn draw_vertical_axis(drawing: &mut Drawing, panel: &Panel, frame: &Frame, place
     for (value, text) in &frame.y.ticks {
         let Some(at) = frame.y.at(*value) else { continue };
         if !heat && (at - bottom).abs() > 0.5 {
-            // Writing to a string cannot fail.
             let _ = write!(grid, "M{left:.1} {at:.1}H{right:.1}");
         }
         let names = matches!(panel.y.scale, Scale::Categories(_));

@@ -8,7 +8,7 @@ use super::subject::{Counts, Draw, INTERVALS, Subject, n_items, n_of, n_rows, nu
 use crate::page::measured::{
     depth_against_settling, depth_by, depth_quantile, depth_shares, depths, surprisal_deciles,
 };
-use crate::plot::{Axis, Content, Figure, Guide, HeatMap, Mark, NumberFormat, Panel, Point, Scale, Series};
+use crate::plot::{Axis, Content, Figure, Guide, HeatMap, Mark, Panel, Point, Scale, Series};
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::run_files::TokenRow;
 use aloud_measure::token_class::TokenClass;
@@ -205,7 +205,6 @@ fn settling(subject: &Subject<'_>) -> Option<Figure> {
             let heat = HeatMap {
                 values: values.into_iter().map(|row| row.into_iter().map(Some).collect()).collect(),
                 label: "share of tokens".to_owned(),
-                format: NumberFormat::PerCent,
             };
             Some(Panel {
                 title: run.name.clone(),
