@@ -201,6 +201,11 @@ impl Point {
         Self { x, y: y.into(), y_interval: y_interval.into(), ..Self::default() }
     }
 
+    /// A point of a horizontal bar, with the interval of `x`.
+    pub(crate) fn across(x: f64, place: f64, x_interval: Option<[f64; 2]>) -> Self {
+        Self { x, y: Some(place), x_interval, ..Self::default() }
+    }
+
     /// The same point with words beside it.
     #[must_use]
     pub(crate) fn labelled(mut self, label: impl Into<String>) -> Self {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::subject::{Counts, Draw, INTERVALS, Subject, n_items, n_of, n_rows, numbers, plane_point, with_interval};
+use super::subject::{Counts, Draw, INTERVALS, Subject, measured, n_items, n_of, n_rows, numbers, with_interval};
 use crate::page::measured::{
     depth_against_settling, depth_by, depth_quantile, depth_shares, depths, surprisal_deciles,
 };
@@ -32,9 +32,8 @@ fn exiting<'a>(subject: &Subject<'a>) -> impl Iterator<Item = (usize, &'a Evalua
     subject.runs().filter(|(_, run)| !run.is_at_full_depth())
 }
 
-fn counts<'a>(subject: &Subject<'a>) -> String {
-    let of_run = |(_, run): (usize, &'a EvaluationRun)| (run.name.as_str(), n_rows(run, subject.task));
-    n_of(&exiting(subject).map(of_run).collect::<Vec<_>>())
+fn counts(subject: &Subject<'_>) -> String {
+    subject.n_each(|run| (!run.is_at_full_depth()).then(|| n_rows(run, subject.task)))
 }
 
 /// A series for each run whose tokens choose their depth.
@@ -153,7 +152,7 @@ fn by_class(subject: &Subject<'_>) -> Option<Figure> {
     let series = of_runs.iter().map(|(style, run, classes)| {
         let points = order.iter().enumerate().filter_map(|(place, (class, _))| {
             let (_, (depth, interval), _) = classes.iter().find(|(known, _, _)| known == class)?;
-            Some(Point { x: *depth, y: Some(place as f64), x_interval: *interval, ..Point::default() })
+            Some(Point::across(*depth, place as f64, *interval))
         });
         Series { name: run.name.clone(), style: *style, mark: Mark::Points, points: points.collect() }
     });
@@ -225,12 +224,12 @@ fn settling(subject: &Subject<'_>) -> Option<Figure> {
 
 fn speed(subject: &Subject<'_>) -> Option<Figure> {
     let series = subject.scatter(|run| {
-        let of_id = |id| run.record(subject.task, id);
-        let mut point = plane_point(of_id("savings.operations")?, of_id("savings.speed_batch_1")?)?;
+        let of_id = |id| measured(run.record(subject.task, id)?);
+        let ((saved, saved_interval), (speed, interval)) =
+            (of_id("savings.operations")?, of_id("savings.speed_batch_1")?);
         // The speed-up that the saving would give by itself.
-        point.x = 1.0 / (1.0 - point.x);
-        point.x_interval = point.x_interval.map(|ends| ends.map(|saved| 1.0 / (1.0 - saved)));
-        Some(point)
+        let computed = |saved: f64| 1.0 / (1.0 - saved);
+        Some(Point { x_interval: Some(saved_interval.map(computed)), ..Point::new(computed(saved), speed, interval) })
     });
     let mut panel = Panel::of_series(
         Axis::new("speed-up that the saved operations would give", Scale::Linear),

@@ -1,7 +1,7 @@
 //! The values of a dial: what each saves and costs, and where its tokens stop.
 
 use super::depth::{depth_axis, exchange_guides, exit_histograms, share_bars};
-use super::subject::{ACCURACY, INTERVALS, Subject, against_savings_point, axis_of, items, n_of, n_rows};
+use super::subject::{ACCURACY, INTERVALS, Subject, against_savings_point, axis_of, items, n_of, n_rows, savings_axis};
 use crate::page::measured::{WithInterval, depth_shares};
 use crate::plot::{Axis, Figure, Guide, Layout, Mark, Panel, Point, Scale, Series, Spread};
 use crate::summary::BASE;
@@ -137,11 +137,7 @@ impl<'a> DialRuns<'a> {
             .filter_map(|run| against_savings_point(run, task, ACCURACY).and_then(|point| Some([point.x, point.y?])))
             .collect();
         front.sort_by(|a, b| a[0].total_cmp(&b[0]));
-        let mut panel = Panel::of_series(
-            Axis::per_cent("average layer savings", Scale::FromZero),
-            Axis::per_cent("accuracy", Scale::Linear),
-            series,
-        );
+        let mut panel = Panel::of_series(savings_axis(), Axis::per_cent("accuracy", Scale::Linear), series);
         panel.guides = vec![Guide { label: "front".to_owned(), points: front }];
         let caption =
             "Front: points that no other beats on both axes in 95 % of the joint draws. Ellipses: 95 % regions. ";
@@ -167,7 +163,7 @@ impl<'a> DialRuns<'a> {
         let panel = |(id, title): (&str, &str)| {
             let y = self.members.iter().find_map(|member| member.run.record(task, id)).map(axis_of)?;
             let series = self.series(|_, run| against_savings_point(run, task, id));
-            let x = Axis::per_cent("average layer savings", Scale::FromZero);
+            let x = savings_axis();
             (!series.is_empty()).then(|| Panel { title: title.to_owned(), ..Panel::of_series(x, y, series) })
         };
         let caption = format!("Every point is one run. {}. {INTERVALS}", self.n_points());
