@@ -92,7 +92,6 @@ mod tests {
         }
     }
 
-    /// Undoes [`escape`].
     fn unescape(html: &str) -> String {
         html.replace("&lt;", "<")
             .replace("&gt;", ">")

@@ -9,15 +9,9 @@ pub(crate) fn per_cent(share: Option<f64>) -> String {
 
 /// A whole number with narrow spaces between thousands, at which no line breaks.
 pub(crate) fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut written = String::with_capacity(digits.len() + 6);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            written.push('\u{202f}');
-        }
-        written.push(digit);
-    }
-    written
+    let digits: Vec<char> = number.to_string().chars().collect();
+    let groups: Vec<String> = digits.rchunks(3).rev().map(|group| group.iter().collect()).collect();
+    groups.join("\u{202f}")
 }
 
 /// A number in its unit: fractions in per cent, others with three significant digits.

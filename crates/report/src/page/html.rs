@@ -59,7 +59,6 @@ pub(super) fn none_cell(why: &str) -> Markup {
     html! { td.none-cell { "–" small { (reason(why)) } } }
 }
 
-/// A cell of words.
 pub(super) fn text_cell(text: &str) -> Markup {
     html! { td.words { (text) } }
 }
@@ -88,7 +87,6 @@ pub(super) fn on_request(summary: &str, content: &Markup) -> Markup {
     html! { details.on-request { summary { (summary) } (content) } }
 }
 
-/// Figures beside each other.
 pub(super) fn figures(figures: &[Figure]) -> Markup {
     html! { @if !figures.is_empty() { div.figures { @for one in figures { (figure(one)) } } } }
 }

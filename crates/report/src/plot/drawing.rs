@@ -8,7 +8,6 @@ use crate::text::escape;
 /// Size of ordinary words.
 pub(super) const TEXT: f64 = 12.0;
 
-/// Where words stand from their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Anchor {
     Start,
@@ -16,7 +15,6 @@ pub(super) enum Anchor {
     End,
 }
 
-/// How words are written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Words {
     pub(super) anchor: Anchor,
@@ -28,7 +26,6 @@ pub(super) struct Words {
 }
 
 impl Words {
-    /// Upright words of ordinary size.
     pub(super) const fn new(anchor: Anchor, paint: Paint) -> Self {
         Self { anchor, size: TEXT, paint, bold: false, turned: 0.0 }
     }

@@ -48,7 +48,6 @@ fn most_ticks(room: f64, each: f64) -> usize {
     ((room / each) as usize).clamp(2, 9)
 }
 
-/// Draws a panel into its place.
 pub(super) fn draw_panel(drawing: &mut Drawing, panel: &Panel, place: Place<'_>) {
     let room = place.room;
     let mut top = room.top;
@@ -72,16 +71,11 @@ pub(super) fn draw_panel(drawing: &mut Drawing, panel: &Panel, place: Place<'_>)
     let left = room.left + place.left_words + 8.0;
     let right = room.right - 10.0;
     let turned = place.labelled_below && names_turned(&panel.x, right - left);
+    let (upright, slanted) = if panel.x.label.is_empty() { (22.0, 8.0) } else { (40.0, 24.0) };
     let below = match (place.labelled_below, turned) {
         (false, _) => 4.0,
-        (true, false) => {
-            if panel.x.label.is_empty() {
-                22.0
-            } else {
-                40.0
-            }
-        }
-        (true, true) => turned_height(&panel.x) + if panel.x.label.is_empty() { 8.0 } else { 24.0 },
+        (true, false) => upright,
+        (true, true) => turned_height(&panel.x) + slanted,
     };
     let inside = Rectangle { left, top, right, bottom: room.bottom - below };
     let x =

@@ -12,7 +12,6 @@ use crate::text::escape;
 const WIDTH: f64 = 560.0;
 /// Width of a figure of three and more columns.
 const WIDE: f64 = 1120.0;
-/// Room between panels.
 const GAP: f64 = 22.0;
 /// Room around a figure in a file of its own.
 const MARGIN: f64 = 18.0;

@@ -72,7 +72,6 @@ impl FittedAxis {
         self.at(value).map(|place| place.clamp(first, last))
     }
 
-    /// Room of one category.
     pub(super) fn band(&self) -> f64 {
         ((self.end - self.start) / (self.high - self.low)).abs()
     }

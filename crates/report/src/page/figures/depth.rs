@@ -13,7 +13,6 @@ use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::run_files::TokenRow;
 use aloud_measure::token_class::TokenClass;
 
-/// The figures of depth.
 pub(super) const DEPTH: &[Draw] = &[
     |subject| subject.bars("savings.average", "Average layer savings", "average layer savings"),
     quantile_fan,
@@ -66,12 +65,10 @@ fn quantile_fan(subject: &Subject<'_>) -> Option<Figure> {
     subject.figure("depth.quantiles", "How deep the deepest tokens go", caption, vec![panel])
 }
 
-/// The depths of a run as an axis.
 pub(super) fn depth_axis(run: &EvaluationRun) -> Axis {
     Axis::categories("depth in blocks", depths(run).into_iter().map(|depth| depth.to_string()))
 }
 
-/// A bar for each depth.
 pub(super) fn share_bars(
     name: &str,
     style: usize,

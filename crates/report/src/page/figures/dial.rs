@@ -17,7 +17,6 @@ enum Role {
     Other,
 }
 
-/// A run in the figures of a dial, with its label.
 struct Member<'a> {
     role: Role,
     label: String,
@@ -27,7 +26,6 @@ struct Member<'a> {
 /// What the figures of one sweep are made from.
 struct DialRuns<'a> {
     subject: Subject<'a>,
-    /// The dial, in words.
     dial: String,
     /// End of the figures' names: empty for the first sweep.
     suffix: String,

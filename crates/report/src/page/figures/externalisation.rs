@@ -6,7 +6,6 @@ use crate::plot::{Axis, Figure, Guide, Mark, Panel, Point, Scale, Series};
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::metric_record::MetricRecord;
 
-/// The figures of externalisation.
 pub(super) const EXTERNALISATION: &[Draw] =
     &[early_answering, necessity_of_accuracy, necessity, horizon, coverage, unsupported];
 

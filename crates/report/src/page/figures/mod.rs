@@ -16,7 +16,6 @@ pub(super) use quality_distribution::quality_distributions;
 use subject::Draw;
 pub(super) use subject::{ACCURACY, Subject};
 
-/// Most series between two axes.
 const MOST_SERIES: usize = 3;
 
 /// Figures that belong together: their headline, and how each is drawn.
@@ -32,11 +31,9 @@ pub(super) const OF_PARTS: &[Draw] = &[task::by_steps, externalisation::horizon]
 
 /// Which runs of a task are seen at first: base and trained models; and which on request: the controls.
 pub(super) struct Cast {
-    /// The base model, if it was evaluated.
     base: Vec<usize>,
     /// The trained models, or all points of a sweep.
     models: Vec<usize>,
-    /// The others.
     controls: Vec<usize>,
 }
 
@@ -64,7 +61,6 @@ impl Cast {
         self.models.len() > 2
     }
 
-    /// The runs that are seen at first.
     pub(super) fn first(&self) -> Vec<usize> {
         [&self.base[..], &self.models].concat()
     }

@@ -3,7 +3,6 @@
 use super::subject::{Draw, INTERVALS, Subject, against_savings, n_caption, n_items};
 use crate::plot::{Axis, Figure, Mark, Panel, Point, Scale, Series};
 
-/// The figures of quality.
 pub(super) const QUALITY: &[Draw] = &[
     |subject| {
         let ids = ["quality.coherence", "quality.completeness", "quality.clarity", "quality.no_repetition"];

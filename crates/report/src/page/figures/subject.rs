@@ -156,7 +156,6 @@ pub(super) fn items(n: usize) -> String {
     format!("{} items", grouped(n))
 }
 
-/// The axis of layer savings.
 pub(super) fn savings_axis() -> Axis {
     Axis::per_cent("average layer savings", Scale::FromZero)
 }

@@ -10,7 +10,6 @@ use aloud_measure::statistics::wilson_interval;
 /// Most columns of a length histogram.
 const LENGTH_BINS: usize = 16;
 
-/// The figures of the task.
 pub(super) const TASK: &[Draw] =
     &[|subject| subject.plane(ACCURACY, "Accuracy against layer savings", "accuracy", ""), by_steps, lengths, stages];
 
