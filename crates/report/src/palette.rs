@@ -34,7 +34,7 @@ pub(crate) fn depth_colour(depth: usize, n_blocks: usize, theme: Theme) -> Optio
 }
 
 impl Colour {
-    const BLACK: Self = Self { red: 0, green: 0, blue: 0 };
+    pub(crate) const BLACK: Self = Self { red: 0, green: 0, blue: 0 };
     const WHITE: Self = Self { red: 255, green: 255, blue: 255 };
 
     /// Black or white, whichever is easier to read on this colour. The contrast is never below 4.58 : 1.

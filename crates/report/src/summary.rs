@@ -5,7 +5,7 @@ use aloud_measure::evaluation_run::{EvaluationRun, RunSet};
 use aloud_measure::metric_record::MetricRecord;
 use aloud_measure::run_files::SampleRow;
 
-use crate::words::{difference, distinct, estimate, grouped, number, reason_of};
+use crate::words::{difference, distinct, estimate, grouped, number, reason_of, word};
 
 /// Name of the trained model with its own exits.
 pub const TRAINED: &str = "exits";
@@ -84,13 +84,12 @@ impl Answers {
         let task = model.tasks().first().copied().unwrap_or_default();
         let base = base.filter(|base| base.folder != model.folder);
         let against = base.map(|base| format!(" against {}", base.name)).unwrap_or_default();
-        let tier = serde_json::to_value(model.manifest.tier).unwrap_or_default();
         Self {
             heading: format!(
                 "{}{against}: {} items of {task}, tier {}",
                 model.name,
                 grouped(model.items(task).len()),
-                tier.as_str().unwrap_or_default()
+                word(model.manifest.tier)
             ),
             saved: saved(model, base, task),
             cost: cost(model, base, task),

@@ -1,5 +1,7 @@
 //! Numbers, differences and reasons as a reader sees them.
 
+use serde::Serialize;
+
 use aloud_measure::metric_record::{ConfidenceInterval, MetricRecord};
 
 /// A share as per cent with one decimal: `27.6 %` with a no-break space, or `–` if there is none.
@@ -49,6 +51,11 @@ pub(crate) fn estimate(
     let end = |end: f64| write(end, unit).replace("\u{a0}%", "").replace("\u{a0}pp", "");
     let interval = ci.map(|ci| format!(" ({} to {})", end(ci.lo), end(ci.hi)));
     write(value, unit) + &interval.unwrap_or_default()
+}
+
+/// The word that a value is written as in JSON.
+pub(crate) fn word(value: impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Each of these once, in the order in which they come first.

@@ -4,9 +4,8 @@
 mod time;
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
-use aloud_base::digest::Digest;
+use aloud_base::digest::{Digest, hexadecimal};
 use serde_json::{Map, Value, json};
 
 use crate::words::distinct;
@@ -117,12 +116,7 @@ fn short_id(parts: &[&str]) -> String {
         digest.add(part.as_bytes());
         digest.add([0]);
     }
-    let mut id = String::new();
-    for byte in digest.bytes().iter().take(11) {
-        // Writing to a string cannot fail.
-        let _ = write!(id, "{byte:02x}");
-    }
-    id
+    hexadecimal(&digest.bytes()[..11])
 }
 
 /// An item under an arm. Responses to the same one are epochs.

@@ -15,7 +15,13 @@ fn set(folders: &[PathBuf]) -> RunSet {
 }
 
 fn quick<'a>() -> ReportOptions<'a> {
-    ReportOptions { bootstrap: Bootstrap { n_draws: 100, ..Bootstrap::default() }, ..ReportOptions::default() }
+    ReportOptions {
+        title: String::new(),
+        bootstrap: Bootstrap { n_draws: 100, ..Bootstrap::default() },
+        side_by_side: None,
+        n_samples: 6,
+        token_texts: Vec::new(),
+    }
 }
 
 /// A page with everything on it.

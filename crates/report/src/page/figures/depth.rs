@@ -9,6 +9,7 @@ use crate::page::measured::{
     depth_against_settling, depth_by, depth_quantile, depth_shares, depths, surprisal_deciles,
 };
 use crate::plot::{Axis, Content, Figure, Guide, HeatMap, Mark, Panel, Point, Scale, Series};
+use crate::words::word;
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::run_files::TokenRow;
 use aloud_measure::token_class::TokenClass;
@@ -61,7 +62,7 @@ fn quantile_fan(subject: &Subject<'_>) -> Option<Figure> {
         Axis::new("depth in blocks", Scale::FromZero),
         series,
     );
-    let caption = format!("Depths that 25 to 95 % of the tokens do not go beyond. {}. {INTERVALS}", n_of(&counts));
+    let caption = format!("Depths that 25 to 95 % of the tokens do not go beyond. {}. {INTERVALS}", n_of(counts));
     subject.figure("depth.quantiles", "How deep the deepest tokens go", caption, vec![panel])
 }
 
@@ -153,7 +154,7 @@ fn by_class(subject: &Subject<'_>) -> Option<Figure> {
         });
         Series { name: run.name.clone(), style: *style, mark: Mark::Points, points: points.collect() }
     });
-    let names = order.iter().map(|(class, _)| class_name(*class));
+    let names = order.iter().map(|(class, _)| word(*class).replace('_', " "));
     let panel = Panel::of_series(
         Axis::new("mean depth in blocks", Scale::Linear),
         Axis::categories("", names),
@@ -161,11 +162,6 @@ fn by_class(subject: &Subject<'_>) -> Option<Figure> {
     );
     let caption = format!("Mean depth by kind of token, deepest first. {}. {INTERVALS}", counts(subject));
     subject.figure("depth.by_token_class", "Depth by kind of token", caption, vec![panel])
-}
-
-fn class_name(class: TokenClass) -> String {
-    let name = serde_json::to_value(class).ok().and_then(|name| name.as_str().map(str::to_owned));
-    name.unwrap_or_default().replace('_', " ")
 }
 
 fn by_surprisal(subject: &Subject<'_>) -> Option<Figure> {
@@ -186,7 +182,7 @@ fn by_surprisal(subject: &Subject<'_>) -> Option<Figure> {
     let caption = format!(
         "Surprisal in bits, of the base model at full depth. Equal surprisals stand in one tenth, so tenths may be missing. \
          {}. {INTERVALS}",
-        n_of(&counts)
+        n_of(counts)
     );
     subject.figure("depth.by_surprisal", "Depth against surprisal", caption, vec![panel])
 }
@@ -195,17 +191,17 @@ fn settling(subject: &Subject<'_>) -> Option<Figure> {
     let panels: Vec<Panel> = exiting(subject)
         .filter_map(|(_, run)| {
             let mut values = depth_against_settling(run, subject.task)?;
-            let names: Vec<String> = depths(run).into_iter().map(|depth| depth.to_string()).collect();
             // Deep above.
             values.reverse();
+            let deep_first = depths(run).into_iter().rev().map(|depth| depth.to_string());
             let heat = HeatMap {
                 values: values.into_iter().map(|row| row.into_iter().map(Some).collect()).collect(),
                 label: "share of tokens".to_owned(),
             };
             Some(Panel {
                 title: run.name.clone(),
-                x: Axis::categories("first settling depth in blocks", names.clone()),
-                y: Axis::categories("depth in blocks", names.into_iter().rev()),
+                x: Axis { label: "first settling depth in blocks".to_owned(), ..depth_axis(run) },
+                y: Axis::categories("depth in blocks", deep_first),
                 content: Content::Heat(heat),
                 guides: Vec::new(),
             })

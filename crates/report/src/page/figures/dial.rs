@@ -107,14 +107,7 @@ impl<'a> DialRuns<'a> {
 
     /// Number of items of each point.
     fn n_points(&self) -> String {
-        let count = |member: &Member<'_>| items(member.run.items(self.subject.task).len());
-        n_of(&self.points().map(|member| (member.label.as_str(), count(member))).collect::<Vec<_>>())
-    }
-
-    /// Number of responses and tokens of each point.
-    fn n_rows(&self) -> String {
-        let count = |member: &Member<'_>| n_rows(member.run, self.subject.task);
-        n_of(&self.points().map(|member| (member.label.as_str(), count(member))).collect::<Vec<_>>())
+        n_of(self.points().map(|member| (&member.label, items(member.run.items(self.subject.task).len()))))
     }
 
     fn accuracy(&self) -> Option<Figure> {
@@ -173,20 +166,18 @@ impl<'a> DialRuns<'a> {
     /// Histograms of depth, one above the other.
     fn depth_ridge(&self) -> Option<Figure> {
         let (task, bootstrap) = (self.subject.task, self.subject.bootstrap);
-        let shares = |member: &'_ Member<'a>| -> Option<(String, &'a EvaluationRun, Vec<WithInterval>)> {
-            Some((member.label.clone(), member.run, depth_shares(member.run, task, bootstrap)?))
-        };
-        let of_points: Vec<_> = self.points().filter_map(shares).collect();
+        let of_points: Vec<_> =
+            self.points().filter_map(|member| Some((member, depth_shares(member.run, task, bootstrap)?))).collect();
         // One scale for all rows.
-        let largest = of_points.iter().flat_map(|(_, _, shares)| shares).map(|share| share.0).fold(0.01, f64::max);
-        let panel = |(label, run, shares): &(String, &EvaluationRun, Vec<WithInterval>)| {
+        let largest = of_points.iter().flat_map(|(_, shares)| shares).map(|share| share.0).fold(0.01, f64::max);
+        let panel = |(Member { label, run, .. }, shares): &(&Member<'_>, Vec<WithInterval>)| {
             let series = share_bars(label, 1, shares.iter().map(|(share, interval)| (Some(*share), *interval)));
             let y = Axis::per_cent("share of tokens", Scale::Fixed(0.0, 1.1 * largest));
             Panel { title: label.clone(), ..Panel::of_series(depth_axis(run), y, vec![series]) }
         };
         let caption = format!(
             "Share of eligible tokens at each depth; all rows have the same scale. {}. {INTERVALS}",
-            self.n_rows()
+            n_of(self.points().map(|member| (&member.label, n_rows(member.run, task))))
         );
         let name = format!("dial.depths.{}{}", self.dial.replace(' ', "-"), self.suffix);
         let title = format!("Where tokens stop, over {}", self.dial);

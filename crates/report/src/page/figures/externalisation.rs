@@ -26,7 +26,7 @@ fn early_answering(subject: &Subject<'_>) -> Option<Figure> {
     );
     let caption = format!(
         "The lower the curve, the longer the answer depends on what is still to be written. {}. {INTERVALS}",
-        n_of(&counts)
+        n_of(counts)
     );
     subject.figure("early_answering.curve", "Early answering", caption, vec![panel])
 }
@@ -49,7 +49,7 @@ fn necessity(subject: &Subject<'_>) -> Option<Figure> {
     };
     let caption = format!(
         "Each point is one trace; above the dashed diagonal the trace made the answer more probable. {}.",
-        n_of(&counts)
+        n_of(counts)
     );
     let title = "Log-probability of the answer with and without the trace";
     subject.figure("necessity.log_probabilities", title, caption, series.into_iter().map(panel).collect())

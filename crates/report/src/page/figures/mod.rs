@@ -10,11 +10,10 @@ mod subject;
 mod task;
 
 use crate::plot::{Content, Figure, Layout, Panel, Scale};
-use crate::summary::{BASE, TRAINED};
 pub(super) use dial::dial_figures;
 pub(super) use quality_distribution::quality_distributions;
-use subject::Draw;
 pub(super) use subject::{ACCURACY, Subject};
+use subject::{Draw, role};
 
 const MOST_SERIES: usize = 3;
 
@@ -40,15 +39,9 @@ pub(super) struct Cast {
 impl Cast {
     /// From the places of the runs in their set.
     pub(super) fn of(subject: &Subject<'_>) -> Self {
-        let model = |place: &&usize| subject.set.runs[**place].manifest.model.as_str();
-        let of_models = |wanted: &dyn Fn(&str) -> bool| -> Vec<usize> {
-            subject.runs.iter().filter(|place| wanted(model(place))).copied().collect()
-        };
-        let [mut base, mut models, mut controls] = [
-            of_models(&|model| model == BASE),
-            of_models(&|model| model == TRAINED),
-            of_models(&|model| model != BASE && model != TRAINED),
-        ];
+        let [mut base, mut models, mut controls] = [0, 1, 2].map(|wanted| -> Vec<usize> {
+            subject.runs.iter().copied().filter(|place| role(&subject.set.runs[*place]) == wanted).collect()
+        });
         if models.is_empty() && base.is_empty() {
             models = controls.drain(..controls.len().min(1)).collect();
         }

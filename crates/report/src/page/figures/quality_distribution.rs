@@ -178,14 +178,14 @@ fn figure(subject: &Subject<'_>, dial: &str, id: &str, found: Distribution) -> O
         Panel { title: label.clone(), ..Panel::of_series(x, y, vec![series]) }
     };
     let panels: Vec<Panel> = rows.iter().zip(shares).map(panel).collect();
-    let counts: Vec<(String, usize)> =
-        rows.iter().map(|(label, counts)| (format!("{label}:"), counts.iter().sum())).collect();
-    if counts.iter().all(|(_, n)| *n == 0) {
+    if rows.iter().all(|(_, counts)| counts.iter().all(|count| *count == 0)) {
         return None;
     }
-    let counts: Vec<(&str, String)> =
-        counts.iter().map(|(label, n)| (label.as_str(), format!("{} responses", grouped(*n)))).collect();
-    let caption = format!("{caption} All rows have the same scale. {}. Bars: Wilson's 95 % intervals.", n_of(&counts));
+    let of_row = |(label, counts): &(String, Vec<usize>)| {
+        (format!("{label}:"), format!("{} responses", grouped(counts.iter().sum())))
+    };
+    let counts = rows.iter().map(of_row);
+    let caption = format!("{caption} All rows have the same scale. {}. Bars: Wilson's 95 % intervals.", n_of(counts));
     let name = format!("{id}.by-{}", dial.replace(' ', "-"));
     let figure = subject.figure(&name, &format!("{what}, over {dial}"), caption, panels)?;
     Some(Figure { layout: Layout::Ridge, ..figure })

@@ -1,6 +1,7 @@
 //! What figures of one task are made from: its runs, and the words and numbers that captions and points share.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 
 use serde_json::Value;
 
@@ -81,7 +82,7 @@ impl<'a> Subject<'a> {
 
     /// Of how many what is shown of each run is.
     pub(super) fn n_each(&self, count: impl Fn(&EvaluationRun) -> Option<String>) -> String {
-        n_of(&self.runs().filter_map(|(_, run)| Some((run.name.as_str(), count(run)?))).collect::<Vec<_>>())
+        n_of(self.runs().filter_map(|(_, run)| Some((&run.name, count(run)?))))
     }
 
     /// Number of items of a record of each run.
@@ -127,11 +128,6 @@ impl<'a> Subject<'a> {
     /// points they are labelled.
     pub(super) fn scatter(&self, point: impl Fn(&EvaluationRun) -> Option<Point>) -> Vec<Series> {
         let runs: Vec<(&EvaluationRun, Point)> = self.runs().filter_map(|(_, run)| Some((run, point(run)?))).collect();
-        let role = |run: &EvaluationRun| match run.manifest.model.as_str() {
-            BASE => 0,
-            TRAINED => 1,
-            _ => 2,
-        };
         (0..3)
             .filter_map(|style| {
                 let of_role: Vec<_> = runs.iter().filter(|(run, _)| role(run) == style).collect();
@@ -145,6 +141,15 @@ impl<'a> Subject<'a> {
                 Some(Series { name, style, mark: Mark::Points, points })
             })
             .collect()
+    }
+}
+
+/// 0 for the base model, 1 for a trained one, 2 for a control.
+pub(super) fn role(run: &EvaluationRun) -> usize {
+    match run.manifest.model.as_str() {
+        BASE => 0,
+        TRAINED => 1,
+        _ => 2,
     }
 }
 
@@ -176,16 +181,14 @@ pub(super) fn axis_of(record: &MetricRecord) -> Axis {
 
 /// `n = 200 items, 61 240 tokens`, or run by run where they differ.
 pub(super) fn n_caption<'a>(records: impl Iterator<Item = (&'a EvaluationRun, &'a MetricRecord)>) -> String {
-    let counts: Vec<(&str, String)> = records
-        .map(|(run, record)| {
-            let tokens = record.n_tokens.map(|n| format!(", {} tokens", grouped(n))).unwrap_or_default();
-            (run.name.as_str(), items(record.n) + &tokens)
-        })
-        .collect();
-    n_of(&counts)
+    n_of(records.map(|(run, record)| {
+        let tokens = record.n_tokens.map(|n| format!(", {} tokens", grouped(n))).unwrap_or_default();
+        (&run.name, items(record.n) + &tokens)
+    }))
 }
 
-pub(super) fn n_of(counts: &[(&str, String)]) -> String {
+pub(super) fn n_of<Name: Display>(counts: impl IntoIterator<Item = (Name, String)>) -> String {
+    let counts: Vec<(Name, String)> = counts.into_iter().collect();
     match counts.first() {
         None => "n = 0".to_owned(),
         Some((_, first)) if counts.iter().all(|(_, count)| count == first) => format!("n = {first} each"),

@@ -31,7 +31,7 @@ pub(super) fn by_steps(subject: &Subject<'_>) -> Option<Figure> {
         Axis::per_cent("accuracy", Scale::Fixed(0.0, 1.0)),
         series,
     );
-    let caption = format!("{}. {INTERVALS}", n_of(&counts));
+    let caption = format!("{}. {INTERVALS}", n_of(counts));
     subject.figure("accuracy.at_steps", "Accuracy by number of steps", caption, vec![panel])
 }
 
@@ -56,7 +56,7 @@ fn lengths(subject: &Subject<'_>) -> Option<Figure> {
             vec![one],
         )
     };
-    let caption = format!("{}. Responses that hit the limit stand in the last column.", n_of(&counts));
+    let caption = format!("{}. Responses that hit the limit stand in the last column.", n_of(counts));
     subject.figure("length.trace", "Response length", caption, series.into_iter().map(panel).collect())
 }
 
@@ -75,6 +75,6 @@ fn stages(subject: &Subject<'_>) -> Option<Figure> {
         Axis::categories("", ["generated", "trace closed", "answer found", "ended by itself"]),
         series,
     );
-    let caption = format!("{}. {INTERVALS}", n_of(&counts));
+    let caption = format!("{}. {INTERVALS}", n_of(counts));
     subject.figure("length.funnel", "What is left of the responses", caption, vec![panel])
 }
