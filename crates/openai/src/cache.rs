@@ -20,7 +20,6 @@ pub(super) const SCHEMA: u32 = 1;
 /// One cached reply: the file `<folder>/<first two digits>/<key>.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct CachedReply {
-    /// [`SCHEMA`].
     pub(super) schema: u32,
     /// SHA-256 of what was asked.
     pub(super) key: String,
@@ -30,7 +29,6 @@ pub(super) struct CachedReply {
     pub(super) response: Value,
     /// The model that the endpoint says it used.
     pub(super) model: String,
-    /// Tokens used, if the endpoint counts them.
     pub(super) usage: Option<Usage>,
     /// How long the last try took, in seconds.
     pub(super) seconds: f64,

@@ -35,7 +35,6 @@ pub(super) enum AskOutcome<T> {
 #[derive(Clone, Debug)]
 pub(super) struct Answered<T> {
     pub(super) outcome: AskOutcome<T>,
-    /// Replies that were had.
     pub(super) n_replies: u32,
     /// The model that the endpoint says it used; empty without a reply.
     pub(super) returned_model: String,

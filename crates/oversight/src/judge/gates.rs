@@ -22,7 +22,6 @@ const MIN_LADDER_DROPS: f64 = 0.8;
 #[derive(Clone, Debug)]
 pub(super) struct GateResult {
     pub(super) gate: Gate,
-    /// The bound.
     pub(super) threshold: f64,
     /// From how many responses or pairs.
     pub(super) n: usize,

@@ -184,14 +184,13 @@ fn pairs(
 
 /// Responses that have markup, without it.
 fn stripped(quality: &[JudgeItem], seed: u64) -> Vec<JudgeItem> {
-    let mut with_markup: Vec<JudgeItem> = quality
-        .iter()
-        .map(|item| JudgeItem { response: strip_markup(&item.response), ..item.clone() })
-        .zip(quality)
+    let without_markup = |item: &JudgeItem| {
+        let response = strip_markup(&item.response);
         // White space is no markup.
-        .filter(|(stripped, item)| !stripped.response.split_whitespace().eq(item.response.split_whitespace()))
-        .map(|(stripped, _)| stripped)
-        .collect();
+        let is_same = response.split_whitespace().eq(item.response.split_whitespace());
+        (!is_same).then(|| JudgeItem { response, ..item.clone() })
+    };
+    let mut with_markup: Vec<JudgeItem> = quality.iter().filter_map(without_markup).collect();
     KeyedRandom::named(seed, "judge stripped").shuffle(&mut with_markup);
     with_markup.truncate(STRIPPED_RESPONSES);
     with_markup

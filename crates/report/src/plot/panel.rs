@@ -180,8 +180,7 @@ fn draw_guides(drawing: &mut Drawing, guides: &[Guide], frame: &Frame, id: &str)
     let Rectangle { left, top, right, bottom } = frame.inside;
     drawing.open_cut(id, left, top, right - left, bottom - top);
     for guide in guides {
-        let places = guide.points.iter().filter_map(|[x, y]| Some((frame.x.at(*x)?, frame.y.at(*y)?)));
-        let path = joined(places);
+        let path = joined(places(guide, frame).into_iter());
         drawing.stroke(&path, Stroke { paint: Paint::Quiet, width: 1.0, dashes: "4 4" });
     }
     drawing.close();
@@ -194,13 +193,15 @@ fn draw_guides(drawing: &mut Drawing, guides: &[Guide], frame: &Frame, id: &str)
     }
 }
 
+fn places(guide: &Guide, frame: &Frame) -> Vec<(f64, f64)> {
+    guide.points.iter().filter_map(|[x, y]| Some((frame.x.at(*x)?, frame.y.at(*y)?))).collect()
+}
+
 /// The last place of a guide that is inside of the frame.
 fn last_place_inside(guide: &Guide, frame: &Frame) -> Option<(f64, f64)> {
     const PARTS: i32 = 64;
     let Rectangle { left, top, right, bottom } = frame.inside;
-    let places: Vec<(f64, f64)> =
-        guide.points.iter().filter_map(|[x, y]| Some((frame.x.at(*x)?, frame.y.at(*y)?))).collect();
-    places.windows(2).rev().find_map(|ends| {
+    places(guide, frame).windows(2).rev().find_map(|ends| {
         let [(x0, y0), (x1, y1)] = [ends[1], ends[0]];
         (0..=PARTS)
             .map(|part| f64::from(part) / f64::from(PARTS))

@@ -213,8 +213,7 @@ pub(super) fn n_rows(run: &EvaluationRun, task: &str) -> String {
 
 /// A list of numbers of `extra`; what is no number is none.
 pub(super) fn numbers(record: &MetricRecord, key: &str) -> Option<Vec<Option<f64>>> {
-    let list = record.extra.get(key)?.as_array()?;
-    Some(list.iter().map(Value::as_f64).collect())
+    Some(record.extra.get(key)?.as_array()?.iter().map(Value::as_f64).collect())
 }
 
 /// A field of `extra` with its interval, `{"value", "lo", "hi"}`.
