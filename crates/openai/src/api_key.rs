@@ -25,13 +25,9 @@ impl ApiKey {
     /// If there is no such variable, or what it holds is no key. The message does not repeat the name: someone may have
     /// given the key in its place.
     pub fn from_environment(variable: &str) -> Result<Self, ChatError> {
-        let name_is_possible = !variable.is_empty() && !variable.contains(['=', '\0']);
-        let value = if name_is_possible { std::env::var(variable).ok() } else { None };
-        let Some(value) = value else {
-            let reason = "there is no environment variable of the given name; give the name of the variable that holds the \
-                          key, never the key";
-            return Err(ChatError::Setting { name: "API key", reason: reason.to_owned() });
-        };
+        let reason = "there is no environment variable of the given name; give the name of the variable that holds the key, \
+                      never the key";
+        let value = std::env::var(variable).map_err(|_| ChatError::setting("API key", reason))?;
         Self::new(&value)
     }
 
@@ -43,7 +39,7 @@ impl ApiKey {
         let key = key.trim();
         if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             let reason = "the environment variable is empty or holds something other than visible ASCII characters";
-            return Err(ChatError::Setting { name: "API key", reason: reason.to_owned() });
+            return Err(ChatError::setting("API key", reason));
         }
         Ok(Self(key.to_owned()))
     }

@@ -1,6 +1,6 @@
 //! Limits of what may be spent.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::ChatError;
 use crate::message::{ChatRequest, Usage};
@@ -37,7 +37,7 @@ pub struct BudgetLimits {
 
 impl BudgetLimits {
     fn check(&self) -> Result<(), ChatError> {
-        let error = |reason: &str| Err(ChatError::Setting { name: "budget", reason: reason.to_owned() });
+        let error = |reason: &str| Err(ChatError::setting("budget", reason));
         let is_amount = |amount: f64| amount.is_finite() && amount >= 0.0;
         if self.max_cost.is_some_and(|cost| !is_amount(cost)) {
             return error("the largest cost must be a number from 0 up");
@@ -53,11 +53,9 @@ impl BudgetLimits {
 }
 
 /// What was spent so far.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Spent {
-    /// Requests that were sent.
     pub(super) n_calls: u64,
-    /// Tokens that the endpoint counted.
     pub(super) usage: Usage,
     /// Cost of the finished requests.
     pub(super) cost: f64,
@@ -98,7 +96,7 @@ impl Budget {
         let estimate = self.limits.prices.map_or(0.0, |prices| {
             prices.cost((n_bytes as f64 / BYTES_PER_TOKEN).ceil(), f64::from(request.max_tokens))
         });
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spent = self.lock();
         let reached = match self.limits {
             BudgetLimits { max_calls: Some(max_calls), .. } if spent.n_calls >= max_calls => {
                 Some(format!("{max_calls} calls allowed, {} made", spent.n_calls))
@@ -122,23 +120,25 @@ impl Budget {
 
     /// Replaces an estimate by what the call did cost.
     pub(super) fn settle(&self, estimate: f64, bill: Bill) {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spent = self.lock();
         spent.reserved -= estimate;
         match bill {
             Bill::Nothing => {}
             Bill::Unknown => spent.cost += estimate,
             Bill::Counted(usage) => {
                 spent.usage += usage;
-                spent.cost += self
-                    .limits
-                    .prices
-                    .map_or(0.0, |prices| prices.cost(usage.input_tokens as f64, usage.output_tokens as f64));
+                let (input, output) = (usage.input_tokens as f64, usage.output_tokens as f64);
+                spent.cost += self.limits.prices.map_or(0.0, |prices| prices.cost(input, output));
             }
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, Spent> {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn spent(&self) -> Spent {
-        self.spent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
     }
 }
 
@@ -150,16 +150,7 @@ mod tests {
 
     /// 300 bytes: 100 tokens.
     fn request() -> ChatRequest {
-        ChatRequest {
-            model: "m".to_owned(),
-            messages: vec![ChatMessage::user("x".repeat(300))],
-            temperature: 0.0,
-            max_tokens: 50,
-            seed: None,
-            prompt_version: String::new(),
-            repeat_index: 0,
-            ask_index: 0,
-        }
+        ChatRequest { messages: vec![ChatMessage::user("x".repeat(300))], max_tokens: 50, ..ChatRequest::default() }
     }
 
     #[test]
@@ -177,16 +168,12 @@ mod tests {
         budget.settle(third, Bill::Unknown);
         let spent = budget.spent();
         assert_eq!((spent.n_calls, spent.cost), (3, 0.1 + 0.4 + 2.0));
-        assert!(spent.reached.unwrap().contains("cost 4.5 allowed, 4.000000 spent or under way"));
-    }
-
-    #[test]
-    fn calls_are_counted() {
+        // What cost nothing was a call all the same.
         let budget = Budget::new(BudgetLimits { max_calls: Some(1), ..BudgetLimits::default() }).unwrap();
-        let estimate = budget.reserve(&request()).unwrap();
-        budget.settle(estimate, Bill::Nothing);
+        budget.settle(budget.reserve(&request()).unwrap(), Bill::Nothing);
         let error = budget.reserve(&request()).unwrap_err().to_string();
         assert_eq!(error, "the budget is used up: 1 calls allowed, 1 made");
+        assert!(spent.reached.unwrap().contains("cost 4.5 allowed, 4.000000 spent or under way"));
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! Replies on disk, by what was asked.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::endpoint::Endpoint;
 use crate::error::ChatError;
-use crate::message::{ChatMessage, ChatRequest, Usage};
+use crate::message::{ChatRequest, Usage};
 use aloud_base::digest::sha256_digits;
 use aloud_base::durable_file;
 
@@ -19,7 +20,6 @@ pub(super) const SCHEMA: u32 = 1;
 /// One cached reply: the file `<folder>/<first two digits>/<key>.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct CachedReply {
-    /// [`SCHEMA`].
     pub(super) schema: u32,
     /// SHA-256 of what was asked.
     pub(super) key: String,
@@ -29,7 +29,6 @@ pub(super) struct CachedReply {
     pub(super) response: Value,
     /// The model that the endpoint says it used.
     pub(super) model: String,
-    /// Tokens used, if the endpoint counts them.
     pub(super) usage: Option<Usage>,
     /// How long the last try took, in seconds.
     pub(super) seconds: f64,
@@ -37,21 +36,6 @@ pub(super) struct CachedReply {
     pub(super) unix_time: u64,
     /// Requests that were sent for it.
     pub(super) n_tries: u32,
-}
-
-/// Everything about a request that its reply may depend on. The fields are in the order of their names, and so is the JSON
-/// that is hashed. The API key is not among them.
-#[derive(Serialize)]
-struct KeyedFields<'a> {
-    ask_index: u32,
-    endpoint: &'a str,
-    max_tokens: u32,
-    messages: &'a [ChatMessage],
-    model: &'a str,
-    prompt_version: &'a str,
-    repeat_index: u32,
-    seed: Option<u64>,
-    temperature: f64,
 }
 
 /// A folder of cached replies.
@@ -65,22 +49,14 @@ impl Cache {
         Self { folder }
     }
 
-    /// The name of the request: SHA-256, in hexadecimal, of its canonical JSON (names in order, no white space).
+    /// The name of the request: SHA-256, in hexadecimal, of the canonical JSON (names in order, no white space) of all of it and
+    /// its endpoint. The API key is not among them.
     pub(super) fn key(endpoint: &Endpoint, request: &ChatRequest) -> Result<String, ChatError> {
-        let fields = KeyedFields {
-            ask_index: request.ask_index,
-            endpoint: endpoint.id(),
-            max_tokens: request.max_tokens,
-            messages: &request.messages,
-            model: &request.model,
-            prompt_version: &request.prompt_version,
-            repeat_index: request.repeat_index,
-            seed: request.seed,
-            temperature: request.temperature,
-        };
-        let json = serde_json::to_vec(&fields)
-            .map_err(|error| ChatError::Setting { name: "request", reason: error.to_string() })?;
-        Ok(sha256_digits(&json))
+        let error = |error: serde_json::Error| ChatError::setting("request", error.to_string());
+        let fields = serde_json::to_value(request).map_err(error)?;
+        let mut fields: BTreeMap<String, Value> = serde_json::from_value(fields).map_err(error)?;
+        fields.insert("endpoint".to_owned(), endpoint.id().into());
+        Ok(sha256_digits(&serde_json::to_vec(&fields).map_err(error)?))
     }
 
     fn path(&self, key: &str) -> PathBuf {
@@ -95,20 +71,15 @@ impl Cache {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(ChatError::Cache { path, reason: error.to_string() }),
         };
-        let damaged = |path: &Path, reason: &str| ChatError::Cache {
-            path: path.to_path_buf(),
-            reason: format!("{reason}; delete the file to ask again"),
+        let read = match serde_json::from_slice::<CachedReply>(&text) {
+            Err(error) => Err(format!("damaged: {error}")),
+            Ok(CachedReply { schema, .. }) if schema != SCHEMA => {
+                Err(format!("schema is {schema}, this program reads {SCHEMA}"))
+            }
+            Ok(reply) if reply.key != key => Err("it holds the reply to another request".to_owned()),
+            Ok(reply) => Ok(Some(reply)),
         };
-        let reply: CachedReply =
-            serde_json::from_slice(&text).map_err(|error| damaged(&path, &format!("damaged: {error}")))?;
-        if reply.schema != SCHEMA {
-            let reason = format!("schema is {}, this program reads {SCHEMA}", reply.schema);
-            return Err(damaged(&path, &reason));
-        }
-        if reply.key != key {
-            return Err(damaged(&path, "it holds the reply to another request"));
-        }
-        Ok(Some(reply))
+        read.map_err(|reason| ChatError::Cache { path, reason: format!("{reason}; delete the file to ask again") })
     }
 
     /// Stores a reply, whole or not at all.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::budget::{Bill, Budget};
+use super::budget::{Bill, Budget, Spent};
 use super::cache::{Cache, CachedReply, SCHEMA};
 use super::concurrency::{InFlight, try_map_bounded};
 use super::request_shape::RequestShape;
@@ -94,15 +94,10 @@ pub struct ChatReport {
 #[derive(Debug, Default)]
 struct State {
     shape: RequestShape,
-    notes: Vec<String>,
-    n_cached: u64,
-    n_failed: u64,
+    /// Without what the budget knows: its `stopped` is a failure that concerns all requests.
+    report: ChatReport,
     /// Requests in a row that failed in every try.
     n_failed_in_a_row: u32,
-    /// The failure that concerns all requests.
-    stopped: Option<String>,
-    /// What the last try that brought no reply ended with.
-    last_failure: Option<String>,
     /// When the requests that have no reply yet were first sent.
     open: Vec<Instant>,
 }
@@ -140,8 +135,8 @@ impl ChatClient {
     /// If a setting is not usable.
     pub fn new(settings: ChatSettings) -> Result<Self, ChatError> {
         if settings.retry.max_tries == 0 || settings.concurrency == 0 {
-            let reason = "at least one try and one request at a time are needed".to_owned();
-            return Err(ChatError::Setting { name: "chat client", reason });
+            let reason = "at least one try and one request at a time are needed";
+            return Err(ChatError::setting("chat client", reason));
         }
         Ok(Self {
             transport: Transport::new(&settings.endpoint, settings.key.as_ref(), settings.timeouts)?,
@@ -178,7 +173,7 @@ impl ChatClient {
                 let reason = format!("the reply {key} is damaged: {reason}; delete the file to ask again");
                 ChatError::Cache { path: self.settings.cache.clone(), reason }
             })?;
-            self.state().n_cached += 1;
+            self.state().report.n_cached += 1;
             return Ok(ChatReply { from_cache: true, ..reply });
         }
         if self.settings.offline {
@@ -193,25 +188,17 @@ impl ChatClient {
 
     /// What was done so far.
     pub fn report(&self) -> ChatReport {
-        let spent = self.budget.spent();
-        let state = self.state();
-        ChatReport {
-            n_sent: spent.n_calls,
-            n_cached: state.n_cached,
-            n_failed: state.n_failed,
-            usage: spent.usage,
-            cost: spent.cost,
-            stopped: state.stopped.clone().or(spent.reached.map(|limit| with_failure(limit, &state))),
-            last_failure: state.last_failure.clone(),
-            notes: state.notes.clone(),
-        }
+        let Spent { n_calls, usage, cost, reached, .. } = self.budget.spent();
+        let report = self.state().report.clone();
+        let stopped = report.stopped.clone().or(reached.map(|limit| with_failure(limit, &report)));
+        ChatReport { n_sent: n_calls, usage, cost, stopped, ..report }
     }
 
     /// How long the oldest request that has no reply yet has been waiting, and what the last failed try ended with, if one did;
     /// `None` if no request is open.
     pub fn waiting(&self) -> Option<(Duration, Option<String>)> {
         let state = self.state();
-        Some((state.open.iter().min()?.elapsed(), state.last_failure.clone()))
+        Some((state.open.iter().min()?.elapsed(), state.report.last_failure.clone()))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -228,7 +215,7 @@ impl ChatClient {
         let mut shape = self.state().shape;
         let mut lessons = Vec::new();
         loop {
-            if let Some(reason) = self.state().stopped.clone() {
+            if let Some(reason) = self.state().report.stopped.clone() {
                 return Err(ChatError::Stopped { reason });
             }
             let body = shape.body(request);
@@ -288,7 +275,7 @@ impl ChatClient {
         longest: Duration,
     ) -> Result<Outcome, ChatError> {
         let estimate = self.budget.reserve(request).map_err(|error| match error {
-            ChatError::Budget { reason } => ChatError::Budget { reason: with_failure(reason, &self.state()) },
+            ChatError::Budget { reason } => ChatError::Budget { reason: with_failure(reason, &self.state().report) },
             other => other,
         })?;
         let answer = self.transport.post(body.to_string().as_bytes(), longest);
@@ -309,13 +296,10 @@ impl ChatClient {
             _ => Bill::Nothing,
         };
         self.budget.settle(estimate, bill);
-        let failure = match &outcome {
-            Outcome::MayPass { reason, .. } => Some(reason.clone()),
-            Outcome::Final(error) => Some(error.to_string()),
-            Outcome::Reply { .. } | Outcome::OtherShape(..) => None,
-        };
-        if failure.is_some() {
-            self.state().last_failure = failure;
+        match &outcome {
+            Outcome::MayPass { reason, .. } => self.state().report.last_failure = Some(reason.clone()),
+            Outcome::Final(error) => self.state().report.last_failure = Some(error.to_string()),
+            Outcome::Reply { .. } | Outcome::OtherShape(..) => {}
         }
         Ok(outcome)
     }
@@ -373,8 +357,8 @@ impl ChatClient {
         let mut state = self.state();
         state.shape = state.shape.merged(shape);
         for lesson in lessons {
-            if !state.notes.iter().any(|note| note == lesson) {
-                state.notes.push((*lesson).to_owned());
+            if !state.report.notes.iter().any(|note| note == lesson) {
+                state.report.notes.push((*lesson).to_owned());
             }
         }
     }
@@ -391,25 +375,25 @@ impl ChatClient {
                 return;
             }
             Err(ChatError::Refused { status, .. }) => {
-                state.n_failed += 1;
+                state.report.n_failed += 1;
                 concerns_all_requests(*status)
             }
             Err(ChatError::Failed { .. }) => {
-                state.n_failed += 1;
+                state.report.n_failed += 1;
                 state.n_failed_in_a_row += 1;
                 state.n_failed_in_a_row >= FAILURES_TO_STOP
             }
             Err(_) => return,
         };
         if let (true, Err(error)) = (stops, answered) {
-            state.stopped.get_or_insert_with(|| error.to_string());
+            state.report.stopped.get_or_insert_with(|| error.to_string());
         }
     }
 }
 
 /// A limit that was reached, with what used it up: a budget may be gone on tries that brought no reply.
-fn with_failure(limit: String, state: &State) -> String {
-    match &state.last_failure {
+fn with_failure(limit: String, report: &ChatReport) -> String {
+    match &report.last_failure {
         Some(failure) => format!("{limit}; the last failure: {failure}"),
         None => limit,
     }

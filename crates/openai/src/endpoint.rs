@@ -17,7 +17,7 @@ impl Endpoint {
     /// If it is not an `http` or `https` address, or has a user name, password, query or fragment: those may be secrets,
     /// and the address is part of cache files and messages.
     pub fn new(base_url: &str) -> Result<Self, ChatError> {
-        let error = |reason: &str| Err(ChatError::Setting { name: "endpoint address", reason: reason.to_owned() });
+        let error = |reason: &str| Err(ChatError::setting("endpoint address", reason));
         let Ok(uri) = base_url.parse::<Uri>() else {
             return error("not an address; it looks like https://api.example.org/v1");
         };

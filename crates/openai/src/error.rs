@@ -67,6 +67,11 @@ pub enum ChatError {
 }
 
 impl ChatError {
+    /// A setting is not usable, for this reason.
+    pub fn setting(name: &'static str, reason: impl Into<String>) -> Self {
+        Self::Setting { name, reason: reason.into() }
+    }
+
     /// Whether going on makes no sense: the mistake is on this side (settings, files, a reply that had to be cached). All
     /// else leaves one request without a reply, which callers count.
     pub fn is_fatal(&self) -> bool {

@@ -5,13 +5,13 @@
 
 pub mod api_key;
 pub mod budget;
-pub mod cache;
+mod cache;
 pub mod client;
-pub mod concurrency;
+mod concurrency;
 pub mod endpoint;
 pub mod error;
 pub mod message;
-pub mod request_shape;
+mod request_shape;
 pub mod retry;
 #[cfg(any(test, feature = "scripted-server"))]
 pub mod scripted_server;

@@ -36,8 +36,8 @@ impl ChatMessage {
     }
 }
 
-/// One request for a reply.
-#[derive(Clone, Debug, PartialEq)]
+/// One request for a reply. Everything that the reply may depend on: all of it decides about the cache.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ChatRequest {
     /// The model, by the endpoint's name for it.
     pub model: String,

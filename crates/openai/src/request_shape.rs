@@ -50,19 +50,18 @@ impl RequestShape {
     /// What the refusal (status 400) of a request in this shape teaches: the next shape, and a sentence about it. `None`
     /// if the refusal names no field that could be left out.
     pub(super) fn after_refusal(self, refusal: &str) -> Option<(Self, &'static str)> {
-        if !self.completion_limit && has_word(refusal, "max_tokens") {
+        Some(if !self.completion_limit && has_word(refusal, "max_tokens") {
             let lesson = "the endpoint does not take `max_tokens`: `max_completion_tokens` is sent in its place";
-            return Some((Self { completion_limit: true, ..self }, lesson));
-        }
-        if self.temperature && has_word(refusal, "temperature") {
+            (Self { completion_limit: true, ..self }, lesson)
+        } else if self.temperature && has_word(refusal, "temperature") {
             let lesson =
                 "the endpoint does not take this `temperature`: it is left out, and the endpoint's own is used";
-            return Some((Self { temperature: false, ..self }, lesson));
-        }
-        if self.seed && has_word(refusal, "seed") {
-            return Some((Self { seed: false, ..self }, "the endpoint does not take `seed`: it is left out"));
-        }
-        None
+            (Self { temperature: false, ..self }, lesson)
+        } else if self.seed && has_word(refusal, "seed") {
+            (Self { seed: false, ..self }, "the endpoint does not take `seed`: it is left out")
+        } else {
+            return None;
+        })
     }
 }
 
@@ -98,12 +97,8 @@ mod tests {
         let mut request = ChatRequest {
             model: "m".to_owned(),
             messages: vec![crate::message::ChatMessage::user("hi")],
-            temperature: 0.0,
             max_tokens: 9,
-            seed: None,
-            prompt_version: String::new(),
-            repeat_index: 0,
-            ask_index: 0,
+            ..ChatRequest::default()
         };
         let body = RequestShape::default().body(&request).to_string();
         assert_eq!(

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::api_key::ApiKey;
 use crate::budget::{BudgetLimits, Prices};
+use crate::cache::Cache;
 use crate::client::{ChatClient, ChatSettings};
 use crate::endpoint::Endpoint;
 use crate::error::ChatError;
@@ -21,12 +22,10 @@ fn request(text: &str) -> ChatRequest {
     ChatRequest {
         model: "judge".to_owned(),
         messages: vec![ChatMessage::user(text)],
-        temperature: 0.0,
         max_tokens: 512,
         seed: Some(1),
         prompt_version: "test-1".to_owned(),
-        repeat_index: 0,
-        ask_index: 0,
+        ..ChatRequest::default()
     }
 }
 
@@ -109,6 +108,9 @@ fn what_was_asked_decides_about_the_cache() {
         assert!(client.complete(request).unwrap().from_cache, "{index}");
     }
     assert_eq!(server.seen().len(), requests.len());
+    // Replies of earlier versions are found again.
+    let key = Cache::key(&Endpoint::new("http://localhost:1/v1").unwrap(), &request("hi")).unwrap();
+    assert_eq!(key, "6d9be9bcd929b8110eb8c0391257b1cad58477b6d2299ab0df04a5711e948c15");
 }
 
 #[test]

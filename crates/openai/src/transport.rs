@@ -62,8 +62,7 @@ impl Transport {
     pub(super) fn new(endpoint: &Endpoint, key: Option<&ApiKey>, timeouts: Timeouts) -> Result<Self, ChatError> {
         let authorization = key.map(|key| HeaderValue::from_str(&key.authorization())).transpose();
         let Ok(mut authorization) = authorization else {
-            let reason = "an HTTP header cannot carry it".to_owned();
-            return Err(ChatError::Setting { name: "API key", reason });
+            return Err(ChatError::setting("API key", "an HTTP header cannot carry it"));
         };
         if let Some(value) = &mut authorization {
             value.set_sensitive(true);

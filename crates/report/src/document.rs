@@ -4,7 +4,6 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::palette::Theme;
 
-/// Style of all pages.
 const STYLE: &str = include_str!("document.css");
 
 /// Nothing is loaded.

@@ -4,12 +4,12 @@
 mod document;
 pub mod inspect;
 pub mod page;
-pub mod palette;
+mod palette;
 pub mod plot;
 pub mod record_table;
 pub mod summary;
 pub mod table;
 pub mod terminal;
-pub mod text;
+mod text;
 pub mod view;
 mod words;

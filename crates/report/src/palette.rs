@@ -4,18 +4,15 @@
 
 /// A colour in sRGB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Colour {
-    /// Red.
-    pub red: u8,
-    /// Green.
-    pub green: u8,
-    /// Blue.
-    pub blue: u8,
+pub(crate) struct Colour {
+    pub(crate) red: u8,
+    pub(crate) green: u8,
+    pub(crate) blue: u8,
 }
 
 /// The paper that colours are seen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Theme {
+pub(crate) enum Theme {
     /// Dark text on light paper.
     Light,
     /// Light text on dark paper.
@@ -23,7 +20,7 @@ pub enum Theme {
 }
 
 /// The fill of a token of this depth, by the share of depth that it saved, `1 - depth / n_blocks`; `None` at full depth.
-pub fn depth_colour(depth: usize, n_blocks: usize, theme: Theme) -> Option<Colour> {
+pub(crate) fn depth_colour(depth: usize, n_blocks: usize, theme: Theme) -> Option<Colour> {
     if depth >= n_blocks {
         return None;
     }
@@ -37,23 +34,23 @@ pub fn depth_colour(depth: usize, n_blocks: usize, theme: Theme) -> Option<Colou
 }
 
 impl Colour {
-    const BLACK: Self = Self { red: 0, green: 0, blue: 0 };
+    pub(crate) const BLACK: Self = Self { red: 0, green: 0, blue: 0 };
     const WHITE: Self = Self { red: 255, green: 255, blue: 255 };
 
     /// Black or white, whichever is easier to read on this colour. The contrast is never below 4.58 : 1.
     #[must_use]
-    pub fn ink(self) -> Self {
+    pub(crate) fn ink(self) -> Self {
         if self.contrast(Self::BLACK) >= self.contrast(Self::WHITE) { Self::BLACK } else { Self::WHITE }
     }
 
     /// Contrast ratio of two colours, 1 to 21 (WCAG 2.2, "contrast ratio").
-    pub fn contrast(self, other: Self) -> f64 {
+    pub(crate) fn contrast(self, other: Self) -> f64 {
         let (a, b) = (self.luminance(), other.luminance());
         (a.max(b) + 0.05) / (a.min(b) + 0.05)
     }
 
     /// `#rrggbb`.
-    pub fn hex(self) -> String {
+    pub(crate) fn hex(self) -> String {
         format!("#{:02x}{:02x}{:02x}", self.red, self.green, self.blue)
     }
 

@@ -3,21 +3,12 @@
 use aloud_measure::metric_record::MetricRecord;
 
 use crate::table::{Align, Table};
-use crate::words::reason_of;
+use crate::words::{distinct, reason_of};
 
 /// The table, in the order of the records.
 pub fn record_table(records: &[MetricRecord]) -> Table {
-    let mut models: Vec<&str> = Vec::new();
-    let mut ids: Vec<(&str, &str)> = Vec::new();
-    for record in records {
-        let (model, id) = (record.context.model.as_str(), (record.id.as_str(), record.context.task.as_str()));
-        if !models.contains(&model) {
-            models.push(model);
-        }
-        if !ids.contains(&id) {
-            ids.push(id);
-        }
-    }
+    let models = distinct(records.iter().map(|record| record.context.model.as_str()));
+    let ids = distinct(records.iter().map(|record| (record.id.as_str(), record.context.task.as_str())));
     let columns = [("metric", Align::Left), ("task", Align::Left)];
     let mut table = Table::new(columns.into_iter().chain(models.iter().map(|model| (*model, Align::Left))));
     for (id, task) in ids {
@@ -44,13 +35,12 @@ fn value(record: &MetricRecord) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aloud_measure::metric_record::Direction;
+    use aloud_measure::metric_record::{Direction, RecordContext};
     use aloud_measure::test_runs::context;
 
     #[test]
     fn a_row_a_metric_a_column_a_model_and_reasons_in_words() {
-        let of_model =
-            |model: &str| aloud_measure::metric_record::RecordContext { model: model.to_owned(), ..context() };
+        let of_model = |model: &str| RecordContext { model: model.to_owned(), ..context() };
         let record = |id: &str, model: &str| MetricRecord::new(id, "", Direction::Descriptive, &of_model(model));
         let records = [
             record("accuracy.strict", "exits").with_value(0.5),

@@ -5,7 +5,7 @@ use aloud_measure::evaluation_run::{EvaluationRun, RunSet};
 use aloud_measure::metric_record::MetricRecord;
 use aloud_measure::run_files::SampleRow;
 
-use crate::words::{difference, estimate, grouped, number, reason_of};
+use crate::words::{difference, distinct, estimate, grouped, number, reason_of, word};
 
 /// Name of the trained model with its own exits.
 pub const TRAINED: &str = "exits";
@@ -41,9 +41,11 @@ pub struct Answers {
 pub fn answers(set: &RunSet, verdicts: &[Option<Verdicts>]) -> Vec<Answers> {
     let in_sweep = |place: usize| set.sweeps.iter().any(|sweep| sweep.runs.contains(&Some(place)));
     let alone: Vec<usize> = (0..set.runs.len()).filter(|place| !in_sweep(*place)).collect();
-    let trained: Vec<usize> =
-        alone.iter().copied().filter(|place| set.runs[*place].manifest.model == TRAINED).collect();
-    let models = if trained.is_empty() { alone.get(..1).unwrap_or_default().to_vec() } else { trained };
+    let mut models = alone.clone();
+    models.retain(|place| set.runs[*place].manifest.model == TRAINED);
+    if models.is_empty() {
+        models.extend(alone.first());
+    }
     let of_model = |place: usize| {
         let model = &set.runs[place];
         Answers::new(model, base_of(set, model), verdicts.get(place).and_then(Option::as_ref))
@@ -66,13 +68,7 @@ pub fn verdicts_of_runs(set: &RunSet) -> Vec<Option<Verdicts>> {
 
 /// The tasks of all runs, in the order of the runs.
 pub(crate) fn tasks_of(set: &RunSet) -> Vec<&str> {
-    let mut tasks = Vec::new();
-    for task in set.runs.iter().flat_map(EvaluationRun::tasks) {
-        if !tasks.contains(&task) {
-            tasks.push(task);
-        }
-    }
-    tasks
+    distinct(set.runs.iter().flat_map(EvaluationRun::tasks))
 }
 
 /// The base that a run is compared with: that of the same evaluation, or the only one there is.
@@ -88,13 +84,12 @@ impl Answers {
         let task = model.tasks().first().copied().unwrap_or_default();
         let base = base.filter(|base| base.folder != model.folder);
         let against = base.map(|base| format!(" against {}", base.name)).unwrap_or_default();
-        let tier = serde_json::to_value(model.manifest.tier).unwrap_or_default();
         Self {
             heading: format!(
                 "{}{against}: {} items of {task}, tier {}",
                 model.name,
                 grouped(model.items(task).len()),
-                tier.as_str().unwrap_or_default()
+                word(model.manifest.tier)
             ),
             saved: saved(model, base, task),
             cost: cost(model, base, task),
@@ -124,17 +119,13 @@ impl Answers {
 fn saved(model: &EvaluationRun, base: Option<&EvaluationRun>, task: &str) -> Vec<String> {
     let speed = speed_sentence(model, base, task);
     if model.is_at_full_depth() {
-        let nothing = "nothing: every token ran at full depth".to_owned();
-        return [nothing].into_iter().chain(speed).collect();
+        return ["nothing: every token ran at full depth".to_owned()].into_iter().chain(speed).collect();
     }
-    let n_blocks = model.manifest.identity.n_blocks;
-    let layers = value_words(model.record(task, "savings.average"), "");
-    let operations = value_words(model.record(task, "savings.operations"), "");
-    let deepest = value_words(model.record(task, "depth.deepest_step"), &format!(" of {n_blocks} blocks"));
-    [format!("layers: {layers}; operations: {operations}"), format!("deepest step of a response: {deepest}")]
-        .into_iter()
-        .chain(speed)
-        .collect()
+    let words = |id: &str, unit: &str| value_words(model.record(task, id), unit);
+    let [layers, operations] = ["savings.average", "savings.operations"].map(|id| words(id, ""));
+    let deepest = words("depth.deepest_step", &format!(" of {} blocks", model.manifest.identity.n_blocks));
+    let first = format!("layers: {layers}; operations: {operations}");
+    [first, format!("deepest step of a response: {deepest}")].into_iter().chain(speed).collect()
 }
 
 /// Tokens a second: the measured ratio where there is one, else what answering took, which is no benchmark.
@@ -192,14 +183,11 @@ fn value_words(record: Option<&MetricRecord>, unit: &str) -> String {
 fn claims(model: &EvaluationRun, verdicts: Option<&Verdicts>) -> Vec<String> {
     let Some(verdicts) = verdicts else {
         let why = if model.manifest.model == TRAINED {
-            format!(
-                "no hypothesis was tested: that takes the controls {} (--controls all)",
-                VERDICT_CONTROLS[..3].join(", ")
-            )
+            format!("that takes the controls {} (--controls all)", VERDICT_CONTROLS[..3].join(", "))
         } else {
-            "no hypothesis was tested: they are about a trained model with exits".to_owned()
+            "they are about a trained model with exits".to_owned()
         };
-        return vec![why];
+        return vec![format!("no hypothesis was tested: {why}")];
     };
     let not_measured = format!("not measured yet: {}", verdicts.not_measured.join(", "));
     verdicts.hypotheses.iter().map(claim).chain([not_measured]).collect()

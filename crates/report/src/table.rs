@@ -15,21 +15,22 @@ pub enum Align {
 /// ends. Widths count characters.
 #[derive(Clone, Debug)]
 pub struct Table {
-    columns: Vec<(String, Align)>,
+    aligns: Vec<Align>,
+    /// The header first.
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// An empty table with these columns.
     pub fn new<S: Into<String>>(columns: impl IntoIterator<Item = (S, Align)>) -> Self {
-        let columns = columns.into_iter().map(|(name, align)| (clean(&name.into()), align)).collect();
-        Self { columns, rows: Vec::new() }
+        let (header, aligns) = columns.into_iter().map(|(name, align)| (clean(&name.into()), align)).unzip();
+        Self { aligns, rows: vec![header] }
     }
 
     /// Adds a row. Missing cells are empty, extra cells are dropped; line ends and control characters become spaces.
     pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) -> &mut Self {
         let mut cells: Vec<String> = cells.into_iter().map(|cell| clean(&cell.into())).collect();
-        cells.resize(self.columns.len(), String::new());
+        cells.resize(self.aligns.len(), String::new());
         self.rows.push(cells);
         self
     }
@@ -41,22 +42,16 @@ fn clean(cell: &str) -> String {
 
 impl fmt::Display for Table {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let header: Vec<String> = self.columns.iter().map(|(name, _)| name.clone()).collect();
-        let widths: Vec<usize> = header
-            .iter()
-            .enumerate()
-            .map(|(column, name)| {
-                let cells = self.rows.iter().filter_map(|row| row.get(column)).chain([name]);
-                cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-            })
-            .collect();
+        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..self.aligns.len()).map(width).collect();
         let rule: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
-        for cells in [&header, &rule].into_iter().chain(&self.rows) {
+        let (header, rows) = self.rows.split_at(1);
+        for cells in header.iter().chain([&rule]).chain(rows) {
             let padded: Vec<String> = cells
                 .iter()
-                .zip(&self.columns)
+                .zip(&self.aligns)
                 .zip(&widths)
-                .map(|((cell, (_, align)), width)| match align {
+                .map(|((cell, align), width)| match align {
                     Align::Left => format!("{cell:<width$}"),
                     Align::Right => format!("{cell:>width$}"),
                 })

@@ -38,15 +38,12 @@ impl ColourSupport {
             (Self::None, _) | (_, None) => String::new(),
             (Self::Indexed, Some(fill)) => {
                 let (index, shown) = fill.indexed();
-                let ink = if shown.ink() == (Colour { red: 0, green: 0, blue: 0 }) { 16 } else { 231 };
+                let ink = if shown.ink() == Colour::BLACK { 16 } else { 231 };
                 format!("\x1b[48;5;{index};38;5;{ink}m")
             }
             (Self::Truecolour, Some(fill)) => {
-                let ink = fill.ink();
-                format!(
-                    "\x1b[48;2;{};{};{};38;2;{};{};{}m",
-                    fill.red, fill.green, fill.blue, ink.red, ink.green, ink.blue
-                )
+                let [fill, ink] = [fill, fill.ink()].map(|Colour { red, green, blue }| format!("{red};{green};{blue}"));
+                format!("\x1b[48;2;{fill};38;2;{ink}m")
             }
         }
     }

@@ -55,7 +55,6 @@ pub(crate) fn visible(text: &str) -> String {
             | '\u{2060}'..='\u{206f}'
             | '\u{feff}'
             | '\u{fff9}'..='\u{fffb}' => {
-                // Writing to a string cannot fail.
                 let _ = write!(html, "<i>U+{:04X}</i>", u32::from(c));
             }
             _ => push_escaped(&mut html, c),
@@ -93,7 +92,6 @@ mod tests {
         }
     }
 
-    /// Undoes [`escape`].
     fn unescape(html: &str) -> String {
         html.replace("&lt;", "<")
             .replace("&gt;", ">")

@@ -1,5 +1,7 @@
 //! Numbers, differences and reasons as a reader sees them.
 
+use serde::Serialize;
+
 use aloud_measure::metric_record::{ConfidenceInterval, MetricRecord};
 
 /// A share as per cent with one decimal: `27.6 %` with a no-break space, or `–` if there is none.
@@ -9,15 +11,9 @@ pub(crate) fn per_cent(share: Option<f64>) -> String {
 
 /// A whole number with narrow spaces between thousands, at which no line breaks.
 pub(crate) fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut written = String::with_capacity(digits.len() + 6);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            written.push('\u{202f}');
-        }
-        written.push(digit);
-    }
-    written
+    let digits: Vec<char> = number.to_string().chars().collect();
+    let groups: Vec<String> = digits.rchunks(3).rev().map(|group| group.iter().collect()).collect();
+    groups.join("\u{202f}")
 }
 
 /// A number in its unit: fractions in per cent, others with three significant digits.
@@ -55,6 +51,22 @@ pub(crate) fn estimate(
     let end = |end: f64| write(end, unit).replace("\u{a0}%", "").replace("\u{a0}pp", "");
     let interval = ci.map(|ci| format!(" ({} to {})", end(ci.lo), end(ci.hi)));
     write(value, unit) + &interval.unwrap_or_default()
+}
+
+/// The word that a value is written as in JSON.
+pub(crate) fn word(value: impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Each of these once, in the order in which they come first.
+pub(crate) fn distinct<T: PartialEq>(all: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut found = Vec::new();
+    for one in all {
+        if !found.contains(&one) {
+            found.push(one);
+        }
+    }
+    found
 }
 
 /// Why there is no value: codes become words; what is words already stays.

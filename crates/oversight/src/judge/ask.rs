@@ -1,6 +1,8 @@
-//! Asks a judge until its reply can be read, up to three times.
+//! Asks a judge: many questions at a time, each until its reply can be read, up to three times.
 
-use super::JudgeSettings;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::run::JudgeSettings;
 use aloud_openai::client::ChatClient;
 use aloud_openai::error::ChatError;
 use aloud_openai::message::{ChatMessage, ChatReply, ChatRequest, Usage};
@@ -11,7 +13,6 @@ const MAX_ASKS_AGAIN: u32 = 2;
 /// One question to a judge.
 #[derive(Clone, Debug)]
 pub(super) struct Question<'a> {
-    /// The message.
     pub(super) prompt: String,
     /// Version and hash of the words around the judged text.
     pub(super) prompt_version: String,
@@ -24,7 +25,6 @@ pub(super) struct Question<'a> {
 /// How a question to a judge ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum AskOutcome<T> {
-    /// The reply was read.
     Read(T),
     /// No reply could be read: empty, cut off, or not in the form that was asked for.
     Unreadable,
@@ -32,11 +32,9 @@ pub(super) enum AskOutcome<T> {
     NoReply(String),
 }
 
-/// A question that ended.
 #[derive(Clone, Debug)]
 pub(super) struct Answered<T> {
     pub(super) outcome: AskOutcome<T>,
-    /// Replies that were had.
     pub(super) n_replies: u32,
     /// The model that the endpoint says it used; empty without a reply.
     pub(super) returned_model: String,
@@ -44,10 +42,27 @@ pub(super) struct Answered<T> {
     pub(super) usage: Usage,
 }
 
+/// Does `work` for every job, several at a time. `progress` is told how many are done.
+pub(super) fn ask_all<Job: Sync, Row: Send>(
+    client: &ChatClient,
+    jobs: &[Job],
+    progress: &(dyn Fn(usize, usize) + Sync),
+    work: impl Fn(&Job) -> Result<Row, ChatError> + Sync,
+) -> Result<Vec<Row>, ChatError> {
+    // A judge may keep us waiting for its first reply.
+    if !jobs.is_empty() {
+        progress(0, jobs.len());
+    }
+    let n_done = AtomicUsize::new(0);
+    client.try_map(jobs, |job| {
+        let row = work(job)?;
+        progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, jobs.len());
+        Ok(row)
+    })
+}
+
 /// Asks, and asks again where the reply cannot be read.
-///
-/// # Errors
-/// If the client's error is fatal; any other leaves this question without a reply.
+/// A fatal error of the client ends all; any other leaves this question without a reply.
 pub(super) fn ask<T>(
     client: &ChatClient,
     settings: &JudgeSettings,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 
-use super::{JudgeRow, JudgedRun, judged_item};
+use super::material::{JudgedRun, judged_item};
+use super::rows::JudgeRow;
 use aloud_measure::metrics::trace_statistics::{TRACE_STATISTICS, trace_statistic};
 use aloud_measure::statistics::{Bootstrap, RankedPairs};
 
@@ -56,24 +57,20 @@ pub fn calibrate(
 }
 
 fn agreement(pairs: &[Pair], n_items: usize, bootstrap: &Bootstrap) -> Value {
-    let none = |reason: &str| json!({"value": null, "lo": null, "hi": null, "n": pairs.len(), "n_items": n_items, "verdict": reason});
+    let found = |value: Option<f64>, ends: Option<[f64; 2]>, verdict: &str| {
+        let [lo, hi] = [0, 1].map(|end| ends.map(|ends| ends[end]));
+        json!({"value": value, "lo": lo, "hi": hi, "n": pairs.len(), "n_items": n_items, "verdict": verdict})
+    };
     if pairs.len() < MIN_RESPONSES {
-        return none("fewer than 100 graded responses");
+        return found(None, None, "fewer than 100 graded responses");
     }
     let (statistics, sums): (Vec<f64>, Vec<f64>) = pairs.iter().map(|pair| (pair.statistic, pair.sum)).unzip();
     let ranked = RankedPairs::new(&statistics, &sums);
     let of_draw = |weights: &[u32]| ranked.spearman(|place| f64::from(weights[pairs[place].item]));
-    let Some(value) = Bootstrap::value(n_items, of_draw) else { return none("does not vary") };
+    let Some(value) = Bootstrap::value(n_items, of_draw) else { return found(None, None, "does not vary") };
     let interval = bootstrap.interval(n_items, of_draw);
     let verdict = if value.abs() < MIN_CORRELATION { "not predictive here" } else { "predictive here" };
-    json!({
-        "value": value,
-        "lo": interval.as_ref().map(|interval| interval.lo),
-        "hi": interval.as_ref().map(|interval| interval.hi),
-        "n": pairs.len(),
-        "n_items": n_items,
-        "verdict": verdict,
-    })
+    found(Some(value), interval.map(|interval| [interval.lo, interval.hi]), verdict)
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
 //! Responses that were spoilt on purpose: a judge that does not notice measures nothing.
 
-use super::JudgeItem;
+use super::run::JudgeItem;
 use aloud_base::random::KeyedRandom;
 
 /// How often a looped sentence is said in all.
 const LOOP_LENGTH: usize = 9;
 
 /// The name of the responses as they were, among those of [`ladder_items`].
-pub const LADDER_CLEAN: &str = "clean";
+pub(super) const LADDER_CLEAN: &str = "clean";
 
 /// A way to spoil a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Corruption {
+pub(super) enum Corruption {
     /// The sentences in another order.
     SentenceShuffle,
     /// One sentence said nine times.
@@ -23,11 +23,10 @@ pub enum Corruption {
 }
 
 impl Corruption {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::SentenceShuffle, Self::LoopInsertion, Self::CutHalf, Self::OtherResponse];
+    pub(super) const ALL: [Self; 4] = [Self::SentenceShuffle, Self::LoopInsertion, Self::CutHalf, Self::OtherResponse];
 
     /// Its name in rows.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::SentenceShuffle => "sentence_shuffle",
             Self::LoopInsertion => "loop_insertion",
@@ -37,7 +36,7 @@ impl Corruption {
     }
 
     /// The criterion of the quality rubric that must notice.
-    pub fn criterion(self) -> &'static str {
+    pub(super) fn criterion(self) -> &'static str {
         match self {
             Self::SentenceShuffle => "coherence",
             Self::LoopInsertion => "no_repetition",
@@ -48,7 +47,7 @@ impl Corruption {
 
 /// The response spoilt, by seed and the item's name. `None` if that would change nothing: too few sentences to shuffle, or
 /// no other response.
-pub fn corrupt(corruption: Corruption, item: &JudgeItem, others: &[JudgeItem], seed: u64) -> Option<String> {
+fn corrupt(corruption: Corruption, item: &JudgeItem, others: &[JudgeItem], seed: u64) -> Option<String> {
     let mut random = KeyedRandom::named(seed, &format!("corruption {} {}", corruption.name(), item.item));
     let text = item.response.as_str();
     match corruption {
@@ -68,7 +67,7 @@ pub fn corrupt(corruption: Corruption, item: &JudgeItem, others: &[JudgeItem], s
 
 /// The responses of a sanity ladder: every clean one, and each corruption of it that changes something. The corruption's
 /// name stands in the place of the model.
-pub fn ladder_items(clean: &[JudgeItem], seed: u64) -> Vec<JudgeItem> {
+pub(super) fn ladder_items(clean: &[JudgeItem], seed: u64) -> Vec<JudgeItem> {
     let mut items = Vec::new();
     for item in clean {
         items.push(JudgeItem { model: LADDER_CLEAN.to_owned(), ..item.clone() });
@@ -155,11 +154,10 @@ mod tests {
 
     fn item(name: &str, response: &str) -> JudgeItem {
         JudgeItem {
-            model: "exits".to_owned(),
             item: name.to_owned(),
             task: format!("task {name}"),
             response: response.to_owned(),
-            n_tokens: Some(9),
+            ..JudgeItem::default()
         }
     }
 

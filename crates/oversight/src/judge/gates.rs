@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use super::corruption::{Corruption, LADDER_CLEAN};
+use super::rows::JudgeRow;
+use super::scores::Scores;
 use super::statistics::{krippendorff_alpha, mean};
-use super::summary::{by_model, parse_failure_rate};
-use super::{JudgeRow, Scores};
+use super::summary::{by_model, failure_rate};
+use aloud_measure::metric_record::Gate;
 
 /// Share of unreadable replies of one model that is still allowed.
 const MAX_FAILURE_RATE: f64 = 0.05;
@@ -19,64 +19,47 @@ const MIN_ALPHA: f64 = 0.6;
 const MIN_LADDER_DROPS: f64 = 0.8;
 
 /// What one gate found. Metrics behind a gate that did not pass are `null`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct GateResult {
-    /// Its name, as in `gate:<name>`.
-    pub name: &'static str,
-    /// Whether the grades may be used.
-    pub passed: bool,
-    /// What was measured; `None` if nothing could be.
-    pub value: Option<f64>,
-    /// The bound.
-    pub threshold: f64,
+#[derive(Clone, Debug)]
+pub(super) struct GateResult {
+    pub(super) gate: Gate,
+    pub(super) threshold: f64,
     /// From how many responses or pairs.
-    pub n: usize,
+    pub(super) n: usize,
 }
 
 impl GateResult {
-    /// Passes from the threshold up. What could not be measured does not pass.
-    fn at_least(name: &'static str, value: Option<f64>, threshold: f64, n: usize) -> Self {
-        Self { name, passed: value.is_some_and(|value| value >= threshold), value, threshold, n }
-    }
-
-    /// Passes up to the threshold, with room for the rounding of a difference.
-    fn at_most(name: &'static str, value: Option<f64>, threshold: f64, n: usize) -> Self {
-        Self { name, passed: value.is_some_and(|value| value <= threshold + 1e-9), value, threshold, n }
+    /// What could not be measured does not pass.
+    fn new(name: &str, value: Option<f64>, threshold: f64, n: usize, passes: fn(f64, f64) -> bool) -> Self {
+        let passed = value.is_some_and(|value| passes(value, threshold));
+        Self { gate: Gate { name: name.to_owned(), passed, value }, threshold, n }
     }
 }
 
-/// Whether at most 5 % of the replies about any model were unreadable.
-pub fn failure_rate_gate(rows: &[JudgeRow]) -> GateResult {
-    let rates = failure_rates(rows);
-    GateResult::at_most("judge_failures", rates.iter().copied().reduce(f64::max), MAX_FAILURE_RATE, rates.len())
-}
-
-/// Whether that share differs by at most 3 points between any two models.
-pub fn failure_difference_gate(rows: &[JudgeRow]) -> GateResult {
-    let rates = failure_rates(rows);
+/// Whether the share of unreadable replies differs by at most 3 points between any two models, and whether it is at most 5 %
+/// for each.
+pub(super) fn failure_gates<'a>(rows: impl IntoIterator<Item = &'a JudgeRow>) -> [GateResult; 2] {
+    let rates: Vec<f64> = by_model(rows).values().filter_map(|rows| failure_rate(rows)).collect();
     let highest = rates.iter().copied().reduce(f64::max);
     let lowest = rates.iter().copied().reduce(f64::min);
     let difference = highest.zip(lowest).map(|(highest, lowest)| highest - lowest);
-    GateResult::at_most("judge_failure_difference", difference, MAX_FAILURE_DIFFERENCE, rates.len())
-}
-
-/// The share of every model that has replies.
-fn failure_rates(rows: &[JudgeRow]) -> Vec<f64> {
-    by_model(rows).values().filter_map(|rows| parse_failure_rate(rows)).collect()
+    [("judge_failure_difference", difference, MAX_FAILURE_DIFFERENCE), ("judge_failures", highest, MAX_FAILURE_RATE)]
+        // With room for the rounding of a difference.
+        .map(|(name, value, most)| GateResult::new(name, value, most, rates.len(), |value, most| value <= most + 1e-9))
 }
 
 /// Whether the judge agrees with itself where it judged twice: Krippendorff's alpha (interval) of the sums at least 0.6.
 /// Alpha is not defined where all of these sums are equal. That is agreement; whether the judge sees any difference at all is
 /// the sanity ladder's question.
-pub fn reliability_gate(rows: &[JudgeRow]) -> GateResult {
+pub(super) fn reliability_gate(rows: &[JudgeRow]) -> GateResult {
     let twice: Vec<Vec<f64>> = judged_twice(rows).into_values().collect();
     let alpha = krippendorff_alpha(&twice);
-    let gate = GateResult::at_least("judge_reliability", alpha, MIN_ALPHA, twice.len());
-    GateResult { passed: gate.passed || (alpha.is_none() && !twice.is_empty()), ..gate }
+    let mut found = GateResult::new("judge_reliability", alpha, MIN_ALPHA, twice.len(), |alpha, least| alpha >= least);
+    found.gate.passed |= alpha.is_none() && !twice.is_empty();
+    found
 }
 
 /// Mean distance between the two sums of responses that were judged twice.
-pub fn mean_absolute_difference(rows: &[JudgeRow]) -> Option<f64> {
+pub(super) fn mean_absolute_difference(rows: &[JudgeRow]) -> Option<f64> {
     let distances: Vec<f64> = judged_twice(rows).values().map(|sums| (sums[0] - sums[1]).abs()).collect();
     mean(&distances)
 }
@@ -93,18 +76,17 @@ pub(super) fn judged_twice(rows: &[JudgeRow]) -> BTreeMap<(&str, &str), Vec<f64>
     sums
 }
 
-/// Whether corrupting a response lowers the grade that the corruption concerns, in at least 80 % of the pairs. Takes the
-/// rows of the responses made by [`super::ladder_items`]. Pairs without both grades are not counted; `n` tells how many are.
-pub fn ladder_gate(rows: &[JudgeRow]) -> GateResult {
+/// Whether corrupting a response lowers the grade that the corruption concerns, in at least 80 % of the [`ladder_drops`].
+pub(super) fn ladder_gate(rows: &[JudgeRow]) -> GateResult {
     let drops = ladder_drops(rows);
     let n_drops = drops.iter().filter(|(_, drops)| *drops).count();
     let share = (!drops.is_empty()).then(|| n_drops as f64 / drops.len() as f64);
-    GateResult::at_least("judge_sanity_ladder", share, MIN_LADDER_DROPS, drops.len())
+    GateResult::new("judge_sanity_ladder", share, MIN_LADDER_DROPS, drops.len(), |share, least| share >= least)
 }
 
-/// For every pair of a clean response and a corruption of it that has both grades: which corruption, and whether it lowers
-/// the grade that it concerns.
-pub fn ladder_drops(rows: &[JudgeRow]) -> Vec<(Corruption, bool)> {
+/// For every pair of a clean response and a corruption of it ([`super::corruption::ladder_items`]) that has both grades:
+/// which corruption, and whether it lowers the grade that it concerns.
+pub(super) fn ladder_drops(rows: &[JudgeRow]) -> Vec<(Corruption, bool)> {
     let scores = |model: &str, item: &str| -> Option<&Scores> {
         rows.iter().find(|row| row.model == model && row.item == item && row.repeat == 0)?.scores.as_ref()
     };
@@ -112,7 +94,7 @@ pub fn ladder_drops(rows: &[JudgeRow]) -> Vec<(Corruption, bool)> {
         .filter(|row| row.model == LADDER_CLEAN && row.repeat == 0)
         .flat_map(|clean| Corruption::ALL.map(|corruption| (clean, corruption)))
         .filter_map(|(clean, corruption)| {
-            let grade = |scores: &Scores| scores.criteria.get(corruption.criterion()).copied();
+            let grade = |scores: &Scores| scores.grade(corruption.criterion());
             let corrupted = grade(scores(corruption.name(), &clean.item)?)?;
             Some((corruption, corrupted < grade(clean.scores.as_ref()?)?))
         })

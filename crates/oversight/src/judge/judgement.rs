@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::Path;
 
-use super::{
-    JudgeMaterial, JudgeRow, JudgeSettings, JudgeStatus, Judging, LEGIBILITY, PairwiseRow, QUALITY, judge, judge_pairs,
-    write_judge_rows,
-};
+use super::material::JudgeMaterial;
+use super::pairwise::{PairwiseRow, judge_pairs};
+use super::rows::{JudgeRow, JudgeStatus, write_rows};
+use super::rubric::{LEGIBILITY, QUALITY};
+use super::run::{JudgeSettings, Judging, judge};
 use aloud_measure::error::MeasureError;
 use aloud_openai::client::ChatClient;
 use aloud_openai::error::ChatError;
@@ -29,22 +30,16 @@ pub enum JudgePart {
     Stripped,
 }
 
-impl JudgePart {
+impl fmt::Display for JudgePart {
     /// Its name in rows.
-    fn purpose(self) -> &'static str {
-        match self {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
             Self::Ladder => "ladder",
             Self::Quality => "quality",
             Self::Legibility => "legibility",
             Self::Pairs => "pairs",
             Self::Stripped => "stripped",
-        }
-    }
-}
-
-impl fmt::Display for JudgePart {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.purpose())
+        })
     }
 }
 
@@ -75,7 +70,7 @@ impl Judgement {
         progress: &(dyn Fn(JudgePart, usize, usize) + Sync),
     ) -> Result<Self, ChatError> {
         let graded = |part: JudgePart, rubric, repeat_share, items: &[_]| {
-            let judging = Judging { purpose: part.purpose(), rubric, repeat_share };
+            let judging = Judging { purpose: &part.to_string(), rubric, repeat_share };
             judge(client, settings, &judging, items, &|done, all| progress(part, done, all))
         };
         Ok(Self {
@@ -88,7 +83,7 @@ impl Judgement {
     }
 
     /// The rows of all parts but the pairs.
-    pub fn rows(&self) -> impl Iterator<Item = &JudgeRow> {
+    fn rows(&self) -> impl Iterator<Item = &JudgeRow> {
         [&self.ladder, &self.quality, &self.legibility, &self.stripped].into_iter().flatten()
     }
 
@@ -104,7 +99,7 @@ impl Judgement {
     /// # Errors
     /// If a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), MeasureError> {
-        write_judge_rows(&folder.join("judge.jsonl"), &self.rows().collect::<Vec<_>>())?;
-        write_judge_rows(&folder.join("judge_pairs.jsonl"), &self.pairs)
+        write_rows(&folder.join("judge.jsonl"), &self.rows().collect::<Vec<_>>())?;
+        write_rows(&folder.join("judge_pairs.jsonl"), &self.pairs)
     }
 }

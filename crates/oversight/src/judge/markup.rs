@@ -2,7 +2,7 @@
 
 /// Removes tags (`<think>`), code fences, heading, quote and list marks at the start of lines, and bold or italic marks
 /// (`**`, `__`). Words, numbers and order stay.
-pub fn strip_markup(text: &str) -> String {
+pub(super) fn strip_markup(text: &str) -> String {
     let mut stripped: Vec<String> = Vec::new();
     for line in text.lines() {
         let line = line.trim();

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::corruption::ladder_items;
 use super::markup::strip_markup;
-use super::{JudgeItem, PairwiseItem};
+use super::pairwise::PairwiseItem;
+use super::run::JudgeItem;
 use aloud_base::random::KeyedRandom;
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::run_files::SampleRow;
@@ -138,8 +139,8 @@ fn clean_traces(
     let mut clean: BTreeMap<String, JudgeItem> = BTreeMap::new();
     for name in names {
         if let Some(JudgedTask { question, solution: Some(solution), .. }) = tasks.get(name) {
-            let (model, task, response) = (String::new(), question.clone(), solution.clone());
-            clean.insert(name.clone(), JudgeItem { model, item: name.clone(), task, response, n_tokens: None });
+            let (task, response) = (question.clone(), solution.clone());
+            clean.insert(name.clone(), JudgeItem { item: name.clone(), task, response, ..JudgeItem::default() });
         }
     }
     if clean.is_empty() {
@@ -183,14 +184,13 @@ fn pairs(
 
 /// Responses that have markup, without it.
 fn stripped(quality: &[JudgeItem], seed: u64) -> Vec<JudgeItem> {
-    let mut with_markup: Vec<JudgeItem> = quality
-        .iter()
-        .map(|item| JudgeItem { response: strip_markup(&item.response), ..item.clone() })
-        .zip(quality)
+    let without_markup = |item: &JudgeItem| {
+        let response = strip_markup(&item.response);
         // White space is no markup.
-        .filter(|(stripped, item)| !stripped.response.split_whitespace().eq(item.response.split_whitespace()))
-        .map(|(stripped, _)| stripped)
-        .collect();
+        let is_same = response.split_whitespace().eq(item.response.split_whitespace());
+        (!is_same).then(|| JudgeItem { response, ..item.clone() })
+    };
+    let mut with_markup: Vec<JudgeItem> = quality.iter().filter_map(without_markup).collect();
     KeyedRandom::named(seed, "judge stripped").shuffle(&mut with_markup);
     with_markup.truncate(STRIPPED_RESPONSES);
     with_markup
@@ -199,7 +199,7 @@ fn stripped(quality: &[JudgeItem], seed: u64) -> Vec<JudgeItem> {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
-    use super::super::LADDER_CLEAN;
+    use super::super::corruption::LADDER_CLEAN;
     use super::*;
     use aloud_measure::test_runs::{Fixture, write_run};
 
@@ -263,15 +263,9 @@ mod tests {
 
     #[test]
     fn markup_is_taken_off_where_there_is_some() {
-        let item = |number: usize, response: &str| JudgeItem {
-            model: "exits".to_owned(),
-            item: format!("i{number}"),
-            task: "t".to_owned(),
-            response: response.to_owned(),
-            n_tokens: None,
-        };
+        let responses = ["<think>\nso\n</think>", "so"].map(str::to_owned).into_iter().cycle();
         let items: Vec<JudgeItem> =
-            (0..90).map(|number| item(number, if number % 2 == 0 { "<think>\nso\n</think>" } else { "so" })).collect();
+            responses.map(|response| JudgeItem { response, ..JudgeItem::default() }).take(90).collect();
         let stripped = stripped(&items, 0);
         assert_eq!(stripped.len(), STRIPPED_RESPONSES);
         assert!(stripped.iter().all(|item| item.response == "so"));

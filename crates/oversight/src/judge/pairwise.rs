@@ -1,17 +1,14 @@
 //! Which of two responses is better, asked in both orders: a verdict that follows the place and not the text is none.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use serde::Serialize;
 
-use serde::{Deserialize, Serialize};
-
-use super::JudgeSettings;
-use super::ask::{AskOutcome, Question, ask};
+use super::ask::{AskOutcome, Question, ask, ask_all};
 use super::lines::{after_name, lines};
 use super::prompt::{about_fences, fence_code, fenced};
 use super::rows::SCHEMA;
+use super::run::JudgeSettings;
 use aloud_base::digest::sha256_digits;
 use aloud_base::random::KeyedRandom;
-use aloud_measure::statistics::wilson_interval;
 use aloud_openai::client::ChatClient;
 use aloud_openai::error::ChatError;
 
@@ -47,7 +44,7 @@ pub struct PairwiseItem {
 }
 
 /// Which response is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// That of the first model.
@@ -59,7 +56,7 @@ pub enum Verdict {
 }
 
 /// What the judge said about one pair: a line of `judge_pairs.jsonl`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PairwiseRow {
     /// Version of this format: 1.
     pub schema: u32,
@@ -81,38 +78,36 @@ pub struct PairwiseRow {
 
 impl PairwiseRow {
     /// The verdict, if both orders agree on one.
-    pub fn agreed(&self) -> Option<Verdict> {
+    fn agreed(&self) -> Option<Verdict> {
         self.verdicts[0].filter(|verdict| self.verdicts[1] == Some(*verdict))
     }
 }
 
 /// How often verdicts outlive a swap, and who wins where they do.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PairwiseSummary {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PairwiseSummary {
     /// Pairs with a verdict in both orders.
-    pub n: usize,
+    pub(super) n: usize,
     /// Pairs without.
-    pub n_excluded: usize,
-    /// Pairs whose two verdicts agree, ties included.
-    pub n_consistent: usize,
-    /// `n_consistent / n`.
-    pub swap_consistency: Option<f64>,
-    /// Wins of the second model, among consistent verdicts.
-    pub n_second_wins: usize,
-    /// Ties among consistent verdicts.
-    pub n_ties: usize,
-    /// Share of the second model's wins among consistent verdicts that are no ties.
-    pub second_win_rate: Option<f64>,
-    /// Wilson's 95 % interval of that share.
-    pub second_win_interval: Option<[f64; 2]>,
+    pub(super) n_excluded: usize,
+    /// Wins of the first model, among verdicts on which both orders agree.
+    pub(super) n_first_wins: usize,
+    /// Wins of the second model, among these.
+    pub(super) n_second_wins: usize,
+    /// Ties, among these.
+    pub(super) n_ties: usize,
+}
+
+impl PairwiseSummary {
+    /// Pairs whose two verdicts agree.
+    pub(super) fn n_consistent(&self) -> usize {
+        self.n_first_wins + self.n_second_wins + self.n_ties
+    }
 }
 
 /// Judges every pair in both orders. The rows are in the order of the pairs; `progress` is told how many of how many pairs
-/// are done.
-///
-/// # Errors
-/// If the client fails in a way that concerns everything. A judge that fails is no error: the rows say so.
-pub fn judge_pairs(
+/// are done. A judge that fails is no error: the rows say so.
+pub(super) fn judge_pairs(
     client: &ChatClient,
     settings: &JudgeSettings,
     items: &[PairwiseItem],
@@ -120,16 +115,8 @@ pub fn judge_pairs(
 ) -> Result<Vec<PairwiseRow>, ChatError> {
     let mut order: Vec<usize> = (0..items.len()).collect();
     KeyedRandom::named(settings.seed, "judge pairs").shuffle(&mut order);
-    // A judge may keep us waiting for its first reply.
-    if !items.is_empty() {
-        progress(0, items.len());
-    }
-    let n_done = AtomicUsize::new(0);
-    let mut rows = client.try_map(&order, |index| {
-        let row = judge_pair(client, settings, &items[*index])?;
-        progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, items.len());
-        Ok((*index, row))
-    })?;
+    let mut rows =
+        ask_all(client, &order, progress, |index| Ok((*index, judge_pair(client, settings, &items[*index])?)))?;
     rows.sort_by_key(|(index, _)| *index);
     Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
@@ -142,8 +129,7 @@ fn judge_pair(client: &ChatClient, settings: &JudgeSettings, item: &PairwiseItem
         prompt: VERSION.to_owned(),
         prompt_hash: prompt_hash(),
         judge_model: settings.judge_model.clone(),
-        verdicts: [None; 2],
-        reasons: [None, None],
+        ..PairwiseRow::default()
     };
     let [first, second] = &item.responses;
     for (place, [a, b]) in [[first, second], [second, first]].into_iter().enumerate() {
@@ -195,22 +181,16 @@ fn swapped(verdict: Verdict) -> Verdict {
 }
 
 /// Counts what the rows say.
-pub fn summarise_pairs(rows: &[PairwiseRow]) -> PairwiseSummary {
+pub(super) fn summarise_pairs<'a>(rows: impl IntoIterator<Item = &'a PairwiseRow>) -> PairwiseSummary {
+    let rows: Vec<&PairwiseRow> = rows.into_iter().collect();
     let n = rows.iter().filter(|row| row.verdicts.iter().all(Option::is_some)).count();
     let count = |verdict| rows.iter().filter(|row| row.agreed() == Some(verdict)).count();
-    let (n_first_wins, n_second_wins, n_ties) = (count(Verdict::First), count(Verdict::Second), count(Verdict::Tie));
-    let n_consistent = n_first_wins + n_second_wins + n_ties;
-    let n_decided = n_first_wins + n_second_wins;
-    let share = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
     PairwiseSummary {
         n,
         n_excluded: rows.len() - n,
-        n_consistent,
-        swap_consistency: share(n_consistent, n),
-        n_second_wins,
-        n_ties,
-        second_win_rate: share(n_second_wins, n_decided),
-        second_win_interval: wilson_interval(n_second_wins, n_decided),
+        n_first_wins: count(Verdict::First),
+        n_second_wins: count(Verdict::Second),
+        n_ties: count(Verdict::Tie),
     }
 }
 

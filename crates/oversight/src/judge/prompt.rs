@@ -1,7 +1,7 @@
 //! The message to a judge.
 
-use super::Rubric;
 use super::lines::quote_score_lines;
+use super::rubric::Rubric;
 use aloud_base::digest::sha256_digits;
 
 /// Hexadecimal digits of the code in fences.
@@ -39,7 +39,7 @@ pub(super) fn fence_code(texts: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::QUALITY;
+    use super::super::rubric::QUALITY;
     use super::*;
 
     #[test]
@@ -61,6 +61,6 @@ mod tests {
 
     #[test]
     fn the_prompt_itself_holds_no_grade() {
-        assert_eq!(super::super::parse_scores(&QUALITY, &grading_prompt(&QUALITY, "t", "r")), None);
+        assert_eq!(super::super::scores::parse_scores(&QUALITY, &grading_prompt(&QUALITY, "t", "r")), None);
     }
 }

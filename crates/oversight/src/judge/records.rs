@@ -4,22 +4,24 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::gates::judged_twice;
-use super::statistics::krippendorff_alpha;
-use super::{
-    Corruption, GateResult, JudgeRow, JudgeSettings, Judgement, Kinship, LEGIBILITY, ModelSummary, QUALITY, Rubric,
-    Scores, failure_difference_gate, failure_rate_gate, kinship, ladder_drops, ladder_gate, length_relation,
-    mean_absolute_difference, reliability_gate, summarise_models, summarise_pairs,
+use super::corruption::Corruption;
+use super::gates::{
+    GateResult, failure_gates, judged_twice, ladder_drops, ladder_gate, mean_absolute_difference, reliability_gate,
 };
-use aloud_measure::metric_record::{ConfidenceInterval, Direction, Gate, MetricRecord, RecordContext};
-use aloud_measure::statistics::wilson_confidence;
-use aloud_measure::statistics::{Bootstrap, Cluster, mean_of_clusters};
+use super::judgement::Judgement;
+use super::kinship::{Kinship, kinship};
+use super::pairwise::summarise_pairs;
+use super::rows::{JudgeRow, JudgeStatus};
+use super::rubric::{LEGIBILITY, QUALITY, Rubric};
+use super::run::JudgeSettings;
+use super::scores::OVERALL;
+use super::statistics::{krippendorff_alpha, mean, standard_deviation};
+use super::summary::{by_model, count, failure_rate, length_relation, scored_lengths};
+use aloud_measure::metric_record::{ConfidenceInterval, Direction, MetricRecord, RecordContext};
+use aloud_measure::statistics::{Bootstrap, Cluster, mean_of_clusters, wilson_confidence};
 
 /// Unit of differences of grades.
 const POINTS: &str = "points";
-
-/// The key of the sum of all grades in tables of grades.
-const OVERALL: &str = "overall";
 
 /// What records of several models are made from.
 #[derive(Clone, Copy, Debug)]
@@ -33,9 +35,6 @@ pub struct JudgedRecords<'a> {
     /// How intervals are made.
     pub bootstrap: Bootstrap,
 }
-
-/// Grades of one model by item: every criterion's, and their sum.
-type Grades = BTreeMap<String, BTreeMap<String, f64>>;
 
 impl JudgedRecords<'_> {
     /// The records of one run, `name` in the rows: `quality.*` of its rubric with the differences to the base,
@@ -76,127 +75,74 @@ impl One<'_> {
     /// Whether failures to grade this run, and the base that it is compared with, leave its grades usable, and whether the
     /// judge is any good.
     fn gates(&self, rows: &[JudgeRow]) -> Vec<GateResult> {
-        let compared: Vec<JudgeRow> = rows
-            .iter()
-            .filter(|row| row.model == self.name || Some(row.model.as_str()) == self.all.base)
-            .cloned()
-            .collect();
-        vec![
-            self.ladder.clone(),
-            reliability_gate(rows),
-            failure_difference_gate(&compared),
-            failure_rate_gate(&compared),
-        ]
+        let is_compared = |row: &&JudgeRow| row.model == self.name || Some(row.model.as_str()) == self.all.base;
+        let of_failures = failure_gates(rows.iter().filter(is_compared));
+        [self.ladder.clone(), reliability_gate(rows)].into_iter().chain(of_failures).collect()
     }
 
     /// A record for each criterion of a rubric; where it has a sum, also that of the sum and of its difference to the base.
     fn graded(&self, family: &str, rubric: &Rubric, rows: &[JudgeRow]) -> Vec<MetricRecord> {
-        let mine: Vec<JudgeRow> = rows.iter().filter(|row| row.model == self.name).cloned().collect();
-        let Some(summary) = summarise_models(rubric, &mine).pop() else {
-            let names = rubric.criteria.iter().copied().chain(rubric.has_overall.then_some(OVERALL));
-            let none = |name| {
-                let highest = if name == OVERALL { highest_sum(rubric) } else { rubric.highest };
-                self.record(&format!("{family}.{name}"), &points_of(highest), Direction::HigherIsBetter)
-            };
-            return names.map(|name| none(name).with_null("nothing_to_judge")).collect();
+        let names = || rubric.criteria.iter().copied().chain(rubric.has_overall.then_some(OVERALL));
+        let empty = |name: &str| {
+            let unit = format!("{POINTS} of {}", rubric.range(name).1);
+            self.record(&format!("{family}.{name}"), &unit, Direction::HigherIsBetter)
+        };
+        let mut by_model = by_model(rows);
+        let Some(mine) = by_model.remove(self.name) else {
+            return names().map(|name| empty(name).with_null("nothing_to_judge")).collect();
         };
         let gates = self.gates(rows);
-        let grades = grades(&mine, rubric);
-        let base = self.all.base.filter(|base| *base != self.name).map(|base| {
-            let of_base: Vec<JudgeRow> = rows.iter().filter(|row| row.model == base).cloned().collect();
-            self::grades(&of_base, rubric)
-        });
-        let finish = |record: MetricRecord| {
-            let record = with_counts(record, &summary).with_extra("rubric", rubric.version);
-            let record = record.with_extra("rubric_hash", rubric.hash());
-            behind(record, &gates, &summary)
+        let base =
+            self.all.base.filter(|base| *base != self.name).map(|base| by_model.remove(base).unwrap_or_default());
+        let of_grade = |name: &str| {
+            let (lowest, highest) = rubric.range(name);
+            let in_order: Vec<f64> = grades(&mine, name).map(|(_, grade)| grade).collect();
+            let by_item: BTreeMap<&str, f64> = grades(&mine, name).collect();
+            let clusters: Vec<Cluster> = by_item.into_values().map(|grade| Cluster::of([grade])).collect();
+            let mean = |weights: &[u32]| mean_of_clusters(&clusters, weights);
+            let record = empty(name)
+                .with_value(Bootstrap::value(clusters.len(), mean))
+                .with_interval(self.all.bootstrap.interval(clusters.len(), mean))
+                .with_items(clusters.len())
+                .with_extra("standard_deviation", json!(standard_deviation(&in_order)))
+                .with_extra("lowest", lowest)
+                .with_extra("highest", highest)
+                .with_extra("histogram", json!(histogram(&in_order, lowest, highest)));
+            let record = if name == OVERALL {
+                with_totals(record, rubric, &mine, rows)
+            } else {
+                record.with_extra("minus_base", json!(base.as_ref().map(|base| self.minus(name, &mine, base).json())))
+            };
+            behind(with_counts(record, rubric, &mine), &gates, &mine)
         };
-        let mut records: Vec<MetricRecord> = Vec::new();
-        for criterion in &summary.criteria {
-            let record =
-                self.mean_record(&format!("{family}.{}", criterion.name), &criterion.name, rubric.highest, &grades);
-            let record = record
-                .with_extra("standard_deviation", json!(criterion.standard_deviation))
-                .with_extra("lowest", rubric.lowest)
-                .with_extra("highest", rubric.highest)
-                .with_extra("histogram", json!(criterion.histogram))
-                .with_extra(
-                    "minus_base",
-                    json!(base.as_ref().map(|base| self.minus(&criterion.name, &grades, base).json())),
-                );
-            records.push(finish(record));
-        }
-        if rubric.has_overall {
-            records.push(finish(self.overall_record(family, rubric, &summary, &grades, rows, &mine)));
-            if let Some(base) = &base {
-                let Difference { value, interval, n, n_unpaired } = self.minus(OVERALL, &grades, base);
-                let id = format!("{family}.{OVERALL}_minus_base");
-                let record = self
-                    .record(&id, POINTS, Direction::HigherIsBetter)
-                    .with_value(value)
-                    .with_interval(interval)
-                    .with_items(n)
-                    .with_excluded("not_graded_for_both", n_unpaired)
-                    .with_extra("partial", summary.n_no_reply > 0);
-                let record = if value.is_none() { record.with_null("no_item_graded_for_both") } else { record };
-                records.push(gates.iter().fold(record, |record, gate| record.with_gate(gate.into())));
-            }
+        let mut records: Vec<MetricRecord> = names().map(of_grade).collect();
+        if let (true, Some(base)) = (rubric.has_overall, &base) {
+            let Difference { value, interval, n, n_unpaired } = self.minus(OVERALL, &mine, base);
+            let record = self
+                .record(&format!("{family}.{OVERALL}_minus_base"), POINTS, Direction::HigherIsBetter)
+                .with_value(value)
+                .with_interval(interval)
+                .with_items(n)
+                .with_excluded("not_graded_for_both", n_unpaired)
+                .with_extra("partial", count(&mine, JudgeStatus::NoReply) > 0);
+            let record = if value.is_none() { record.with_null("no_item_graded_for_both") } else { record };
+            records.push(with_gates(record, &gates));
         }
         records
     }
 
-    fn mean_record(&self, id: &str, criterion: &str, highest: u32, grades: &Grades) -> MetricRecord {
-        let clusters: Vec<Cluster> =
-            grades.values().map(|of_item| Cluster::of(of_item.get(criterion).copied())).collect();
-        let mean = |weights: &[u32]| mean_of_clusters(&clusters, weights);
-        self.record(id, &points_of(highest), Direction::HigherIsBetter)
-            .with_value(Bootstrap::value(clusters.len(), mean))
-            .with_interval(self.all.bootstrap.interval(clusters.len(), mean))
-            .with_items(clusters.len())
-    }
-
-    fn overall_record(
-        &self,
-        family: &str,
-        rubric: &Rubric,
-        summary: &ModelSummary,
-        grades: &Grades,
-        all: &[JudgeRow],
-        mine: &[JudgeRow],
-    ) -> MetricRecord {
-        let (lowest, highest) = (rubric.lowest * rubric.criteria.len() as u32, highest_sum(rubric));
-        let mut histogram = vec![0_usize; (highest - lowest + 1) as usize];
-        for sum in grades.values().filter_map(|of_item| of_item.get(OVERALL)) {
-            if let Some(bin) = histogram.get_mut((sum.round() - f64::from(lowest)) as usize) {
-                *bin += 1;
-            }
-        }
-        self.mean_record(&format!("{family}.{OVERALL}"), OVERALL, highest, grades)
-            .with_extra("standard_deviation", json!(summary.overall_standard_deviation))
-            .with_extra("lowest", lowest)
-            .with_extra("highest", highest)
-            .with_extra("histogram", json!(histogram))
-            .with_extra("overall_mismatch", summary.n_overall_mismatch)
-            .with_extra("overall_scale_conflict", summary.n_overall_scale_conflict)
-            .with_extra("source_compat", json!(summary.source_compat))
-            .with_extra("mean_tokens", json!(summary.mean_tokens))
-            .with_extra("length", json!(length_relation(mine)))
-            .with_extra("length_within_all_models", json!(length_relation(all)))
-    }
-
     /// The mean difference to the base over items that both have grades of.
-    fn minus(&self, criterion: &str, grades: &Grades, base: &Grades) -> Difference {
-        let differences: Vec<Cluster> = grades
-            .iter()
-            .filter_map(|(item, mine)| Some(Cluster::of([mine.get(criterion)? - base.get(item)?.get(criterion)?])))
-            .collect();
+    fn minus(&self, name: &str, mine: &[&JudgeRow], base: &[&JudgeRow]) -> Difference {
+        let [mine, base] = [mine, base].map(|rows| grades(rows, name).collect::<BTreeMap<_, _>>());
+        let differences: Vec<Cluster> =
+            mine.iter().filter_map(|(item, grade)| Some(Cluster::of([grade - base.get(item)?]))).collect();
         let n = differences.len();
         let mean = |weights: &[u32]| mean_of_clusters(&differences, weights);
         Difference {
             value: Bootstrap::value(n, mean),
             interval: self.all.bootstrap.paired_interval(n, mean),
             n,
-            n_unpaired: grades.len() + base.len() - 2 * n,
+            n_unpaired: mine.len() + base.len() - 2 * n,
         }
     }
 
@@ -213,21 +159,22 @@ impl One<'_> {
             })
             .collect();
         let n_drops = drops.iter().filter(|(_, drop)| *drop).count();
+        let GateResult { gate, threshold, .. } = &self.ladder;
         let record = self
             .record("judge.sanity_ladder", "fraction", Direction::HigherIsBetter)
-            .with_value(self.ladder.value)
+            .with_value(gate.value)
             .with_interval(wilson_confidence(n_drops, drops.len()))
             .with_items(drops.len())
-            .with_extra("passed", self.ladder.passed)
-            .with_extra("threshold", self.ladder.threshold)
+            .with_extra("passed", gate.passed)
+            .with_extra("threshold", *threshold)
             .with_extra("by_corruption", json!(by_corruption));
-        if self.ladder.value.is_none() { record.with_null("no_pair_was_graded") } else { record }
+        if gate.value.is_none() { record.with_null("no_pair_was_graded") } else { record }
     }
 
     /// `judge.reliability`: Krippendorff's alpha of the sums of responses that were graded twice, all runs together.
     fn reliability_record(&self) -> MetricRecord {
         let rows = &self.all.judgement.quality;
-        let gate = reliability_gate(rows);
+        let GateResult { gate, threshold, n } = reliability_gate(rows);
         // An item with the responses of all models is drawn as a whole.
         let mut by_item: BTreeMap<&str, Vec<Vec<f64>>> = BTreeMap::new();
         for ((_, item), sums) in judged_twice(rows) {
@@ -244,8 +191,8 @@ impl One<'_> {
             .with_interval(interval)
             .with_items(items.len())
             .with_extra("passed", gate.passed)
-            .with_extra("threshold", gate.threshold)
-            .with_extra("graded_twice", gate.n)
+            .with_extra("threshold", threshold)
+            .with_extra("graded_twice", n)
             .with_extra("mean_absolute_difference", json!(mean_absolute_difference(rows)));
         if gate.value.is_none() { record.with_null("no_grades_that_differ_were_given_twice") } else { record }
     }
@@ -257,18 +204,17 @@ impl One<'_> {
             .filter(|row| row.repeat == 0)
             .filter_map(|row| Some(((row.model.as_str(), row.item.as_str()), sum(row)?)))
             .collect();
-        let mut by_item: BTreeMap<&str, Cluster> = BTreeMap::new();
         let rows = &self.all.judgement.stripped;
-        let mut n = 0;
+        let mut by_item: BTreeMap<&str, Cluster> = BTreeMap::new();
         for row in rows {
             let plain = plain.get(&(row.model.as_str(), row.item.as_str()));
             if let Some((stripped, plain)) = sum(row).zip(plain) {
                 let cluster = by_item.entry(&row.item).or_default();
                 *cluster = Cluster { sum: cluster.sum + stripped - plain, count: cluster.count + 1 };
-                n += 1;
             }
         }
         let clusters: Vec<Cluster> = by_item.into_values().collect();
+        let n: usize = clusters.iter().map(|cluster| cluster.count).sum();
         let mean = |weights: &[u32]| mean_of_clusters(&clusters, weights);
         let value = Bootstrap::value(clusters.len(), mean);
         let record = self
@@ -287,26 +233,24 @@ impl One<'_> {
 
     /// `judge.swap_consistency` and `judge.win_rate` of a run that was set against the base.
     fn pair_records(&self) -> Vec<MetricRecord> {
-        let rows: Vec<_> =
-            (self.all.judgement.pairs.iter()).filter(|row| row.models[1] == self.name).cloned().collect();
-        if rows.is_empty() {
+        let rows = || self.all.judgement.pairs.iter().filter(|row| row.models[1] == self.name);
+        if rows().next().is_none() {
             return Vec::new();
         }
-        let summary = summarise_pairs(&rows);
-        let record = |id: &str, value: Option<f64>, successes: usize, n: usize| {
+        let summary = summarise_pairs(rows());
+        let record = |id: &str, successes: usize, n: usize| {
             let record = self
                 .record(id, "fraction", Direction::HigherIsBetter)
-                .with_value(value)
+                .with_value((n > 0).then(|| successes as f64 / n as f64))
                 .with_interval(wilson_confidence(successes, n))
                 .with_items(n)
                 .with_excluded("no_verdict_in_both_orders", summary.n_excluded)
                 .with_extra("ties", summary.n_ties);
-            if value.is_none() { record.with_null("no_consistent_verdict") } else { record }
+            if n == 0 { record.with_null("no_consistent_verdict") } else { record }
         };
-        let n_decided = summary.n_consistent - summary.n_ties;
         vec![
-            record("judge.swap_consistency", summary.swap_consistency, summary.n_consistent, summary.n),
-            record("judge.win_rate", summary.second_win_rate, summary.n_second_wins, n_decided)
+            record("judge.swap_consistency", summary.n_consistent(), summary.n),
+            record("judge.win_rate", summary.n_second_wins, summary.n_first_wins + summary.n_second_wins)
                 .with_extra("wins", summary.n_second_wins)
                 .with_extra("against", self.all.base.unwrap_or_default()),
         ]
@@ -328,55 +272,65 @@ impl Difference {
     }
 }
 
-/// The unit of grades on a scale.
-fn points_of(highest: u32) -> String {
-    format!("{POINTS} of {highest}")
+/// The grades of a criterion, or the sums of all, with their items.
+fn grades<'a>(rows: &[&'a JudgeRow], name: &str) -> impl Iterator<Item = (&'a str, f64)> {
+    rows.iter().filter_map(move |row| Some((row.item.as_str(), row.scores.as_ref()?.grade(name)?)))
 }
 
-/// The highest sum of all grades.
-fn highest_sum(rubric: &Rubric) -> u32 {
-    rubric.highest * rubric.criteria.len() as u32
-}
-
-/// Grades of first judgings.
-fn grades(rows: &[JudgeRow], rubric: &Rubric) -> Grades {
-    let of = |scores: &Scores| {
-        let mut grades = scores.criteria.clone();
-        if rubric.has_overall {
-            grades.insert(OVERALL.to_owned(), scores.sum);
+/// Number of grades, rounded to whole ones, from the lowest to the highest.
+fn histogram(grades: &[f64], lowest: u32, highest: u32) -> Vec<usize> {
+    let mut histogram = vec![0; (highest - lowest + 1) as usize];
+    for grade in grades {
+        // Grades are within the rubric's range, or they would not have been read.
+        if let Some(bin) = histogram.get_mut((grade.round() - f64::from(lowest)) as usize) {
+            *bin += 1;
         }
-        grades
-    };
-    rows.iter()
-        .filter(|row| row.repeat == 0)
-        .filter_map(|row| Some((row.item.clone(), of(row.scores.as_ref()?))))
-        .collect()
+    }
+    histogram
 }
 
-/// How the judging of a model's responses ended.
-fn with_counts(record: MetricRecord, summary: &ModelSummary) -> MetricRecord {
+/// What only the record of the sum has. `source_compat` is the figure of the original method's script: the mean of the sums
+/// that the judge itself reported, divided by the highest possible one.
+fn with_totals(record: MetricRecord, rubric: &Rubric, mine: &[&JudgeRow], all: &[JudgeRow]) -> MetricRecord {
+    let scores = || mine.iter().filter_map(|row| row.scores.as_ref());
+    let reported: Vec<f64> = scores().filter_map(|scores| scores.overall_reported).collect();
+    let highest = f64::from(rubric.range(OVERALL).1);
+    let lengths: Vec<f64> = scored_lengths(mine).map(|(length, _)| length).collect();
     record
-        .with_excluded("unreadable", summary.n_unreadable)
-        .with_excluded("no_reply", summary.n_no_reply)
-        .with_excluded("empty_response", summary.n_empty)
-        .with_extra("partial", summary.n_no_reply > 0)
-        .with_extra("parse_failures", summary.n_unreadable)
-        .with_extra("parse_failure_rate", json!(summary.parse_failure_rate))
+        .with_extra("overall_mismatch", scores().filter(|scores| scores.overall_mismatch).count())
+        .with_extra("overall_scale_conflict", scores().filter(|scores| scores.overall_scale_conflict).count())
+        .with_extra("source_compat", json!(mean(&reported).map(|mean| mean / highest)))
+        .with_extra("mean_tokens", json!(mean(&lengths)))
+        .with_extra("length", json!(length_relation(mine.iter().copied())))
+        .with_extra("length_within_all_models", json!(length_relation(all)))
+}
+
+/// By which rubric a model's responses were judged, and how that ended.
+fn with_counts(record: MetricRecord, rubric: &Rubric, mine: &[&JudgeRow]) -> MetricRecord {
+    let [n_unreadable, n_no_reply, n_empty] =
+        [JudgeStatus::Unreadable, JudgeStatus::NoReply, JudgeStatus::EmptyResponse].map(|status| count(mine, status));
+    record
+        .with_excluded("unreadable", n_unreadable)
+        .with_excluded("no_reply", n_no_reply)
+        .with_excluded("empty_response", n_empty)
+        .with_extra("partial", n_no_reply > 0)
+        .with_extra("parse_failures", n_unreadable)
+        .with_extra("parse_failure_rate", json!(failure_rate(mine)))
+        .with_extra("rubric", rubric.version)
+        .with_extra("rubric_hash", rubric.hash())
+}
+
+fn with_gates(record: MetricRecord, gates: &[GateResult]) -> MetricRecord {
+    gates.iter().fold(record, |record, found| record.with_gate(found.gate.clone()))
 }
 
 /// A record behind gates. Where nobody replied there is nothing that a gate could be about.
-fn behind(record: MetricRecord, gates: &[GateResult], summary: &ModelSummary) -> MetricRecord {
-    let record = gates.iter().fold(record, |record, gate| record.with_gate(gate.into()));
-    match (summary.n_scored + summary.n_unreadable, summary.n_no_reply) {
-        (0, 0) => record.with_null("only_empty_responses"),
-        (0, _) => record.with_null("judge_did_not_reply"),
+fn behind(record: MetricRecord, gates: &[GateResult], mine: &[&JudgeRow]) -> MetricRecord {
+    let record = with_gates(record, gates);
+    match (failure_rate(mine), count(mine, JudgeStatus::NoReply)) {
+        (None, 0) => record.with_null("only_empty_responses"),
+        (None, _) => record.with_null("judge_did_not_reply"),
         _ => record,
-    }
-}
-
-impl From<&GateResult> for Gate {
-    fn from(result: &GateResult) -> Self {
-        Self { name: result.name.to_owned(), passed: result.passed, value: result.value }
     }
 }
 

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::Scores;
+use super::scores::Scores;
 use aloud_base::durable_file;
 use aloud_measure::error::MeasureError;
 use aloud_openai::message::Usage;
 
-/// The format version written by this program, and the only one it reads.
+/// The version of the format.
 pub(super) const SCHEMA: u32 = 1;
 
 /// How the judging of a response ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JudgeStatus {
     /// With grades.
@@ -23,11 +23,12 @@ pub enum JudgeStatus {
     /// The judge did not reply, or was not asked because of a budget or an earlier failure.
     NoReply,
     /// The response was empty: there is nothing to grade, and nobody was asked.
+    #[default]
     EmptyResponse,
 }
 
 /// One response and its grades.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct JudgeRow {
     /// Version of this format: 1.
     pub schema: u32,
@@ -62,10 +63,7 @@ pub struct JudgeRow {
 }
 
 /// Writes rows as a JSON Lines file, whole or not at all.
-///
-/// # Errors
-/// If the file cannot be written.
-pub fn write_judge_rows<Row: Serialize>(path: &Path, rows: &[Row]) -> Result<(), MeasureError> {
+pub(super) fn write_rows<Row: Serialize>(path: &Path, rows: &[Row]) -> Result<(), MeasureError> {
     let mut content = Vec::new();
     for row in rows {
         serde_json::to_writer(&mut content, row)
@@ -73,26 +71,4 @@ pub fn write_judge_rows<Row: Serialize>(path: &Path, rows: &[Row]) -> Result<(),
         content.push(b'\n');
     }
     Ok(durable_file::write(path, &content)?)
-}
-
-/// Reads rows from a JSON Lines file; blank lines and unknown fields are skipped.
-///
-/// # Errors
-/// If the file cannot be read, or a line is not a row of this version (the error names file and line).
-pub fn read_judge_rows(path: &Path) -> Result<Vec<JudgeRow>, MeasureError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| MeasureError::Read { path: path.to_path_buf(), source })?;
-    let mut rows = Vec::new();
-    for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
-        let error = |reason| MeasureError::Line { path: path.to_path_buf(), line, reason };
-        let row: JudgeRow = serde_json::from_str(text).map_err(|e| error(format!("not a row of a judge: {e}")))?;
-        if row.schema != SCHEMA {
-            return Err(error(format!("schema is {}, this program reads {SCHEMA}", row.schema)));
-        }
-        if row.scores.is_some() != (row.status == JudgeStatus::Scored) {
-            return Err(error("there are grades if and only if the status is `scored`".to_owned()));
-        }
-        rows.push(row);
-    }
-    Ok(rows)
 }

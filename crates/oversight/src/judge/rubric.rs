@@ -1,13 +1,13 @@
 //! What a judge is asked to grade, and by which words.
 
 use super::prompt::grading_prompt;
+use super::scores::OVERALL;
 use aloud_base::digest::sha256_digits;
 
 /// A set of criteria with the instructions for them. A change of any word needs a new version.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Rubric {
-    /// The version, for instance `rubric-1`.
-    pub version: &'static str,
+pub(super) struct Rubric {
+    pub(super) version: &'static str,
     /// What the judge is told before the task and the response.
     pub(super) instructions: &'static str,
     /// What it is told after them: the form of the grades.
@@ -15,17 +15,17 @@ pub struct Rubric {
     /// What it is told if its grades could not be read.
     pub(super) ask_again: &'static str,
     /// The criteria, in lower case as in files.
-    pub criteria: &'static [&'static str],
+    pub(super) criteria: &'static [&'static str],
     /// The lowest grade.
-    pub lowest: u32,
+    pub(super) lowest: u32,
     /// The highest grade, which is also the scale that a grade names (`7/10`).
-    pub highest: u32,
+    pub(super) highest: u32,
     /// Whether the judge also gives a sum of all grades.
-    pub has_overall: bool,
+    pub(super) has_overall: bool,
 }
 
 /// The quality of a reasoning trace with its answer: four grades from 1 to 10.
-pub static QUALITY: Rubric = Rubric {
+pub(super) static QUALITY: Rubric = Rubric {
     version: "rubric-1",
     instructions: "\
 You grade the reasoning trace and answer another system wrote for the task below.
@@ -53,7 +53,7 @@ Overall: X/40",
 
 /// Whether a reader could follow a response and find in it all that its answer needs: two grades from 0 to 4. For responses
 /// with a right answer. After Emmons and Zimmermann and others (2025, arXiv 2510.23966); the words are our own.
-pub static LEGIBILITY: Rubric = Rubric {
+pub(super) static LEGIBILITY: Rubric = Rubric {
     version: "legibility-1",
     instructions: "\
 You grade how much a reader learns from the reasoning another system wrote for the task below.
@@ -78,9 +78,15 @@ Coverage: X/4",
 
 impl Rubric {
     /// SHA-256, in hexadecimal, of everything the judge is told by this rubric.
-    pub fn hash(&self) -> String {
+    pub(super) fn hash(&self) -> String {
         let empty_prompt = grading_prompt(self, "", "");
         sha256_digits([self.version, &empty_prompt, self.ask_again].join("\n\n").as_bytes())
+    }
+
+    /// The lowest and the highest grade of a criterion, or sum of grades.
+    pub(super) fn range(&self, name: &str) -> (u32, u32) {
+        let n_grades = if name == OVERALL { self.criteria.len() as u32 } else { 1 };
+        (self.lowest * n_grades, self.highest * n_grades)
     }
 
     /// Version and hash in one, for the keys of cached replies.

@@ -1,19 +1,18 @@
 //! Judges a set of responses.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::ask::{Answered, AskOutcome, Question, ask};
+use super::ask::{AskOutcome, Question, ask, ask_all};
 use super::prompt::grading_prompt;
-use super::rows::SCHEMA;
-use super::{JudgeRow, JudgeStatus, Rubric, Scores, parse_scores};
+use super::rows::{JudgeRow, JudgeStatus, SCHEMA};
+use super::rubric::Rubric;
+use super::scores::parse_scores;
 use aloud_base::random::KeyedRandom;
 use aloud_openai::client::ChatClient;
 use aloud_openai::error::ChatError;
-use aloud_openai::message::Usage;
 
 /// A response to be judged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JudgeItem {
     /// Who wrote it; not told to the judge.
     pub model: String,
@@ -49,21 +48,12 @@ impl JudgeSettings {
 
 /// What is judged, and why.
 #[derive(Clone, Copy, Debug)]
-pub struct Judging<'a> {
+pub(super) struct Judging<'a> {
     /// A word for the rows, for instance `quality`.
-    pub purpose: &'a str,
-    /// The criteria.
-    pub rubric: &'a Rubric,
+    pub(super) purpose: &'a str,
+    pub(super) rubric: &'a Rubric,
     /// Share of the items, 0 to 1, whose responses are all judged twice; rounded up to whole items.
-    pub repeat_share: f64,
-}
-
-/// One response, once.
-#[derive(Clone, Copy, Debug)]
-struct Job {
-    /// Index of the response.
-    index: usize,
-    repeat: u32,
+    pub(super) repeat_share: f64,
 }
 
 /// Judges responses, several at a time. The rows are in the order of the responses, the second judging of one behind its
@@ -75,7 +65,7 @@ struct Job {
 /// # Errors
 /// If two responses have the same model and item, the share is no share, or the client fails in a way that concerns
 /// everything. A judge that fails is no error: the rows say so.
-pub fn judge(
+pub(super) fn judge(
     client: &ChatClient,
     settings: &JudgeSettings,
     judging: &Judging,
@@ -84,15 +74,8 @@ pub fn judge(
 ) -> Result<Vec<JudgeRow>, ChatError> {
     check(judging, items)?;
     let jobs = jobs_in_order(judging, settings.seed, items);
-    // A judge may keep us waiting for its first reply.
-    if !jobs.is_empty() {
-        progress(0, jobs.len());
-    }
-    let n_done = AtomicUsize::new(0);
-    let mut rows = client.try_map(&jobs, |job| {
-        let row = judge_one(client, settings, judging, &items[job.index], job.repeat)?;
-        progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, jobs.len());
-        Ok((job.index, row))
+    let mut rows = ask_all(client, &jobs, progress, |(index, repeat)| {
+        Ok((*index, judge_one(client, settings, judging, &items[*index], *repeat)?))
     })?;
     rows.sort_by_key(|(index, row)| (*index, row.repeat));
     Ok(rows.into_iter().map(|(_, row)| row).collect())
@@ -101,20 +84,20 @@ pub fn judge(
 fn check(judging: &Judging, items: &[JudgeItem]) -> Result<(), ChatError> {
     if !(0.0..=1.0).contains(&judging.repeat_share) {
         let reason = format!("{} is not between 0 and 1", judging.repeat_share);
-        return Err(ChatError::Setting { name: "share of items that are judged twice", reason });
+        return Err(ChatError::setting("share of items that are judged twice", reason));
     }
     let mut seen = BTreeSet::new();
     match items.iter().find(|item| !seen.insert((&item.model, &item.item))) {
         None => Ok(()),
         Some(JudgeItem { model, item, .. }) => {
             let reason = format!("`{model}` has two responses to item `{item}`: give every response a name of its own");
-            Err(ChatError::Setting { name: "responses to be judged", reason })
+            Err(ChatError::setting("responses to be judged", reason))
         }
     }
 }
 
-/// All judgings, in the order in which the judge is asked.
-fn jobs_in_order(judging: &Judging, seed: u64, items: &[JudgeItem]) -> Vec<Job> {
+/// All judgings, in the order in which the judge is asked: the place of the response, and which judging of it.
+fn jobs_in_order(judging: &Judging, seed: u64, items: &[JudgeItem]) -> Vec<(usize, u32)> {
     let mut names: Vec<&str> = items.iter().map(|item| item.item.as_str()).collect();
     names.sort_unstable();
     names.dedup();
@@ -127,7 +110,7 @@ fn jobs_in_order(judging: &Judging, seed: u64, items: &[JudgeItem]) -> Vec<Job> 
         of_item.sort_unstable_by_key(|index| &items[*index].model);
         for repeat in 0..if place < n_twice { 2 } else { 1 } {
             KeyedRandom::named(seed, &format!("judge models {repeat} {name}")).shuffle(&mut of_item);
-            jobs.extend(of_item.iter().map(|index| Job { index: *index, repeat }));
+            jobs.extend(of_item.iter().map(|index| (*index, repeat)));
         }
     }
     jobs
@@ -150,13 +133,8 @@ fn judge_one(
         rubric: rubric.version.to_owned(),
         rubric_hash: rubric.hash(),
         judge_model: settings.judge_model.clone(),
-        returned_model: String::new(),
-        status: JudgeStatus::EmptyResponse,
-        reason: None,
-        scores: None,
-        n_replies: 0,
-        usage: Usage::default(),
         n_tokens: item.n_tokens,
+        ..JudgeRow::default()
     };
     if item.response.trim().is_empty() {
         return Ok(row);
@@ -167,7 +145,7 @@ fn judge_one(
         ask_again: rubric.ask_again,
         repeat,
     };
-    let answered: Answered<Scores> = ask(client, settings, &question, |reply| parse_scores(rubric, reply))?;
+    let answered = ask(client, settings, &question, |reply| parse_scores(rubric, reply))?;
     row.n_replies = answered.n_replies;
     row.usage = answered.usage;
     row.returned_model = answered.returned_model;

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::Rubric;
 use super::lines::{after_name, lines};
+use super::rubric::Rubric;
+
+/// The name of the sum of all grades.
+pub(super) const OVERALL: &str = "overall";
 
 /// The grades of one response.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Scores {
     /// A grade for every criterion of the rubric, by its name.
     pub criteria: BTreeMap<String, f64>,
@@ -22,6 +25,13 @@ pub struct Scores {
     pub overall_scale_conflict: bool,
 }
 
+impl Scores {
+    /// The grade of a criterion, or the sum of all.
+    pub(super) fn grade(&self, name: &str) -> Option<f64> {
+        if name == OVERALL { Some(self.sum) } else { self.criteria.get(name).copied() }
+    }
+}
+
 /// A number and the scale it names.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Grade {
@@ -31,7 +41,7 @@ struct Grade {
 
 /// The grades in a judge's reply: of every criterion the last line that names it. `None` if one is missing, is not between
 /// the lowest and the highest grade, or names another scale than asked for: 4 of 5 is not 4 of 10.
-pub fn parse_scores(rubric: &Rubric, reply: &str) -> Option<Scores> {
+pub(super) fn parse_scores(rubric: &Rubric, reply: &str) -> Option<Scores> {
     let last = |name: &str| lines(reply).filter_map(|line| parse_grade(after_name(line, name)?)).last();
     let in_range = f64::from(rubric.lowest)..=f64::from(rubric.highest);
     let criteria = rubric
@@ -44,7 +54,7 @@ pub fn parse_scores(rubric: &Rubric, reply: &str) -> Option<Scores> {
         })
         .collect::<Option<BTreeMap<String, f64>>>()?;
     let sum = criteria.values().sum();
-    let overall = rubric.has_overall.then(|| last("overall")).flatten();
+    let overall = rubric.has_overall.then(|| last(OVERALL)).flatten();
     Some(Scores {
         criteria,
         sum,
@@ -79,7 +89,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use proptest::prelude::*;
 
-    use super::super::{LEGIBILITY, QUALITY};
+    use super::super::rubric::{LEGIBILITY, QUALITY};
     use super::*;
 
     const PLAIN: &str =

@@ -1,53 +1,44 @@
 //! Small statistics of grades. Intervals are left to the caller, who has the grades of every item.
 
 /// The mean; `None` of nothing. The mean of equal values is that value to the last bit, so that they do not seem to vary.
-pub fn mean(values: &[f64]) -> Option<f64> {
+pub(super) fn mean(values: &[f64]) -> Option<f64> {
     let first = values.first()?;
     Some(first + values.iter().map(|value| value - first).sum::<f64>() / values.len() as f64)
 }
 
 /// The standard deviation of the sample (divided by `n - 1`); `None` for fewer than two values.
-pub fn standard_deviation(values: &[f64]) -> Option<f64> {
+pub(super) fn standard_deviation(values: &[f64]) -> Option<f64> {
     let mean = mean(values).filter(|_| values.len() >= 2)?;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     Some((squares / (values.len() - 1) as f64).sqrt())
 }
 
 /// Pearson's correlation of pairs; `None` for fewer than three pairs, or if one side does not vary.
-pub fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
-    let Products { xx, xy, yy } = centred_products(pairs)?;
+pub(super) fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
+    let [xx, xy, yy] = centred_products(pairs)?;
     (pairs.len() >= 3 && xx > 0.0 && yy > 0.0).then(|| (xy / (xx * yy).sqrt()).clamp(-1.0, 1.0))
 }
 
 /// Slope of the line of least squares, `y` by `x`; `None` for fewer than two pairs, or if `x` does not vary.
 pub(super) fn slope(pairs: &[(f64, f64)]) -> Option<f64> {
-    let Products { xx, xy, .. } = centred_products(pairs)?;
+    let [xx, xy, _] = centred_products(pairs)?;
     (xx > 0.0).then(|| xy / xx)
 }
 
-/// Sums of products of deviations from the means.
-struct Products {
-    xx: f64,
-    xy: f64,
-    yy: f64,
-}
-
-fn centred_products(pairs: &[(f64, f64)]) -> Option<Products> {
+/// Sums of products of deviations from the means: `xx`, `xy`, `yy`.
+fn centred_products(pairs: &[(f64, f64)]) -> Option<[f64; 3]> {
     let (xs, ys): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
     let (mean_x, mean_y) = (mean(&xs)?, mean(&ys)?);
-    let mut products = Products { xx: 0.0, xy: 0.0, yy: 0.0 };
-    for (x, y) in pairs {
-        products.xx += (x - mean_x).powi(2);
-        products.xy += (x - mean_x) * (y - mean_y);
-        products.yy += (y - mean_y).powi(2);
-    }
-    Some(products)
+    Some(pairs.iter().fold([0.0; 3], |[xx, xy, yy], (x, y)| {
+        let (x, y) = (x - mean_x, y - mean_y);
+        [xx + x.powi(2), xy + x * y, yy + y.powi(2)]
+    }))
 }
 
 /// Krippendorff's alpha for interval data, `1 - D_observed / D_expected` (Krippendorff, Computing Krippendorff's
 /// Alpha-Reliability, 2011). A unit holds all values that were given to it; units with fewer than two say nothing. 1 is
 /// agreement, 0 is chance. `None` if no unit has two values, or all values are equal.
-pub fn krippendorff_alpha(units: &[Vec<f64>]) -> Option<f64> {
+pub(super) fn krippendorff_alpha(units: &[Vec<f64>]) -> Option<f64> {
     let units: Vec<&Vec<f64>> = units.iter().filter(|unit| unit.len() >= 2).collect();
     // The sum of squared differences over ordered pairs of n values is 2 n sum (value - mean)^2.
     let squares = |values: &[f64]| {

@@ -1,12 +1,13 @@
 //! Evaluation runs in the log format of Inspect (`inspect_ai`, version 2 of its JSON logs), one log a task, for its
 //! viewer and its Python API. Token rows stay in `tokens.jsonl`; a sample's metadata has the key. No number is ever NaN.
 
-use std::fmt::Write;
+use std::collections::BTreeSet;
 
-use aloud_base::digest::Digest;
+use aloud_base::digest::{Digest, hexadecimal};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::words::distinct;
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::run_files::{SampleRow, Stop};
 
@@ -39,8 +40,8 @@ fn inspect_log(run: &EvaluationRun, task: &str, samples: &[&SampleRow], created:
     let started = iso_time(created.saturating_sub(manifest.wall_seconds.max(0.0) as u64));
     let created = iso_time(created);
     let epochs = samples.iter().map(|sample| sample.sample_idx + 1).max().unwrap_or(1);
-    let scorers = scorers(samples);
-    let sample_ids: Vec<String> = distinct(samples.iter().map(|sample| sample_id(sample)));
+    let scorers: BTreeSet<&String> = samples.iter().flat_map(|sample| sample.correct.keys()).collect();
+    let sample_ids = distinct(samples.iter().map(|sample| sample_id(sample)));
     let read = samples.iter().map(|sample| sample.n_prompt).sum();
     let usage = usage(read, samples.iter().map(|sample| sample.n_tokens()).sum());
     let model = format!("aloud/{}", manifest.model);
@@ -113,35 +114,12 @@ fn short_id(parts: &[&str]) -> String {
         digest.add(part.as_bytes());
         digest.add([0]);
     }
-    let mut id = String::new();
-    for byte in digest.bytes().iter().take(11) {
-        // Writing to a string cannot fail.
-        let _ = write!(id, "{byte:02x}");
-    }
-    id
-}
-
-fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
-    for value in values {
-        if seen.insert(value.clone()) {
-            found.push(value);
-        }
-    }
-    found
+    hexadecimal(&digest.bytes()[..11])
 }
 
 /// An item under an arm. Responses to the same one are epochs.
 fn sample_id(sample: &SampleRow) -> String {
     if sample.arm == "plain" { sample.item_id.clone() } else { format!("{}/{}", sample.item_id, sample.arm) }
-}
-
-fn scorers(samples: &[&SampleRow]) -> Vec<String> {
-    let mut scorers: Vec<String> = samples.iter().flat_map(|sample| sample.correct.keys().cloned()).collect();
-    scorers.sort_unstable();
-    scorers.dedup();
-    scorers
 }
 
 /// Accuracy of a scorer with its standard error over the samples that it scored.
@@ -272,12 +250,8 @@ mod tests {
         assert_eq!(scores, ["C", "I", "N"]);
         assert_eq!(log["samples"][2]["output"]["choices"][0]["stop_reason"], "max_tokens");
         assert_eq!((&log["samples"][1]["epoch"], &log["eval"]["config"]["epochs"]), (&json!(2), &json!(2)));
-        let strict = &log["results"]["scores"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|score| score["name"] == "strict")
-            .unwrap()["metrics"];
+        let summaries = log["results"]["scores"].as_array().unwrap();
+        let strict = &summaries.iter().find(|score| score["name"] == "strict").unwrap()["metrics"];
         // A third, and the standard error sqrt(1/3 * 2/3 / 2) of three samples.
         assert!((strict["accuracy"]["value"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-12);
         assert!((strict["stderr"]["value"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-12);

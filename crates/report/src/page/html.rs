@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use maud::{Markup, PreEscaped, html};
 
-use crate::palette::Theme;
 use crate::plot::{Figure, Medium, to_csv, to_json, to_svg};
 use crate::words::{difference, number, reason, reason_of};
 use aloud_measure::metric_record::{ConfidenceInterval, MetricRecord};
@@ -60,7 +59,6 @@ pub(super) fn none_cell(why: &str) -> Markup {
     html! { td.none-cell { "–" small { (reason(why)) } } }
 }
 
-/// A cell of words.
 pub(super) fn text_cell(text: &str) -> Markup {
     html! { td.words { (text) } }
 }
@@ -89,14 +87,13 @@ pub(super) fn on_request(summary: &str, content: &Markup) -> Markup {
     html! { details.on-request { summary { (summary) } (content) } }
 }
 
-/// Figures beside each other.
 pub(super) fn figures(figures: &[Figure]) -> Markup {
     html! { @if !figures.is_empty() { div.figures { @for one in figures { (figure(one)) } } } }
 }
 
 /// A figure with its caption and links to its data and to itself as a file.
 fn figure(figure: &Figure) -> Markup {
-    let svg = to_svg(figure, Medium::File(Theme::Light));
+    let svg = to_svg(figure, Medium::File);
     let file = |extension: &str| format!("{}.{extension}", figure.name);
     html! {
         figure id=(figure.name) class=[figure.is_wide().then_some("wide")] {

@@ -18,16 +18,13 @@ pub(super) fn tables(set: &RunSet, verdicts: &[Option<Verdicts>]) -> Markup {
     let Some((_, first)) = found.first() else {
         return html! { p { "No trained model has one of the controls " (VERDICT_CONTROLS.join(", ")) " beside it." } };
     };
-    let of_hypotheses = |(run, verdicts): &(&str, &Verdicts)| -> Vec<Row> {
+    let (mut hypotheses, mut controls): (Vec<Row>, Vec<Row>) = (Vec::new(), Vec::new());
+    for (run, verdicts) in &found {
         let row = |tested: &TestedHypothesis| (format!("{run}: {}", tested.name), cells(tested));
-        verdicts.hypotheses.iter().map(row).collect()
-    };
-    let of_controls = |(run, verdicts): &(&str, &Verdicts)| -> Vec<Row> {
+        hypotheses.extend(verdicts.hypotheses.iter().map(row));
         let row = |check: &ControlCheck| (format!("{run}: {}", check.control), control_cells(check));
-        verdicts.controls.iter().map(row).collect()
-    };
-    let hypotheses: Vec<Row> = found.iter().flat_map(of_hypotheses).collect();
-    let controls: Vec<Row> = found.iter().flat_map(of_controls).collect();
+        controls.extend(verdicts.controls.iter().map(row));
+    }
     let mut columns = vec!["run and hypothesis".to_owned(), "claim".to_owned(), "metric".to_owned()];
     columns.extend(VERDICT_CONTROLS.map(|control| format!("− {control}")));
     columns.extend(["condition", "p (Holm)", "verdict"].map(str::to_owned));
@@ -72,10 +69,7 @@ fn control_cells(check: &ControlCheck) -> Vec<Markup> {
         || none_cell("not known"),
         |found| difference_cell(found.difference, found.ci.as_ref(), "fraction"),
     );
-    let is_one = match &check.reason {
-        None => "yes".to_owned(),
-        Some(reason) => format!("no: {reason}"),
-    };
+    let is_one = check.reason.as_ref().map_or_else(|| "yes".to_owned(), |reason| format!("no: {reason}"));
     vec![
         accuracy.map_or_else(|| none_cell("not known"), |accuracy| text_cell(&accuracy)),
         difference,

@@ -1,5 +1,6 @@
 //! The report as Markdown: the answers, gates, and every record of every run, for terminals, reviews and notes.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::summary::{CLAIM, answers, tasks_of, verdicts_of_runs};
@@ -44,12 +45,8 @@ fn gates(set: &RunSet) -> String {
         for record in &run.records {
             for gate in record.context.gates.iter().filter(|gate| !gate.passed) {
                 let value = gate.value.map_or_else(|| "not measured".to_owned(), |value| number(value, ""));
-                lines.push(format!(
-                    "- {}, {}: {} ({value})\n",
-                    escape(&run.name),
-                    escape(&record.id),
-                    escape(&gate.name)
-                ));
+                let [run, id, gate] = [&run.name, &record.id, &gate.name].map(|name| escape(name));
+                lines.push(format!("- {run}, {id}: {gate} ({value})\n"));
             }
         }
     }
@@ -60,12 +57,9 @@ fn gates(set: &RunSet) -> String {
 fn of_task(set: &RunSet, task: &str) -> String {
     let runs: Vec<_> = set.runs.iter().filter(|run| run.tasks().contains(&task)).collect();
     let records = runs.iter().flat_map(|run| &run.records).filter(|record| record.context.task == task);
-    let mut ids: Vec<&str> = records.map(|record| record.id.as_str()).collect();
-    ids.sort_unstable();
-    ids.dedup();
+    let ids: BTreeSet<&str> = records.map(|record| record.id.as_str()).collect();
     let mut text = String::from("| metric | unit |");
     for run in &runs {
-        // Writing to a string cannot fail.
         let _ = write!(text, " {} |", escape(&run.name));
     }
     let _ = write!(text, "\n|---|---|{}\n", "---|".repeat(runs.len()));

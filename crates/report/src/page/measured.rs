@@ -7,7 +7,6 @@ use aloud_measure::metric_record::ConfidenceInterval;
 use aloud_measure::run_files::{ElicitationKind, SampleRow, Stop, TokenRow};
 use aloud_measure::statistics::{Bootstrap, Cluster, mean_of_clusters, weighted_quantile};
 
-/// A value with its interval.
 pub(super) type WithInterval = (f64, Option<[f64; 2]>);
 
 fn ends(interval: Option<ConfidenceInterval>) -> Option<[f64; 2]> {

@@ -43,18 +43,6 @@ pub struct ReportOptions<'a> {
     pub token_texts: Vec<Option<TokenText<'a>>>,
 }
 
-impl Default for ReportOptions<'_> {
-    fn default() -> Self {
-        Self {
-            title: String::new(),
-            bootstrap: Bootstrap::default(),
-            side_by_side: None,
-            n_samples: 6,
-            token_texts: Vec::new(),
-        }
-    }
-}
-
 /// A page with the figures on it.
 #[derive(Clone, Debug)]
 pub struct Report {

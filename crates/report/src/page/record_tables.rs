@@ -1,10 +1,9 @@
 //! Tables of what was run and recorded: exclusions, settings, all records.
 
 use maud::{Markup, html};
-use serde::Serialize;
 
 use super::html::{Row, link, record_cell, table, text_cell};
-use crate::words::grouped;
+use crate::words::{grouped, word};
 use aloud_measure::evaluation_run::{EvaluationRun, RunSet};
 use aloud_measure::metric_record::MetricRecord;
 
@@ -63,24 +62,20 @@ pub(super) fn settings(set: &RunSet) -> Markup {
     }
 }
 
-/// The word that a value is written as in JSON.
-fn word(value: impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
 fn settings_of(run: &EvaluationRun) -> Vec<(&'static str, String)> {
     let manifest = &run.manifest;
     let identity = &manifest.identity;
     let short = |hash: &str| hash.chars().take(12).collect::<String>();
     let adapter = identity.adapter_sha256.as_deref();
     let items: Vec<String> = manifest.item_ids.iter().map(|(task, items)| format!("{task} {}", items.len())).collect();
-    let optional = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| value.to_string());
+    let dash = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
+    let optional = |value: Option<f64>| dash(value.map(|value| value.to_string()));
     vec![
         ("folder", run.folder.display().to_string()),
         ("model", manifest.model_source.clone()),
         ("model hash", short(&identity.model_sha256)),
-        ("trained part", manifest.adapter_source.clone().unwrap_or_else(|| "–".to_owned())),
-        ("hash of it", adapter.map_or_else(|| "–".to_owned(), short)),
+        ("trained part", dash(manifest.adapter_source.clone())),
+        ("hash of it", dash(adapter.map(short))),
         ("tokenizer hash", short(&identity.tokenizer_sha256)),
         ("blocks", identity.n_blocks.to_string()),
         ("exit candidates", format!("{:?}", identity.exit_candidates)),
@@ -88,7 +83,7 @@ fn settings_of(run: &EvaluationRun) -> Vec<(&'static str, String)> {
         ("exit offset", optional(manifest.dial.offset)),
         ("KL factor", optional(manifest.dial.kl_factor)),
         ("depth penalty", optional(manifest.dial.depth_penalty)),
-        ("static depth", manifest.dial.static_depth.map_or_else(|| "–".to_owned(), |depth| depth.to_string())),
+        ("static depth", dash(manifest.dial.static_depth.map(|depth| depth.to_string()))),
         ("temperature", manifest.decoding.temperature.to_string()),
         ("top p", manifest.decoding.top_p.to_string()),
         ("most new tokens", manifest.decoding.max_new_tokens.to_string()),

@@ -8,7 +8,7 @@ use maud::{Markup, PreEscaped, html};
 use crate::document::themed;
 use crate::palette::depth_colour;
 use crate::text::{escape, visible};
-use crate::view::skyline_of;
+use crate::view::skyline;
 use crate::words::{grouped, per_cent};
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::run_files::{SampleRow, Stop, TokenRow};
@@ -136,7 +136,7 @@ fn tokens_of(side: Side<'_>, row: &TokenRow, token_text: TokenText<'_>) -> Marku
         format!("token {}: depth {depth} of {}{}", index + 1, identity.n_blocks, surprisal.unwrap_or_default())
     };
     html! {
-        (PreEscaped(skyline_of(&row.depth, &identity.exit_candidates, identity.n_blocks)))
+        (PreEscaped(skyline(&row.depth, &identity.exit_candidates, identity.n_blocks)))
         div.tokens {
             @for (index, (id, depth)) in row.ids.iter().zip(&row.depth).enumerate() {
                 span class=(format!("d{depth}")) title=(title(index, *depth)) { (PreEscaped(visible(&token_text(*id)))) }

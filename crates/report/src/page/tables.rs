@@ -1,6 +1,6 @@
 //! Tables of results: the model and its base, all runs, text quality, externalisation with contrasts, dials, gates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 
@@ -79,13 +79,12 @@ pub(super) fn headline(subject: &Subject<'_>) -> Markup {
         runs.iter().find_map(|run| run.record(subject.task, id))?;
         let cells = runs.iter().map(|run| of_run(run, subject.task, id));
         // The recorded difference of the accuracies is the one that the answers name.
-        let recorded =
-            (id == ACCURACY).then(|| runs.last()?.record(subject.task, "accuracy.strict_minus_base")).flatten();
-        let recorded =
-            recorded.and_then(|record| Some(difference_cell(record.value?, record.ci.as_ref(), &record.unit)));
-        let difference = comparison
-            .as_ref()
-            .map(|comparison| recorded.unwrap_or_else(|| contrast_cell(comparison, subject.task, id)));
+        let recorded = || {
+            let record = runs.last().filter(|_| id == ACCURACY)?.record(subject.task, "accuracy.strict_minus_base")?;
+            Some(difference_cell(record.value?, record.ci.as_ref(), &record.unit))
+        };
+        let of_pair = |comparison| recorded().unwrap_or_else(|| contrast_cell(comparison, subject.task, id));
+        let difference = comparison.as_ref().map(of_pair);
         Some((words.to_owned(), cells.chain(difference).collect()))
     };
     table(&columns, &HEADLINE.into_iter().filter_map(row).collect::<Vec<_>>())
@@ -134,20 +133,10 @@ fn run_name(run: &EvaluationRun) -> String {
 
 /// Ids that begin so and that some run has for the task, in order.
 fn ids<'a>(subject: &Subject<'a>, beginnings: &[&str]) -> Vec<&'a str> {
-    let mut ids: Vec<&str> = subject
-        .runs()
-        .flat_map(|(_, run)| &run.records)
-        .filter(|record| {
-            record.context.task == subject.task && beginnings.iter().any(|start| record.id.starts_with(start))
-        })
-        .map(|record| record.id.as_str())
-        .collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let alone = ids.clone();
+    let ids = subject.ids(beginnings);
     // A model without exits has its values at full depth in the row of the others' recorded ones.
-    ids.retain(|id| id.strip_suffix(AT_FULL_DEPTH).is_none_or(|short| !alone.contains(&short)));
-    ids
+    let is_alone = |id: &&str| id.strip_suffix(AT_FULL_DEPTH).is_none_or(|short| !ids.contains(short));
+    ids.iter().copied().filter(is_alone).collect()
 }
 
 /// Quality by a judge, and the stand-in, apart from each other.
@@ -172,10 +161,9 @@ pub(super) fn judges(subject: &Subject<'_>) -> Markup {
     let judged = ids(subject, &JUDGED);
     let of_run = |run| judged.iter().filter_map(move |id| Some((run, EvaluationRun::record(run, subject.task, id)?)));
     let records: Vec<(&EvaluationRun, &MetricRecord)> = subject.runs().flat_map(|(_, run)| of_run(run)).collect();
-    let mut judges: Vec<&str> =
+    let judges: BTreeSet<&str> =
         records.iter().filter_map(|(_, record)| record.extra.get("judge_model")?.as_str()).collect();
-    judges.sort_unstable();
-    judges.dedup();
+    let judges: Vec<&str> = judges.into_iter().collect();
     if judges.is_empty() && records.iter().all(|(_, record)| record.value.is_none()) {
         return html! {
             p {
@@ -291,16 +279,16 @@ fn contrasts(subject: &Subject<'_>, ids: &[&str]) -> Markup {
 }
 
 fn contrast_cell(comparison: &Result<Comparison, String>, task: &str, id: &str) -> Markup {
-    let comparison = match comparison {
-        Ok(comparison) => comparison,
+    let found = match comparison {
         Err(reason) => return none_cell(reason),
+        Ok(comparison) => comparison.metrics.iter().find(|metric| metric.id == id && metric.task == task),
     };
-    let Some(found) = comparison.metrics.iter().find(|metric| metric.id == id && metric.task == task) else {
-        return none_cell("not in both");
-    };
-    match found.difference {
-        Some(value) if found.ci.is_some() => difference_cell(value, found.ci.as_ref(), &found.unit),
-        _ => none_cell(found.null_reason.as_deref().unwrap_or("no interval")),
+    match found {
+        None => none_cell("not in both"),
+        Some(found) => match found.difference {
+            Some(value) if found.ci.is_some() => difference_cell(value, found.ci.as_ref(), &found.unit),
+            _ => none_cell(found.null_reason.as_deref().unwrap_or("no interval")),
+        },
     }
 }
 
@@ -323,7 +311,7 @@ fn dial_cells(subject: &Subject<'_>, sweep: &Sweep) -> Option<Vec<Markup>> {
         runs.extend(subject.set.runs.iter().filter(of_task).find(|run| run.manifest.model == "exits_off"));
     }
     runs.iter().find_map(|run| run.record(subject.task, ACCURACY))?;
-    let cells = |found: [Markup; 2]| Some([vec![text_cell(&n_points.to_string())], found.to_vec()].concat());
+    let cells = |[first, second]: [Markup; 2]| Some(vec![text_cell(&n_points.to_string()), first, second]);
     let none = |reason: &str| cells([none_cell(reason), none_cell(reason)]);
     let Some(off) = runs.iter().position(|run| run.is_at_full_depth()) else { return none("no run with exits off") };
     let Some(clusters) = shared_clusters(&runs, subject.task, ["savings.average", ACCURACY]) else {

@@ -6,6 +6,8 @@ use super::*;
 use aloud_measure::evaluation_run::open_runs;
 use aloud_measure::test_runs::{Fixture, token_text, write_controls, write_run, write_sweep};
 
+use crate::plot::tests::elements;
+use crate::plot::{Medium, to_svg};
 use crate::words::{number, reason_of};
 
 fn set(folders: &[PathBuf]) -> RunSet {
@@ -13,7 +15,13 @@ fn set(folders: &[PathBuf]) -> RunSet {
 }
 
 fn quick<'a>() -> ReportOptions<'a> {
-    ReportOptions { bootstrap: Bootstrap { n_draws: 100, ..Bootstrap::default() }, ..ReportOptions::default() }
+    ReportOptions {
+        title: String::new(),
+        bootstrap: Bootstrap { n_draws: 100, ..Bootstrap::default() },
+        side_by_side: None,
+        n_samples: 6,
+        token_texts: Vec::new(),
+    }
 }
 
 /// A page with everything on it.
@@ -67,6 +75,14 @@ fn the_page_has_all_its_parts() {
     }
     for figure in &report.figures {
         assert!(figure.panels.iter().all(|panel| panel.series().len() <= 3), "{} has too many series", figure.name);
+        let caption_end = format!("{}</text>", figure.caption.split(' ').next_back().unwrap());
+        for medium in [Medium::Page, Medium::File] {
+            let svg = to_svg(figure, medium);
+            assert_eq!(elements(&svg)["svg"], 1);
+            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{}", figure.name);
+            assert_eq!(svg.contains("var(--"), medium == Medium::Page, "{}", figure.name);
+            assert_eq!(svg.contains(&caption_end), medium == Medium::File, "{}", figure.name);
+        }
     }
     assert!(report.figures.iter().any(|figure| figure.name == "gsm8k-early_answering.curve.controls"));
     let names: Vec<&str> = report.figures.iter().map(|figure| figure.name.as_str()).collect();

@@ -4,30 +4,24 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::figure::{Axis, Content, Figure, Panel, Point};
+use super::figure::{Axis, Content, Figure, Panel, Point, Series};
 
 const HEADER: &str = "panel,series,x,x_low,x_high,y,y_low,y_high,label\n";
 
 /// One row a point or cell: `panel,series,x,x_low,x_high,y,y_low,y_high,label`. Categories are written by their names;
 /// the value of a cell is its `label`. What was not measured is empty.
-pub fn to_csv(figure: &Figure) -> String {
+pub(crate) fn to_csv(figure: &Figure) -> String {
     let mut csv = HEADER.to_owned();
     for panel in &figure.panels {
-        match &panel.content {
-            Content::Series(series) => {
-                for one in series {
-                    for point in &one.points {
-                        row(&mut csv, panel, &one.name, point);
-                    }
-                }
-            }
-            Content::Heat(heat) => {
-                for (row_place, values) in heat.values.iter().enumerate() {
-                    for (column, value) in values.iter().enumerate() {
-                        let label = value.map(plain).unwrap_or_default();
-                        let point = Point::new(column as f64, row_place as f64, None).labelled(label);
-                        row(&mut csv, panel, &heat.label, &point);
-                    }
+        for one in panel.series() {
+            one.points.iter().for_each(|point| row(&mut csv, panel, &one.name, point));
+        }
+        if let Content::Heat(heat) = &panel.content {
+            for (place, values) in heat.values.iter().enumerate() {
+                for (column, value) in values.iter().enumerate() {
+                    let label = value.map(plain).unwrap_or_default();
+                    let point = Point::new(column as f64, place as f64, None).labelled(label);
+                    row(&mut csv, panel, &heat.label, &point);
                 }
             }
         }
@@ -76,30 +70,25 @@ fn quoted(field: &str) -> String {
 }
 
 /// Title, caption, and for every panel its axes and what stands between them.
-pub fn to_json(figure: &Figure) -> Value {
-    let panels: Vec<Value> = figure
-        .panels
-        .iter()
-        .map(|panel| {
-            let (x, y) = (axis_json(&panel.x), axis_json(&panel.y));
-            match &panel.content {
-                Content::Series(series) => {
-                    let series: Vec<Value> = series
-                        .iter()
-                        .map(|one| {
-                            let points: Vec<Value> = one.points.iter().map(point_json).collect();
-                            json!({"name": one.name, "points": points})
-                        })
-                        .collect();
-                    json!({"title": panel.title, "x": x, "y": y, "series": series})
-                }
-                Content::Heat(heat) => {
-                    json!({"title": panel.title, "x": x, "y": y, "value": heat.label, "values": heat.values})
-                }
-            }
-        })
-        .collect();
+pub(crate) fn to_json(figure: &Figure) -> Value {
+    let panels: Value = figure.panels.iter().map(panel_json).collect();
     json!({"name": figure.name, "title": figure.title, "caption": figure.caption, "panels": panels})
+}
+
+fn panel_json(panel: &Panel) -> Value {
+    let mut fields = json!({"title": panel.title, "x": axis_json(&panel.x), "y": axis_json(&panel.y)});
+    match &panel.content {
+        Content::Series(series) => fields["series"] = series.iter().map(series_json).collect(),
+        Content::Heat(heat) => {
+            fields["value"] = json!(heat.label);
+            fields["values"] = json!(heat.values);
+        }
+    }
+    fields
+}
+
+fn series_json(series: &Series) -> Value {
+    json!({"name": series.name, "points": series.points.iter().map(point_json).collect::<Value>()})
 }
 
 fn axis_json(axis: &Axis) -> Value {

@@ -8,7 +8,6 @@ use crate::text::escape;
 /// Size of ordinary words.
 pub(super) const TEXT: f64 = 12.0;
 
-/// Where words stand from their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Anchor {
     Start,
@@ -16,7 +15,6 @@ pub(super) enum Anchor {
     End,
 }
 
-/// How words are written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Words {
     pub(super) anchor: Anchor,
@@ -28,7 +26,6 @@ pub(super) struct Words {
 }
 
 impl Words {
-    /// Upright words of ordinary size.
     pub(super) const fn new(anchor: Anchor, paint: Paint) -> Self {
         Self { anchor, size: TEXT, paint, bold: false, turned: 0.0 }
     }
@@ -75,7 +72,6 @@ impl Drawing {
     /// A filled path with an outline in the colour of the paper, so that marks on top of each other can be told apart.
     pub(super) fn mark(&mut self, path: &str, paint: Paint) {
         let (fill, paper) = (self.medium.colour(paint), self.medium.colour(Paint::Paper));
-        // Writing to a string cannot fail.
         let _ = write!(self.svg, "<path d=\"{path}\" fill=\"{fill}\" stroke=\"{paper}\" stroke-width=\"0.8\"/>");
     }
 
@@ -86,7 +82,6 @@ impl Drawing {
             "" => String::new(),
             dashes => format!(" stroke-dasharray=\"{dashes}\""),
         };
-        // Writing to a string cannot fail.
         let _ = write!(
             self.svg,
             "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{}\"{dashes} stroke-linejoin=\"round\"/>",
@@ -107,7 +102,6 @@ impl Drawing {
             0.0 => String::new(),
             degrees => format!(" transform=\"rotate({:.0} {x:.1} {y:.1})\"", -degrees),
         };
-        // Writing to a string cannot fail.
         let _ = write!(
             self.svg,
             "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{}\" fill=\"{colour}\"{anchor}{bold}{turned}>{}</text>",
@@ -118,14 +112,12 @@ impl Drawing {
 
     /// Opens a group that shows this text when it is pointed at.
     pub(super) fn open_named(&mut self, name: &str) {
-        // Writing to a string cannot fail.
         let _ = write!(self.svg, "<g><title>{}</title>", escape(name));
     }
 
     /// Opens a group that is cut to the rectangle.
     pub(super) fn open_cut(&mut self, id: &str, left: f64, top: f64, width: f64, height: f64) {
         let id = escape(id);
-        // Writing to a string cannot fail.
         let _ = write!(
             self.svg,
             "<clipPath id=\"{id}\"><rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/></clipPath>\
@@ -142,7 +134,6 @@ impl Drawing {
 pub(super) fn joined(places: impl Iterator<Item = (f64, f64)>) -> String {
     let mut path = String::new();
     for (x, y) in places {
-        // Writing to a string cannot fail.
         let _ = write!(path, "{}{x:.1} {y:.1}", if path.is_empty() { 'M' } else { 'L' });
     }
     path

@@ -4,67 +4,57 @@
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
     /// Name of its files, and prefix of the ids inside it: letters, digits, `-`, `.` and `_`.
-    pub name: String,
+    pub(crate) name: String,
     /// What is shown, in one line.
-    pub title: String,
+    pub(crate) title: String,
     /// How to read it, of what it is, and of how many (n).
-    pub caption: String,
+    pub(crate) caption: String,
     /// The panels, by row.
-    pub panels: Vec<Panel>,
-    /// How the panels stand.
-    pub layout: Layout,
+    pub(crate) panels: Vec<Panel>,
+    pub(crate) layout: Layout,
 }
 
 /// How the panels of a figure stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub(crate) enum Layout {
     /// In rows of this many; each with its axes.
-    Grid {
-        /// Panels in a row.
-        columns: usize,
-    },
+    Grid { columns: usize },
     /// One above the other, flat, with one horizontal axis below the last: the shapes are compared.
     Ridge,
 }
 
 /// A pair of axes with what stands between them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Panel {
+pub(crate) struct Panel {
     /// What this panel is of; empty if the figure's title says it.
-    pub title: String,
+    pub(crate) title: String,
     /// Left to right.
-    pub x: Axis,
+    pub(crate) x: Axis,
     /// Bottom to top; categories top to bottom.
-    pub y: Axis,
-    /// What stands between them.
-    pub content: Content,
+    pub(crate) y: Axis,
+    pub(crate) content: Content,
     /// Lines to compare with.
-    pub guides: Vec<Guide>,
+    pub(crate) guides: Vec<Guide>,
 }
 
 /// What stands between the axes of a panel.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Content {
-    /// Series of points.
+pub(crate) enum Content {
     Series(Vec<Series>),
-    /// A field of shaded cells.
     Heat(HeatMap),
 }
 
-/// An axis.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Axis {
+pub(crate) struct Axis {
     /// What it measures, with the unit.
-    pub label: String,
-    /// Where values stand.
-    pub scale: Scale,
-    /// How numbers are written.
-    pub format: NumberFormat,
+    pub(crate) label: String,
+    pub(crate) scale: Scale,
+    pub(crate) format: NumberFormat,
 }
 
 /// Where values stand on an axis.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Scale {
+pub(crate) enum Scale {
     /// Evenly, over the range of the data.
     Linear,
     /// Evenly, from 0 on.
@@ -77,7 +67,7 @@ pub enum Scale {
 
 /// How the numbers of an axis are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NumberFormat {
+pub(crate) enum NumberFormat {
     /// As they are.
     Plain,
     /// Fractions, in per cent.
@@ -86,20 +76,18 @@ pub enum NumberFormat {
 
 /// Points that belong together.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Series {
+pub(crate) struct Series {
     /// Name in the legend.
-    pub name: String,
+    pub(crate) name: String,
     /// Its colour, marker and dash: the same number looks the same in all figures. 0 is grey, for a reference.
-    pub style: usize,
-    /// How its points are drawn.
-    pub mark: Mark,
-    /// The points.
-    pub points: Vec<Point>,
+    pub(crate) style: usize,
+    pub(crate) mark: Mark,
+    pub(crate) points: Vec<Point>,
 }
 
 /// How the points of a series are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
+pub(crate) enum Mark {
     /// Joined in order; a value that is missing leaves a gap. Intervals are a band.
     Line,
     /// Each by itself. Intervals are bars.
@@ -110,39 +98,34 @@ pub enum Mark {
 
 /// A point. What is not finite is not drawn.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Point {
+pub(crate) struct Point {
     /// Left to right: a number, or the place of a category.
-    pub x: f64,
+    pub(crate) x: f64,
     /// Bottom to top: a number, or the place of a category. None if it was not measured.
-    pub y: Option<f64>,
-    /// Interval of `x`.
-    pub x_interval: Option<[f64; 2]>,
-    /// Interval of `y`.
-    pub y_interval: Option<[f64; 2]>,
-    /// Variances of `x` and `y` and their covariance, for a 95 % ellipse.
-    pub spread: Option<Spread>,
+    pub(crate) y: Option<f64>,
+    pub(crate) x_interval: Option<[f64; 2]>,
+    pub(crate) y_interval: Option<[f64; 2]>,
+    /// For a 95 % ellipse.
+    pub(crate) spread: Option<Spread>,
     /// Written beside it; empty for nothing.
-    pub label: String,
+    pub(crate) label: String,
 }
 
-/// Variances and covariance of a point's two values.
+/// The variances of a point's `x` and `y`, and their covariance.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
-    /// Variance of `x`.
-    pub x: f64,
-    /// Variance of `y`.
-    pub y: f64,
-    /// Covariance.
-    pub covariance: f64,
+pub(crate) struct Spread {
+    pub(crate) x: f64,
+    pub(crate) y: f64,
+    pub(crate) covariance: f64,
 }
 
 /// A line to compare with, drawn dashed behind the series.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Guide {
+pub(crate) struct Guide {
     /// Written at its end; empty for nothing.
-    pub label: String,
+    pub(crate) label: String,
     /// Its corners. Outside of the axes it is cut.
-    pub points: Vec<[f64; 2]>,
+    pub(crate) points: Vec<[f64; 2]>,
 }
 
 /// A field of shaded cells.
@@ -150,13 +133,11 @@ pub struct Guide {
 /// # Shapes
 /// `values[row][column]`: a row for each category of the vertical axis, a column for each of the horizontal one.
 #[derive(Clone, Debug, PartialEq)]
-pub struct HeatMap {
-    /// The values; none leaves a cell empty.
-    pub values: Vec<Vec<Option<f64>>>,
-    /// What a value is, with the unit.
-    pub label: String,
-    /// How values are written.
-    pub format: NumberFormat,
+pub(crate) struct HeatMap {
+    /// None leaves a cell empty.
+    pub(crate) values: Vec<Vec<Option<f64>>>,
+    /// What a value is: a fraction, written in per cent.
+    pub(crate) label: String,
 }
 
 impl Figure {
@@ -169,14 +150,14 @@ impl Figure {
     }
 
     /// Whether it is drawn twice as wide as others, because it has three and more panels in a row.
-    pub fn is_wide(&self) -> bool {
+    pub(crate) fn is_wide(&self) -> bool {
         self.columns() >= 3
     }
 }
 
 impl Panel {
     /// A panel of series, without title and guides.
-    pub fn of_series(x: Axis, y: Axis, series: Vec<Series>) -> Self {
+    pub(crate) fn of_series(x: Axis, y: Axis, series: Vec<Series>) -> Self {
         Self { title: String::new(), x, y, content: Content::Series(series), guides: Vec::new() }
     }
 
@@ -191,17 +172,17 @@ impl Panel {
 
 impl Axis {
     /// An axis of plain numbers.
-    pub fn new(label: impl Into<String>, scale: Scale) -> Self {
+    pub(crate) fn new(label: impl Into<String>, scale: Scale) -> Self {
         Self { label: label.into(), scale, format: NumberFormat::Plain }
     }
 
     /// An axis of fractions, written in per cent.
-    pub fn per_cent(label: impl Into<String>, scale: Scale) -> Self {
+    pub(crate) fn per_cent(label: impl Into<String>, scale: Scale) -> Self {
         Self { label: label.into(), scale, format: NumberFormat::PerCent }
     }
 
     /// An axis of names.
-    pub fn categories<S: Into<String>>(label: impl Into<String>, names: impl IntoIterator<Item = S>) -> Self {
+    pub(crate) fn categories<S: Into<String>>(label: impl Into<String>, names: impl IntoIterator<Item = S>) -> Self {
         Self::new(label, Scale::Categories(names.into_iter().map(Into::into).collect()))
     }
 
@@ -216,13 +197,18 @@ impl Axis {
 
 impl Point {
     /// A point with the interval of `y`.
-    pub fn new(x: f64, y: impl Into<Option<f64>>, y_interval: impl Into<Option<[f64; 2]>>) -> Self {
+    pub(crate) fn new(x: f64, y: impl Into<Option<f64>>, y_interval: impl Into<Option<[f64; 2]>>) -> Self {
         Self { x, y: y.into(), y_interval: y_interval.into(), ..Self::default() }
+    }
+
+    /// A point of a horizontal bar, with the interval of `x`.
+    pub(crate) fn across(x: f64, place: f64, x_interval: Option<[f64; 2]>) -> Self {
+        Self { x, y: Some(place), x_interval, ..Self::default() }
     }
 
     /// The same point with words beside it.
     #[must_use]
-    pub fn labelled(mut self, label: impl Into<String>) -> Self {
+    pub(crate) fn labelled(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
     }

@@ -29,7 +29,6 @@ pub(super) struct Place<'a> {
     pub(super) id: &'a str,
 }
 
-/// A frame with fitted axes.
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) inside: Rectangle,

@@ -29,7 +29,7 @@ fn fill(share: f64) -> Paint {
 pub(super) fn draw_key(drawing: &mut Drawing, heat: &HeatMap, left: f64, top: f64) {
     const CELLS: usize = 8;
     let (low, high) = range(heat);
-    let [low, high] = [low, high].map(|value| number(value, (high - low) / 100.0, heat.format));
+    let [low, high] = [low, high].map(|value| number(value, (high - low) / 100.0, NumberFormat::PerCent));
     let words = Words::new(Anchor::Start, Paint::Quiet).sized(TICK);
     let mut x = left;
     drawing.words(x, top + 11.0, &heat.label, words);
@@ -53,16 +53,13 @@ pub(super) fn draw_heat(drawing: &mut Drawing, heat: &HeatMap, panel: &Panel, fr
             let (Some(x), Some(y)) = (frame.x.at(column as f64), frame.y.at(row as f64)) else { continue };
             let Some(value) = value.filter(|value| value.is_finite()) else { continue };
             let share = (value - low) / range;
-            let text = number(value, range / 100.0, heat.format);
+            let text = number(value, range / 100.0, NumberFormat::PerCent);
             drawing.open_named(&format!("{row_name}, {column_name}: {text}"));
             let (half_width, half_height) = ((wide / 2.0 - 0.75).max(0.5), (tall / 2.0 - 0.75).max(0.5));
             let (left, top, wide_cell) = (x - half_width, y - half_height, 2.0 * half_width);
             let cell = format!("M{left:.1} {top:.1}h{wide_cell:.1}v{:.1}h-{wide_cell:.1}z", 2.0 * half_height);
             drawing.fill(&cell, fill(share), 1.0);
-            let written = match heat.format {
-                NumberFormat::PerCent => format!("{:.0}", 100.0 * value),
-                NumberFormat::Plain => text,
-            };
+            let written = format!("{:.0}", 100.0 * value);
             if width(&written, TICK) + 4.0 <= wide && tall >= 15.0 {
                 // Paper on strong fills, ink on weak ones; both are readable where they change.
                 let paint = if heat_share(share) > INK_TO_PAPER { Paint::Paper } else { Paint::Ink };

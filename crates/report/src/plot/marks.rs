@@ -1,7 +1,6 @@
 //! Series: lines with bands, points with intervals and ellipses, bars.
 
 use std::f64::consts::TAU;
-use std::fmt::Write;
 
 use super::drawing::{Anchor, Drawing, Stroke, Words, joined, width};
 use super::figure::{Axis, Mark, Panel, Point, Series, Spread};
@@ -51,7 +50,7 @@ pub(super) fn draw_series(drawing: &mut Drawing, panel: &Panel, series: &[Series
             if is_named {
                 drawing.close();
             }
-            taken.boxes.extend(interval_boxes(point, (x, y), frame));
+            taken.boxes.extend(interval_boxes(point, (x, y), frame).into_iter().flatten());
             if !point.label.is_empty() {
                 labels.push((x, y, point.label.as_str()));
             }
@@ -138,45 +137,30 @@ fn closest(series: &Series, frame: &Frame) -> f64 {
 /// The intervals of a point as bars with caps. A style beyond all is ink.
 fn draw_intervals(drawing: &mut Drawing, style: usize, point: &Point, at: (f64, f64), frame: &Frame) {
     let (x, y) = at;
-    let mut path = String::new();
-    if let Some([low, high]) = point.y_interval
-        && let (Some(low), Some(high)) = (frame.y.within(low), frame.y.within(high))
-    {
-        // Writing to a string cannot fail.
-        let _ = write!(path, "M{x:.1} {low:.1}V{high:.1}M{:.1} {low:.1}h6M{0:.1} {high:.1}h6", x - 3.0);
-    }
-    if let Some([low, high]) = point.x_interval
-        && let (Some(low), Some(high)) = (frame.x.within(low), frame.x.within(high))
-    {
-        // Writing to a string cannot fail.
-        let _ = write!(path, "M{low:.1} {y:.1}H{high:.1}M{low:.1} {:.1}v6M{high:.1} {0:.1}v6", y - 3.0);
-    }
+    let [along, across] = interval_boxes(point, at, frame);
+    let along = along.map(|Rectangle { left, top, bottom, .. }| {
+        format!("M{x:.1} {bottom:.1}V{top:.1}M{left:.1} {bottom:.1}h6M{left:.1} {top:.1}h6")
+    });
+    let across = across.map(|Rectangle { left, top, right, .. }| {
+        format!("M{left:.1} {y:.1}H{right:.1}M{left:.1} {top:.1}v6M{right:.1} {top:.1}v6")
+    });
+    let path: String = along.into_iter().chain(across).collect();
     if !path.is_empty() {
         let paint = if style == usize::MAX { Paint::Ink } else { Paint::Series(style) };
         drawing.stroke(&path, Stroke { paint, width: 1.4, dashes: "" });
     }
 }
 
-/// The room that a point's intervals take.
-fn interval_boxes(point: &Point, at: (f64, f64), frame: &Frame) -> Vec<Rectangle> {
-    let (x, y) = at;
+/// The room that a point's intervals of `y` and of `x` take.
+fn interval_boxes(point: &Point, (x, y): (f64, f64), frame: &Frame) -> [Option<Rectangle>; 2] {
     let ends = |interval: Option<[f64; 2]>, axis: &FittedAxis| {
         let [low, high] = interval?;
         Some((axis.within(low)?, axis.within(high)?))
     };
-    let across = ends(point.x_interval, &frame.x).map(|(low, high)| Rectangle {
-        left: low,
-        top: y - 3.0,
-        right: high,
-        bottom: y + 3.0,
-    });
-    let along = ends(point.y_interval, &frame.y).map(|(low, high)| Rectangle {
-        left: x - 3.0,
-        top: high,
-        right: x + 3.0,
-        bottom: low,
-    });
-    across.into_iter().chain(along).collect()
+    [
+        ends(point.y_interval, &frame.y).map(|(bottom, top)| Rectangle { left: x - 3.0, top, right: x + 3.0, bottom }),
+        ends(point.x_interval, &frame.x).map(|(left, right)| Rectangle { left, top: y - 3.0, right, bottom: y + 3.0 }),
+    ]
 }
 
 fn draw_ellipse(drawing: &mut Drawing, style: usize, point: &Point, spread: Spread, frame: &Frame) {
@@ -209,12 +193,8 @@ fn written(axis: &Axis, value: f64, interval: Option<[f64; 2]>) -> String {
     // Three digits.
     let step = 10_f64.powf(value.abs().max(1e-9).log10().floor() - 2.0);
     let value = number(value, step, axis.format);
-    let interval = interval
-        .map(|ends| {
-            let [low, high] = ends.map(|end| number(end, step, axis.format));
-            format!(" [{low}, {high}]")
-        })
-        .unwrap_or_default();
+    let interval = interval.map(|ends| ends.map(|end| number(end, step, axis.format)));
+    let interval = interval.map(|[low, high]| format!(" [{low}, {high}]")).unwrap_or_default();
     format!("{} {value}{interval}", axis.label)
 }
 

@@ -15,12 +15,11 @@ mod panel;
 mod render;
 mod scale;
 
-pub use data::{to_csv, to_json};
-pub use figure::{
-    Axis, Content, Figure, Guide, HeatMap, Layout, Mark, NumberFormat, Panel, Point, Scale, Series, Spread,
-};
-pub use paint::{Medium, N_STYLES, style_sheet};
-pub use render::to_svg;
+pub(crate) use data::{to_csv, to_json};
+pub use figure::Figure;
+pub(crate) use figure::{Axis, Content, Guide, HeatMap, Layout, Mark, Panel, Point, Scale, Series, Spread};
+pub(crate) use paint::{Medium, N_STYLES, style_sheet};
+pub(crate) use render::to_svg;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

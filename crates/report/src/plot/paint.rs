@@ -3,8 +3,6 @@
 //!
 //! Inside a page colours are CSS variables, which follow its theme; a file of its own has plain colours.
 
-use std::fmt::Write;
-
 use crate::document::themed;
 use crate::palette::{Colour, Theme};
 
@@ -27,68 +25,51 @@ pub(super) enum Paint {
 
 /// Where a figure is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Medium {
+pub(crate) enum Medium {
     /// Inside a page that has [`style_sheet`]: without title and caption, in the page's own type.
     Page,
-    /// A file of its own: with title and caption.
-    File(Theme),
+    /// A file of its own: with title and caption, on light paper.
+    File,
 }
 
 /// Colours of series; styles beyond begin anew.
-pub const N_STYLES: usize = 6;
-
-const LIGHT: [Colour; N_STYLES] = [
-    Colour { red: 0x3a, green: 0x3d, blue: 0x44 },
-    Colour { red: 0x12, green: 0x8c, blue: 0xec },
-    Colour { red: 0xa3, green: 0x42, blue: 0x02 },
-    Colour { red: 0x44, green: 0xa3, blue: 0x88 },
-    Colour { red: 0xa6, green: 0x3a, blue: 0x9d },
-    Colour { red: 0xac, green: 0x84, blue: 0x02 },
-];
-const DARK: [Colour; N_STYLES] = [
-    Colour { red: 0x89, green: 0x8d, blue: 0x94 },
-    Colour { red: 0x2c, green: 0x7d, blue: 0xef },
-    Colour { red: 0xef, green: 0x57, blue: 0x10 },
-    Colour { red: 0xa2, green: 0xff, blue: 0xc7 },
-    Colour { red: 0xee, green: 0x9f, blue: 0xfa },
-    Colour { red: 0xe7, green: 0xc0, blue: 0x17 },
-];
+pub(crate) const N_STYLES: usize = 6;
 
 /// Words on weaker fills of heat maps are ink, on stronger ones paper: where both are about as readable, in both themes.
 pub(super) const INK_TO_PAPER: f64 = 0.58;
 
-/// The strongest cell of a heat map.
-const fn heat(theme: Theme) -> Colour {
-    match theme {
-        Theme::Light => Colour { red: 0x07, green: 0x33, blue: 0x5c },
-        Theme::Dark => Colour { red: 0x7d, green: 0xb8, blue: 0xec },
-    }
+/// The colours on one paper. Ink, quiet ink, lines and paper are the same as those of the pages (`document.css`).
+struct Colours {
+    ink: Colour,
+    quiet: Colour,
+    line: Colour,
+    paper: Colour,
+    /// The strongest cell of a heat map.
+    heat: Colour,
+    series: [Colour; N_STYLES],
 }
 
-/// Ink, quiet ink, lines and paper: the same as those of the pages (`document.css`).
-const fn ground(theme: Theme) -> [Colour; 4] {
-    match theme {
-        Theme::Light => [
-            Colour { red: 0x1c, green: 0x1e, blue: 0x22 },
-            Colour { red: 0x63, green: 0x66, blue: 0x6d },
-            Colour { red: 0xdf, green: 0xdf, blue: 0xd9 },
-            Colour { red: 0xfd, green: 0xfd, blue: 0xfb },
-        ],
-        Theme::Dark => [
-            Colour { red: 0xe4, green: 0xe5, blue: 0xe7 },
-            Colour { red: 0x98, green: 0x9c, blue: 0xa5 },
-            Colour { red: 0x31, green: 0x35, blue: 0x3c },
-            Colour { red: 0x15, green: 0x17, blue: 0x1b },
-        ],
-    }
+const fn rgb(code: u32) -> Colour {
+    let [_, red, green, blue] = code.to_be_bytes();
+    Colour { red, green, blue }
 }
 
-const fn series_colours(theme: Theme) -> &'static [Colour; N_STYLES] {
-    match theme {
-        Theme::Light => &LIGHT,
-        Theme::Dark => &DARK,
-    }
-}
+static LIGHT: Colours = Colours {
+    ink: rgb(0x1c_1e_22),
+    quiet: rgb(0x63_66_6d),
+    line: rgb(0xdf_df_d9),
+    paper: rgb(0xfd_fd_fb),
+    heat: rgb(0x07_33_5c),
+    series: [rgb(0x3a_3d_44), rgb(0x12_8c_ec), rgb(0xa3_42_02), rgb(0x44_a3_88), rgb(0xa6_3a_9d), rgb(0xac_84_02)],
+};
+static DARK: Colours = Colours {
+    ink: rgb(0xe4_e5_e7),
+    quiet: rgb(0x98_9c_a5),
+    line: rgb(0x31_35_3c),
+    paper: rgb(0x15_17_1b),
+    heat: rgb(0x7d_b8_ec),
+    series: [rgb(0x89_8d_94), rgb(0x2c_7d_ef), rgb(0xef_57_10), rgb(0xa2_ff_c7), rgb(0xee_9f_fa), rgb(0xe7_c0_17)],
+};
 
 impl Medium {
     /// The colour as the value of an SVG attribute.
@@ -102,35 +83,25 @@ impl Medium {
             (Self::Page, Paint::Heat(share)) => {
                 format!("color-mix(in srgb,var(--heat) {:.1}%,var(--paper))", 100.0 * share.clamp(0.0, 1.0))
             }
-            (Self::File(theme), paint) => {
-                let [ink, quiet, line, paper] = ground(theme);
-                let colour = match paint {
-                    Paint::Ink => ink,
-                    Paint::Quiet => quiet,
-                    Paint::Line => line,
-                    Paint::Paper => paper,
-                    Paint::Series(style) => series_colours(theme)[style % N_STYLES],
-                    Paint::Heat(share) => paper.mixed(heat(theme), share),
-                };
-                colour.hex()
-            }
+            (Self::File, Paint::Ink) => LIGHT.ink.hex(),
+            (Self::File, Paint::Quiet) => LIGHT.quiet.hex(),
+            (Self::File, Paint::Line) => LIGHT.line.hex(),
+            (Self::File, Paint::Paper) => LIGHT.paper.hex(),
+            (Self::File, Paint::Series(style)) => LIGHT.series[style % N_STYLES].hex(),
+            (Self::File, Paint::Heat(share)) => LIGHT.paper.mixed(LIGHT.heat, share).hex(),
         }
     }
 }
 
 /// CSS variables of the series' and heat maps' colours, for a page that has figures. The page itself has to have `--ink`,
 /// `--quiet`, `--line`, `--paper`, and says by `data-theme` of its root which theme was chosen, if one was.
-pub fn style_sheet() -> String {
-    let variables = |theme| {
-        let mut css = String::new();
-        for (style, colour) in series_colours(theme).iter().enumerate() {
-            // Writing to a string cannot fail.
-            let _ = write!(css, "--s{style}:{};", colour.hex());
-        }
-        let _ = write!(css, "--heat:{};", heat(theme).hex());
-        css
-    };
-    themed(variables)
+pub(crate) fn style_sheet() -> String {
+    themed(|theme| {
+        let colours = if theme == Theme::Light { &LIGHT } else { &DARK };
+        let of_series =
+            colours.series.iter().enumerate().map(|(style, colour)| format!("--s{style}:{};", colour.hex()));
+        of_series.chain([format!("--heat:{};", colours.heat.hex())]).collect()
+    })
 }
 
 /// The marker of a style around `(x, y)`, as a path: disc, square, triangle, diamond, cross, triangle downwards, star.
@@ -177,15 +148,12 @@ mod tests {
 
     #[test]
     fn series_differ_for_every_eye_and_stand_out_from_the_paper() {
-        for theme in [Theme::Light, Theme::Dark] {
-            let paper = ground(theme)[3];
-            for (index, colour) in series_colours(theme).iter().enumerate() {
-                assert!(colour.contrast(paper) >= 3.0, "{theme:?} {index}");
-                for other in &series_colours(theme)[..index] {
-                    for eye in &EYES {
-                        let distance = distance(*colour, *other, eye);
-                        assert!(distance >= 0.11, "{theme:?} {} {} {distance}", colour.hex(), other.hex());
-                    }
+        for Colours { series, paper, .. } in [&LIGHT, &DARK] {
+            for (index, colour) in series.iter().enumerate() {
+                assert!(colour.contrast(*paper) >= 3.0, "{} {index}", paper.hex());
+                for (other, eye) in series[..index].iter().flat_map(|other| EYES.iter().map(move |eye| (other, eye))) {
+                    let distance = distance(*colour, *other, eye);
+                    assert!(distance >= 0.11, "{} {} {distance}", colour.hex(), other.hex());
                 }
             }
         }
@@ -193,19 +161,18 @@ mod tests {
 
     #[test]
     fn words_are_readable_on_the_paper_and_on_heat() {
-        for theme in [Theme::Light, Theme::Dark] {
-            let [ink, quiet, _, paper] = ground(theme);
-            assert!(ink.contrast(paper) >= 7.0 && quiet.contrast(paper) >= 4.5, "{theme:?}");
+        for Colours { ink, quiet, paper, heat, .. } in [&LIGHT, &DARK] {
+            assert!(ink.contrast(*paper) >= 7.0 && quiet.contrast(*paper) >= 4.5, "{}", paper.hex());
             for share in (0..=50).map(|step| f64::from(step) / 50.0) {
                 let words = if share > INK_TO_PAPER { paper } else { ink };
-                assert!(words.contrast(paper.mixed(heat(theme), share)) >= 3.8, "{theme:?} {share}");
+                assert!(words.contrast(paper.mixed(*heat, share)) >= 3.8, "{} {share}", paper.hex());
             }
         }
     }
 
     #[test]
     fn a_file_has_plain_colours_and_a_page_variables() {
-        let file = Medium::File(Theme::Light);
+        let file = Medium::File;
         assert_eq!([file.colour(Paint::Series(1)), file.colour(Paint::Heat(0.0))], ["#128cec", "#fdfdfb"]);
         assert_eq!(Medium::Page.colour(Paint::Series(7)), "var(--s1)");
         assert!(style_sheet().contains(":root{--s0:#3a3d44;"));

@@ -48,7 +48,6 @@ fn most_ticks(room: f64, each: f64) -> usize {
     ((room / each) as usize).clamp(2, 9)
 }
 
-/// Draws a panel into its place.
 pub(super) fn draw_panel(drawing: &mut Drawing, panel: &Panel, place: Place<'_>) {
     let room = place.room;
     let mut top = room.top;
@@ -72,16 +71,11 @@ pub(super) fn draw_panel(drawing: &mut Drawing, panel: &Panel, place: Place<'_>)
     let left = room.left + place.left_words + 8.0;
     let right = room.right - 10.0;
     let turned = place.labelled_below && names_turned(&panel.x, right - left);
+    let (upright, slanted) = if panel.x.label.is_empty() { (22.0, 8.0) } else { (40.0, 24.0) };
     let below = match (place.labelled_below, turned) {
         (false, _) => 4.0,
-        (true, false) => {
-            if panel.x.label.is_empty() {
-                22.0
-            } else {
-                40.0
-            }
-        }
-        (true, true) => turned_height(&panel.x) + if panel.x.label.is_empty() { 8.0 } else { 24.0 },
+        (true, false) => upright,
+        (true, true) => turned_height(&panel.x) + slanted,
     };
     let inside = Rectangle { left, top, right, bottom: room.bottom - below };
     let x =
@@ -167,7 +161,6 @@ fn draw_vertical_axis(drawing: &mut Drawing, panel: &Panel, frame: &Frame, place
     for (value, text) in &frame.y.ticks {
         let Some(at) = frame.y.at(*value) else { continue };
         if !heat && (at - bottom).abs() > 0.5 {
-            // Writing to a string cannot fail.
             let _ = write!(grid, "M{left:.1} {at:.1}H{right:.1}");
         }
         let names = matches!(panel.y.scale, Scale::Categories(_));
@@ -187,8 +180,7 @@ fn draw_guides(drawing: &mut Drawing, guides: &[Guide], frame: &Frame, id: &str)
     let Rectangle { left, top, right, bottom } = frame.inside;
     drawing.open_cut(id, left, top, right - left, bottom - top);
     for guide in guides {
-        let places = guide.points.iter().filter_map(|[x, y]| Some((frame.x.at(*x)?, frame.y.at(*y)?)));
-        let path = joined(places);
+        let path = joined(places(guide, frame).into_iter());
         drawing.stroke(&path, Stroke { paint: Paint::Quiet, width: 1.0, dashes: "4 4" });
     }
     drawing.close();
@@ -201,13 +193,15 @@ fn draw_guides(drawing: &mut Drawing, guides: &[Guide], frame: &Frame, id: &str)
     }
 }
 
+fn places(guide: &Guide, frame: &Frame) -> Vec<(f64, f64)> {
+    guide.points.iter().filter_map(|[x, y]| Some((frame.x.at(*x)?, frame.y.at(*y)?))).collect()
+}
+
 /// The last place of a guide that is inside of the frame.
 fn last_place_inside(guide: &Guide, frame: &Frame) -> Option<(f64, f64)> {
     const PARTS: i32 = 64;
     let Rectangle { left, top, right, bottom } = frame.inside;
-    let places: Vec<(f64, f64)> =
-        guide.points.iter().filter_map(|[x, y]| Some((frame.x.at(*x)?, frame.y.at(*y)?))).collect();
-    places.windows(2).rev().find_map(|ends| {
+    places(guide, frame).windows(2).rev().find_map(|ends| {
         let [(x0, y0), (x1, y1)] = [ends[1], ends[0]];
         (0..=PARTS)
             .map(|part| f64::from(part) / f64::from(PARTS))

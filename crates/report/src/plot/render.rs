@@ -1,7 +1,5 @@
 //! A figure as SVG.
 
-use std::fmt::Write;
-
 use super::drawing::{Anchor, Drawing, Stroke, TEXT, Words, lines, width};
 use super::figure::{Content, Figure, Layout, Mark, Panel, Series};
 use super::frame::{Place, Rectangle};
@@ -14,7 +12,6 @@ use crate::text::escape;
 const WIDTH: f64 = 560.0;
 /// Width of a figure of three and more columns.
 const WIDE: f64 = 1120.0;
-/// Room between panels.
 const GAP: f64 = 22.0;
 /// Room around a figure in a file of its own.
 const MARGIN: f64 = 18.0;
@@ -24,7 +21,7 @@ const RIDGE_ROW: f64 = 46.0;
 const FONTS: &str = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'DejaVu Sans', sans-serif";
 
 /// The figure as one `<svg>` element, for a page or as the content of a file.
-pub fn to_svg(figure: &Figure, medium: Medium) -> String {
+pub(crate) fn to_svg(figure: &Figure, medium: Medium) -> String {
     let inner = if figure.is_wide() { WIDE } else { WIDTH };
     let margin = if medium == Medium::Page { 0.0 } else { MARGIN };
     let mut drawing = Drawing::new(medium);
@@ -48,21 +45,17 @@ pub fn to_svg(figure: &Figure, medium: Medium) -> String {
     let (full_width, height) = (inner + 2.0 * margin, top + margin);
     let ground = match medium {
         Medium::Page => String::new(),
-        Medium::File(_) => {
+        Medium::File => {
             format!("<rect width=\"{full_width:.0}\" height=\"{height:.0}\" fill=\"{}\"/>", medium.colour(Paint::Paper))
         }
     };
-    let mut svg = String::new();
-    // Writing to a string cannot fail.
-    let _ = write!(
-        svg,
+    format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {full_width:.0} {height:.0}\" width=\"{full_width:.0}\" \
          height=\"{height:.0}\" role=\"img\" aria-label=\"{}\" font-family=\"{}\">{ground}{}</svg>",
         escape(&figure.title),
         escape(FONTS),
         drawing.svg
-    );
-    svg
+    )
 }
 
 /// The distinct series, by name, in order of appearance.
@@ -78,10 +71,7 @@ fn legend_entries(figure: &Figure) -> Vec<&Series> {
 
 /// Whether each panel has one series and says its name above: then a legend would say it again.
 fn titles_name_series(figure: &Figure) -> bool {
-    figure
-        .panels
-        .iter()
-        .all(|panel| panel.series().len() == 1 && panel.series().iter().all(|one| one.name == panel.title))
+    figure.panels.iter().all(|panel| matches!(panel.series(), [one] if one.name == panel.title))
 }
 
 /// Draws the legend, if there is more than one series, and returns where the next thing begins.

@@ -33,14 +33,14 @@ impl FittedAxis {
                 fitted(*low, *high, ticks)
             }
             Scale::Linear | Scale::FromZero | Scale::Fixed(..) => {
+                let from_zero = axis.scale == Scale::FromZero;
                 let (mut low, mut high) = range(values).unwrap_or((0.0, 1.0));
-                if axis.scale == Scale::FromZero {
+                if from_zero {
                     (low, high) = (low.min(0.0), high.max(0.0));
                 }
                 let (lowest, highest) = (low, high);
                 if high - low <= 1e-9 * low.abs().max(high.abs()) {
                     let margin = if low == 0.0 { 0.5 } else { 0.1 * low.abs() };
-                    let from_zero = axis.scale == Scale::FromZero;
                     (low, high) = (if from_zero { low.min(0.0) } else { low - margin }, high + margin);
                 }
                 if axis.format == NumberFormat::PerCent {
@@ -72,7 +72,6 @@ impl FittedAxis {
         self.at(value).map(|place| place.clamp(first, last))
     }
 
-    /// Room of one category.
     pub(super) fn band(&self) -> f64 {
         ((self.end - self.start) / (self.high - self.low)).abs()
     }

@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use crate::words::per_cent;
 use aloud_measure::depth_summary::DepthSummary;
-use aloud_measure::record::TokenRecord;
 use aloud_method::savings::layer_savings;
 
 /// The exit histogram as columns in the colours of the depths, with a mark at the target's share where there is one.
@@ -56,14 +55,8 @@ pub(super) fn histogram(summary: &DepthSummary, target: Option<&[f64]>) -> Strin
     svg
 }
 
-/// The skyline of a response: from left to right its tokens, upwards the share of depth that each one saved.
-pub(super) fn skyline(tokens: &[TokenRecord], candidates: &[usize], n_blocks: usize) -> String {
-    let depths: Vec<usize> = tokens.iter().map(|token| token.depth).collect();
-    skyline_of(&depths, candidates, n_blocks)
-}
-
-/// [`skyline`] of tokens with these depths.
-pub(crate) fn skyline_of(depths: &[usize], candidates: &[usize], n_blocks: usize) -> String {
+/// The skyline of a response with these depths: from left to right its tokens, upwards the share of depth that each one saved.
+pub(crate) fn skyline(depths: &[usize], candidates: &[usize], n_blocks: usize) -> String {
     const HEIGHT: f64 = 20.0;
     let mut paths = String::new();
     for (class, candidate) in candidates.iter().enumerate() {
@@ -114,10 +107,9 @@ mod tests {
 
     #[test]
     fn the_skyline_merges_runs_and_leaves_full_depth_flat() {
-        let record = record(4, &[1, 2], &[4, 2, 2, 1, 4, 2]);
-        let svg = skyline(&record.tokens, &record.candidates, 4);
+        let svg = skyline(&[4, 2, 2, 1, 4, 2], &[1, 2], 4);
         assert!(svg.contains("class=\"b0\" d=\"M3 20v-15.0h1V20\""), "{svg}");
         assert!(svg.contains("class=\"b1\" d=\"M1 20v-10.0h2V20M5 20v-10.0h1V20\""), "{svg}");
-        assert_eq!(skyline(&record.tokens[..1], &record.candidates, 4), "");
+        assert_eq!(skyline(&[4], &[1, 2], 4), "");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use aloud_measure::record::ResponseRecord;
+use aloud_measure::record::{ExitRecord, ResponseRecord};
 
 /// Hazards are whole numbers of this part.
 const HAZARD_UNITS: f64 = 10_000.0;
@@ -18,7 +18,7 @@ pub(super) struct PageData<'a> {
     responses: Vec<ResponseData>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct ResponseData {
     /// Token ids.
     ids: Vec<u32>,
@@ -38,34 +38,25 @@ pub(super) fn page_data<'a>(records: &'a [ResponseRecord], blocks: usize, candid
     let responses = records
         .iter()
         .map(|record| {
-            let mut data =
-                ResponseData { ids: Vec::new(), log: Vec::new(), hazard: Vec::new(), lens: Vec::new(), kl: Vec::new() };
+            let mut data = ResponseData::default();
             for token in &record.tokens {
                 data.ids.push(token.token_id);
                 data.log.push(token.log_probability.map(thousandths));
                 let at = |depth: &usize| token.exits.iter().find(|exit| exit.depth == *depth);
                 // Up to the last candidate with a record; nothing at all where nothing was recorded.
                 let last = token.exits.last().map_or(0, |exit| exit.depth);
-                let reached: Vec<_> = candidates.iter().take_while(|depth| **depth <= last).map(at).collect();
-                data.hazard.push(
-                    reached
-                        .iter()
-                        .map(|exit| exit.map(|exit| (f64::from(exit.hazard) * HAZARD_UNITS).round() as u32))
-                        .collect(),
-                );
-                data.lens.push(
-                    reached
-                        .iter()
-                        .map(|exit| {
-                            let text = exit.and_then(|exit| exit.lens_token.as_deref())?;
-                            Some(*places.entry(text).or_insert_with(|| {
-                                texts.push(text);
-                                texts.len() - 1
-                            }))
-                        })
-                        .collect(),
-                );
-                data.kl.push(reached.iter().map(|exit| exit.and_then(|exit| exit.lens_kl).map(thousandths)).collect());
+                let reached = || candidates.iter().take_while(|depth| **depth <= last).map(at);
+                let hazard = |exit: &ExitRecord| (f64::from(exit.hazard) * HAZARD_UNITS).round() as u32;
+                data.hazard.push(reached().map(|exit| exit.map(hazard)).collect());
+                let lens = reached().map(|exit| {
+                    let text = exit?.lens_token.as_deref()?;
+                    Some(*places.entry(text).or_insert_with(|| {
+                        texts.push(text);
+                        texts.len() - 1
+                    }))
+                });
+                data.lens.push(lens.collect());
+                data.kl.push(reached().map(|exit| exit?.lens_kl.map(thousandths)).collect());
             }
             if data.lens.iter().flatten().all(Option::is_none) {
                 data.lens.clear();

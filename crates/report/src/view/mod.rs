@@ -17,8 +17,8 @@ use aloud_measure::error::MeasureError;
 use aloud_measure::record::{RecordKind, ResponseRecord};
 use aloud_method::exit_distribution::total_variation;
 use aloud_method::savings::SamplerCheck;
-pub(crate) use chart::skyline_of;
-use chart::{depths, histogram, skyline};
+pub(crate) use chart::skyline;
+use chart::{depths, histogram};
 use data::page_data;
 
 const SCRIPT: &str = include_str!("page.js");
@@ -271,6 +271,7 @@ fn response(index: usize, record: &ResponseRecord) -> Result<Markup, MeasureErro
         RecordKind::Trace => "given text, read by the model",
         RecordKind::Generation => "generated",
     };
+    let depths: Vec<usize> = record.tokens.iter().map(|token| token.depth).collect();
     let class =
         |depth: usize| record.candidates.iter().position(|known| *known == depth).unwrap_or(record.candidates.len());
     Ok(html! {
@@ -290,7 +291,7 @@ fn response(index: usize, record: &ResponseRecord) -> Result<Markup, MeasureErro
                 summary { "Prompt" }
                 pre { (PreEscaped(escape(&record.prompt))) }
             }
-            (PreEscaped(skyline(&record.tokens, &record.candidates, record.n_blocks)))
+            (PreEscaped(skyline(&depths, &record.candidates, record.n_blocks)))
             div.tokens role="group" aria-label="Response tokens" {
                 @for token in &record.tokens {
                     span class=(format!("k{}", class(token.depth))) { (PreEscaped(visible(&token.text))) }

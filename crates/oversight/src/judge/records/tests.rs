@@ -1,9 +1,10 @@
 //! Records of a judge whose grades are made up.
 #![expect(clippy::unwrap_used, reason = "tests")]
-use super::super::{JudgeStatus, LADDER_CLEAN, PairwiseRow, Verdict};
+use super::super::corruption::LADDER_CLEAN;
+use super::super::pairwise::{PairwiseRow, Verdict};
+use super::super::scores::Scores;
 use super::*;
 use aloud_measure::test_runs::context;
-use aloud_openai::message::Usage;
 
 const ITEMS: usize = 12;
 
@@ -11,30 +12,15 @@ fn row(model: &str, item: usize, grades: Option<[f64; 4]>) -> JudgeRow {
     let scores = grades.map(|grades| {
         let names = QUALITY.criteria.iter().map(|name| (*name).to_owned());
         let sum: f64 = grades.iter().sum();
-        Scores {
-            criteria: names.zip(grades).collect(),
-            sum,
-            overall_reported: Some(sum),
-            overall_mismatch: false,
-            overall_scale_conflict: false,
-        }
+        Scores { criteria: names.zip(grades).collect(), sum, overall_reported: Some(sum), ..Scores::default() }
     });
     JudgeRow {
-        schema: 1,
-        purpose: "quality".to_owned(),
         model: model.to_owned(),
         item: format!("item-{item}"),
-        repeat: 0,
-        rubric: QUALITY.version.to_owned(),
-        rubric_hash: QUALITY.hash(),
-        judge_model: "judge".to_owned(),
-        returned_model: "judge".to_owned(),
         status: if scores.is_some() { JudgeStatus::Scored } else { JudgeStatus::Unreadable },
-        reason: None,
         scores,
-        n_replies: 1,
-        usage: Usage::default(),
         n_tokens: Some(10 + item),
+        ..JudgeRow::default()
     }
 }
 
@@ -56,14 +42,9 @@ fn judgement() -> Judgement {
     judgement.pairs = [Some(Verdict::First), Some(Verdict::Second), None]
         .into_iter()
         .map(|swapped| PairwiseRow {
-            schema: 1,
             models: ["base".to_owned(), "exits".to_owned()],
-            item: String::new(),
-            prompt: String::new(),
-            prompt_hash: String::new(),
-            judge_model: "judge".to_owned(),
             verdicts: [Some(Verdict::First), swapped],
-            reasons: [None, None],
+            ..PairwiseRow::default()
         })
         .collect();
     judgement
@@ -90,6 +71,10 @@ fn grades_with_differences_to_the_base() {
     assert_eq!(coherence.extra["minus_base"], json!({"value": -2.0, "lo": -2.0, "hi": -2.0, "n": ITEMS}));
     let overall = &records["quality.overall"];
     assert_eq!((overall.value, &overall.extra["source_compat"]), (Some(28.5), &json!(28.5 / 40.0)));
+    // The lengths are 10 to 21 tokens.
+    assert_eq!(overall.extra["mean_tokens"], 15.5);
+    assert_eq!(coherence.extra["standard_deviation"], json!((15.0_f64 / 11.0).sqrt()));
+    assert_eq!(overall.extra["length"]["n"], ITEMS);
     assert_eq!((coherence.unit.as_str(), overall.unit.as_str()), ("points of 10", "points of 40"));
     assert_eq!((&overall.extra["lowest"], &overall.extra["histogram"][23]), (&json!(4), &json!(3)));
     assert_eq!(records["quality.overall_minus_base"].value, Some(-2.0));
@@ -126,8 +111,19 @@ fn a_gate_that_is_not_met_takes_the_grades_away() {
     assert_eq!(reason(&unreadable, "quality.clarity"), gated("judge_failures"));
     let record = &records(&unreadable, "gpt-5", "exits")["quality.clarity"];
     assert_eq!((record.exclusions["unreadable"], record.n, &record.extra["parse_failures"]), (1, ITEMS - 1, &json!(1)));
+    // A failure is no 0: it is not among the others' grades.
+    assert_eq!(records(&unreadable, "gpt-5", "exits")["quality.clarity"].extra["histogram"][7], ITEMS - 1);
+    assert_eq!(record.extra["parse_failure_rate"], json!(1.0 / 12.0));
     // The failures of another model are not those of the base.
     assert_eq!(records(&unreadable, "gpt-5", "base")["quality.clarity"].value, Some(8.0));
+    // What was given no grades is said, and how.
+    for (status, expected) in
+        [(JudgeStatus::NoReply, "judge_did_not_reply"), (JudgeStatus::EmptyResponse, "only_empty_responses")]
+    {
+        let mut without = judgement();
+        without.quality = (0..ITEMS).map(|item| JudgeRow { status, ..row("exits", item, None) }).collect();
+        assert_eq!(reason(&without, "quality.clarity").as_deref(), Some(expected));
+    }
     assert_eq!(reason(&judgement(), "reading.legibility").as_deref(), Some("nothing_to_judge"));
     // Sums that are all equal agree, though no alpha can be computed.
     let mut constant = judgement();

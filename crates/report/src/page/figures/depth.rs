@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::subject::{Counts, Draw, INTERVALS, Subject, n_items, n_of, n_rows, numbers, plane_point, with_interval};
+use super::subject::{Counts, Draw, INTERVALS, Subject, measured, n_items, n_of, n_rows, numbers, with_interval};
 use crate::page::measured::{
     depth_against_settling, depth_by, depth_quantile, depth_shares, depths, surprisal_deciles,
 };
-use crate::plot::{Axis, Content, Figure, Guide, HeatMap, Mark, NumberFormat, Panel, Point, Scale, Series};
+use crate::plot::{Axis, Content, Figure, Guide, HeatMap, Mark, Panel, Point, Scale, Series};
+use crate::words::word;
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::run_files::TokenRow;
 use aloud_measure::token_class::TokenClass;
 
-/// The figures of depth.
 pub(super) const DEPTH: &[Draw] = &[
     |subject| subject.bars("savings.average", "Average layer savings", "average layer savings"),
     quantile_fan,
@@ -32,9 +32,8 @@ fn exiting<'a>(subject: &Subject<'a>) -> impl Iterator<Item = (usize, &'a Evalua
     subject.runs().filter(|(_, run)| !run.is_at_full_depth())
 }
 
-fn counts<'a>(subject: &Subject<'a>) -> String {
-    let of_run = |(_, run): (usize, &'a EvaluationRun)| (run.name.as_str(), n_rows(run, subject.task));
-    n_of(&exiting(subject).map(of_run).collect::<Vec<_>>())
+fn counts(subject: &Subject<'_>) -> String {
+    subject.n_each(|run| (!run.is_at_full_depth()).then(|| n_rows(run, subject.task)))
 }
 
 /// A series for each run whose tokens choose their depth.
@@ -63,16 +62,14 @@ fn quantile_fan(subject: &Subject<'_>) -> Option<Figure> {
         Axis::new("depth in blocks", Scale::FromZero),
         series,
     );
-    let caption = format!("Depths that 25 to 95 % of the tokens do not go beyond. {}. {INTERVALS}", n_of(&counts));
+    let caption = format!("Depths that 25 to 95 % of the tokens do not go beyond. {}. {INTERVALS}", n_of(counts));
     subject.figure("depth.quantiles", "How deep the deepest tokens go", caption, vec![panel])
 }
 
-/// The depths of a run as an axis.
 pub(super) fn depth_axis(run: &EvaluationRun) -> Axis {
     Axis::categories("depth in blocks", depths(run).into_iter().map(|depth| depth.to_string()))
 }
 
-/// A bar for each depth.
 pub(super) fn share_bars(
     name: &str,
     style: usize,
@@ -153,11 +150,11 @@ fn by_class(subject: &Subject<'_>) -> Option<Figure> {
     let series = of_runs.iter().map(|(style, run, classes)| {
         let points = order.iter().enumerate().filter_map(|(place, (class, _))| {
             let (_, (depth, interval), _) = classes.iter().find(|(known, _, _)| known == class)?;
-            Some(Point { x: *depth, y: Some(place as f64), x_interval: *interval, ..Point::default() })
+            Some(Point::across(*depth, place as f64, *interval))
         });
         Series { name: run.name.clone(), style: *style, mark: Mark::Points, points: points.collect() }
     });
-    let names = order.iter().map(|(class, _)| class_name(*class));
+    let names = order.iter().map(|(class, _)| word(*class).replace('_', " "));
     let panel = Panel::of_series(
         Axis::new("mean depth in blocks", Scale::Linear),
         Axis::categories("", names),
@@ -165,11 +162,6 @@ fn by_class(subject: &Subject<'_>) -> Option<Figure> {
     );
     let caption = format!("Mean depth by kind of token, deepest first. {}. {INTERVALS}", counts(subject));
     subject.figure("depth.by_token_class", "Depth by kind of token", caption, vec![panel])
-}
-
-fn class_name(class: TokenClass) -> String {
-    let name = serde_json::to_value(class).ok().and_then(|name| name.as_str().map(str::to_owned));
-    name.unwrap_or_default().replace('_', " ")
 }
 
 fn by_surprisal(subject: &Subject<'_>) -> Option<Figure> {
@@ -190,7 +182,7 @@ fn by_surprisal(subject: &Subject<'_>) -> Option<Figure> {
     let caption = format!(
         "Surprisal in bits, of the base model at full depth. Equal surprisals stand in one tenth, so tenths may be missing. \
          {}. {INTERVALS}",
-        n_of(&counts)
+        n_of(counts)
     );
     subject.figure("depth.by_surprisal", "Depth against surprisal", caption, vec![panel])
 }
@@ -199,18 +191,17 @@ fn settling(subject: &Subject<'_>) -> Option<Figure> {
     let panels: Vec<Panel> = exiting(subject)
         .filter_map(|(_, run)| {
             let mut values = depth_against_settling(run, subject.task)?;
-            let names: Vec<String> = depths(run).into_iter().map(|depth| depth.to_string()).collect();
             // Deep above.
             values.reverse();
+            let deep_first = depths(run).into_iter().rev().map(|depth| depth.to_string());
             let heat = HeatMap {
                 values: values.into_iter().map(|row| row.into_iter().map(Some).collect()).collect(),
                 label: "share of tokens".to_owned(),
-                format: NumberFormat::PerCent,
             };
             Some(Panel {
                 title: run.name.clone(),
-                x: Axis::categories("first settling depth in blocks", names.clone()),
-                y: Axis::categories("depth in blocks", names.into_iter().rev()),
+                x: Axis { label: "first settling depth in blocks".to_owned(), ..depth_axis(run) },
+                y: Axis::categories("depth in blocks", deep_first),
                 content: Content::Heat(heat),
                 guides: Vec::new(),
             })
@@ -226,12 +217,12 @@ fn settling(subject: &Subject<'_>) -> Option<Figure> {
 
 fn speed(subject: &Subject<'_>) -> Option<Figure> {
     let series = subject.scatter(|run| {
-        let of_id = |id| run.record(subject.task, id);
-        let mut point = plane_point(of_id("savings.operations")?, of_id("savings.speed_batch_1")?)?;
+        let of_id = |id| measured(run.record(subject.task, id)?);
+        let ((saved, saved_interval), (speed, interval)) =
+            (of_id("savings.operations")?, of_id("savings.speed_batch_1")?);
         // The speed-up that the saving would give by itself.
-        point.x = 1.0 / (1.0 - point.x);
-        point.x_interval = point.x_interval.map(|ends| ends.map(|saved| 1.0 / (1.0 - saved)));
-        Some(point)
+        let computed = |saved: f64| 1.0 / (1.0 - saved);
+        Some(Point { x_interval: Some(saved_interval.map(computed)), ..Point::new(computed(saved), speed, interval) })
     });
     let mut panel = Panel::of_series(
         Axis::new("speed-up that the saved operations would give", Scale::Linear),

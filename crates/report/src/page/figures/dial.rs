@@ -1,7 +1,7 @@
 //! The values of a dial: what each saves and costs, and where its tokens stop.
 
 use super::depth::{depth_axis, exchange_guides, exit_histograms, share_bars};
-use super::subject::{ACCURACY, INTERVALS, Subject, against_savings_point, axis_of, items, n_of, n_rows};
+use super::subject::{ACCURACY, INTERVALS, Subject, against_savings_point, axis_of, items, n_of, n_rows, savings_axis};
 use crate::page::measured::{WithInterval, depth_shares};
 use crate::plot::{Axis, Figure, Guide, Layout, Mark, Panel, Point, Scale, Series, Spread};
 use crate::summary::BASE;
@@ -17,7 +17,6 @@ enum Role {
     Other,
 }
 
-/// A run in the figures of a dial, with its label.
 struct Member<'a> {
     role: Role,
     label: String,
@@ -27,7 +26,6 @@ struct Member<'a> {
 /// What the figures of one sweep are made from.
 struct DialRuns<'a> {
     subject: Subject<'a>,
-    /// The dial, in words.
     dial: String,
     /// End of the figures' names: empty for the first sweep.
     suffix: String,
@@ -109,14 +107,7 @@ impl<'a> DialRuns<'a> {
 
     /// Number of items of each point.
     fn n_points(&self) -> String {
-        let count = |member: &Member<'_>| items(member.run.items(self.subject.task).len());
-        n_of(&self.points().map(|member| (member.label.as_str(), count(member))).collect::<Vec<_>>())
-    }
-
-    /// Number of responses and tokens of each point.
-    fn n_rows(&self) -> String {
-        let count = |member: &Member<'_>| n_rows(member.run, self.subject.task);
-        n_of(&self.points().map(|member| (member.label.as_str(), count(member))).collect::<Vec<_>>())
+        n_of(self.points().map(|member| (&member.label, items(member.run.items(self.subject.task).len()))))
     }
 
     fn accuracy(&self) -> Option<Figure> {
@@ -137,11 +128,7 @@ impl<'a> DialRuns<'a> {
             .filter_map(|run| against_savings_point(run, task, ACCURACY).and_then(|point| Some([point.x, point.y?])))
             .collect();
         front.sort_by(|a, b| a[0].total_cmp(&b[0]));
-        let mut panel = Panel::of_series(
-            Axis::per_cent("average layer savings", Scale::FromZero),
-            Axis::per_cent("accuracy", Scale::Linear),
-            series,
-        );
+        let mut panel = Panel::of_series(savings_axis(), Axis::per_cent("accuracy", Scale::Linear), series);
         panel.guides = vec![Guide { label: "front".to_owned(), points: front }];
         let caption =
             "Front: points that no other beats on both axes in 95 % of the joint draws. Ellipses: 95 % regions. ";
@@ -167,7 +154,7 @@ impl<'a> DialRuns<'a> {
         let panel = |(id, title): (&str, &str)| {
             let y = self.members.iter().find_map(|member| member.run.record(task, id)).map(axis_of)?;
             let series = self.series(|_, run| against_savings_point(run, task, id));
-            let x = Axis::per_cent("average layer savings", Scale::FromZero);
+            let x = savings_axis();
             (!series.is_empty()).then(|| Panel { title: title.to_owned(), ..Panel::of_series(x, y, series) })
         };
         let caption = format!("Every point is one run. {}. {INTERVALS}", self.n_points());
@@ -179,20 +166,18 @@ impl<'a> DialRuns<'a> {
     /// Histograms of depth, one above the other.
     fn depth_ridge(&self) -> Option<Figure> {
         let (task, bootstrap) = (self.subject.task, self.subject.bootstrap);
-        let shares = |member: &'_ Member<'a>| -> Option<(String, &'a EvaluationRun, Vec<WithInterval>)> {
-            Some((member.label.clone(), member.run, depth_shares(member.run, task, bootstrap)?))
-        };
-        let of_points: Vec<_> = self.points().filter_map(shares).collect();
+        let of_points: Vec<_> =
+            self.points().filter_map(|member| Some((member, depth_shares(member.run, task, bootstrap)?))).collect();
         // One scale for all rows.
-        let largest = of_points.iter().flat_map(|(_, _, shares)| shares).map(|share| share.0).fold(0.01, f64::max);
-        let panel = |(label, run, shares): &(String, &EvaluationRun, Vec<WithInterval>)| {
+        let largest = of_points.iter().flat_map(|(_, shares)| shares).map(|share| share.0).fold(0.01, f64::max);
+        let panel = |(Member { label, run, .. }, shares): &(&Member<'_>, Vec<WithInterval>)| {
             let series = share_bars(label, 1, shares.iter().map(|(share, interval)| (Some(*share), *interval)));
             let y = Axis::per_cent("share of tokens", Scale::Fixed(0.0, 1.1 * largest));
             Panel { title: label.clone(), ..Panel::of_series(depth_axis(run), y, vec![series]) }
         };
         let caption = format!(
             "Share of eligible tokens at each depth; all rows have the same scale. {}. {INTERVALS}",
-            self.n_rows()
+            n_of(self.points().map(|member| (&member.label, n_rows(member.run, task))))
         );
         let name = format!("dial.depths.{}{}", self.dial.replace(' ', "-"), self.suffix);
         let title = format!("Where tokens stop, over {}", self.dial);

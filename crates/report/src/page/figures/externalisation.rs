@@ -1,14 +1,11 @@
 //! Whether the reasoning is in the text: early answers, what is lost without the trace, steps that are written.
 
-use super::subject::{
-    Draw, INTERVALS, Subject, against_savings_point, interval_of, items, n_caption, n_of, numbers, with_interval,
-};
+use super::subject::{Draw, INTERVALS, Subject, interval_of, items, n_caption, n_of, numbers, with_interval};
 use crate::page::measured::answer_log_probabilities;
 use crate::plot::{Axis, Figure, Guide, Mark, Panel, Point, Scale, Series};
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::metric_record::MetricRecord;
 
-/// The figures of externalisation.
 pub(super) const EXTERNALISATION: &[Draw] =
     &[early_answering, necessity_of_accuracy, necessity, horizon, coverage, unsupported];
 
@@ -29,7 +26,7 @@ fn early_answering(subject: &Subject<'_>) -> Option<Figure> {
     );
     let caption = format!(
         "The lower the curve, the longer the answer depends on what is still to be written. {}. {INTERVALS}",
-        n_of(&counts)
+        n_of(counts)
     );
     subject.figure("early_answering.curve", "Early answering", caption, vec![panel])
 }
@@ -52,7 +49,7 @@ fn necessity(subject: &Subject<'_>) -> Option<Figure> {
     };
     let caption = format!(
         "Each point is one trace; above the dashed diagonal the trace made the answer more probable. {}.",
-        n_of(&counts)
+        n_of(counts)
     );
     let title = "Log-probability of the answer with and without the trace";
     subject.figure("necessity.log_probabilities", title, caption, series.into_iter().map(panel).collect())
@@ -99,14 +96,8 @@ pub(super) fn horizon(subject: &Subject<'_>) -> Option<Figure> {
 }
 
 fn coverage(subject: &Subject<'_>) -> Option<Figure> {
-    const ID: &str = "written_steps.coverage";
-    let panel = Panel::of_series(
-        Axis::per_cent("average layer savings", Scale::FromZero),
-        Axis::per_cent("share of intermediate values that are written down", Scale::Linear),
-        subject.scatter(|run| against_savings_point(run, subject.task, ID)),
-    );
-    let caption = format!("Of right answers. {}. {INTERVALS}", subject.n_of_records(ID));
-    subject.figure(ID, "Step values in the trace", caption, vec![panel])
+    let axis = "share of intermediate values that are written down";
+    subject.plane("written_steps.coverage", "Step values in the trace", axis, "Of right answers. ")
 }
 
 fn unsupported(subject: &Subject<'_>) -> Option<Figure> {

@@ -10,13 +10,11 @@ mod subject;
 mod task;
 
 use crate::plot::{Content, Figure, Layout, Panel, Scale};
-use crate::summary::{BASE, TRAINED};
 pub(super) use dial::dial_figures;
 pub(super) use quality_distribution::quality_distributions;
-use subject::Draw;
 pub(super) use subject::{ACCURACY, Subject};
+use subject::{Draw, role};
 
-/// Most series between two axes.
 const MOST_SERIES: usize = 3;
 
 /// Figures that belong together: their headline, and how each is drawn.
@@ -32,26 +30,18 @@ pub(super) const OF_PARTS: &[Draw] = &[task::by_steps, externalisation::horizon]
 
 /// Which runs of a task are seen at first: base and trained models; and which on request: the controls.
 pub(super) struct Cast {
-    /// The base model, if it was evaluated.
     base: Vec<usize>,
     /// The trained models, or all points of a sweep.
     models: Vec<usize>,
-    /// The others.
     controls: Vec<usize>,
 }
 
 impl Cast {
     /// From the places of the runs in their set.
     pub(super) fn of(subject: &Subject<'_>) -> Self {
-        let model = |place: &&usize| subject.set.runs[**place].manifest.model.as_str();
-        let of_models = |wanted: &dyn Fn(&str) -> bool| -> Vec<usize> {
-            subject.runs.iter().filter(|place| wanted(model(place))).copied().collect()
-        };
-        let [mut base, mut models, mut controls] = [
-            of_models(&|model| model == BASE),
-            of_models(&|model| model == TRAINED),
-            of_models(&|model| model != BASE && model != TRAINED),
-        ];
+        let [mut base, mut models, mut controls] = [0, 1, 2].map(|wanted| -> Vec<usize> {
+            subject.runs.iter().copied().filter(|place| role(&subject.set.runs[*place]) == wanted).collect()
+        });
         if models.is_empty() && base.is_empty() {
             models = controls.drain(..controls.len().min(1)).collect();
         }
@@ -64,7 +54,6 @@ impl Cast {
         self.models.len() > 2
     }
 
-    /// The runs that are seen at first.
     pub(super) fn first(&self) -> Vec<usize> {
         [&self.base[..], &self.models].concat()
     }

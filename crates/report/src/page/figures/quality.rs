@@ -3,7 +3,6 @@
 use super::subject::{Draw, INTERVALS, Subject, against_savings, n_caption, n_items};
 use crate::plot::{Axis, Figure, Mark, Panel, Point, Scale, Series};
 
-/// The figures of quality.
 pub(super) const QUALITY: &[Draw] = &[
     |subject| {
         let ids = ["quality.coherence", "quality.completeness", "quality.clarity", "quality.no_repetition"];
@@ -46,14 +45,7 @@ fn grades(subject: &Subject<'_>, ids: &[&str], name: &str, title: &str, most: f6
 }
 
 fn stand_in(subject: &Subject<'_>) -> Option<Figure> {
-    let mut ids: Vec<&str> = subject
-        .runs()
-        .flat_map(|(_, run)| &run.records)
-        .filter(|record| record.context.task == subject.task && record.id.starts_with("text."))
-        .map(|record| record.id.as_str())
-        .collect();
-    ids.sort_unstable();
-    ids.dedup();
+    let ids = subject.ids(&["text."]);
     let caption = format!("A stand-in for quality, not a judgement of it. {}. {INTERVALS}", n_items(subject));
     let panels = ids
         .iter()

@@ -31,15 +31,21 @@ const STAND_INS: [(&str, &str, bool); 5] = [
 
 /// Grades with more values than this are counted in steps.
 const MAX_BINS: usize = 12;
-/// Bins of a stand-in.
 const BINS: usize = 10;
 
-/// A row of a figure: a point of the sweep.
-struct Row {
-    label: String,
-    /// Number of responses by bin.
-    counts: Vec<usize>,
+/// How a score is distributed at the points of a sweep.
+struct Distribution {
+    /// Which score, in words.
+    what: String,
+    axis: &'static str,
+    /// Names of the bins.
+    bins: Vec<String>,
+    /// The points by their values, with the number of responses by bin.
+    rows: Vec<(String, Vec<usize>)>,
+    caption: String,
 }
+
+type Points<'a> = [(String, &'a EvaluationRun)];
 
 /// The figures of every sweep that has points with the task.
 pub(in crate::page) fn quality_distributions(subject: &Subject<'_>) -> Vec<Figure> {
@@ -49,26 +55,20 @@ pub(in crate::page) fn quality_distributions(subject: &Subject<'_>) -> Vec<Figur
 fn of_sweep(subject: &Subject<'_>, sweep: &Sweep) -> Vec<Figure> {
     let points = points(subject, sweep);
     let dial = sweep.index.dial.replace('_', " ");
-    let judged: Vec<Figure> =
-        JUDGED.iter().filter_map(|(id, words)| of_grades(subject, &dial, &points, id, words)).collect();
+    let judged = JUDGED.iter().map(|(id, words)| (*id, of_grades(subject, &points, id, words)));
+    let judged: Vec<Figure> = judged.filter_map(|(id, found)| figure(subject, &dial, id, found)).collect();
     if !judged.is_empty() {
         return judged;
     }
-    STAND_INS
-        .iter()
-        .filter_map(|(id, words, is_ratio)| of_stand_in(subject, &dial, &points, id, words, *is_ratio))
-        .collect()
+    let of_id = |(id, words, is_ratio): &(&str, &str, bool)| {
+        figure(subject, &dial, id, of_stand_in(subject, &points, id, words, *is_ratio)?)
+    };
+    STAND_INS.iter().filter_map(of_id).collect()
 }
 
 /// Judged grades. A point whose grades may not be used is left out and named.
-fn of_grades(
-    subject: &Subject<'_>,
-    dial: &str,
-    points: &[(String, &EvaluationRun)],
-    id: &str,
-    words: &str,
-) -> Option<Figure> {
-    let (mut rows, mut left_out, mut names, mut judge) = (Vec::new(), Vec::new(), Vec::new(), None);
+fn of_grades(subject: &Subject<'_>, points: &Points<'_>, id: &str, words: &str) -> Distribution {
+    let (mut rows, mut left_out, mut bins, mut judge) = (Vec::new(), Vec::new(), Vec::new(), None);
     for (label, run) in points {
         let record = run.record(subject.task, id);
         let graded = record.filter(|record| record.value.is_some());
@@ -77,14 +77,14 @@ fn of_grades(
             left_out.push(format!("{label} ({})", reason(why)));
             continue;
         };
-        names = of_bins;
+        bins = of_bins;
         judge = judge.or_else(|| record.extra.get("judge_model")?.as_str());
-        rows.push(Row { label: label.clone(), counts });
+        rows.push((label.clone(), counts));
     }
     let left_out = if left_out.is_empty() { String::new() } else { format!(" Left out: {}.", left_out.join("; ")) };
     let caption =
         format!("Share of the graded responses with each grade. Judge: {}.{left_out}", judge.unwrap_or("not named"));
-    figure(subject, dial, id, &format!("{words}, judged"), "grade", &names, &rows, &caption)
+    Distribution { what: format!("{words}, judged"), axis: "grade", bins, rows, caption }
 }
 
 /// The bins of a record's histogram by name, and the number of responses in each; long scales in steps.
@@ -109,12 +109,11 @@ fn histogram(record: &MetricRecord) -> Option<(Vec<String>, Vec<usize>)> {
 
 fn of_stand_in(
     subject: &Subject<'_>,
-    dial: &str,
-    points: &[(String, &EvaluationRun)],
+    points: &Points<'_>,
     id: &str,
     words: &str,
     is_ratio: bool,
-) -> Option<Figure> {
+) -> Option<Distribution> {
     let scale = |value: f64| if is_ratio { value.ln() } else { value };
     let values: Vec<(&str, Vec<f64>)> = points
         .iter()
@@ -133,20 +132,21 @@ fn of_stand_in(
         let edge = low + (high - low) * bin as f64 / BINS as f64;
         if is_ratio { edge.exp() } else { edge }
     };
-    let names: Vec<String> = (0..BINS).map(|bin| short(edge(bin))).collect();
-    let rows: Vec<Row> = values
-        .iter()
-        .map(|(label, values)| {
-            let mut counts = vec![0; BINS];
-            for value in values {
-                let bin = ((value - low) / (high - low) * BINS as f64) as usize;
-                counts[bin.min(BINS - 1)] += 1;
-            }
-            Row { label: (*label).to_owned(), counts }
-        })
-        .collect();
-    let caption = "A stand-in for quality, not a judgement of it: share of the responses in each range.";
-    figure(subject, dial, id, &format!("{words}, stand-in"), "lower end of the range", &names, &rows, caption)
+    let counts = |values: &[f64]| {
+        let mut counts = vec![0; BINS];
+        for value in values {
+            let bin = ((value - low) / (high - low) * BINS as f64) as usize;
+            counts[bin.min(BINS - 1)] += 1;
+        }
+        counts
+    };
+    Some(Distribution {
+        what: format!("{words}, stand-in"),
+        axis: "lower end of the range",
+        bins: (0..BINS).map(|bin| short(edge(bin))).collect(),
+        rows: values.iter().map(|(label, values)| ((*label).to_owned(), counts(values))).collect(),
+        caption: "A stand-in for quality, not a judgement of it: share of the responses in each range.".to_owned(),
+    })
 }
 
 /// Two or three digits that matter.
@@ -159,49 +159,33 @@ fn short(value: f64) -> String {
 }
 
 /// A row of bars for each point, one above the other. None if no point has a response.
-fn figure(
-    subject: &Subject<'_>,
-    dial: &str,
-    id: &str,
-    what: &str,
-    axis: &str,
-    names: &[String],
-    rows: &[Row],
-    caption: &str,
-) -> Option<Figure> {
-    let n = |row: &Row| row.counts.iter().sum::<usize>();
-    let shares: Vec<Vec<Point>> = rows
-        .iter()
-        .map(|row| {
-            let share = |(place, count): (u32, &usize)| {
-                let share = (n(row) > 0).then(|| *count as f64 / n(row) as f64);
-                Point::new(f64::from(place), share, wilson_interval(*count, n(row)))
-            };
-            (0..).zip(&row.counts).map(share).collect()
-        })
-        .collect();
+fn figure(subject: &Subject<'_>, dial: &str, id: &str, found: Distribution) -> Option<Figure> {
+    let Distribution { what, axis, bins, rows, caption } = found;
+    let shares = |counts: &[usize]| -> Vec<Point> {
+        let n = counts.iter().sum();
+        let share = |count: usize| (n > 0).then(|| count as f64 / n as f64);
+        let point =
+            |(place, count): (u32, &usize)| Point::new(f64::from(place), share(*count), wilson_interval(*count, n));
+        (0..).zip(counts).map(point).collect()
+    };
+    let shares: Vec<Vec<Point>> = rows.iter().map(|(_, counts)| shares(counts)).collect();
     // One scale for all rows.
     let largest = shares.iter().flatten().filter_map(|point| point.y).fold(0.01, f64::max);
-    let panels: Vec<Panel> = rows
-        .iter()
-        .zip(shares)
-        .map(|(row, points)| {
-            let series = Series { name: row.label.clone(), style: 1, mark: Mark::Bars, points };
-            let x = Axis::categories(axis, names.iter().cloned());
-            let y = Axis::per_cent("share of responses", Scale::Fixed(0.0, (1.1 * largest).min(1.0)));
-            Panel { title: row.label.clone(), ..Panel::of_series(x, y, vec![series]) }
-        })
-        .collect();
-    if rows.iter().all(|row| n(row) == 0) {
+    let panel = |((label, _), points): (&(String, _), Vec<Point>)| {
+        let series = Series { name: label.clone(), style: 1, mark: Mark::Bars, points };
+        let x = Axis::categories(axis, bins.iter().cloned());
+        let y = Axis::per_cent("share of responses", Scale::Fixed(0.0, (1.1 * largest).min(1.0)));
+        Panel { title: label.clone(), ..Panel::of_series(x, y, vec![series]) }
+    };
+    let panels: Vec<Panel> = rows.iter().zip(shares).map(panel).collect();
+    if rows.iter().all(|(_, counts)| counts.iter().all(|count| *count == 0)) {
         return None;
     }
-    let labels: Vec<String> = rows.iter().map(|row| format!("{}:", row.label)).collect();
-    let counts: Vec<(&str, String)> = labels
-        .iter()
-        .zip(rows)
-        .map(|(label, row)| (label.as_str(), format!("{} responses", grouped(n(row)))))
-        .collect();
-    let caption = format!("{caption} All rows have the same scale. {}. Bars: Wilson's 95 % intervals.", n_of(&counts));
+    let of_row = |(label, counts): &(String, Vec<usize>)| {
+        (format!("{label}:"), format!("{} responses", grouped(counts.iter().sum())))
+    };
+    let counts = rows.iter().map(of_row);
+    let caption = format!("{caption} All rows have the same scale. {}. Bars: Wilson's 95 % intervals.", n_of(counts));
     let name = format!("{id}.by-{}", dial.replace(' ', "-"));
     let figure = subject.figure(&name, &format!("{what}, over {dial}"), caption, panels)?;
     Some(Figure { layout: Layout::Ridge, ..figure })
@@ -214,9 +198,8 @@ mod tests {
     use crate::page::quality_distribution_figures;
     use crate::plot::Content;
     use aloud_measure::evaluation_run::{RunSet, open_runs};
-    use aloud_measure::metric_record::Direction;
-    use aloud_measure::test_runs::context;
-    use aloud_measure::test_runs::write_sweep;
+    use aloud_measure::metric_record::{Direction, RecordContext};
+    use aloud_measure::test_runs::{context, write_sweep};
 
     /// A sweep of two points, 24 items each.
     fn sweep() -> (tempfile::TempDir, RunSet) {
@@ -227,7 +210,7 @@ mod tests {
     }
 
     fn graded(id: &str, lowest: u32, counts: &[usize]) -> MetricRecord {
-        let context = aloud_measure::metric_record::RecordContext { task: "gsm8k".to_owned(), ..context() };
+        let context = RecordContext { task: "gsm8k".to_owned(), ..context() };
         MetricRecord::new(id, "points", Direction::HigherIsBetter, &context)
             .with_value(7.0)
             .with_extra("judge_model", "a judge")

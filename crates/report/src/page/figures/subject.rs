@@ -1,5 +1,8 @@
 //! What figures of one task are made from: its runs, and the words and numbers that captions and points share.
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
 use serde_json::Value;
 
 use crate::plot::{Axis, Content, Figure, Layout, Mark, N_STYLES, Panel, Point, Scale, Series};
@@ -77,43 +80,54 @@ impl<'a> Subject<'a> {
         self.runs().filter_map(of_run).unzip()
     }
 
-    /// Number of items of a record of each run.
-    pub(super) fn n_of_records(&self, id: &str) -> String {
-        let count =
-            |(_, run): (usize, &'a EvaluationRun)| Some((run.name.as_str(), items(run.record(self.task, id)?.n)));
-        n_of(&self.runs().filter_map(count).collect::<Vec<_>>())
+    /// Of how many what is shown of each run is.
+    pub(super) fn n_each(&self, count: impl Fn(&EvaluationRun) -> Option<String>) -> String {
+        n_of(self.runs().filter_map(|(_, run)| Some((&run.name, count(run)?))))
     }
 
-    /// One value a run, as bars with intervals. None if fewer than one run has it with an interval.
+    /// Number of items of a record of each run.
+    pub(super) fn n_of_records(&self, id: &str) -> String {
+        self.n_each(|run| Some(items(run.record(self.task, id)?.n)))
+    }
+
+    /// Ids of the records of the task that some run has and that begin in one of these ways.
+    pub(in crate::page) fn ids(&self, beginnings: &[&str]) -> BTreeSet<&'a str> {
+        let records = self.runs().flat_map(|(_, run)| &run.records).filter(|record| record.context.task == self.task);
+        records
+            .map(|record| record.id.as_str())
+            .filter(|id| beginnings.iter().any(|start| id.starts_with(start)))
+            .collect()
+    }
+
+    /// One share a run, as bars with intervals. None if no run has it with an interval.
     pub(super) fn bars(&self, id: &str, what: &str, axis: &str) -> Option<Figure> {
-        let found: Vec<(usize, &EvaluationRun, &MetricRecord)> = self
-            .runs()
-            .filter_map(|(style, run)| Some((style, run, run.record(self.task, id)?)))
-            .filter(|(_, _, record)| record.value.is_some() && record.ci.is_some())
-            .collect();
-        let (_, _, first) = found.first()?;
-        let names: Vec<&str> = found.iter().map(|(_, run, _)| run.name.as_str()).collect();
-        let points = found.iter().enumerate().map(|(place, (_, _, record))| across(record, place as f64)).collect();
-        let x = if first.unit == "fraction" {
-            Axis::per_cent(axis, Scale::FromZero)
-        } else {
-            Axis::new(axis, Scale::FromZero)
+        let of_run = |(_, run): (usize, &'a EvaluationRun)| {
+            let record = run.record(self.task, id)?;
+            Some((run, record, measured(record)?))
         };
+        let found: Vec<_> = self.runs().filter_map(of_run).collect();
+        let point = |(place, (_, _, (value, interval))): (usize, &(_, _, (f64, [f64; 2])))| {
+            Point::across(*value, place as f64, Some(*interval))
+        };
+        let points = found.iter().enumerate().map(point).collect();
         let series = Series { name: id.to_owned(), style: 1, mark: Mark::Bars, points };
-        let panel = Panel::of_series(x, Axis::categories("", names), vec![series]);
-        let caption = format!("{}. {INTERVALS}", n_caption(found.iter().map(|(_, run, record)| (*run, *record))));
+        let names = found.iter().map(|(run, _, _)| run.name.as_str());
+        let panel = Panel::of_series(Axis::per_cent(axis, Scale::FromZero), Axis::categories("", names), vec![series]);
+        let caption = format!("{}. {INTERVALS}", n_caption(found.iter().map(|(run, record, _)| (*run, *record))));
         self.figure(id, what, caption, vec![panel])
+    }
+
+    /// A share of each run against its layer savings.
+    pub(super) fn plane(&self, id: &str, what: &str, axis: &str, remark: &str) -> Option<Figure> {
+        let series = self.scatter(|run| against_savings_point(run, self.task, id));
+        let panel = Panel::of_series(savings_axis(), Axis::per_cent(axis, Scale::Linear), series);
+        self.figure(id, what, format!("{remark}{}. {INTERVALS}", self.n_of_records(id)), vec![panel])
     }
 
     /// A point a run, as at most three series: the base, the trained models, the controls. Where a series has several
     /// points they are labelled.
     pub(super) fn scatter(&self, point: impl Fn(&EvaluationRun) -> Option<Point>) -> Vec<Series> {
         let runs: Vec<(&EvaluationRun, Point)> = self.runs().filter_map(|(_, run)| Some((run, point(run)?))).collect();
-        let role = |run: &EvaluationRun| match run.manifest.model.as_str() {
-            BASE => 0,
-            TRAINED => 1,
-            _ => 2,
-        };
         (0..3)
             .filter_map(|style| {
                 let of_role: Vec<_> = runs.iter().filter(|(run, _)| role(run) == style).collect();
@@ -130,6 +144,15 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// 0 for the base model, 1 for a trained one, 2 for a control.
+pub(super) fn role(run: &EvaluationRun) -> usize {
+    match run.manifest.model.as_str() {
+        BASE => 0,
+        TRAINED => 1,
+        _ => 2,
+    }
+}
+
 /// Runs by name, and of how many what is shown of each is.
 pub(super) type Counts<'a> = Vec<(&'a str, String)>;
 
@@ -138,26 +161,14 @@ pub(super) fn items(n: usize) -> String {
     format!("{} items", grouped(n))
 }
 
-/// A record as a point of a horizontal bar.
-fn across(record: &MetricRecord, place: f64) -> Point {
-    Point {
-        x: record.value.unwrap_or(f64::NAN),
-        y: Some(place),
-        x_interval: record.ci.as_ref().map(|ci| [ci.lo, ci.hi]),
-        ..Point::default()
-    }
+pub(super) fn savings_axis() -> Axis {
+    Axis::per_cent("average layer savings", Scale::FromZero)
 }
 
-/// Two records as a point with both intervals. None unless both have a value and an interval.
-pub(super) fn plane_point(x: &MetricRecord, y: &MetricRecord) -> Option<Point> {
-    let (x_interval, y_interval) = (x.ci.as_ref()?, y.ci.as_ref()?);
-    Some(Point {
-        x: x.value?,
-        y: Some(y.value?),
-        x_interval: Some([x_interval.lo, x_interval.hi]),
-        y_interval: Some([y_interval.lo, y_interval.hi]),
-        ..Point::default()
-    })
+/// The value of a record with its interval. None unless it has both.
+pub(super) fn measured(record: &MetricRecord) -> Option<(f64, [f64; 2])> {
+    let interval = record.ci.as_ref()?;
+    Some((record.value?, [interval.lo, interval.hi]))
 }
 
 /// An axis for the values of a record, called by its unit.
@@ -170,16 +181,14 @@ pub(super) fn axis_of(record: &MetricRecord) -> Axis {
 
 /// `n = 200 items, 61 240 tokens`, or run by run where they differ.
 pub(super) fn n_caption<'a>(records: impl Iterator<Item = (&'a EvaluationRun, &'a MetricRecord)>) -> String {
-    let counts: Vec<(&str, String)> = records
-        .map(|(run, record)| {
-            let tokens = record.n_tokens.map(|n| format!(", {} tokens", grouped(n))).unwrap_or_default();
-            (run.name.as_str(), items(record.n) + &tokens)
-        })
-        .collect();
-    n_of(&counts)
+    n_of(records.map(|(run, record)| {
+        let tokens = record.n_tokens.map(|n| format!(", {} tokens", grouped(n))).unwrap_or_default();
+        (&run.name, items(record.n) + &tokens)
+    }))
 }
 
-pub(super) fn n_of(counts: &[(&str, String)]) -> String {
+pub(super) fn n_of<Name: Display>(counts: impl IntoIterator<Item = (Name, String)>) -> String {
+    let counts: Vec<(Name, String)> = counts.into_iter().collect();
     match counts.first() {
         None => "n = 0".to_owned(),
         Some((_, first)) if counts.iter().all(|(_, count)| count == first) => format!("n = {first} each"),
@@ -192,8 +201,7 @@ pub(super) fn n_of(counts: &[(&str, String)]) -> String {
 
 /// Number of items of the task in each run.
 pub(super) fn n_items(subject: &Subject<'_>) -> String {
-    let count = |(_, run): (usize, &'_ EvaluationRun)| items(run.items(subject.task).len());
-    n_of(&subject.runs().map(|found| (found.1.name.as_str(), count(found))).collect::<Vec<_>>())
+    subject.n_each(|run| Some(items(run.items(subject.task).len())))
 }
 
 /// Number of eligible tokens and items of a run, for captions of what is computed from rows.
@@ -205,8 +213,7 @@ pub(super) fn n_rows(run: &EvaluationRun, task: &str) -> String {
 
 /// A list of numbers of `extra`; what is no number is none.
 pub(super) fn numbers(record: &MetricRecord, key: &str) -> Option<Vec<Option<f64>>> {
-    let list = record.extra.get(key)?.as_array()?;
-    Some(list.iter().map(Value::as_f64).collect())
+    Some(record.extra.get(key)?.as_array()?.iter().map(Value::as_f64).collect())
 }
 
 /// A field of `extra` with its interval, `{"value", "lo", "hi"}`.
@@ -225,23 +232,20 @@ fn savings(run: &EvaluationRun, task: &str) -> Option<(f64, Option<[f64; 2]>)> {
     if run.is_at_full_depth() {
         return Some((0.0, None));
     }
-    let record = run.record(task, "savings.average")?;
-    let interval = record.ci.as_ref()?;
-    Some((record.value?, Some([interval.lo, interval.hi])))
+    measured(run.record(task, "savings.average")?).map(|(value, interval)| (value, Some(interval)))
 }
 
 /// A record against the layer savings of its run. None unless it has a value and an interval.
 pub(super) fn against_savings_point(run: &EvaluationRun, task: &str, id: &str) -> Option<Point> {
     let (x, x_interval) = savings(run, task)?;
-    let record = run.record(task, id)?;
-    let interval = record.ci.as_ref()?;
-    Some(Point { x, x_interval, ..Point::new(0.0, Some(record.value?), [interval.lo, interval.hi]) })
+    let (value, interval) = measured(run.record(task, id)?)?;
+    Some(Point { x, x_interval, ..Point::new(0.0, value, interval) })
 }
 
 /// A metric against layer savings, as a panel of small multiples. None if no run has it.
 pub(super) fn against_savings(subject: &Subject<'_>, title: &str, id: &str) -> Option<Panel> {
     let y = subject.runs().find_map(|(_, run)| run.record(subject.task, id)).map(axis_of)?;
     let series = subject.scatter(|run| against_savings_point(run, subject.task, id));
-    let x = Axis::per_cent("average layer savings", Scale::FromZero);
+    let x = savings_axis();
     (!series.is_empty()).then(|| Panel { title: title.to_owned(), ..Panel::of_series(x, y, series) })
 }

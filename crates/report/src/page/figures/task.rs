@@ -1,6 +1,6 @@
 //! The task: accuracy, the length of responses, and what is left of them.
 
-use super::subject::{ACCURACY, Draw, INTERVALS, Subject, against_savings_point, items, n_of};
+use super::subject::{ACCURACY, Draw, INTERVALS, Subject, items, n_of};
 use crate::page::measured::funnel;
 use crate::plot::{Axis, Figure, Mark, Panel, Point, Scale, Series};
 use crate::words::grouped;
@@ -10,18 +10,8 @@ use aloud_measure::statistics::wilson_interval;
 /// Most columns of a length histogram.
 const LENGTH_BINS: usize = 16;
 
-/// The figures of the task.
-pub(super) const TASK: &[Draw] = &[accuracy, by_steps, lengths, stages];
-
-fn accuracy(subject: &Subject<'_>) -> Option<Figure> {
-    let panel = Panel::of_series(
-        Axis::per_cent("average layer savings", Scale::FromZero),
-        Axis::per_cent("accuracy", Scale::Linear),
-        subject.scatter(|run| against_savings_point(run, subject.task, ACCURACY)),
-    );
-    let caption = format!("{}. {INTERVALS}", subject.n_of_records(ACCURACY));
-    subject.figure(ACCURACY, "Accuracy against layer savings", caption, vec![panel])
-}
+pub(super) const TASK: &[Draw] =
+    &[|subject| subject.plane(ACCURACY, "Accuracy against layer savings", "accuracy", ""), by_steps, lengths, stages];
 
 /// Records `accuracy.at_steps.K`, one for each number of steps.
 pub(super) fn by_steps(subject: &Subject<'_>) -> Option<Figure> {
@@ -41,7 +31,7 @@ pub(super) fn by_steps(subject: &Subject<'_>) -> Option<Figure> {
         Axis::per_cent("accuracy", Scale::Fixed(0.0, 1.0)),
         series,
     );
-    let caption = format!("{}. {INTERVALS}", n_of(&counts));
+    let caption = format!("{}. {INTERVALS}", n_of(counts));
     subject.figure("accuracy.at_steps", "Accuracy by number of steps", caption, vec![panel])
 }
 
@@ -66,7 +56,7 @@ fn lengths(subject: &Subject<'_>) -> Option<Figure> {
             vec![one],
         )
     };
-    let caption = format!("{}. Responses that hit the limit stand in the last column.", n_of(&counts));
+    let caption = format!("{}. Responses that hit the limit stand in the last column.", n_of(counts));
     subject.figure("length.trace", "Response length", caption, series.into_iter().map(panel).collect())
 }
 
@@ -75,11 +65,8 @@ fn stages(subject: &Subject<'_>) -> Option<Figure> {
     let (series, counts) = subject.series(Mark::Bars, |run| {
         let stages = funnel(run, subject.task);
         let n = stages[0];
-        let point = |(place, count): (usize, &usize)| Point {
-            x: *count as f64 / n as f64,
-            y: Some(place as f64),
-            x_interval: wilson_interval(*count, n),
-            ..Point::default()
+        let point = |(place, count): (usize, &usize)| {
+            Point::across(*count as f64 / n as f64, place as f64, wilson_interval(*count, n))
         };
         (n > 0).then(|| (stages.iter().enumerate().map(point).collect(), format!("{} responses", grouped(n))))
     });
@@ -88,6 +75,6 @@ fn stages(subject: &Subject<'_>) -> Option<Figure> {
         Axis::categories("", ["generated", "trace closed", "answer found", "ended by itself"]),
         series,
     );
-    let caption = format!("{}. {INTERVALS}", n_of(&counts));
+    let caption = format!("{}. {INTERVALS}", n_of(counts));
     subject.figure("length.funnel", "What is left of the responses", caption, vec![panel])
 }
