@@ -1,6 +1,6 @@
 //! What can happen in a story.
 
-use super::entity::{Container, Entity, Object, People, Person, Room, StateKey, StateValue, Topic};
+use super::entity::{Container, Entity, Object, People, Person, Room, StateKey, Topic};
 
 /// What one says to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,16 +18,11 @@ pub(crate) enum Message {
 pub(crate) enum Deed {
     /// Somebody or something is in a room when the story begins.
     Place(Entity, Room),
-    /// Somebody comes into a room.
     Enter(Person, Room),
-    /// Somebody goes out of a room.
     Leave(Person, Room),
-    /// Somebody puts an object into a container of the room.
     Put(Person, Object, Container),
-    /// Somebody takes an object along to another room.
     Carry(Person, Object, Room),
-    /// Somebody changes a property of an object.
-    SetState(Person, StateKey, StateValue),
+    SetState(Person, StateKey),
     /// Somebody says something to one other, wherever the two are.
     Tell(Person, Person, Message),
     /// Somebody says something to everybody in the room.
@@ -50,6 +45,13 @@ impl Deed {
         }
     }
 
+    pub(crate) fn message(self) -> Option<Message> {
+        match self {
+            Self::Tell(_, _, message) | Self::Announce(_, message) => Some(message),
+            _ => None,
+        }
+    }
+
     /// Whether both are of the same kind and have all parts in common but one.
     pub(crate) fn differs_in_one_part(self, other: Self) -> bool {
         let n_different = |same: &[bool]| same.iter().filter(|same| !**same).count();
@@ -60,9 +62,7 @@ impl Deed {
             (Self::Put(who, what, holder), Self::Put(who2, what2, holder2)) => {
                 n_different(&[who == who2, what == what2, holder == holder2])
             }
-            (Self::SetState(who, key, value), Self::SetState(who2, key2, value2)) => {
-                n_different(&[who == who2, (key, value) == (key2, value2)])
-            }
+            (Self::SetState(who, key), Self::SetState(who2, key2)) => n_different(&[who == who2, key == key2]),
             (Self::Tell(who, whom, message), Self::Tell(who2, whom2, message2)) => {
                 n_different(&[who == who2, whom == whom2, message == message2])
             }
@@ -76,14 +76,13 @@ impl Deed {
 
     /// Whether it is noticed by listening, not by looking.
     pub(crate) fn is_speech(self) -> bool {
-        matches!(self, Self::Tell(..) | Self::Announce(..))
+        self.message().is_some()
     }
 }
 
 /// A deed, with those who notice it secretly and those who miss it although they seem to notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Action {
-    /// What is done.
     pub(crate) deed: Deed,
     /// Those who notice it although they are no witnesses.
     pub(crate) peekers: People,

@@ -3,11 +3,31 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Deserialize;
+
 use super::family::Family;
 use super::part::Part;
 use super::question::QuestionKind;
 use super::search::PanelTarget;
-use super::written_row::WrittenRow;
+
+/// What is read of a row that was written: enough to go on, and to count.
+#[derive(Debug, Deserialize)]
+pub(super) struct WrittenRow {
+    pub(super) story: u64,
+    split: Part,
+    family: Family,
+    asymmetric: bool,
+    answer: String,
+    kind: QuestionKind,
+    interesting: bool,
+    g: f64,
+    pub(super) structure: String,
+    rejected: u64,
+    target_name: String,
+    infill_model: Option<String>,
+    infill_rejected_rewrites: Option<u64>,
+    infill_rejected_stories: Option<u64>,
+}
 
 /// Counts over the rows of a file. Its size depends on the words of the stories, not on their number.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,30 +65,10 @@ impl DataCard {
         self.kinds.values().map(|kind| kind.n).sum()
     }
 
-    /// Share of the most frequent answer among the questions of a kind; `None` if there are none.
-    pub fn majority(&self, kind: QuestionKind) -> Option<f64> {
-        let counts = self.kinds.get(&kind)?;
-        Some(*counts.answers.values().max()? as f64 / counts.n as f64)
-    }
-
-    /// Share of interesting questions among those of orders 1 and above.
-    pub fn interesting_share(&self) -> f64 {
-        let beliefs = self.kinds.iter().filter(|(kind, _)| !kind.is_factual()).map(|(_, counts)| counts);
-        let (n, interesting) = beliefs.fold((0, 0), |(n, m), counts| (n + counts.n, m + counts.n_interesting));
-        share(interesting, n)
-    }
-
-    /// Share of the answer `unknown` among the questions about places.
-    pub fn unknown_share(&self) -> f64 {
-        let places = self.kinds.iter().filter(|(kind, _)| !kind.is_binary()).map(|(_, counts)| counts);
-        let (n, unknown) = places.fold((0, 0), |(n, m), counts| (n + counts.n, m + counts.n_unknown));
-        share(unknown, n)
-    }
-
     pub(super) fn count(&mut self, story: &[WrittenRow]) {
         let Some(first) = story.first() else { return };
         self.n_stories += 1;
-        self.n_rejected += first.rejected as u64;
+        self.n_rejected += first.rejected;
         self.accuracy += first.g;
         self.reader.clone_from(&first.target_name);
         if let Some(model) = &first.infill_model {
@@ -95,40 +95,37 @@ impl DataCard {
     }
 }
 
-fn share(count: u64, of: u64) -> f64 {
-    if of == 0 { 0.0 } else { count as f64 / of as f64 }
-}
-
 impl fmt::Display for DataCard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+        let percent = |count: u64, of: u64| format!("{:.1} %", 100.0 * (count as f64 / of.max(1) as f64));
+        // Of the kinds that are asked for: how many, and what share of them.
+        let share = |is_asked: fn(QuestionKind) -> bool, count: fn(&KindCounts) -> u64| {
+            let asked = || self.kinds.iter().filter(|(kind, _)| is_asked(**kind)).map(|(_, counts)| counts);
+            percent(asked().map(count).sum(), asked().map(|counts| counts.n).sum())
+        };
         let tried = self.n_candidates + self.n_rejected;
         let rejected_stories = self.infill.as_ref().map_or(0, |(_, _, stories)| *stories);
         writeln!(f, "# Theory-of-mind stories\n")?;
         writeln!(f, "Made by `aloud data tom`. Labels come from belief tracking, not from a model.\n")?;
         writeln!(f, "- stories: {}, questions: {}", self.n_stories, self.n_questions())?;
-        writeln!(
-            f,
-            "- left out because their structure was there already: {}",
-            self.n_candidates.saturating_sub(self.n_stories + rejected_stories)
-        )?;
-        writeln!(f, "- candidates tried: {tried}; share accepted: {}", percent(share(self.n_candidates, tried)))?;
-        writeln!(f, "- questions of orders 1 and above on which minds differ: {}", percent(self.interesting_share()))?;
-        writeln!(f, "- questions about places whose answer is `unknown`: {}", percent(self.unknown_share()))?;
-        let accuracy = percent(self.accuracy / self.n_stories.max(1) as f64);
+        let left_out = self.n_candidates.saturating_sub(self.n_stories + rejected_stories);
+        writeln!(f, "- left out because their structure was there already: {left_out}")?;
+        writeln!(f, "- candidates tried: {tried}; share accepted: {}", percent(self.n_candidates, tried))?;
+        let interesting = share(|kind| !kind.is_factual(), |counts| counts.n_interesting);
+        writeln!(f, "- questions of orders 1 and above on which minds differ: {interesting}")?;
+        let unknown = share(|kind| !kind.is_binary(), |counts| counts.n_unknown);
+        writeln!(f, "- questions about places whose answer is `unknown`: {unknown}")?;
+        let accuracy = format!("{:.1} %", 100.0 * (self.accuracy / self.n_stories.max(1) as f64));
         if self.reader.is_empty() || self.reader == PanelTarget::NAME {
             writeln!(f, "- mean accuracy of the flawed readers (`g`): {accuracy}")?;
         } else {
             writeln!(f, "- searched for with the model `{}`; its mean accuracy (`g`): {accuracy}", self.reader)?;
         }
         if let Some((model, rewrites, stories)) = &self.infill {
-            writeln!(
-                f,
-                "- told in prose by the model `{model}`; rejected rewrites of passages: {rewrites}, rejected stories: {stories}"
-            )?;
+            let rejected = format!("rejected rewrites of passages: {rewrites}, rejected stories: {stories}");
+            writeln!(f, "- told in prose by the model `{model}`; {rejected}")?;
         }
-        writeln!(f)?;
-        writeln!(f, "| part | stories | questions |\n|---|---|---|")?;
+        writeln!(f, "\n| part | stories | questions |\n|---|---|---|")?;
         for (part, (stories, questions)) in &self.parts {
             writeln!(f, "| {part} | {stories} | {questions} |")?;
         }
@@ -140,16 +137,11 @@ impl fmt::Display for DataCard {
         writeln!(f, "\n| kind | questions | share | interesting | most frequent answer | majority baseline |")?;
         writeln!(f, "|---|---|---|---|---|---|")?;
         for (kind, counts) in &self.kinds {
-            let most_frequent = counts.answers.iter().max_by_key(|(_, n)| **n).map_or("", |(answer, _)| answer);
-            writeln!(
-                f,
-                "| {} | {} | {} | {} | {most_frequent} | {} |",
-                kind.name(),
-                counts.n,
-                percent(share(counts.n, self.n_questions())),
-                percent(share(counts.n_interesting, counts.n)),
-                percent(self.majority(*kind).unwrap_or_default()),
-            )?;
+            let most_frequent = counts.answers.iter().max_by_key(|(_, n)| **n);
+            let (answer, n_most) = most_frequent.map_or(("", 0), |(answer, n)| (answer, *n));
+            let of_all = percent(counts.n, self.n_questions());
+            let (interesting, majority) = (percent(counts.n_interesting, counts.n), percent(n_most, counts.n));
+            writeln!(f, "| {kind} | {} | {of_all} | {interesting} | {answer} | {majority} |", counts.n)?;
         }
         Ok(())
     }

@@ -10,7 +10,6 @@ use aloud_base::random::KeyedRandom;
 /// Names by number.
 #[derive(Clone, Debug)]
 pub(crate) struct Cast {
-    /// Name of the setting.
     pub(crate) setting: String,
     people: Vec<String>,
     rooms: Vec<String>,
@@ -18,7 +17,6 @@ pub(crate) struct Cast {
     objects: Vec<String>,
     topics: Vec<String>,
     states: Vec<(Object, StateWords)>,
-    /// Facts that the story begins with.
     pub(crate) placements: Vec<Action>,
 }
 
@@ -54,20 +52,18 @@ impl Cast {
         // An object that is placed is wanted in the story.
         objects.sort_by_key(|object| !placed(object.name.get_ref()));
         objects.truncate(1);
-        let mut topics = texts(&setting.topics);
-        draw.shuffle_from_start(&mut topics);
-        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let topics = choose(&texts(&setting.topics), setting.topics.len(), |_| false, draw);
         let states = Object::first(objects.len())
             .zip(&objects)
             .flat_map(|(number, object)| object.states.iter().map(move |state| (number, state.clone())));
         let mut cast = Self {
             setting: setting.name.get_ref().clone(),
-            people: owned(&people),
-            rooms: owned(&rooms),
-            containers: owned(&containers),
+            people,
+            rooms,
+            containers,
             states: states.collect(),
             objects: objects.iter().map(|object| object.name.get_ref().clone()).collect(),
-            topics: owned(&topics),
+            topics,
             placements: Vec::new(),
         };
         cast.placements = cast.placements_of(setting);
@@ -89,13 +85,8 @@ impl Cast {
         placements.collect()
     }
 
-    /// How many there are of each kind.
     pub(crate) fn scope(&self) -> Arc<Scope> {
-        let state = |(object, words): &(Object, StateWords)| StateScope {
-            object: *object,
-            n_values: 1,
-            is_visible: words.visible,
-        };
+        let state = |(object, words): &(Object, StateWords)| StateScope { object: *object, is_visible: words.visible };
         Arc::new(Scope {
             people: self.people.len(),
             rooms: self.rooms.len(),
@@ -144,12 +135,10 @@ impl Cast {
         self.states.get(key.index()).map_or("", |(_, words)| words.is.get_ref())
     }
 
-    /// Whose property it is.
     pub(crate) fn object_of(&self, key: StateKey) -> Object {
         self.states.get(key.index()).map_or(Object(0), |(object, _)| *object)
     }
 
-    /// All names, with what they are names of.
     pub(crate) fn names(&self) -> Vec<(NameKind, &str)> {
         let all = [
             (NameKind::Person, &self.people),
@@ -161,13 +150,18 @@ impl Cast {
         all.into_iter().flat_map(|(kind, names)| names.iter().map(move |name| (kind, name.as_str()))).collect()
     }
 
+    pub(crate) fn name(&self, entity: Entity) -> &str {
+        match entity {
+            Entity::Person(person) => self.person(person),
+            Entity::Container(container) => self.container(container),
+            Entity::Object(object) => self.object(object),
+        }
+    }
+
     /// With its article, if it takes one.
     pub(crate) fn entity(&self, entity: Entity) -> String {
-        match entity {
-            Entity::Person(person) => self.person(person).to_owned(),
-            Entity::Container(container) => format!("the {}", self.container(container)),
-            Entity::Object(object) => format!("the {}", self.object(object)),
-        }
+        let name = self.name(entity);
+        if matches!(entity, Entity::Person(_)) { name.to_owned() } else { format!("the {name}") }
     }
 }
 
@@ -180,8 +174,8 @@ fn texts(words: &[Word]) -> Vec<&str> {
 }
 
 /// `n` of the words in random order, wanted ones first.
-fn choose<'a>(words: &[&'a str], n: usize, is_wanted: impl Fn(&str) -> bool, draw: &mut KeyedRandom) -> Vec<&'a str> {
-    let mut words = words.to_vec();
+fn choose(words: &[&str], n: usize, is_wanted: impl Fn(&str) -> bool, draw: &mut KeyedRandom) -> Vec<String> {
+    let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     draw.shuffle_from_start(&mut words);
     words.sort_by_key(|word| !is_wanted(word));
     words.truncate(n);
@@ -189,16 +183,10 @@ fn choose<'a>(words: &[&'a str], n: usize, is_wanted: impl Fn(&str) -> bool, dra
 }
 
 /// The same, with distinct initials as far as there are enough.
-fn choose_people<'a>(
-    names: &[&'a str],
-    n: usize,
-    is_wanted: impl Fn(&str) -> bool,
-    draw: &mut KeyedRandom,
-) -> Vec<&'a str> {
-    let names = choose(names, names.len(), is_wanted, draw);
-    let mut chosen: Vec<&str> = Vec::new();
+fn choose_people(names: &[&str], n: usize, is_wanted: impl Fn(&str) -> bool, draw: &mut KeyedRandom) -> Vec<String> {
+    let mut chosen: Vec<String> = Vec::new();
     let mut passed_over = Vec::new();
-    for name in names {
+    for name in choose(names, names.len(), is_wanted, draw) {
         let is_alike = chosen.iter().any(|other| other.chars().next() == name.chars().next());
         if is_alike { passed_over.push(name) } else { chosen.push(name) }
     }

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::card::DataCard;
+use super::card::{DataCard, WrittenRow};
 use super::row::StoryRow;
 use super::story::Story;
-use super::written_row::WrittenRow;
 use aloud_tasks::error::TasksError;
 
 /// Structures that are remembered to recognise duplicates, one a place: 8 MiB. Of two structures with the same place the
@@ -81,23 +80,6 @@ fn csv_record(cells: impl Iterator<Item = String>) -> io::Result<Vec<u8>> {
     writer.into_inner().map_err(|error| io::Error::other(error.to_string()))
 }
 
-/// Recently written structures.
-struct Remembered(Vec<u64>);
-
-impl Remembered {
-    fn has(&self, structure: u64) -> bool {
-        self.0[structure as usize % N_REMEMBERED] == structure
-    }
-
-    /// Whether the structure is a new one; it is remembered.
-    fn is_new(&mut self, structure: u64) -> bool {
-        let place = &mut self.0[structure as usize % N_REMEMBERED];
-        let is_new = *place != structure;
-        *place = structure;
-        is_new
-    }
-}
-
 /// A file of stories that is being written. Until it is finished it has the ending `.partial`.
 pub struct StoryFile {
     path: PathBuf,
@@ -105,7 +87,8 @@ pub struct StoryFile {
     settings: PathBuf,
     format: StoryFormat,
     out: BufWriter<File>,
-    remembered: Remembered,
+    /// Recently written structures, each at its place.
+    remembered: Vec<u64>,
     card: DataCard,
     next_index: u64,
     has_header: bool,
@@ -126,7 +109,7 @@ impl StoryFile {
             partial,
             settings,
             format,
-            remembered: Remembered(vec![0; N_REMEMBERED]),
+            remembered: vec![0; N_REMEMBERED],
             card: DataCard::default(),
             next_index: 0,
             has_header: false,
@@ -147,7 +130,11 @@ impl StoryFile {
 
     /// Whether a story of the same structure is there already.
     pub fn has(&self, story: &Story) -> bool {
-        self.remembered.has(story.structure())
+        self.remembered[story.structure as usize % N_REMEMBERED] == story.structure
+    }
+
+    fn remember(&mut self, structure: u64) {
+        self.remembered[structure as usize % N_REMEMBERED] = structure;
     }
 
     /// Goes on without the story of this number.
@@ -161,24 +148,28 @@ impl StoryFile {
     /// If it cannot be written.
     pub fn write(&mut self, story: &Story) -> Result<bool, TasksError> {
         self.next_index = story.index() + 1;
-        if !self.remembered.is_new(story.structure()) {
+        if self.has(story) {
             return Ok(false);
         }
+        self.remember(story.structure);
         let rows = story.rows();
-        self.put(&rows).map_err(|source| self.write_error(source))?;
-        self.card.count(&rows.iter().map(WrittenRow::from).collect::<Vec<_>>());
+        let written = self.put(&rows).map_err(|source| self.write_error(source))?;
+        self.card.count(&written);
         Ok(true)
     }
 
-    fn put(&mut self, rows: &[StoryRow]) -> io::Result<()> {
+    /// Writes the rows. What can be read of them again.
+    fn put(&mut self, rows: &[StoryRow]) -> io::Result<Vec<WrittenRow>> {
+        let mut written = Vec::new();
         for row in rows {
             if !self.has_header {
                 self.out.write_all(&self.format.header(row)?)?;
                 self.has_header = true;
             }
             self.out.write_all(&self.format.row(row)?)?;
+            written.push(serde_json::from_value(serde_json::to_value(row)?)?);
         }
-        Ok(())
+        Ok(written)
     }
 
     /// Gives the file its name. What is in it is told by the card.
@@ -201,7 +192,7 @@ impl StoryFile {
 
     /// Counts what an interrupted call has written, and cuts off its last story, which may not be whole.
     fn take_up(&mut self) -> Result<(), TasksError> {
-        let end = self.scan().map_err(|source| TasksError::Read { path: self.partial.clone(), source })?;
+        let end = self.scan().map_err(TasksError::read(&self.partial))?;
         let file = self.out.get_mut();
         let cut = file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end)));
         cut.map_err(|source| self.write_error(source))?;
@@ -239,7 +230,7 @@ impl StoryFile {
         let Some(first) = rows.first() else { return };
         self.next_index = first.story + 1;
         if let Ok(structure) = u64::from_str_radix(&first.structure, 16) {
-            self.remembered.is_new(structure);
+            self.remember(structure);
         }
         self.card.count(rows);
     }

@@ -7,7 +7,6 @@ macro_rules! numbered {
         pub(crate) struct $name(pub(crate) u8);
 
         impl $name {
-            /// The place in a list of its kind.
             pub(crate) fn index(self) -> usize {
                 self.0.into()
             }
@@ -31,31 +30,23 @@ numbered! {
     Object,
     /// A piece of news: it has no truth of its own, it is only known or not known.
     Topic,
-    /// A property of one object, such as its colour.
+    /// A property that one object may get.
     StateKey,
-    /// One of the values of a [`StateKey`].
-    StateValue,
 }
 
 /// What has a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Entity {
-    /// Somebody.
     Person(Person),
-    /// A container.
     Container(Container),
-    /// An object.
     Object(Object),
 }
 
 /// What there is of one property of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StateScope {
-    /// Whose property it is.
     pub(crate) object: Object,
-    /// Number of values it can have.
-    pub(crate) n_values: usize,
-    /// Whether whoever sees the object sees the value.
+    /// Whether whoever sees the object sees it.
     pub(crate) is_visible: bool,
 }
 
@@ -69,7 +60,6 @@ pub(crate) struct Scope {
     pub(crate) containers: usize,
     pub(crate) objects: usize,
     pub(crate) topics: usize,
-    /// By [`StateKey`].
     pub(crate) states: Vec<StateScope>,
 }
 
@@ -92,7 +82,6 @@ impl Scope {
 pub(crate) struct People(u16);
 
 impl People {
-    /// Nobody.
     pub(crate) const NOBODY: Self = Self(0);
 
     pub(crate) fn contains(self, person: Person) -> bool {
@@ -116,7 +105,6 @@ impl People {
         Self(self.0 & !other.0)
     }
 
-    /// Whether nobody is in both.
     pub(crate) fn is_disjoint(self, other: Self) -> bool {
         self.0 & other.0 == 0
     }
@@ -129,7 +117,6 @@ impl People {
         self.0.count_ones() as usize
     }
 
-    /// The people in order of their numbers.
     pub(crate) fn iter(self) -> impl Iterator<Item = Person> {
         Person::first(16).filter(move |person| self.contains(*person))
     }

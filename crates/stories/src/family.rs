@@ -29,7 +29,6 @@ pub(crate) enum MoveKind {
 }
 
 impl MoveKind {
-    /// The kind of a deed.
     pub(crate) fn of(deed: Deed) -> Self {
         match deed {
             Deed::Place(..) => Self::Place,
@@ -53,42 +52,30 @@ impl MoveKind {
     }
 }
 
-/// A kind of action that a family draws, in its open form or in that with peekers and distracted people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Move {
-    pub(crate) kind: MoveKind,
-    pub(crate) is_asymmetric: bool,
-}
-
 /// Which actions a story is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Family {
     /// An object is moved between containers.
-    #[serde(rename = "relocate")]
     Relocate,
     /// The same, and its properties change.
     #[serde(rename = "relocate+state")]
     RelocateState,
     /// Properties of an object change.
-    #[serde(rename = "state")]
     State,
     /// An object is moved between containers and carried between rooms.
     #[serde(rename = "relocate+carry")]
     RelocateCarry,
     /// News is told from one to another.
-    #[serde(rename = "topic-private")]
     TopicPrivate,
     /// News is told to everybody in the room.
-    #[serde(rename = "topic-public")]
     TopicPublic,
     /// An object is moved between containers, and people tell where it is.
     #[serde(rename = "relocate+telling")]
     RelocateTelling,
     /// Everything but news and properties.
-    #[serde(rename = "all-but-topics")]
     AllButTopics,
     /// Everything but properties.
-    #[serde(rename = "all")]
     All,
 }
 
@@ -106,23 +93,7 @@ impl Family {
         Self::All,
     ];
 
-    /// The name, such as `relocate+carry`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Relocate => "relocate",
-            Self::RelocateState => "relocate+state",
-            Self::State => "state",
-            Self::RelocateCarry => "relocate+carry",
-            Self::TopicPrivate => "topic-private",
-            Self::TopicPublic => "topic-public",
-            Self::RelocateTelling => "relocate+telling",
-            Self::AllButTopics => "all-but-topics",
-            Self::All => "all",
-        }
-    }
-
-    /// Number of rooms of its stories.
-    pub fn n_rooms(self) -> usize {
+    pub(crate) fn n_rooms(self) -> usize {
         match self {
             Self::RelocateCarry | Self::AllButTopics | Self::All => 2,
             _ => 1,
@@ -137,41 +108,30 @@ impl Family {
         }
     }
 
-    /// Actions beside coming and going.
-    fn added(self) -> &'static [MoveKind] {
+    /// Actions beside coming and going, and those of them of which one must occur.
+    fn kinds(self) -> (&'static [MoveKind], &'static [MoveKind]) {
         use MoveKind::{AnnounceBox, AnnounceRoom, AnnounceTopic, Carry, Put, SetState, TellBox, TellRoom, TellTopic};
+        const TELLING: &[MoveKind] = &[TellBox, AnnounceBox, TellRoom, AnnounceRoom];
         match self {
-            Self::Relocate => &[Put],
-            Self::RelocateState => &[Put, SetState],
-            Self::State => &[SetState],
-            Self::RelocateCarry => &[Put, Carry],
-            Self::TopicPrivate => &[TellTopic],
-            Self::TopicPublic => &[AnnounceTopic],
-            Self::RelocateTelling => &[Put, TellBox, AnnounceBox],
-            Self::AllButTopics => &[Put, Carry, TellBox, AnnounceBox, TellRoom, AnnounceRoom],
-            Self::All => &[Put, Carry, TellBox, AnnounceBox, TellRoom, AnnounceRoom, TellTopic, AnnounceTopic],
-        }
-    }
-
-    /// Actions of which one must occur.
-    fn signature(self) -> &'static [MoveKind] {
-        use MoveKind::{AnnounceBox, AnnounceRoom, AnnounceTopic, Carry, Put, SetState, TellBox, TellRoom, TellTopic};
-        match self {
-            Self::Relocate => &[Put],
-            Self::RelocateState => &[Put, SetState],
-            Self::State => &[SetState],
-            Self::RelocateCarry => &[Carry],
-            Self::TopicPrivate => &[TellTopic],
-            Self::TopicPublic => &[AnnounceTopic],
-            Self::RelocateTelling => &[TellBox, AnnounceBox],
-            Self::AllButTopics | Self::All => &[TellBox, AnnounceBox, TellRoom, AnnounceRoom],
+            Self::Relocate => (&[Put], &[Put]),
+            Self::RelocateState => (&[Put, SetState], &[Put, SetState]),
+            Self::State => (&[SetState], &[SetState]),
+            Self::RelocateCarry => (&[Put, Carry], &[Carry]),
+            Self::TopicPrivate => (&[TellTopic], &[TellTopic]),
+            Self::TopicPublic => (&[AnnounceTopic], &[AnnounceTopic]),
+            Self::RelocateTelling => (&[Put, TellBox, AnnounceBox], &[TellBox, AnnounceBox]),
+            Self::AllButTopics => (&[Put, Carry, TellBox, AnnounceBox, TellRoom, AnnounceRoom], TELLING),
+            Self::All => {
+                (&[Put, Carry, TellBox, AnnounceBox, TellRoom, AnnounceRoom, TellTopic, AnnounceTopic], TELLING)
+            }
         }
     }
 }
 
+/// The name, such as `relocate+carry`.
 impl fmt::Display for Family {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
+        self.serialize(formatter)
     }
 }
 
@@ -179,8 +139,8 @@ impl FromStr for Family {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|family| family.name() == name).ok_or_else(|| {
-            let names: Vec<&str> = Self::ALL.into_iter().map(Self::name).collect();
+        Self::ALL.into_iter().find(|family| family.to_string() == name).ok_or_else(|| {
+            let names = Self::ALL.map(|family| family.to_string());
             format!("there is no family of stories `{name}`: there are {}", names.join(", "))
         })
     }
@@ -192,13 +152,11 @@ pub(crate) struct Plan {
     pub(crate) family: Family,
     /// Whether one action has peekers or distracted people.
     pub(crate) is_asymmetric: bool,
-    /// Number of people.
     pub(crate) n_people: usize,
     /// Number of core moves: an object is put or carried, a property changes, news is told.
     pub(crate) n_moves: usize,
 }
 
-/// How far a story has come.
 #[expect(clippy::struct_field_names, reason = "all are counts")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Progress {
@@ -209,33 +167,26 @@ pub(crate) struct Progress {
 }
 
 impl Plan {
-    /// The kinds of actions that are drawn.
-    pub(crate) fn moves(&self) -> Vec<Move> {
-        let mut kinds = vec![MoveKind::Enter, MoveKind::Leave];
-        kinds.extend_from_slice(self.family.added());
-        let mut moves: Vec<Move> = kinds.into_iter().map(|kind| Move { kind, is_asymmetric: false }).collect();
-        if self.is_asymmetric {
-            moves.extend(self.asymmetric_kinds().iter().map(|kind| Move { kind: *kind, is_asymmetric: true }));
-        }
-        moves
+    /// The kinds of actions that are drawn, in their open form and in that with peekers and distracted people.
+    pub(crate) fn moves(&self) -> Vec<(MoveKind, bool)> {
+        let open = [MoveKind::Enter, MoveKind::Leave].iter().chain(self.family.kinds().0).map(|kind| (*kind, false));
+        let asymmetric = if self.is_asymmetric { self.asymmetric_kinds() } else { &[] };
+        open.chain(asymmetric.iter().map(|kind| (*kind, true))).collect()
     }
 
     /// Carrying has no form with peekers, because it is unclear which of the rooms would be watched.
     fn asymmetric_kinds(&self) -> &'static [MoveKind] {
         match self.family {
             Family::RelocateCarry => &[MoveKind::Put],
-            family => family.signature(),
+            family => family.kinds().1,
         }
     }
 
-    /// How far a story has come.
     pub(crate) fn progress(&self, world: &World) -> Progress {
         let mut progress = Progress { n_people: world.people().len(), ..Progress::default() };
         for event in world.events() {
-            let kind = MoveKind::of(event.action.deed);
-            let is_asymmetric = event.action.is_asymmetric();
-            progress.n_core += usize::from(kind.is_core());
-            progress.n_asymmetric += usize::from(is_asymmetric);
+            progress.n_core += usize::from(MoveKind::of(event.action.deed).is_core());
+            progress.n_asymmetric += usize::from(event.action.is_asymmetric());
             progress.n_signature += usize::from(self.is_signature(&event.action));
         }
         progress
@@ -243,7 +194,7 @@ impl Plan {
 
     fn is_signature(&self, action: &Action) -> bool {
         let must_be_asymmetric = self.is_asymmetric && self.family != Family::RelocateCarry;
-        self.family.signature().contains(&MoveKind::of(action.deed)) && (action.is_asymmetric() || !must_be_asymmetric)
+        self.family.kinds().1.contains(&MoveKind::of(action.deed)) && (action.is_asymmetric() || !must_be_asymmetric)
     }
 
     /// Whether the story is what was planned.

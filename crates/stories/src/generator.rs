@@ -120,8 +120,9 @@ impl StorySettings {
             };
             return error("people", reason.to_owned());
         }
-        let is_open = self.asymmetry != Asymmetry::Always;
-        if let Some(family) = self.families.iter().find(|family| family.min_people(!is_open) > *self.people.end()) {
+        let is_asymmetric = self.asymmetry == Asymmetry::Always;
+        let is_too_large = |family: &&Family| family.min_people(is_asymmetric) > *self.people.end();
+        if let Some(family) = self.families.iter().find(is_too_large) {
             let needed = family.min_people(false);
             return error("people", format!("minds differ in stories of `{family}` with {needed} people or more only"));
         }
@@ -173,15 +174,14 @@ impl StoryGenerator {
     pub fn new(settings: StorySettings, seed: u64) -> Result<Self, TasksError> {
         settings.check()?;
         let own = settings.words.as_deref().map(Setting::read).transpose()?;
-        let generator = Self { settings, own, seed, reader: None };
-        if let (Some(setting), Some(path)) = (&generator.own, &generator.settings.words) {
-            let needed = generator.needed();
+        if let (Some(setting), Some(path)) = (&own, &settings.words) {
+            let rooms = settings.families.iter().map(|family| family.n_rooms()).max().unwrap_or(1);
             for (kind, found, needed) in [
-                ("rooms", setting.rooms.len(), needed.rooms),
-                ("containers", setting.containers.len(), needed.containers),
+                ("rooms", setting.rooms.len(), settings.rooms.unwrap_or(rooms)),
+                ("containers", setting.containers.len(), (*settings.moves.end()).max(2)),
                 ("objects", setting.objects.len(), 1),
                 ("topics", setting.topics.len(), 1),
-                ("people", setting.people().len(), needed.people),
+                ("people", setting.people().len(), *settings.people.end()),
             ] {
                 if found < needed {
                     let reason = format!("stories of these settings need {needed} {kind}, found {found}");
@@ -189,7 +189,7 @@ impl StoryGenerator {
                 }
             }
         }
-        Ok(generator)
+        Ok(Self { settings, own, seed, reader: None })
     }
 
     /// Searches for stories that a language model gets wrong, when asked about chains of `order` people, in place of those that
@@ -204,16 +204,6 @@ impl StoryGenerator {
         }
         let settings = StorySettings { search: true, ..self.settings };
         Ok(Self { settings, reader: Some(ModelReader { model, order }), ..self })
-    }
-
-    /// The largest numbers that any story has.
-    fn needed(&self) -> Size {
-        let rooms = self.settings.families.iter().map(|family| family.n_rooms()).max().unwrap_or(1);
-        Size {
-            people: *self.settings.people.end(),
-            rooms: self.settings.rooms.unwrap_or(rooms),
-            containers: (*self.settings.moves.end()).max(2),
-        }
     }
 
     /// Story `index` of a part; of all parts mixed if `None`.
@@ -284,18 +274,10 @@ impl StoryGenerator {
         part: Part,
         draw: &mut KeyedRandom,
     ) -> Result<Option<Attempt>, TasksError> {
-        let setting = match &self.own {
-            Some(own) => own,
-            None => match draw.pick(Setting::of_part(part)) {
-                Some(setting) => setting,
-                None => return Ok(None),
-            },
-        };
-        let size = Size {
-            people: plan.n_people,
-            rooms: self.settings.rooms.unwrap_or(plan.family.n_rooms()),
-            containers: plan.n_moves.max(2),
-        };
+        let shipped = || draw.pick(Setting::of_part(part));
+        let Some(setting) = self.own.as_ref().or_else(shipped) else { return Ok(None) };
+        let rooms = self.settings.rooms.unwrap_or(plan.family.n_rooms());
+        let size = Size { people: plan.n_people, rooms, containers: plan.n_moves.max(2) };
         let cast = Cast::draw(setting, size, draw);
         let Ok(mut world) = World::replay(cast.scope(), &cast.placements) else { return Ok(None) };
         let is_of_part = |world: &World| Part::of_structure(structure_hash(world)) == part;
@@ -307,13 +289,8 @@ impl StoryGenerator {
             return Ok(Some(Attempt { cast, world: found.world, is_hard_enough: found.meets_goal, read }));
         }
         if self.settings.search {
-            let found = search(&world, plan, &mut PanelTarget, &is_of_part, draw)?;
-            return Ok(found.map(|found| Attempt {
-                cast,
-                world: found.world,
-                is_hard_enough: found.meets_goal,
-                read: None,
-            }));
+            let Some(found) = search(&world, plan, &mut PanelTarget, &is_of_part, draw)? else { return Ok(None) };
+            return Ok(Some(Attempt { cast, world: found.world, is_hard_enough: found.meets_goal, read: None }));
         }
         let is_found = complete_at_random(&mut world, plan, draw) && is_of_part(&world);
         Ok(is_found.then_some(Attempt { cast, world, is_hard_enough: true, read: None }))
@@ -363,6 +340,8 @@ impl StoryGenerator {
     }
 }
 
-fn infeasible(plan: &Plan, attempts: usize) -> TasksError {
-    TasksError::InfeasibleStory { family: plan.family.name(), people: plan.n_people, moves: plan.n_moves, attempts }
+fn infeasible(Plan { family, n_people, n_moves, .. }: &Plan, attempts: usize) -> TasksError {
+    TasksError::InfeasibleStory(format!(
+        "`{family}` with {n_people} people and {n_moves} moves was found in {attempts} attempts"
+    ))
 }

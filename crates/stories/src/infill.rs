@@ -1,6 +1,8 @@
 //! Stories told in prose by a language model, passage by passage. Questions and answers stay those of the bare story, so a
 //! passage is kept only if it passes the checks of `passage_check`.
 
+use std::ops::Range;
+
 use super::model_target::replies;
 use super::passage_check::{Claims, check};
 use super::story::{Prose, Story};
@@ -56,11 +58,9 @@ impl Story {
         let mut told: Vec<String> = Vec::new();
         let mut n_rejected_rewrites = 0;
         for events in passages(&self.world, &self.telling) {
-            let bare = events.iter().filter_map(|event| self.telling.sentences.get(*event)).flatten();
-            let bare: Vec<&str> = bare.map(String::as_str).collect();
-            let bare = bare.join(" ");
-            let actions = events.iter().filter_map(|event| self.world.events().get(*event));
-            let claims = Claims::of(actions.map(|event| event.action), &self.cast);
+            let bare = self.telling.sentences[events.clone()].concat().join(" ");
+            let actions = self.world.events()[events].iter().map(|event| event.action);
+            let claims = Claims::of(actions, &self.cast);
             let so_far = told.join(" ");
             let mut fault = None;
             for repeat in 0..REWRITES {
@@ -99,7 +99,7 @@ impl Story {
 
 /// A reply as one line of text, without hidden reasoning and quotation marks around it.
 fn tidy(reply: &str) -> String {
-    let line = answer_region(reply).text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = answer_region(reply).split_whitespace().collect::<Vec<_>>().join(" ");
     let unquoted = line.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|rest| !rest.contains('"'));
     unquoted.map_or(line.clone(), str::to_owned)
 }
@@ -116,24 +116,21 @@ fn request(so_far: &str, bare: &str, style: &str) -> String {
 }
 
 /// The events of a story in passages: neighbours of one kind that differ in one name belong together.
-fn passages(world: &World, telling: &Telling) -> Vec<Vec<usize>> {
-    let mut passages: Vec<Vec<usize>> = Vec::new();
+fn passages(world: &World, telling: &Telling) -> Vec<Range<usize>> {
+    let mut passages: Vec<Range<usize>> = Vec::new();
     for at in 0..world.events().len() {
         match passages.last_mut() {
-            Some(passage) if passage.len() < MAX_EVENTS && belong_together(world, telling, at) => passage.push(at),
-            _ => passages.push(vec![at]),
+            Some(passage) if passage.len() < MAX_EVENTS && belong_together(world, telling, at) => passage.end += 1,
+            _ => passages.push(at..at + 1),
         }
     }
     passages
 }
 
-/// Whether event `at` is like the one before it, but for one name.
+/// Whether event `at`, which is not the first, is like the one before it, but for one name.
 fn belong_together(world: &World, telling: &Telling, at: usize) -> bool {
-    let Some(before) = at.checked_sub(1) else { return false };
-    let (Some(first), Some(second)) = (world.events().get(before), world.events().get(at)) else { return false };
-    let is_open = |at: usize| telling.sentences.get(at).is_some_and(|sentences| sentences.len() == 1);
-    is_open(before)
-        && is_open(at)
+    let (first, second) = (&world.events()[at - 1], &world.events()[at]);
+    telling.sentences[at - 1..=at].iter().all(|sentences| sentences.len() == 1)
         && first.room.is_some() == second.room.is_some()
         && first.action.deed.differs_in_one_part(second.action.deed)
 }

@@ -1,5 +1,5 @@
 //! Rules for the words of a setting. Names must not be confused by readers, by matchers that look for one name inside an
-//! answer, or by the widespread matcher that deletes the letters `the` anywhere ([`super::grading`]).
+//! answer, or by the widespread matcher that deletes the letters `the` anywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,6 @@ use super::words::{Setting, Word};
 /// What is wrong with a setting, and where.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
-    /// Place in the file, in bytes.
     pub(super) at: usize,
     pub(super) reason: String,
 }
@@ -16,25 +15,17 @@ pub(super) struct Fault {
 /// Words that answers are made of.
 const ANSWER_WORDS: [&str; 5] = ["yes", "no", "not", "know", "unknown"];
 
-/// The first fault of a setting.
-pub(super) fn fault(setting: &Setting) -> Option<Fault> {
-    check(setting).err()
-}
-
-fn check(setting: &Setting) -> Result<(), Fault> {
+/// Refuses a setting for its first fault.
+pub(super) fn check(setting: &Setting) -> Result<(), Fault> {
     let objects: Vec<&Word> = setting.objects.iter().map(|object| &object.name).collect();
     let rooms: Vec<&Word> = setting.rooms.iter().collect();
     let containers: Vec<&Word> = setting.containers.iter().collect();
     let people: Vec<&Word> = setting.people.iter().collect();
     for (kind, words) in [("room", &rooms), ("container", &containers), ("object", &objects)] {
-        for word in words {
-            noun(kind, word)?;
-        }
+        words.iter().try_for_each(|word| noun(kind, word))?;
         distinct(kind, words)?;
     }
-    for word in &people {
-        person(word)?;
-    }
+    people.iter().try_for_each(|word| person(word))?;
     distinct("person", &people)?;
     for container in &containers {
         if rooms.iter().any(|room| room.get_ref() == container.get_ref()) {

@@ -6,7 +6,6 @@ use super::view::{Fact, Homes, View};
 /// Facts of one moment, and whom they reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// What there was to notice.
     pub(crate) facts: Vec<Fact>,
     /// Those who apparently noticed: everybody assumes it of them.
     pub(crate) witnesses: People,
@@ -21,7 +20,6 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Those who really noticed.
     pub(crate) fn aware(&self) -> People {
         self.witnesses.union(self.peekers).without(self.distracted)
     }

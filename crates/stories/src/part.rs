@@ -23,15 +23,6 @@ impl Part {
     /// All parts.
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
 
-    /// The name: `train`, `validation` or `test`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Validation => "validation",
-            Self::Test => "test",
-        }
-    }
-
     /// The part that stories of this structure belong to: half of the structures are for training.
     pub(super) fn of_structure(hash: u64) -> Self {
         match hash % 4 {
@@ -51,9 +42,10 @@ impl Part {
     }
 }
 
+/// The name: `train`, `validation` or `test`.
 impl fmt::Display for Part {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
+        self.serialize(formatter)
     }
 }
 

@@ -5,8 +5,6 @@
 //! The rules are meant to reject good passages rather than to keep a wrong one. They know words, not meaning: a passage
 //! that passes may still be wrong in a way that no word shows.
 
-use std::fmt;
-
 use super::action::{Action, Deed};
 use super::cast::{Cast, NameKind};
 
@@ -15,133 +13,45 @@ const MAX_LENGTHENING: usize = 4;
 const SPARE_BYTES: usize = 80;
 
 /// What is said in private.
-const PRIVATE: [&str; 10] = [
-    "nobody else",
-    "no one else",
-    "private",
-    "privately",
-    "confidence",
-    "confided",
-    "whispered",
-    "just between",
-    "only to",
-    "alone",
+#[rustfmt::skip]
+const PRIVATE: &[&str] = &[
+    "nobody else", "no one else", "private", "privately", "confidence", "confided", "whispered", "just between",
+    "only to", "alone",
 ];
 /// What everybody present hears.
-const PUBLIC: [&str; 6] = ["everyone", "everybody", "all who were", "whole room", "all present", "them all"];
+const PUBLIC: &[&str] = &["everyone", "everybody", "all who were", "whole room", "all present", "them all"];
 /// What somebody notices in secret.
-const SECRET: [&str; 9] = [
-    "secretly",
-    "in secret",
-    "unnoticed",
-    "unseen",
-    "unobserved",
-    "without anyone noticing",
-    "without being noticed",
-    "nobody noticed",
-    "no one noticed",
+#[rustfmt::skip]
+const SECRET: &[&str] = &[
+    "secretly", "in secret", "unnoticed", "unseen", "unobserved", "without anyone noticing", "without being noticed",
+    "nobody noticed", "no one noticed",
 ];
 /// What somebody misses.
-const MISSED: [&str; 8] = [
-    "missed",
-    "distracted",
-    "lost in thought",
-    "elsewhere",
-    "inattentive",
-    "distraction",
-    "looked away",
-    "daydreaming",
+#[rustfmt::skip]
+const MISSED: &[&str] = &[
+    "missed", "distracted", "lost in thought", "elsewhere", "inattentive", "distraction", "looked away", "daydreaming",
 ];
 /// Somebody notices something.
-const NOTICING: [&str; 12] = [
-    "saw",
-    "seen",
-    "sees",
-    "watched",
-    "watching",
-    "watches",
-    "noticed",
-    "noticing",
-    "witnessed",
-    "observed",
-    "overheard",
-    "looked on",
+#[rustfmt::skip]
+const NOTICING: &[&str] = &[
+    "saw", "seen", "sees", "watched", "watching", "watches", "noticed", "noticing", "witnessed", "observed",
+    "overheard", "looked on",
 ];
 /// Undo what is said, put it off, or make it a thought.
-const UNDOING: [&str; 34] = [
-    "not",
-    "n't",
-    "never",
-    "no longer",
-    "nearly",
-    "almost",
-    "tried",
-    "trying",
-    "attempted",
-    "pretended",
-    "planned",
-    "planning",
-    "wanted",
-    "intended",
-    "hoped",
-    "wished",
-    "would",
-    "might",
-    "could",
-    "maybe",
-    "perhaps",
-    "imagined",
-    "dreamed",
-    "unless",
-    "instead",
-    "except",
-    "already",
-    "earlier",
-    "previously",
-    "yesterday",
-    "tomorrow",
-    "soon",
-    "returned",
-    "back",
+#[rustfmt::skip]
+const UNDOING: &[&str] = &[
+    "not", "n't", "never", "no longer", "nearly", "almost", "tried", "trying", "attempted", "pretended", "planned",
+    "planning", "wanted", "intended", "hoped", "wished", "would", "might", "could", "maybe", "perhaps", "imagined",
+    "dreamed", "unless", "instead", "except", "already", "earlier", "previously", "yesterday", "tomorrow", "soon",
+    "returned", "back",
 ];
 /// Words about the task and not of the story.
-const NOTES: [&str; 6] = ["rewrite", "rewritten", "script", "passage", "here is", "the story"];
+const NOTES: &[&str] = &["rewrite", "rewritten", "script", "passage", "here is", "the story"];
 /// Words of a change that carry no fact of their own.
-const SMALL_WORDS: [&str; 16] =
-    ["the", "a", "an", "of", "in", "on", "to", "with", "into", "and", "its", "it", "at", "from", "by", "for"];
-
-/// What is wrong with a passage.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// It is empty, too long, or no sentence.
-    Form,
-    /// A name of the script is not in it.
-    Lost(String),
-    /// A name that the script does not have is in it.
-    Added(String),
-    /// Names are not in the order of the script.
-    Order(String),
-    /// It does not say how something is said or noticed.
-    Unsaid(&'static str),
-    /// A word that changes what is said.
-    Changed(&'static str),
-    /// Something known is introduced once more.
-    Again(String),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Form => formatter.write_str("it is empty, too long, or no whole sentence"),
-            Self::Lost(name) => write!(formatter, "it does not say `{name}`"),
-            Self::Added(name) => write!(formatter, "it names `{name}`, which the script does not"),
-            Self::Order(name) => write!(formatter, "`{name}` is not in the order of the script"),
-            Self::Unsaid(what) => write!(formatter, "it does not say that something is {what}"),
-            Self::Changed(word) => write!(formatter, "`{word}` changes what the script says"),
-            Self::Again(name) => write!(formatter, "it introduces `{name}` a second time"),
-        }
-    }
-}
+#[rustfmt::skip]
+const SMALL_WORDS: &[&str] = &[
+    "the", "a", "an", "of", "in", "on", "to", "with", "into", "and", "its", "it", "at", "from", "by", "for",
+];
 
 /// What a passage says beside names.
 #[expect(clippy::struct_excessive_bools, reason = "independent claims")]
@@ -164,7 +74,7 @@ impl Claims {
             claims.is_public |= matches!(action.deed, Deed::Announce(..));
             claims.is_peeked |= !action.peekers.is_empty();
             claims.is_missed |= !action.distracted.is_empty();
-            if let Deed::SetState(_, key, _) = action.deed {
+            if let Deed::SetState(_, key) = action.deed {
                 let words = cast.does(key).split_whitespace().filter(|word| !SMALL_WORDS.contains(word));
                 claims.changes.extend(words.map(str::to_owned));
             }
@@ -174,32 +84,32 @@ impl Claims {
 }
 
 /// Checks a passage against its script. `so_far` is the prose before it; `names` are those of the whole story.
+///
+/// # Errors
+/// What is wrong with it.
 pub(super) fn check(
     passage: &str,
     script: &str,
     so_far: &str,
     claims: &Claims,
     names: &[(NameKind, &str)],
-) -> Result<(), Fault> {
+) -> Result<(), String> {
     let is_whole = passage.trim_end_matches(['"', '\u{201d}', '\'']).ends_with(['.', '!', '?']);
     let has_marks = passage.contains(['*', '#', '{', '}', '[', ']', '<', '>']);
     if !is_whole || has_marks || passage.len() > MAX_LENGTHENING * script.len() + SPARE_BYTES {
-        return Err(Fault::Form);
+        return Err("it is empty, too long, or no whole sentence".to_owned());
     }
     let (wanted, found) = (mentions(script, names), mentions(passage, names));
-    if let Some(lost) = wanted.iter().find(|name| !found.contains(name)) {
-        return Err(Fault::Lost(lost.1.to_owned()));
+    if let Some((_, lost)) = wanted.iter().find(|name| !found.contains(name)) {
+        return Err(format!("it does not say `{lost}`"));
     }
-    if let Some(added) = found.iter().find(|name| !wanted.contains(name)) {
-        return Err(Fault::Added(added.1.to_owned()));
+    if let Some((_, added)) = found.iter().find(|name| !wanted.contains(name)) {
+        return Err(format!("it names `{added}`, which the script does not"));
     }
     for kind in [NameKind::Person, NameKind::Room, NameKind::Container, NameKind::Object] {
-        let of_kind = |names: &[(NameKind, &'_ str)]| -> Vec<String> {
-            names.iter().filter(|name| name.0 == kind).map(|name| name.1.to_owned()).collect()
-        };
-        let (wanted, found) = (of_kind(&wanted), of_kind(&found));
-        if let Some((_, name)) = wanted.iter().zip(&found).find(|(wanted, found)| wanted != found) {
-            return Err(Fault::Order(name.clone()));
+        let (wanted, found) = (wanted.iter().filter(|name| name.0 == kind), found.iter().filter(|name| name.0 == kind));
+        if let Some((_, (_, name))) = wanted.zip(found).find(|(wanted, found)| wanted != found) {
+            return Err(format!("`{name}` is not in the order of the script"));
         }
     }
     check_words(passage, script, claims)?;
@@ -207,38 +117,41 @@ pub(super) fn check(
     let is_thing = |kind: NameKind| matches!(kind, NameKind::Container | NameKind::Object);
     for (_, name) in wanted.into_iter().filter(|name| is_thing(name.0) && known.contains(name)) {
         if ["a", "an", "another", "a second"].iter().any(|article| has(passage, &format!("{article} {name}"))) {
-            return Err(Fault::Again(name.to_owned()));
+            return Err(format!("it introduces `{name}` a second time"));
         }
     }
     Ok(())
 }
 
 /// The part of [`check`] that is about words other than names.
-fn check_words(passage: &str, script: &str, claims: &Claims) -> Result<(), Fault> {
+fn check_words(passage: &str, script: &str, claims: &Claims) -> Result<(), String> {
     if let Some(word) = claims.changes.iter().find(|word| !has(passage, word)) {
-        return Err(Fault::Lost(word.clone()));
+        return Err(format!("it does not say `{word}`"));
     }
-    let any = |words: &[&'static str]| words.iter().copied().find(|word| has(passage, word));
-    let marks: [(bool, bool, &[&'static str], &'static str); 4] = [
-        (claims.is_private, claims.is_peeked || claims.is_missed, &PRIVATE, "said in private"),
-        (claims.is_public, claims.is_peeked || claims.is_missed, &PUBLIC, "said to everyone"),
-        (claims.is_peeked, claims.is_missed, &SECRET, "noticed in secret"),
-        (claims.is_missed, claims.is_peeked, &MISSED, "missed"),
+    let is_added = |word: &&&str| has(passage, word) && !has(script, word);
+    let marks = [
+        (claims.is_private, claims.is_peeked || claims.is_missed, PRIVATE, "said in private"),
+        (claims.is_public, claims.is_peeked || claims.is_missed, PUBLIC, "said to everyone"),
+        (claims.is_peeked, claims.is_missed, SECRET, "noticed in secret"),
+        (claims.is_missed, claims.is_peeked, MISSED, "missed"),
     ];
     for (is_claimed, is_allowed, words, what) in marks {
-        match any(words) {
-            None if is_claimed => return Err(Fault::Unsaid(what)),
-            Some(word) if !is_claimed && !is_allowed && !has(script, word) => return Err(Fault::Changed(word)),
+        match words.iter().find(|word| has(passage, word)) {
+            None if is_claimed => return Err(format!("it does not say that something is {what}")),
+            Some(word) if !is_claimed && !is_allowed && !has(script, word) => return Err(changed(word)),
             _ => {}
         }
     }
     let is_open = !claims.is_peeked && !claims.is_missed;
-    for words in [&UNDOING[..], &NOTES[..], if is_open { &NOTICING[..] } else { &[] }] {
-        if let Some(word) = words.iter().find(|word| has(passage, word) && !has(script, word)) {
-            return Err(Fault::Changed(word));
-        }
+    let noticing = if is_open { NOTICING } else { &[] };
+    match [UNDOING, NOTES, noticing].into_iter().flatten().find(is_added) {
+        Some(word) => Err(changed(word)),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn changed(word: &str) -> String {
+    format!("`{word}` changes what the script says")
 }
 
 /// The names that occur as whole words, in the order of their first places. Of names that hold others the longer one counts;
@@ -306,7 +219,7 @@ mod tests {
     ];
 
     fn checked(passage: &str, script: &str, so_far: &str, claims: &Claims) -> Result<(), String> {
-        check(passage, script, so_far, claims, &NAMES).map_err(|fault| fault.to_string())
+        check(passage, script, so_far, claims, &NAMES)
     }
 
     #[test]

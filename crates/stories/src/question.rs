@@ -1,45 +1,39 @@
 //! What can be asked at the end of a story, with the true answers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::action::Deed;
-use super::entity::{Container, Entity, Object, Person, Room, StateKey, StateValue, Topic};
+use super::entity::{Container, Entity, Object, Person, Room, StateKey, Topic};
 use super::log::{Record, fold};
 use super::view::{BoxView, RoomView, View};
-use super::world::{Trajectory, World, uttered_topics};
+use super::world::{World, uttered_topics};
 
 /// What a question is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Property {
-    /// The container of an object.
     Container(Object),
-    /// The room of an object.
     Room(Object),
     /// Whether a piece of news is known.
     Knowledge(Topic),
-    /// Whether a property of an object has a value.
-    State(StateKey, StateValue),
+    /// Whether an object has a property.
+    State(StateKey),
 }
 
 /// At what time a fact is asked for. Beliefs are asked for at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Time {
-    /// At the end of the story.
     End,
     /// Before anything changed.
     Beginning,
-    /// Right before the action of this number.
     Before(usize),
 }
 
 /// A true answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Answer {
-    /// A container.
     Container(Container),
-    /// A room.
     Room(Room),
     /// A place that nobody of the chain can tell.
     Unknown,
@@ -49,98 +43,51 @@ pub(crate) enum Answer {
     No,
 }
 
-/// The kinds of questions.
+/// The kinds of questions: about the container or the room of an object in reality, or where somebody will search; whether
+/// somebody knows a piece of news or is aware of a property of an object. The number is the order of the belief.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum QuestionKind {
-    /// The container of an object, in reality.
+pub(crate) enum QuestionKind {
     TruthBox,
-    /// The room of an object, in reality.
     TruthRoom,
-    /// Its first container.
+    /// What was first.
     MemoryBox,
-    /// Its first room.
     MemoryRoom,
-    /// Its container right before an event.
+    /// What was right before an event.
     BeforeBox,
-    /// Its room right before an event.
     BeforeRoom,
-    /// The container in which somebody will search.
     Belief1Box,
-    /// The room in which somebody will search.
     Belief1Room,
-    /// The container in which somebody thinks that another will search.
     Belief2Box,
-    /// The room in which somebody thinks that another will search.
     Belief2Room,
-    /// Beliefs of the third order and deeper about a container.
+    /// Of the third order and deeper.
     BeliefNBox,
-    /// Beliefs of the third order and deeper about a room.
     BeliefNRoom,
-    /// Whether somebody knows a piece of news.
     Know1,
-    /// Whether somebody thinks that another knows a piece of news.
     Know2,
-    /// Whether somebody is aware of a property of an object.
     State1,
-    /// Whether somebody thinks that another is aware of it.
     State2,
 }
 
 impl QuestionKind {
-    /// All kinds.
-    pub const ALL: [Self; 16] = [
-        Self::TruthBox,
-        Self::TruthRoom,
-        Self::MemoryBox,
-        Self::MemoryRoom,
-        Self::BeforeBox,
-        Self::BeforeRoom,
-        Self::Belief1Box,
-        Self::Belief1Room,
-        Self::Belief2Box,
-        Self::Belief2Room,
-        Self::BeliefNBox,
-        Self::BeliefNRoom,
-        Self::Know1,
-        Self::Know2,
-        Self::State1,
-        Self::State2,
-    ];
-
-    /// The name in files, such as `belief-1-box`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TruthBox => "truth-box",
-            Self::TruthRoom => "truth-room",
-            Self::MemoryBox => "memory-box",
-            Self::MemoryRoom => "memory-room",
-            Self::BeforeBox => "before-box",
-            Self::BeforeRoom => "before-room",
-            Self::Belief1Box => "belief1-box",
-            Self::Belief1Room => "belief1-room",
-            Self::Belief2Box => "belief2-box",
-            Self::Belief2Room => "belief2-room",
-            Self::BeliefNBox => "belief-n-box",
-            Self::BeliefNRoom => "belief-n-room",
-            Self::Know1 => "know1",
-            Self::Know2 => "know2",
-            Self::State1 => "state1",
-            Self::State2 => "state2",
-        }
-    }
-
     /// Whether there are only two answers.
-    pub fn is_binary(self) -> bool {
+    pub(crate) fn is_binary(self) -> bool {
         matches!(self, Self::Know1 | Self::Know2 | Self::State1 | Self::State2)
     }
 
     /// Whether what is asked for is a fact of the story and no belief.
-    pub fn is_factual(self) -> bool {
+    pub(crate) fn is_factual(self) -> bool {
         matches!(
             self,
             Self::TruthBox | Self::TruthRoom | Self::MemoryBox | Self::MemoryRoom | Self::BeforeBox | Self::BeforeRoom
         )
+    }
+}
+
+/// The name in files, such as `belief1-box`.
+impl fmt::Display for QuestionKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
     }
 }
 
@@ -166,7 +113,21 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    /// The kind.
+    /// A question about what is so.
+    fn fact(property: Property, time: Time, answer: Answer) -> Self {
+        Self {
+            chain: Vec::new(),
+            property,
+            time,
+            answer,
+            is_interesting: true,
+            is_interesting_among_known: true,
+            is_world_aligned: true,
+            is_next_aligned: true,
+            is_acquainted: true,
+        }
+    }
+
     pub(crate) fn kind(&self) -> QuestionKind {
         use QuestionKind as Kind;
         match (self.property, self.chain.len(), self.time) {
@@ -184,8 +145,8 @@ impl Question {
             (Property::Room(_), ..) => Kind::BeliefNRoom,
             (Property::Knowledge(_), 0 | 1, _) => Kind::Know1,
             (Property::Knowledge(_), ..) => Kind::Know2,
-            (Property::State(..), 0 | 1, _) => Kind::State1,
-            (Property::State(..), ..) => Kind::State2,
+            (Property::State(_), 0 | 1, _) => Kind::State1,
+            (Property::State(_), ..) => Kind::State2,
         }
     }
 
@@ -198,7 +159,6 @@ impl Question {
 /// Which questions are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Catalogue {
-    /// Longest chain.
     pub(crate) max_order: usize,
     /// Whether places that are honestly not known are asked for.
     pub(crate) asks_unknown: bool,
@@ -225,7 +185,7 @@ pub(crate) fn answer_in(view: &View, property: Property) -> Option<Answer> {
             RoomView::Unset | RoomView::NotIn(_) | RoomView::Unknown => Some(Answer::Unknown),
         },
         Property::Knowledge(topic) => yes_or_no(view.knows(topic)),
-        Property::State(key, value) => yes_or_no(view.state(key) == Some(value)),
+        Property::State(key) => yes_or_no(view.state(key)),
     }
 }
 
@@ -277,24 +237,22 @@ pub(crate) fn questions(world: &World, catalogue: Catalogue) -> Vec<Question> {
     for property in properties(world) {
         for (chain, view) in &minds.chains {
             let beyond_second = chain.len() > 2;
-            if beyond_second && matches!(property, Property::Knowledge(_) | Property::State(..)) {
+            if beyond_second && matches!(property, Property::Knowledge(_) | Property::State(_)) {
                 continue;
             }
             let Some(answer) = answer_in(view, property) else { continue };
             if answer == Answer::Unknown && !catalogue.asks_unknown {
                 continue;
             }
-            let alignment = Alignment::of(world, &minds, chain, property, answer);
+            let (is_world_aligned, is_next_aligned) = alignment(world, &minds, chain, property, answer);
             questions.push(Question {
                 chain: chain.clone(),
-                property,
-                time: Time::End,
-                answer,
                 is_interesting: false,
                 is_interesting_among_known: false,
-                is_world_aligned: alignment.world,
-                is_next_aligned: alignment.next,
+                is_world_aligned,
+                is_next_aligned,
                 is_acquainted: is_acquainted(world, &minds, chain),
+                ..Question::fact(property, Time::End, answer)
             });
         }
     }
@@ -304,16 +262,11 @@ pub(crate) fn questions(world: &World, catalogue: Catalogue) -> Vec<Question> {
 
 /// Whether any question needs theory of mind, with chains up to `max_order` (1 or 2).
 pub(crate) fn needs_theory_of_mind(questions: &[Question], max_order: usize) -> bool {
-    let chains: Vec<Question> =
-        questions.iter().filter(|q| (1..=max_order).contains(&q.chain.len())).cloned().collect();
+    let mut asked = questions.iter().filter(|question| (1..=max_order).contains(&question.chain.len()));
     if max_order >= 2 {
-        return chains.iter().any(|question| question.is_interesting);
+        return asked.any(|question| question.is_interesting);
     }
-    let mut groups: BTreeMap<Property, BTreeSet<Answer>> = BTreeMap::new();
-    for question in &chains {
-        groups.entry(question.property).or_default().insert(question.answer);
-    }
-    groups.values().any(|answers| answers.len() > 1)
+    answers_by_property(asked).values().any(|answers| answers.len() > 1)
 }
 
 /// The properties that beliefs are asked about.
@@ -329,48 +282,39 @@ fn properties(world: &World) -> Vec<Property> {
         }
     }
     properties.extend(uttered_topics(world).map(Property::Knowledge));
-    properties.extend(world.states_seen().iter().map(|(key, value)| Property::State(*key, *value)));
+    properties.extend(world.states_seen().map(Property::State));
     properties
 }
 
 fn factual_questions(world: &World) -> Vec<Question> {
     let mut questions = Vec::new();
     for object in Object::first(world.scope().objects) {
-        let containers = definite(world.containers_of(object), |view| match view {
-            BoxView::In(container) => Some(Answer::Container(container)),
-            _ => None,
-        });
-        ask_about(world, Property::Container(object), &containers, &mut questions);
-        let rooms = definite(world.rooms_of(object), |view| match view {
-            RoomView::In(room) => Some(Answer::Room(room)),
-            _ => None,
-        });
-        ask_about(world, Property::Room(object), &rooms, &mut questions);
+        for property in [Property::Container(object), Property::Room(object)] {
+            ask_about(world, property, &real_answers(world, property), &mut questions);
+        }
     }
     questions
 }
 
-fn definite<T: Copy>(trajectory: &Trajectory<T>, answer: impl Fn(T) -> Option<Answer>) -> Vec<(usize, Option<Answer>)> {
-    trajectory.iter().map(|(action, value)| (*action, answer(*value))).collect()
+/// What the answer about a place really was, each time with the number of the action that made it so; none about other properties.
+pub(crate) fn real_answers(world: &World, property: Property) -> Vec<(usize, Option<Answer>)> {
+    match property {
+        Property::Container(object) => {
+            let held = world.containers_of(object).iter();
+            held.map(|(action, view)| (*action, view.known().map(Answer::Container))).collect()
+        }
+        Property::Room(object) => {
+            world.rooms_of(object).iter().map(|(action, view)| (*action, view.known().map(Answer::Room))).collect()
+        }
+        Property::Knowledge(_) | Property::State(_) => Vec::new(),
+    }
 }
 
 /// Facts are asked for where there was more than one; those before an event where there were more than two.
 fn ask_about(world: &World, property: Property, values: &[(usize, Option<Answer>)], questions: &mut Vec<Question>) {
     let [(_, first), .., (_, last)] = values else { return };
     let mut ask = |time, answer: Option<Answer>| {
-        if let Some(answer) = answer {
-            questions.push(Question {
-                chain: Vec::new(),
-                property,
-                time,
-                answer,
-                is_interesting: true,
-                is_interesting_among_known: true,
-                is_world_aligned: true,
-                is_next_aligned: true,
-                is_acquainted: true,
-            });
-        }
+        questions.extend(answer.map(|answer| Question::fact(property, time, answer)));
     };
     ask(Time::End, *last);
     ask(Time::Beginning, *first);
@@ -386,28 +330,19 @@ fn ask_about(world: &World, property: Property, values: &[(usize, Option<Answer>
 
 /// Whether no other event has the same main clause.
 fn is_told_once(world: &World, action: usize) -> bool {
-    let deed = |number: usize| -> Option<Deed> { Some(world.events().get(number)?.action.deed) };
-    (0..world.events().len()).filter(|number| deed(*number) == deed(action)).count() == 1
+    let deed = world.events()[action].action.deed;
+    world.events().iter().filter(|event| event.action.deed == deed).count() == 1
 }
 
-struct Alignment {
-    world: bool,
-    next: bool,
-}
-
-impl Alignment {
-    fn of(world: &World, minds: &Minds, chain: &[Person], property: Property, answer: Answer) -> Self {
-        // News has no truth of its own: what is real is whether the last of the chain knows it.
-        let real = match (property, chain) {
-            (Property::Knowledge(_), [.., last]) => minds.answer(&[*last], property),
-            _ => answer_in(world.truth(), property),
-        };
-        let next = match chain {
-            [_] => real,
-            _ => minds.answer(&chain[1..], property),
-        };
-        Self { world: real == Some(answer), next: next == Some(answer) }
-    }
+/// Whether the answer is what is really so, and whether it is that of the chain without its first person.
+fn alignment(world: &World, minds: &Minds, chain: &[Person], property: Property, answer: Answer) -> (bool, bool) {
+    // News has no truth of its own: what is real is whether the last of the chain knows it.
+    let real = match (property, chain) {
+        (Property::Knowledge(_), [.., last]) => minds.answer(&[*last], property),
+        _ => answer_in(world.truth(), property),
+    };
+    let next = if chain.len() == 1 { real } else { minds.answer(&chain[1..], property) };
+    (real == Some(answer), next == Some(answer))
 }
 
 /// Whether each pair of neighbours was together at something, or one has noticed the other.
@@ -425,13 +360,19 @@ fn is_acquainted(world: &World, minds: &Minds, chain: &[Person]) -> bool {
 
 /// A property is interesting if not all questions about it, of orders 1 and 2 together, have the same answer.
 fn mark_interesting(questions: &mut [Question]) {
-    let mut answers: BTreeMap<Property, BTreeSet<Answer>> = BTreeMap::new();
-    for question in questions.iter().filter(|question| (1..=2).contains(&question.chain.len())) {
-        answers.entry(question.property).or_default().insert(question.answer);
-    }
+    let asked = questions.iter().filter(|question| (1..=2).contains(&question.chain.len()));
+    let answers = answers_by_property(asked);
     for question in questions.iter_mut().filter(|question| !question.chain.is_empty()) {
         let Some(answers) = answers.get(&question.property) else { continue };
         question.is_interesting = answers.len() > 1;
         question.is_interesting_among_known = answers.iter().filter(|answer| **answer != Answer::Unknown).count() > 1;
     }
+}
+
+fn answers_by_property<'q>(questions: impl Iterator<Item = &'q Question>) -> BTreeMap<Property, BTreeSet<Answer>> {
+    let mut answers: BTreeMap<Property, BTreeSet<Answer>> = BTreeMap::new();
+    for question in questions {
+        answers.entry(question.property).or_default().insert(question.answer);
+    }
+    answers
 }

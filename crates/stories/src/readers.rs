@@ -27,7 +27,6 @@ pub(crate) enum Shortcut {
 }
 
 impl Shortcut {
-    /// All shortcuts.
     pub(crate) const ALL: [Self; 7] = [
         Self::Reality,
         Self::LatestMention,
@@ -95,8 +94,7 @@ impl<'a> ReaderPanel<'a> {
 
 /// The record as it would be if everybody who ever was in its room had noticed it.
 fn with_gossip(world: &World, record: &Record) -> Record {
-    let deed = world.events().get(record.action).map(|event| event.action.deed);
-    if matches!(deed, Some(Deed::Tell(..)) | None) {
+    if matches!(world.events()[record.action].action.deed, Deed::Tell(..)) {
         return record.clone();
     }
     let rooms = |person: Person| Room::first(world.scope().rooms).filter(move |room| was_in(world, person, *room));
@@ -114,9 +112,7 @@ fn was_in(world: &World, person: Person, room: Room) -> bool {
 
 /// Whether somebody was in a room after the action of this number, or right before it.
 fn was_at(world: &World, action: usize, person: Person, room: Room) -> bool {
-    let events = world.events().get(..=action).unwrap_or_default();
-    let last_move = events.iter().rev().find_map(|event| goes_to(event, person));
-    last_move == Some(room)
+    world.events()[..=action].iter().rev().find_map(|event| goes_to(event, person)) == Some(room)
 }
 
 /// The room that somebody goes to in an event.
@@ -136,7 +132,7 @@ fn mention<'e>(mut events: impl Iterator<Item = &'e Event>, property: Property) 
     match property {
         Property::Container(object) => events.find_map(|event| named_container(event, object)),
         Property::Room(object) => events.find_map(|event| named_room(event, object)),
-        Property::Knowledge(_) | Property::State(..) => Some(Answer::Yes),
+        Property::Knowledge(_) | Property::State(_) => Some(Answer::Yes),
     }
 }
 

@@ -3,125 +3,77 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::action::{Deed, Message};
+use super::action::{Action, Deed, Message};
 use super::cast::Cast;
-use super::entity::{Entity, People};
 use super::family::Family;
 use super::part::Part;
 use super::question::{Property, Question, QuestionKind};
-use super::story::Story;
+use super::story::{Prose, Story};
 use super::telling::{answer_space, answer_text};
 use super::trace::explanation;
 use super::world::Event;
-use aloud_tasks::item::Item;
-use aloud_tasks::item::story_question;
+use aloud_tasks::item::{Item, story_question};
 
 /// Version of the stories: it changes when the same seed gives other stories.
 const VERSION: u32 = 2;
 
-/// One question about one story.
+/// One question about one story; docs/file-formats.md says what the fields are.
 #[expect(clippy::struct_excessive_bools, reason = "independent tags")]
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StoryRow {
-    /// Name, unique among the rows of a seed.
-    pub id: String,
-    /// Version of the generator.
-    pub version: u32,
-    /// Seed of the stories.
-    pub seed: u64,
-    /// Number of the story.
-    pub story: u64,
-    /// Part of the data.
-    pub split: Part,
-    /// The setting.
-    pub setting: String,
-    /// The family of the story.
-    pub family: Family,
-    /// Whether somebody peeks or is distracted.
-    pub asymmetric: bool,
+    pub(super) id: String,
+    pub(super) version: u32,
+    pub(super) seed: u64,
+    pub(super) story: u64,
+    pub(super) split: Part,
+    pub(super) setting: String,
+    pub(super) family: Family,
+    pub(super) asymmetric: bool,
     /// Number of people planned.
-    pub people: usize,
+    pub(super) people: usize,
     /// Number of moves planned.
-    pub moves: usize,
-    /// Number of rooms.
-    pub rooms: usize,
-    /// The story.
-    pub story_text: String,
-    /// The question.
-    pub question: String,
-    /// Its true answer.
-    pub answer: String,
-    /// All answers that it could have.
-    pub answer_space: Vec<String>,
-    /// Its kind.
-    pub kind: QuestionKind,
+    pub(super) moves: usize,
+    pub(super) rooms: usize,
+    pub(super) story_text: String,
+    pub(super) question: String,
+    pub(super) answer: String,
+    pub(super) answer_space: Vec<String>,
+    pub(super) kind: QuestionKind,
     /// -1: a fact; 1: a belief; 2: a belief about a belief; and so on.
-    pub order: i8,
+    pub(super) order: i8,
     /// Whose belief: first who thinks, then who is thought of.
-    pub chain: Vec<String>,
-    /// What the question is about: the object or the news.
-    pub subject: String,
+    pub(super) chain: Vec<String>,
+    /// The object or the news.
+    pub(super) subject: String,
     /// `container`, `room`, `knowledge` or `state: ...`.
-    pub property: String,
-    /// Whether minds differ on it.
-    pub interesting: bool,
+    pub(super) property: String,
+    pub(super) interesting: bool,
     /// The same without regard to answers `unknown`.
-    pub interesting_ref: bool,
-    /// Whether the answer is what is really so.
-    pub aligned_world: bool,
-    /// Whether the answer is that of the chain without its first person; if not, somebody is wrong.
-    pub aligned_next: bool,
-    /// Whether neighbours of the chain have to do with each other in the story.
-    pub acquainted: bool,
+    pub(super) interesting_ref: bool,
+    pub(super) aligned_world: bool,
+    pub(super) aligned_next: bool,
+    pub(super) acquainted: bool,
     /// Whether any question of the story of orders 1 and 2 is interesting.
-    pub story_needs_tom: bool,
+    pub(super) story_needs_tom: bool,
     /// The same with questions of order 1 alone.
-    pub story_needs_tom_order1: bool,
+    pub(super) story_needs_tom_order1: bool,
     /// Accuracy of the target on the story.
-    pub g: f64,
-    /// Whose accuracy that is.
-    pub target_name: String,
-    /// Hash of the story's structure, the same for stories that differ in names only.
-    pub structure: String,
-    /// Candidates that were tried and rejected before the story.
-    pub rejected: usize,
-    /// What happens: the event log.
-    pub actions: Vec<Value>,
+    pub(super) g: f64,
+    pub(super) target_name: String,
+    pub(super) structure: String,
+    pub(super) rejected: usize,
+    /// The event log.
+    pub(super) actions: Vec<Value>,
     /// Why the answer is right, step by step.
-    pub trace: Vec<String>,
-    /// The story in prose, as a language model tells it, if one was asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub infilled_text: Option<String>,
-    /// Who wrote the prose.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub infill_model: Option<String>,
-    /// Rewrites of passages of this story that were rejected.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub infill_rejected_rewrites: Option<u64>,
-    /// Stories before this one that were rejected because of a passage without a good rewrite.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub infill_rejected_stories: Option<u64>,
+    pub(super) trace: Vec<String>,
+    #[serde(flatten)]
+    pub(super) prose: Option<Prose>,
 }
 
 impl Story {
     /// Number of the story.
     pub fn index(&self) -> u64 {
         self.index
-    }
-
-    /// Part of the data that it belongs to.
-    pub fn part(&self) -> Part {
-        self.part
-    }
-
-    /// Hash of its structure, the same for stories that differ in names only.
-    pub fn structure(&self) -> u64 {
-        self.structure
-    }
-
-    /// Number of candidates that were tried and rejected before it.
-    pub fn n_rejected(&self) -> usize {
-        self.n_rejected
     }
 
     /// One row for every question.
@@ -163,10 +115,7 @@ impl Story {
                 rejected: self.n_rejected,
                 actions: actions.clone(),
                 trace: self.explanation(question),
-                infilled_text: self.prose.as_ref().map(|prose| prose.text.clone()),
-                infill_model: self.prose.as_ref().map(|prose| prose.model.clone()),
-                infill_rejected_rewrites: self.prose.as_ref().map(|prose| prose.n_rejected_rewrites),
-                infill_rejected_stories: self.prose.as_ref().map(|prose| prose.n_rejected_stories),
+                prose: self.prose.clone(),
             })
             .collect()
     }
@@ -220,11 +169,12 @@ impl Story {
     }
 
     fn subject(&self, question: &Question) -> String {
-        match question.property {
-            Property::Container(object) | Property::Room(object) => self.cast.object(object).to_owned(),
-            Property::Knowledge(topic) => self.cast.topic(topic).to_owned(),
-            Property::State(key, _) => self.cast.object(self.cast.object_of(key)).to_owned(),
-        }
+        let name = match question.property {
+            Property::Container(object) | Property::Room(object) => self.cast.object(object),
+            Property::Knowledge(topic) => self.cast.topic(topic),
+            Property::State(key) => self.cast.object(self.cast.object_of(key)),
+        };
+        name.to_owned()
     }
 
     fn property(&self, question: &Question) -> String {
@@ -232,66 +182,41 @@ impl Story {
             Property::Container(_) => "container".to_owned(),
             Property::Room(_) => "room".to_owned(),
             Property::Knowledge(_) => "knowledge".to_owned(),
-            Property::State(key, _) => format!("state: {}", self.cast.is(key)),
+            Property::State(key) => format!("state: {}", self.cast.is(key)),
         }
     }
 }
 
 /// An event with the names of its people and things.
 fn action_json(event: &Event, cast: &Cast) -> Value {
-    let mut fields = Map::new();
-    let mut put = |key: &str, value: &str| {
-        fields.insert(key.to_owned(), json!(value));
+    let Action { deed, peekers, distracted } = event.action;
+    let (actor, here) =
+        (deed.actor().map_or("", |actor| cast.person(actor)), event.room.map_or("", |room| cast.room(room)));
+    let said = deed.message().map_or_else(String::new, |message| message_text(message, cast));
+    let names = match deed {
+        Deed::Place(entity, room) => vec![("action", "place"), ("what", cast.name(entity)), ("room", cast.room(room))],
+        Deed::Enter(_, room) => vec![("action", "enter"), ("actor", actor), ("room", cast.room(room))],
+        Deed::Leave(_, room) => vec![("action", "leave"), ("actor", actor), ("room", cast.room(room))],
+        Deed::Put(_, object, container) => {
+            let (object, container) = (cast.object(object), cast.container(container));
+            vec![("action", "put"), ("actor", actor), ("object", object), ("container", container), ("room", here)]
+        }
+        Deed::Carry(_, object, room) => {
+            let (object, room) = (cast.object(object), cast.room(room));
+            vec![("action", "carry"), ("actor", actor), ("object", object), ("from", here), ("room", room)]
+        }
+        Deed::SetState(_, key) => {
+            let (object, state) = (cast.object(cast.object_of(key)), cast.is(key));
+            vec![("action", "set-state"), ("actor", actor), ("object", object), ("state", state), ("room", here)]
+        }
+        Deed::Tell(_, listener, _) => {
+            vec![("action", "tell"), ("actor", actor), ("listener", cast.person(listener)), ("message", &said)]
+        }
+        Deed::Announce(..) => vec![("action", "announce"), ("actor", actor), ("room", here), ("message", &said)],
     };
-    let action = &event.action;
-    let room_before = event.room.map(|room| cast.room(room));
-    match action.deed {
-        Deed::Place(entity, room) => {
-            put("action", "place");
-            put("what", entity_name(entity, cast));
-            put("room", cast.room(room));
-        }
-        Deed::Enter(person, room) | Deed::Leave(person, room) => {
-            put("action", if matches!(action.deed, Deed::Enter(..)) { "enter" } else { "leave" });
-            put("actor", cast.person(person));
-            put("room", cast.room(room));
-        }
-        Deed::Put(person, object, container) => {
-            put("action", "put");
-            put("actor", cast.person(person));
-            put("object", cast.object(object));
-            put("container", cast.container(container));
-            put("room", room_before.unwrap_or_default());
-        }
-        Deed::Carry(person, object, room) => {
-            put("action", "carry");
-            put("actor", cast.person(person));
-            put("object", cast.object(object));
-            put("from", room_before.unwrap_or_default());
-            put("room", cast.room(room));
-        }
-        Deed::SetState(person, key, _) => {
-            put("action", "set-state");
-            put("actor", cast.person(person));
-            put("object", cast.object(cast.object_of(key)));
-            put("state", cast.is(key));
-            put("room", room_before.unwrap_or_default());
-        }
-        Deed::Tell(speaker, listener, message) => {
-            put("action", "tell");
-            put("actor", cast.person(speaker));
-            put("listener", cast.person(listener));
-            put("message", &message_text(message, cast));
-        }
-        Deed::Announce(speaker, message) => {
-            put("action", "announce");
-            put("actor", cast.person(speaker));
-            put("room", room_before.unwrap_or_default());
-            put("message", &message_text(message, cast));
-        }
-    }
-    for (key, people) in [("peekers", action.peekers), ("distracted", action.distracted)] {
-        if people != People::NOBODY {
+    let mut fields: Map<String, Value> = names.into_iter().map(|(key, name)| (key.to_owned(), json!(name))).collect();
+    for (key, people) in [("peekers", peekers), ("distracted", distracted)] {
+        if !people.is_empty() {
             let names: Vec<&str> = people.iter().map(|person| cast.person(person)).collect();
             fields.insert(key.to_owned(), json!(names));
         }
@@ -299,18 +224,10 @@ fn action_json(event: &Event, cast: &Cast) -> Value {
     Value::Object(fields)
 }
 
-fn entity_name(entity: Entity, cast: &Cast) -> &str {
-    match entity {
-        Entity::Person(person) => cast.person(person),
-        Entity::Container(container) => cast.container(container),
-        Entity::Object(object) => cast.object(object),
-    }
-}
-
 fn message_text(message: Message, cast: &Cast) -> String {
     match message {
         Message::Topic(topic) => cast.topic(topic).to_owned(),
         Message::BoxOf(object, container) => format!("{} in {}", cast.object(object), cast.container(container)),
-        Message::RoomOf(entity, room) => format!("{} in {}", entity_name(entity, cast), cast.room(room)),
+        Message::RoomOf(entity, room) => format!("{} in {}", cast.name(entity), cast.room(room)),
     }
 }

@@ -1,9 +1,8 @@
 //! Random stories: one step, and the completion of a story by such steps.
 
 use super::action::{Action, Deed, Message};
-use super::entity::{Container, Entity, Object, People, Person, Room, StateKey, StateValue, Topic};
-use super::family::{MAX_SENTENCES, Move, MoveKind, Plan};
-use super::view::{BoxView, RoomView};
+use super::entity::{Container, Entity, Object, People, Person, Room, StateKey, Topic};
+use super::family::{MAX_SENTENCES, MoveKind, Plan};
 use super::world::World;
 use aloud_base::random::KeyedRandom;
 
@@ -12,12 +11,12 @@ const MAX_FRUITLESS: usize = 400;
 
 /// Lets one action happen: a kind is drawn, then the first of its possibilities, in random order, that the rules allow.
 /// Whether there was one.
-pub(crate) fn random_step(world: &mut World, moves: &[Move], draw: &mut KeyedRandom) -> bool {
-    let Some(chosen) = draw.pick(moves).copied() else { return false };
-    let mut deeds = deeds(world, chosen.kind);
+pub(crate) fn random_step(world: &mut World, moves: &[(MoveKind, bool)], draw: &mut KeyedRandom) -> bool {
+    let Some((kind, is_asymmetric)) = draw.pick(moves).copied() else { return false };
+    let mut deeds = deeds(world, kind);
     draw.shuffle_from_start(&mut deeds);
     for deed in deeds {
-        let mut choices = if chosen.is_asymmetric { asymmetries(world, deed) } else { vec![Action::open(deed)] };
+        let mut choices = if is_asymmetric { asymmetries(world, deed) } else { vec![Action::open(deed)] };
         draw.shuffle_from_start(&mut choices);
         for action in choices {
             if world.act(action).is_ok() {
@@ -48,45 +47,33 @@ fn deeds(world: &World, kind: MoveKind) -> Vec<Deed> {
     let scope = world.scope();
     let people = || Person::first(scope.people);
     let rooms = || Room::first(scope.rooms);
-    let objects = || Object::first(scope.objects);
     let mut deeds = Vec::new();
-    match kind {
-        MoveKind::Place => {}
-        MoveKind::Enter => {
-            deeds.extend(people().flat_map(|person| rooms().map(move |room| Deed::Enter(person, room))));
-        }
-        MoveKind::Leave => {
-            deeds.extend(people().flat_map(|person| rooms().map(move |room| Deed::Leave(person, room))));
-        }
-        MoveKind::Put => {
-            for (person, object) in people().flat_map(|person| objects().map(move |object| (person, object))) {
-                deeds.extend(Container::first(scope.containers).map(|holder| Deed::Put(person, object, holder)));
-            }
-        }
-        MoveKind::Carry => {
-            for (person, object) in people().flat_map(|person| objects().map(move |object| (person, object))) {
-                deeds.extend(rooms().map(|room| Deed::Carry(person, object, room)));
-            }
-        }
-        MoveKind::SetState => {
-            for (person, (key, state)) in people()
-                .flat_map(|person| StateKey::first(scope.states.len()).zip(&scope.states).map(move |s| (person, s)))
-            {
-                let values = StateValue::first(state.n_values);
-                deeds.extend(values.map(|value| Deed::SetState(person, key, value)));
-            }
-        }
-        MoveKind::TellTopic | MoveKind::TellBox | MoveKind::TellRoom => {
-            for speaker in people() {
-                for message in messages(world, speaker, kind) {
-                    let listeners = people().filter(|listener| *listener != speaker);
-                    deeds.extend(listeners.map(|listener| Deed::Tell(speaker, listener, message)));
+    for person in people() {
+        match kind {
+            MoveKind::Place => {}
+            MoveKind::Enter => deeds.extend(rooms().map(|room| Deed::Enter(person, room))),
+            MoveKind::Leave => deeds.extend(rooms().map(|room| Deed::Leave(person, room))),
+            MoveKind::Put => {
+                for object in Object::first(scope.objects) {
+                    deeds.extend(Container::first(scope.containers).map(|holder| Deed::Put(person, object, holder)));
                 }
             }
-        }
-        MoveKind::AnnounceTopic | MoveKind::AnnounceBox | MoveKind::AnnounceRoom => {
-            for speaker in people() {
-                deeds.extend(messages(world, speaker, kind).into_iter().map(|said| Deed::Announce(speaker, said)));
+            MoveKind::Carry => {
+                for object in Object::first(scope.objects) {
+                    deeds.extend(rooms().map(|room| Deed::Carry(person, object, room)));
+                }
+            }
+            MoveKind::SetState => {
+                deeds.extend(StateKey::first(scope.states.len()).map(|key| Deed::SetState(person, key)));
+            }
+            MoveKind::TellTopic | MoveKind::TellBox | MoveKind::TellRoom => {
+                for message in messages(world, person, kind) {
+                    let listeners = people().filter(|listener| *listener != person);
+                    deeds.extend(listeners.map(|listener| Deed::Tell(person, listener, message)));
+                }
+            }
+            MoveKind::AnnounceTopic | MoveKind::AnnounceBox | MoveKind::AnnounceRoom => {
+                deeds.extend(messages(world, person, kind).into_iter().map(|said| Deed::Announce(person, said)));
             }
         }
     }
@@ -99,14 +86,13 @@ fn messages(world: &World, speaker: Person, kind: MoveKind) -> Vec<Message> {
     }
     let view = world.view(&[speaker]);
     let about = |object: Object| match kind {
-        MoveKind::TellBox | MoveKind::AnnounceBox => match view.container(object) {
-            BoxView::In(container) => Some(Message::BoxOf(object, container)),
-            BoxView::Unset | BoxView::Out => None,
-        },
-        _ => match view.room(Entity::Object(object)) {
-            RoomView::In(room) => Some(Message::RoomOf(Entity::Object(object), room)),
-            RoomView::Unset | RoomView::NotIn(_) | RoomView::Unknown => None,
-        },
+        MoveKind::TellBox | MoveKind::AnnounceBox => {
+            view.container(object).known().map(|container| Message::BoxOf(object, container))
+        }
+        _ => {
+            let thing = Entity::Object(object);
+            view.room(thing).known().map(|room| Message::RoomOf(thing, room))
+        }
     };
     Object::first(world.scope().objects).filter_map(about).collect()
 }

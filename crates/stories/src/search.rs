@@ -60,7 +60,6 @@ pub(crate) trait TargetModel {
 pub(crate) struct PanelTarget;
 
 impl PanelTarget {
-    /// Name in files.
     pub(crate) const NAME: &str = "readers";
 }
 
@@ -78,12 +77,9 @@ impl TargetModel for PanelTarget {
     }
 }
 
-/// A complete story.
 pub(crate) struct Found {
     pub(crate) world: World,
-    /// Accuracy of the target.
     pub(crate) accuracy: f64,
-    /// Whether it is hard enough.
     pub(crate) meets_goal: bool,
 }
 
@@ -141,19 +137,14 @@ pub(crate) fn search(
 
 /// The node of lowest cost; of equal ones the harder, then the shorter, then the older.
 fn take_best(open: &mut Vec<Node>) -> Option<Node> {
-    let key = |node: &Node| [node.cost, node.accuracy, node.mean_length];
-    let mut best = 0;
-    for at in 1..open.len() {
-        let is_better = key(&open[at]).iter().zip(key(&open[best])).find_map(|(new, old)| match new.total_cmp(&old) {
-            std::cmp::Ordering::Equal => None,
-            order => Some(order.is_lt()),
-        });
-        if is_better == Some(true) {
-            best = at;
-        }
-    }
+    let order = |one: &Node, other: &Node| {
+        (one.cost.total_cmp(&other.cost))
+            .then(one.accuracy.total_cmp(&other.accuracy))
+            .then(one.mean_length.total_cmp(&other.mean_length))
+    };
+    let (best, _) = open.iter().enumerate().min_by(|(_, one), (_, other)| order(one, other))?;
     // Not `swap_remove`: the order of the others is their age.
-    (best < open.len()).then(|| open.remove(best))
+    Some(open.remove(best))
 }
 
 struct Search<'a> {
@@ -166,11 +157,10 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn node(&mut self, world: World, accuracy: f64, draw: &mut KeyedRandom) -> Node {
-        let (mut n_complete, mut length) = (0, 0);
         if self.plan.is_complete(&world) {
-            let mean_length = world.n_sentences() as f64;
-            return Node { world, accuracy, cost: accuracy, mean_length };
+            return Node { accuracy, cost: accuracy, mean_length: world.n_sentences() as f64, world };
         }
+        let (mut n_complete, mut length) = (0, 0);
         let n_completions = self.target.n_completions();
         for _ in 0..n_completions {
             let mut completion = world.clone();

@@ -57,8 +57,7 @@ impl Setting {
     /// # Errors
     /// If the file cannot be read, or holds what a setting may not hold; the error names the line.
     pub(crate) fn read(path: &Path) -> Result<Self, TasksError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| TasksError::Read { path: path.to_path_buf(), source })?;
+        let text = std::fs::read_to_string(path).map_err(TasksError::read(path))?;
         Self::parse(path, &text)
     }
 
@@ -72,9 +71,7 @@ impl Setting {
             let at = error.span().map_or(0, |span| span.start);
             TasksError::line(path, line(at), error.message())
         })?;
-        match lint::fault(&setting) {
-            Some(fault) => Err(TasksError::line(path, line(fault.at), fault.reason)),
-            None => Ok(setting),
-        }
+        lint::check(&setting).map_err(|fault| TasksError::line(path, line(fault.at), fault.reason))?;
+        Ok(setting)
     }
 }

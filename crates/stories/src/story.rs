@@ -1,5 +1,7 @@
 //! A story with everything that is known of it. What is written of it is in `row`, how it is told in prose in `infill`.
 
+use serde::Serialize;
+
 use super::cast::Cast;
 use super::family::Plan;
 use super::part::Part;
@@ -32,13 +34,17 @@ pub struct Story {
 }
 
 /// A story in prose.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Prose {
+    #[serde(rename = "infilled_text")]
     pub(crate) text: String,
     /// Who wrote it.
+    #[serde(rename = "infill_model")]
     pub(crate) model: String,
     /// Rewrites of its passages that did not pass.
+    #[serde(rename = "infill_rejected_rewrites")]
     pub(crate) n_rejected_rewrites: u64,
     /// Stories before this one that had a passage without a rewrite that passed.
+    #[serde(rename = "infill_rejected_stories")]
     pub(crate) n_rejected_stories: u64,
 }

@@ -59,11 +59,10 @@ fn anonymous(world: &World) -> String {
             Deed::Carry(person, object, room) => {
                 format!("carry {} {} {}", n.name('p', person.0), n.name('o', object.0), n.name('r', room.0))
             }
-            Deed::SetState(person, key, value) => {
-                let is_visible = world.scope().states.get(key.index()).is_some_and(|state| state.is_visible);
-                let visibility = if is_visible { "open" } else { "hidden" };
+            Deed::SetState(person, key) => {
+                let visibility = if world.scope().states[key.index()].is_visible { "open" } else { "hidden" };
                 let (person, key) = (n.name('p', person.0), n.name('s', key.0));
-                format!("set {person} {key} {} {visibility}", value.0)
+                format!("set {person} {key} 0 {visibility}")
             }
             Deed::Tell(speaker, listener, message) => {
                 format!("tell {} {} {}", n.name('p', speaker.0), n.name('p', listener.0), n.message(message))

@@ -5,15 +5,15 @@ use std::ops::Range;
 
 use aloud_tasks::answer_form::{PromptForm, THINK_CLOSE, THINK_OPEN};
 use aloud_tasks::error::{RewardError, TasksError};
-use aloud_tasks::extract::answer_region;
+use aloud_tasks::extract::Scoring;
 use aloud_tasks::item::{Item, Split};
-use aloud_tasks::reward::{Completion, Scoring};
-use aloud_tasks::task::{Amount, ExaminationItem, ItemKind, Score, Task};
+use aloud_tasks::reward::Completion;
+use aloud_tasks::task::{Amount, ExaminationItem, Score, Task};
 
 use super::examination::examination;
 use super::generator::{StoryGenerator, StorySettings};
 use super::part::Part;
-use super::scoring::{StoryScoring, story_answer, story_reward};
+use super::scoring::{form, is_right, story_answer, story_reward};
 
 /// How stories are asked for. Written below a story and its question.
 pub const STORY_INSTRUCTION: &str = "\
@@ -22,6 +22,9 @@ believes about the others. Reason step by step between <think> and </think>. End
 
 /// Questions of the largest examination, as in the headline figures: 100 of each group.
 const ALL_QUESTIONS: usize = 400;
+
+/// The scorers by their names in records, the strict one first.
+const SCORERS: [(&str, Scoring); 2] = [("strict", Scoring::Strict), ("lenient", Scoring::Flexible)];
 
 /// Stands before the answer; in responses in any capitals.
 const ANSWER_MARK: &str = "ANSWER:";
@@ -60,10 +63,6 @@ impl Task for Stories {
     }
 
     fn reward(&self, completion: &Completion<'_>, scoring: Scoring) -> Result<f64, RewardError> {
-        let scoring = match scoring {
-            Scoring::Strict => StoryScoring::Strict,
-            Scoring::Flexible => StoryScoring::Lenient,
-        };
         story_reward(completion, scoring)
     }
 
@@ -76,31 +75,21 @@ impl Task for Stories {
     }
 
     fn examination(&self, amount: Amount, seed: u64, split: Split) -> Result<Vec<ExaminationItem>, TasksError> {
-        let asked = examination(amount.of_one_task(ALL_QUESTIONS), seed, split.into())?;
-        let item = |(number, asked): (u64, super::examination::ExaminationItem)| {
-            let kind = ItemKind { name: asked.group.name(), is_binary: asked.group.is_binary() };
-            // Solutions are compared by the numbers of their steps; those of stories have none.
-            let item = Item { solution: None, ..asked.item };
-            ExaminationItem { kind: Some(kind), ..ExaminationItem::of(item, self.short_name(), number) }
-        };
-        Ok((0..).zip(asked).map(item).collect())
+        examination(amount.of_one_task(ALL_QUESTIONS), seed, split.into(), self.short_name())
     }
 
     fn scorers(&self) -> Vec<&'static str> {
-        StoryScoring::ALL.map(StoryScoring::name).to_vec()
+        SCORERS.map(|(name, _)| name).to_vec()
     }
 
     fn score(&self, item: &Item, completion: &str, _truncated: bool) -> Score {
         let answer = story_answer(completion).filter(|answer| !answer.is_empty());
-        let is_right = |scoring: StoryScoring| match (answer, item.answer.as_deref()) {
-            (Some(answer), Some(gold)) => scoring.is_right(answer, gold),
-            _ => false,
-        };
-        let form = |scoring: StoryScoring| answer.map(|answer| scoring.form(answer));
+        let both = answer.zip(item.answer.as_deref());
+        let is_right = |scoring| both.is_some_and(|(answer, gold)| is_right(answer, gold, scoring));
         Score {
-            strict: form(StoryScoring::Strict),
-            flexible: form(StoryScoring::Lenient),
-            correct: StoryScoring::ALL.map(|scoring| (scoring.name().to_owned(), is_right(scoring))).into(),
+            strict: answer.map(|answer| form(answer, Scoring::Strict)),
+            flexible: answer.map(|answer| form(answer, Scoring::Flexible)),
+            correct: SCORERS.map(|(name, scoring)| (name.to_owned(), is_right(scoring))).into(),
         }
     }
 
@@ -110,10 +99,8 @@ impl Task for Stories {
 
     /// A completion without marks of a trace has one that ends at its answer.
     fn trace_end(&self, completion: &str, _prompt: &str) -> Option<(usize, usize)> {
-        let region = answer_region(completion);
-        if !region.no_close {
-            let start = completion.len() - region.text.len();
-            return Some((start - THINK_CLOSE.len(), start));
+        if let Some(start) = completion.rfind(THINK_CLOSE) {
+            return Some((start, start + THINK_CLOSE.len()));
         }
         completion.to_ascii_uppercase().rfind(ANSWER_MARK).map(|start| (start, start))
     }
@@ -136,7 +123,7 @@ impl Task for Stories {
     }
 
     fn elicited_answer(&self, text: &str) -> Option<String> {
-        let answer = StoryScoring::Strict.form(text.lines().next()?);
+        let answer = form(text.lines().next()?, Scoring::Strict);
         (!answer.is_empty()).then_some(answer)
     }
 }

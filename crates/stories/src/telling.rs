@@ -6,7 +6,6 @@ use super::cast::Cast;
 use super::entity::{Entity, People};
 use super::question::{Answer, Property, Question, QuestionKind, Time};
 use super::template::{Pattern, fill};
-use super::view::BoxView;
 use super::world::{Event, World};
 use aloud_base::random::KeyedRandom;
 
@@ -27,8 +26,7 @@ impl Telling {
             let pattern = pattern(event);
             let choice = draw.between(0, pattern.templates().len() as i64 - 1) as usize;
             let mut sentences = vec![sentence(event, cast, choice, false)];
-            let is_speech = event.action.deed.is_speech();
-            let peek = if is_speech { Pattern::PeekSpeech } else { Pattern::PeekSight };
+            let peek = if event.action.deed.is_speech() { Pattern::PeekSpeech } else { Pattern::PeekSight };
             for (pattern, others) in [(peek, event.action.peekers), (Pattern::Distraction, event.action.distracted)] {
                 if !others.is_empty()
                     && let Some(template) = draw.pick(pattern.templates())
@@ -42,20 +40,15 @@ impl Telling {
         telling
     }
 
-    /// The whole story.
     pub(crate) fn text(&self) -> String {
         self.sentences.concat().join(" ")
     }
 
     /// What an event's sentence says, as the end of a sentence of its own: without room and full stop.
     fn clause(&self, world: &World, cast: &Cast, action: usize) -> String {
-        match (world.events().get(action), self.choices.get(action)) {
-            (Some(event), Some(choice)) => sentence(event, cast, *choice, true),
-            _ => String::new(),
-        }
+        sentence(&world.events()[action], cast, self.choices[action], true)
     }
 
-    /// The text of a question.
     pub(crate) fn question(&self, world: &World, cast: &Cast, question: &Question) -> String {
         let person = |at: usize| question.chain.get(at).map_or("", |person| cast.person(*person));
         match question.property {
@@ -72,7 +65,7 @@ impl Telling {
                     cast.topic(topic)
                 ),
             },
-            Property::State(key, _) => {
+            Property::State(key) => {
                 let what = format!("the {} {}", cast.object(cast.object_of(key)), cast.is(key));
                 match question.kind() {
                     QuestionKind::State1 => format!("Is {} aware that {what}? Answer yes or no.", person(0)),
@@ -128,7 +121,7 @@ pub(crate) fn answer_space(question: &Question, cast: &Cast) -> Vec<String> {
     match (question.property, question.kind()) {
         (Property::Container(_), _) => with_unknown(cast.containers()),
         (Property::Room(_), _) => with_unknown(cast.rooms()),
-        (Property::Knowledge(_) | Property::State(..), kind) => {
+        (Property::Knowledge(_) | Property::State(_), kind) => {
             [Answer::Yes, Answer::No].map(|answer| answer_text(answer, kind, cast)).to_vec()
         }
     }
@@ -143,7 +136,7 @@ fn pattern(event: &Event) -> Pattern {
         Deed::Enter(..) => Pattern::Enter,
         Deed::Leave(..) => Pattern::Leave,
         Deed::Put(..) => Pattern::Put,
-        Deed::Carry(..) if matches!(event.held_by, BoxView::In(_)) => Pattern::CarryFrom,
+        Deed::Carry(..) if event.held_by.known().is_some() => Pattern::CarryFrom,
         Deed::Carry(..) => Pattern::CarryOpen,
         Deed::SetState(..) => Pattern::SetState,
         Deed::Tell(_, _, Message::Topic(_)) => Pattern::TellTopic,
@@ -156,7 +149,7 @@ fn pattern(event: &Event) -> Pattern {
 }
 
 fn sentence(event: &Event, cast: &Cast, choice: usize, is_clause: bool) -> String {
-    let template = pattern(event).templates().get(choice).copied().unwrap_or_default();
+    let template = pattern(event).templates().get(choice).map_or("", String::as_str);
     fill(template, is_clause, |slot| slot_text(slot, event, cast))
 }
 
@@ -171,10 +164,6 @@ fn modifier(template: &str, cast: &Cast, others: People) -> String {
 fn slot_text(slot: &str, event: &Event, cast: &Cast) -> String {
     let deed = event.action.deed;
     let room_before = || event.room.map_or("", |room| cast.room(room)).to_owned();
-    let message = match deed {
-        Deed::Tell(_, _, message) | Deed::Announce(_, message) => Some(message),
-        _ => None,
-    };
     match (slot, deed) {
         ("actor", _) => deed.actor().map_or("", |actor| cast.person(actor)).to_owned(),
         ("room", Deed::Place(_, room) | Deed::Enter(_, room) | Deed::Leave(_, room) | Deed::Carry(_, _, room)) => {
@@ -187,12 +176,11 @@ fn slot_text(slot: &str, event: &Event, cast: &Cast) -> String {
         ("thing", Deed::Place(Entity::Container(container), _)) | ("container", Deed::Put(_, _, container)) => {
             cast.container(container).to_owned()
         }
-        ("container", Deed::Carry(..)) => match event.held_by {
-            BoxView::In(container) => cast.container(container).to_owned(),
-            BoxView::Unset | BoxView::Out => String::new(),
-        },
-        ("does", Deed::SetState(_, key, _)) => cast.does(key).to_owned(),
-        (_, _) => message.map_or_else(String::new, |message| message_slot(slot, message, cast)),
+        ("container", Deed::Carry(..)) => {
+            event.held_by.known().map_or("", |container| cast.container(container)).to_owned()
+        }
+        ("does", Deed::SetState(_, key)) => cast.does(key).to_owned(),
+        (_, _) => deed.message().map_or_else(String::new, |message| message_slot(slot, message, cast)),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Why an answer is right: the story replayed for one question, with what each person of the chain noticed of each event.
 
-use super::action::{Deed, Message};
+use super::action::{Action, Deed, Message};
 use super::cast::Cast;
 use super::entity::{Entity, Object, Person};
-use super::question::{Answer, Property, Question, Time, answer_in};
+use super::log::Record;
+use super::question::{Answer, Property, Question, Time, answer_in, real_answers};
 use super::telling::{Telling, answer_text};
 use super::world::{Event, World};
 
@@ -20,65 +21,43 @@ pub(crate) enum Role {
 /// One event, as it bears on a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// Number of the event.
     pub(crate) event: usize,
     /// What the people of the chain noticed, in its order.
     pub(crate) roles: Vec<(Person, Role)>,
     /// The answer after the event; `None` while the question is ill-posed.
     pub(crate) answer: Option<Answer>,
-    /// Whether the event changed the answer.
     pub(crate) is_changed: bool,
 }
 
 /// Every event of a story, as it bears on a question. The last answer is the true one, except for facts of an earlier time.
 pub(crate) fn trace(world: &World, question: &Question) -> Vec<Step> {
-    let mut before = answer_after(world, question, 0);
-    let mut steps = Vec::new();
-    for number in 0..world.events().len() {
-        let answer = answer_after(world, question, number + 1);
-        let roles = question.chain.iter().map(|person| (*person, role(world, number, *person))).collect();
-        steps.push(Step { event: number, roles, answer, is_changed: answer != before });
-        before = answer;
-    }
-    steps
+    let step = |event| {
+        let answer = answer_after(world, question, event + 1);
+        let roles = question.chain.iter().map(|person| (*person, role(world, event, *person))).collect();
+        Step { event, roles, answer, is_changed: answer != answer_after(world, question, event) }
+    };
+    (0..world.events().len()).map(step).collect()
 }
 
 fn answer_after(world: &World, question: &Question, n_actions: usize) -> Option<Answer> {
     if question.chain.is_empty() {
-        return real_answer_after(world, question.property, n_actions);
+        let answers = real_answers(world, question.property);
+        return answers.into_iter().rev().find(|(action, _)| *action < n_actions)?.1;
     }
     answer_in(&world.view_after(&question.chain, n_actions), question.property)
 }
 
-fn real_answer_after(world: &World, property: Property, n_actions: usize) -> Option<Answer> {
-    use super::view::{BoxView, RoomView};
-    match property {
-        Property::Container(object) => {
-            let (_, value) = world.containers_of(object).iter().rev().find(|(action, _)| *action < n_actions)?;
-            if let BoxView::In(container) = value { Some(Answer::Container(*container)) } else { None }
-        }
-        Property::Room(object) => {
-            let (_, value) = world.rooms_of(object).iter().rev().find(|(action, _)| *action < n_actions)?;
-            if let RoomView::In(room) = value { Some(Answer::Room(*room)) } else { None }
-        }
-        Property::Knowledge(_) | Property::State(..) => None,
-    }
-}
-
 /// What somebody noticed of an event. Whoever moves from room to room is noticed in both.
-pub(crate) fn role(world: &World, number: usize, person: Person) -> Role {
-    let Some(event) = world.events().get(number) else { return Role::DidNotWitness };
-    if event.action.deed.actor() == Some(person) {
-        return Role::Acted;
+fn role(world: &World, number: usize, person: Person) -> Role {
+    let Action { deed, peekers, distracted } = world.events()[number].action;
+    let is_witness = |record: &Record| record.action == number && record.witnesses.contains(person);
+    match person {
+        _ if deed.actor() == Some(person) => Role::Acted,
+        _ if distracted.contains(person) => Role::Distracted,
+        _ if peekers.contains(person) => Role::Peeked,
+        _ if world.records().iter().any(is_witness) => Role::Witnessed,
+        _ => Role::DidNotWitness,
     }
-    if event.action.distracted.contains(person) {
-        return Role::Distracted;
-    }
-    if event.action.peekers.contains(person) {
-        return Role::Peeked;
-    }
-    let is_witness = world.records().iter().any(|record| record.action == number && record.witnesses.contains(person));
-    if is_witness { Role::Witnessed } else { Role::DidNotWitness }
 }
 
 /// The reasons for an answer as lines of English: the events that matter, who noticed each, and what it changes.
@@ -88,16 +67,15 @@ pub(crate) fn explanation(world: &World, cast: &Cast, telling: &Telling, questio
         Time::End => steps.as_slice(),
         Time::Beginning => {
             let first = steps.iter().position(|step| step.is_changed).map_or(0, |first| first + 1);
-            steps.get(..first).unwrap_or_default()
+            &steps[..first]
         }
-        Time::Before(event) => steps.get(..event).unwrap_or_default(),
+        Time::Before(event) => &steps[..event],
     };
     let mut lines: Vec<String> = asked_for
         .iter()
         .filter(|step| matters(world, question, step))
         .map(|step| {
-            let told = telling.sentences.get(step.event).map_or_else(String::new, |sentences| sentences.join(" "));
-            let mut parts = vec![told];
+            let mut parts = telling.sentences[step.event].clone();
             parts.extend(noticed(world, cast, step));
             if step.is_changed {
                 parts.push(format!("Now {}.", said(cast, question, step.answer)));
@@ -111,33 +89,28 @@ pub(crate) fn explanation(world: &World, cast: &Cast, telling: &Telling, questio
 
 /// Events that change the answer; for beliefs also those that concern what is asked for and change nothing.
 fn matters(world: &World, question: &Question, step: &Step) -> bool {
-    let concerns = |event: &Event| !question.chain.is_empty() && concerns(event, question.property);
-    step.is_changed || world.events().get(step.event).is_some_and(concerns)
+    step.is_changed || (!question.chain.is_empty() && concerns(&world.events()[step.event], question.property))
 }
 
 /// Whether an event is about the property.
 fn concerns(event: &Event, property: Property) -> bool {
-    let says = |message: Message| match (message, property) {
-        (Message::Topic(topic), Property::Knowledge(asked)) => topic == asked,
-        (Message::BoxOf(object, _), Property::Container(asked) | Property::Room(asked)) => object == asked,
-        (Message::RoomOf(Entity::Object(object), _), Property::Container(asked) | Property::Room(asked)) => {
-            object == asked
+    let moved = match event.action.deed {
+        Deed::Tell(_, _, Message::Topic(topic)) | Deed::Announce(_, Message::Topic(topic)) => {
+            return property == Property::Knowledge(topic);
         }
-        _ => false,
+        Deed::SetState(_, key) => return matches!(property, Property::State(asked) if asked == key),
+        Deed::Put(_, object, _) | Deed::Carry(_, object, _) => Some(object),
+        deed => match deed.message() {
+            Some(Message::BoxOf(object, _) | Message::RoomOf(Entity::Object(object), _)) => Some(object),
+            _ => None,
+        },
     };
-    match (event.action.deed, property) {
-        (Deed::Tell(_, _, message) | Deed::Announce(_, message), _) => says(message),
-        (Deed::Put(_, object, _) | Deed::Carry(_, object, _), Property::Container(asked) | Property::Room(asked)) => {
-            object == asked
-        }
-        (Deed::SetState(_, key, _), Property::State(asked, _)) => key == asked,
-        _ => false,
-    }
+    moved.is_some() && moved == place_of(property).map(|(object, _)| object)
 }
 
 /// Who of the chain noticed the event, as sentences.
 fn noticed(world: &World, cast: &Cast, step: &Step) -> Vec<String> {
-    let Some(event) = world.events().get(step.event) else { return Vec::new() };
+    let event = &world.events()[step.event];
     let (verb, acts) = if event.action.deed.is_speech() { ("hears", "said it") } else { ("sees", "did it") };
     let Some(((first, role), others)) = step.roles.split_first() else { return Vec::new() };
     let name = cast.person(*first);
@@ -190,7 +163,7 @@ fn place_of(property: Property) -> Option<(Object, &'static str)> {
     match property {
         Property::Container(object) => Some((object, "container")),
         Property::Room(object) => Some((object, "room")),
-        Property::Knowledge(_) | Property::State(..) => None,
+        Property::Knowledge(_) | Property::State(_) => None,
     }
 }
 
@@ -221,7 +194,7 @@ fn belief(cast: &Cast, question: &Question, answer: Option<Answer>) -> String {
                 _ => format!("{who} does not know about {}", cast.topic(topic)),
             }
         }
-        (Property::State(key, _), answer) => {
+        (Property::State(key), answer) => {
             let (who, object) = (who.unwrap_or_default(), cast.object(cast.object_of(key)));
             match answer {
                 Some(Answer::Yes) => format!("{who} is aware that the {object} {}", cast.is(key)),
@@ -233,13 +206,10 @@ fn belief(cast: &Cast, question: &Question, answer: Option<Answer>) -> String {
 
 fn conclusion(cast: &Cast, question: &Question) -> String {
     let so = said(cast, question, Some(question.answer));
+    let place = answer_text(question.answer, question.kind(), cast);
     match question.time {
         Time::End => format!("At the end, {so}."),
-        Time::Beginning => {
-            format!("At the beginning, it was in the {}.", answer_text(question.answer, question.kind(), cast))
-        }
-        Time::Before(_) => {
-            format!("Right before that moment, it was in the {}.", answer_text(question.answer, question.kind(), cast))
-        }
+        Time::Beginning => format!("At the beginning, it was in the {place}."),
+        Time::Before(_) => format!("Right before that moment, it was in the {place}."),
     }
 }

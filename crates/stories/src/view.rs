@@ -1,7 +1,7 @@
 //! What is so, or what somebody believes to be so: reality and every belief, however nested, are records of one type.
 
 use super::action::Message;
-use super::entity::{Container, Entity, Object, Room, Scope, StateKey, StateValue, Topic};
+use super::entity::{Container, Entity, Object, Room, Scope, StateKey, Topic};
 
 /// Where somebody or something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -9,7 +9,6 @@ pub(crate) enum RoomView {
     /// Nothing was ever noticed.
     #[default]
     Unset,
-    /// There.
     In(Room),
     /// Last seen to go from there.
     NotIn(Room),
@@ -29,6 +28,20 @@ pub(crate) enum BoxView {
     Out,
 }
 
+impl RoomView {
+    /// The room, if it is known.
+    pub(crate) fn known(self) -> Option<Room> {
+        if let Self::In(room) = self { Some(room) } else { None }
+    }
+}
+
+impl BoxView {
+    /// The container, if there is one that is known.
+    pub(crate) fn known(self) -> Option<Container> {
+        if let Self::In(container) = self { Some(container) } else { None }
+    }
+}
+
 /// One piece of what a record tells those whom it reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fact {
@@ -36,12 +49,12 @@ pub(crate) enum Fact {
     Room(Entity, RoomView),
     /// An object is in a container, or out of any.
     Box(Object, BoxView),
-    /// A property of an object has a value.
-    State(StateKey, StateValue),
+    /// An object has got a property.
+    State(StateKey),
     /// There is this piece of news.
     Learn(Topic),
     /// Seen in a room, with the visible properties.
-    Seen(Entity, Room, Vec<(StateKey, StateValue)>),
+    Seen(Entity, Room, Vec<StateKey>),
     /// Not seen in a room that was looked at.
     Absent(Entity, Room),
     /// Said to be in a container.
@@ -56,11 +69,10 @@ pub(crate) type Homes = [Option<Room>];
 /// Rooms, containers, states and news, as they are or as they are believed to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct View {
-    people: Vec<RoomView>,
-    containers: Vec<RoomView>,
-    objects: Vec<RoomView>,
+    /// Of people, of containers, and of objects.
+    rooms: [Vec<RoomView>; 3],
     boxed: Vec<BoxView>,
-    states: Vec<Option<StateValue>>,
+    states: Vec<bool>,
     known: Vec<bool>,
 }
 
@@ -68,28 +80,23 @@ impl View {
     /// Nothing known of anything.
     pub(crate) fn new(scope: &Scope) -> Self {
         Self {
-            people: vec![RoomView::Unset; scope.people],
-            containers: vec![RoomView::Unset; scope.containers],
-            objects: vec![RoomView::Unset; scope.objects],
+            rooms: [scope.people, scope.containers, scope.objects].map(|n| vec![RoomView::Unset; n]),
             boxed: vec![BoxView::Unset; scope.objects],
-            states: vec![None; scope.states.len()],
+            states: vec![false; scope.states.len()],
             known: vec![false; scope.topics],
         }
     }
 
     pub(crate) fn room(&self, entity: Entity) -> RoomView {
-        match entity {
-            Entity::Person(person) => self.people[person.index()],
-            Entity::Container(container) => self.containers[container.index()],
-            Entity::Object(object) => self.objects[object.index()],
-        }
+        let (kind, index) = place_of(entity);
+        self.rooms[kind][index]
     }
 
     pub(crate) fn container(&self, object: Object) -> BoxView {
         self.boxed[object.index()]
     }
 
-    pub(crate) fn state(&self, key: StateKey) -> Option<StateValue> {
+    pub(crate) fn state(&self, key: StateKey) -> bool {
         self.states[key.index()]
     }
 
@@ -114,20 +121,20 @@ impl View {
         }
     }
 
-    /// Takes in a fact. A later room, container or value replaces the earlier one; news is never forgotten.
+    /// Takes in a fact. A later room or container replaces the earlier one; properties and news are never forgotten.
     pub(crate) fn absorb(&mut self, fact: &Fact, homes: &Homes) {
         match *fact {
             Fact::Room(entity, room) => self.set_room(entity, room),
             Fact::Box(object, container) => self.boxed[object.index()] = container,
-            Fact::State(key, value) => self.states[key.index()] = Some(value),
+            Fact::State(key) => self.states[key.index()] = true,
             Fact::Learn(topic) => self.known[topic.index()] = true,
             Fact::Seen(entity, room, ref states) => {
                 self.set_room(entity, RoomView::In(room));
                 if let Entity::Object(object) = entity {
                     self.boxed[object.index()] = BoxView::Out;
                 }
-                for (key, value) in states {
-                    self.states[key.index()] = Some(*value);
+                for key in states {
+                    self.states[key.index()] = true;
                 }
             }
             Fact::Absent(entity, room) => self.miss(entity, room),
@@ -137,11 +144,8 @@ impl View {
     }
 
     fn set_room(&mut self, entity: Entity, room: RoomView) {
-        match entity {
-            Entity::Person(person) => self.people[person.index()] = room,
-            Entity::Container(container) => self.containers[container.index()] = room,
-            Entity::Object(object) => self.objects[object.index()] = room,
-        }
+        let (kind, index) = place_of(entity);
+        self.rooms[kind][index] = room;
     }
 
     /// Object permanence: what was last seen in the open and is not there any more has gone; what is believed to be in a
@@ -184,5 +188,14 @@ impl View {
                 self.boxed[object.index()] = BoxView::Unset;
             }
         }
+    }
+}
+
+/// The kind of an entity, and its place in the list of its kind.
+fn place_of(entity: Entity) -> (usize, usize) {
+    match entity {
+        Entity::Person(person) => (0, person.index()),
+        Entity::Container(container) => (1, container.index()),
+        Entity::Object(object) => (2, object.index()),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::action::{Action, Deed, Message};
-use super::entity::{Container, Entity, Object, People, Person, Room, Scope, StateKey, StateValue, Topic};
+use super::entity::{Container, Entity, Object, People, Person, Room, Scope, StateKey, Topic};
 use super::log::{Record, fold};
 use super::refusal::Refusal;
 use super::view::{BoxView, Fact, RoomView, View};
@@ -33,8 +33,6 @@ pub(crate) struct World {
     events: Vec<Event>,
     containers_of: Vec<Trajectory<BoxView>>,
     rooms_of: Vec<Trajectory<RoomView>>,
-    states_seen: Vec<(StateKey, StateValue)>,
-    rooms_used: Vec<bool>,
 }
 
 impl World {
@@ -48,8 +46,6 @@ impl World {
             events: Vec::new(),
             containers_of: vec![Vec::new(); scope.objects],
             rooms_of: vec![Vec::new(); scope.objects],
-            states_seen: Vec::new(),
-            rooms_used: vec![false; scope.rooms],
             scope,
         }
     }
@@ -57,12 +53,10 @@ impl World {
     /// The world after these actions.
     ///
     /// # Errors
-    /// The first refusal, with the number of its action.
-    pub(crate) fn replay(scope: Arc<Scope>, actions: &[Action]) -> Result<Self, (usize, Refusal)> {
+    /// The first refusal.
+    pub(crate) fn replay(scope: Arc<Scope>, actions: &[Action]) -> Result<Self, Refusal> {
         let mut world = Self::new(scope);
-        for (number, action) in actions.iter().enumerate() {
-            world.act(*action).map_err(|refusal| (number, refusal))?;
-        }
+        actions.iter().try_for_each(|action| world.act(*action))?;
         Ok(world)
     }
 
@@ -70,7 +64,6 @@ impl World {
         &self.scope
     }
 
-    /// What is so.
     pub(crate) fn truth(&self) -> &View {
         &self.truth
     }
@@ -106,14 +99,22 @@ impl World {
         &self.rooms_of[object.index()]
     }
 
-    /// Every value of every property that was ever real, in order of first appearance.
-    pub(crate) fn states_seen(&self) -> &[(StateKey, StateValue)] {
-        &self.states_seen
+    /// Every property that an object got, in order.
+    pub(crate) fn states_seen(&self) -> impl Iterator<Item = StateKey> {
+        self.events.iter().filter_map(|event| match event.action.deed {
+            Deed::SetState(_, key) => Some(key),
+            _ => None,
+        })
     }
 
     /// Number of rooms in which somebody or something has been.
     pub(crate) fn n_rooms_used(&self) -> usize {
-        self.rooms_used.iter().filter(|used| **used).count()
+        let happens_in = |room| {
+            self.records.iter().any(|record| {
+                record.facts.iter().any(|fact| matches!(fact, Fact::Room(_, RoomView::In(it)) if *it == room))
+            })
+        };
+        Room::first(self.scope.rooms).filter(|room| happens_in(*room)).count()
     }
 
     /// Number of sentences that tell what happened.
@@ -132,18 +133,13 @@ impl World {
         fold(&self.records[..end], chain, &self.scope, &self.homes)
     }
 
-    /// Everybody whose room this is.
     pub(crate) fn people_in(&self, room: Room) -> People {
         let there = |person: &Person| self.room_of(*person) == Some(room);
         Person::first(self.scope.people).filter(there).collect()
     }
 
-    /// The room of a person who is in one.
     pub(crate) fn room_of(&self, person: Person) -> Option<Room> {
-        match self.truth.room(Entity::Person(person)) {
-            RoomView::In(room) => Some(room),
-            _ => None,
-        }
+        self.truth.room(Entity::Person(person)).known()
     }
 
     /// The apparent witnesses of an action, if it happened now.
@@ -152,11 +148,7 @@ impl World {
             Deed::Tell(speaker, listener, _) => People::NOBODY.with(speaker).with(listener),
             Deed::Enter(person, room) | Deed::Place(Entity::Person(person), room) => self.people_in(room).with(person),
             Deed::Place(_, room) => self.people_in(room),
-            Deed::Leave(person, _)
-            | Deed::Put(person, ..)
-            | Deed::Carry(person, ..)
-            | Deed::SetState(person, ..)
-            | Deed::Announce(person, _) => self.room_of(person).map_or(People::NOBODY, |room| self.people_in(room)),
+            _ => deed.actor().and_then(|actor| self.room_of(actor)).map_or(People::NOBODY, |room| self.people_in(room)),
         }
     }
 
@@ -175,44 +167,8 @@ impl World {
     /// # Errors
     /// What forbids it.
     pub(crate) fn check(&self, action: &Action) -> Result<(), Refusal> {
-        self.check_scope(action)?;
         self.check_asymmetry(action)?;
         self.check_deed(action.deed)
-    }
-
-    fn check_scope(&self, action: &Action) -> Result<(), Refusal> {
-        let scope = &self.scope;
-        let person = |person: Person| person.index() < scope.people;
-        let room = |room: Room| room.index() < scope.rooms;
-        let object = |object: Object| object.index() < scope.objects;
-        let container = |container: Container| container.index() < scope.containers;
-        let entity = |entity: Entity| match entity {
-            Entity::Person(who) => person(who),
-            Entity::Container(which) => container(which),
-            Entity::Object(which) => object(which),
-        };
-        let message = |message: Message| match message {
-            Message::Topic(topic) => topic.index() < scope.topics,
-            Message::BoxOf(what, holder) => object(what) && container(holder),
-            Message::RoomOf(what, place) => entity(what) && room(place),
-        };
-        let known = match action.deed {
-            Deed::Place(what, place) => entity(what) && room(place),
-            Deed::Enter(who, place) | Deed::Leave(who, place) => person(who) && room(place),
-            Deed::Put(who, what, holder) => person(who) && object(what) && container(holder),
-            Deed::Carry(who, what, place) => person(who) && object(what) && room(place),
-            Deed::SetState(who, key, value) => {
-                let state = scope.states.get(key.index()).ok_or(Refusal::NoSuchState)?;
-                if value.index() >= state.n_values {
-                    return Err(Refusal::NoSuchState);
-                }
-                person(who)
-            }
-            Deed::Tell(speaker, listener, what) => person(speaker) && person(listener) && message(what),
-            Deed::Announce(speaker, what) => person(speaker) && message(what),
-        };
-        let others = action.peekers.union(action.distracted).iter().all(person);
-        if known && others { Ok(()) } else { Err(Refusal::OutOfScope) }
     }
 
     fn check_asymmetry(&self, action: &Action) -> Result<(), Refusal> {
@@ -233,7 +189,7 @@ impl World {
         if !distracted.without(witnesses).is_empty() {
             return Err(Refusal::DistractedAbsent);
         }
-        let stays_visible = matches!(deed, Deed::SetState(_, key, _) if self.scope.states[key.index()].is_visible);
+        let stays_visible = matches!(deed, Deed::SetState(_, key) if self.scope.states[key.index()].is_visible);
         if stays_visible && !distracted.is_empty() {
             return Err(Refusal::PlainView);
         }
@@ -262,10 +218,10 @@ impl World {
                 refuse_if(self.truth.room(Entity::Object(object)) != RoomView::In(from), Refusal::ObjectElsewhere)?;
                 refuse_if(room == from, Refusal::SamePlace)
             }
-            Deed::SetState(person, key, value) => {
+            Deed::SetState(person, key) => {
                 let room = self.room_of(person).ok_or(Refusal::Nowhere)?;
                 self.check_within_reach(self.scope.states[key.index()].object, room)?;
-                refuse_if(self.truth.state(key) == Some(value), Refusal::SameState)
+                refuse_if(self.truth.state(key), Refusal::SameState)
             }
             Deed::Tell(speaker, listener, message) => {
                 refuse_if(speaker == listener, Refusal::OneSelf)?;
@@ -326,11 +282,11 @@ impl World {
                 self.happen(facts, self.people_in(room), action);
             }
             Deed::Carry(person, object, room) => self.carry(person, object, room, action),
-            Deed::SetState(person, key, value) => {
+            Deed::SetState(person, key) => {
                 let Some(room) = self.room_of(person) else { return };
                 let object = self.scope.states[key.index()].object;
                 let thing = Entity::Object(object);
-                let mut facts = vec![Fact::State(key, value)];
+                let mut facts = vec![Fact::State(key)];
                 if self.truth.is_visible(thing) {
                     facts.extend([Fact::Room(thing, RoomView::In(room)), Fact::Box(object, BoxView::Out)]);
                 } else {
@@ -338,9 +294,6 @@ impl World {
                     facts.push(Fact::ToldRoom(thing, room));
                 }
                 self.happen(facts, self.people_in(room), action);
-                if !self.states_seen.contains(&(key, value)) {
-                    self.states_seen.push((key, value));
-                }
             }
             Deed::Tell(speaker, listener, message) => {
                 self.registered.insert(listener);
@@ -358,9 +311,6 @@ impl World {
     fn happen(&mut self, facts: Vec<Fact>, witnesses: People, action: Action) {
         for fact in &facts {
             self.truth.absorb(fact, &self.homes);
-            if let Fact::Room(_, RoomView::In(room)) = fact {
-                self.rooms_used[room.index()] = true;
-            }
         }
         self.record(facts, witnesses, action);
     }
@@ -403,10 +353,10 @@ impl World {
         self.scope.entities().filter(is_known).map(look).collect()
     }
 
-    fn visible_states(&self, entity: Entity) -> Vec<(StateKey, StateValue)> {
+    fn visible_states(&self, entity: Entity) -> Vec<StateKey> {
         let Entity::Object(object) = entity else { return Vec::new() };
         let visible = self.scope.states_of(object).filter(|(_, state)| state.is_visible);
-        visible.filter_map(|(key, _)| Some((key, self.truth.state(key)?))).collect()
+        visible.map(|(key, _)| key).filter(|key| self.truth.state(*key)).collect()
     }
 
     fn place(&mut self, entity: Entity, room: Room, action: Action) {

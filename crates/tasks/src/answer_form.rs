@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::extract::{Extraction, answer_region, extract_answer};
+use crate::extract::{Scoring, answer_region, extract_answer};
 use crate::pieces::piece_ends;
 
 /// Marks of a trace that some models write.
@@ -29,8 +29,8 @@ enum AnswerForm {
 impl AnswerForm {
     /// The form of a response's answer; [`AnswerForm::Marked`] where it has none of the two.
     fn of(completion: &str) -> Self {
-        let is_marked = extract_answer(completion, Extraction::Strict).is_some();
-        let is_boxed = || last_box(answer_region(completion).text).is_some();
+        let is_marked = extract_answer(completion, Scoring::Strict).is_some();
+        let is_boxed = || last_box(answer_region(completion)).is_some();
         if !is_marked && is_boxed() { Self::Boxed } else { Self::Marked }
     }
 
@@ -66,7 +66,7 @@ pub fn trace_end(completion: &str, prompt: &str) -> Option<(usize, usize)> {
 fn last_mark(text: &str) -> Option<usize> {
     let has_answer = |at: &usize| {
         let line = text[*at..].lines().next().unwrap_or_default();
-        extract_answer(line, Extraction::Strict).is_some()
+        extract_answer(line, Scoring::Strict).is_some()
     };
     let marks = || text.rmatch_indices(ANSWER_MARK).map(|(at, _)| at);
     marks().find(has_answer).or_else(|| marks().next())
@@ -76,7 +76,7 @@ fn last_mark(text: &str) -> Option<usize> {
 fn last_box(text: &str) -> Option<usize> {
     let at = text.rmatch_indices(BOX_OPEN).map(|(at, _)| at).find(|at| {
         let end = text[*at..].lines().next().unwrap_or_default();
-        extract_answer(end, Extraction::Flexible).is_some()
+        extract_answer(end, Scoring::Flexible).is_some()
     })?;
     let sentence = piece_ends(&text[..at]).into_iter().rev().find(|end| *end < at);
     Some(sentence.unwrap_or(0))
@@ -151,22 +151,14 @@ pub fn suffixes(form: PromptForm<'_>) -> BTreeMap<String, String> {
 /// The answer at the beginning of a text that follows a suffix, of either form: what closes the box is not part of it.
 pub fn elicited_answer(text: &str) -> Option<String> {
     let line = text.lines().next()?;
-    let mut depth = 0_usize;
-    let close = line.char_indices().find(|(_, character)| match character {
-        '{' => {
-            depth += 1;
-            false
-        }
-        '}' if depth == 0 => true,
-        '}' => {
-            depth -= 1;
-            false
-        }
-        _ => false,
+    let mut depth = 0_i32;
+    let close = line.char_indices().find(|(_, character)| {
+        depth += i32::from(*character == '{') - i32::from(*character == '}');
+        depth < 0
     });
     let number = match close {
-        Some((end, _)) => extract_answer(&format!("{BOX_OPEN}{}}}", &line[..end]), Extraction::Flexible),
-        None => extract_answer(&format!("{ANSWER_MARK} {line}"), Extraction::Strict),
+        Some((end, _)) => extract_answer(&format!("{BOX_OPEN}{}}}", &line[..end]), Scoring::Flexible),
+        None => extract_answer(&format!("{ANSWER_MARK} {line}"), Scoring::Strict),
     };
     number.map(|number| number.to_string())
 }

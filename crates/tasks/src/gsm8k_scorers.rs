@@ -3,15 +3,15 @@
 
 use std::ops::Range;
 
-use crate::extract::{Extraction, extract_answer, is_correct};
+use crate::extract::{Scoring, extract_answer};
 use crate::number::Number;
 
 /// A scorer of GSM8K answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gsm8kScorer {
-    /// [`Extraction::Strict`], compared as exact numbers.
+    /// [`Scoring::Strict`], compared as exact numbers.
     Strict,
-    /// [`Extraction::Flexible`], compared as exact numbers.
+    /// [`Scoring::Flexible`], compared as exact numbers.
     Flexible,
     /// The last `#### (\-?[0-9\.\,]+)` of the completion without `,`, compared as text, as in the method's own code.
     CompatSourceStrict,
@@ -50,8 +50,8 @@ impl Gsm8kScorer {
     /// what follows the last `</think>`.
     pub fn extract(self, completion: &str) -> Option<String> {
         match self {
-            Self::Strict => extract_answer(completion, Extraction::Strict).map(|number| number.to_string()),
-            Self::Flexible => extract_answer(completion, Extraction::Flexible).map(|number| number.to_string()),
+            Self::Strict => extract_answer(completion, Scoring::Strict).map(|number| number.to_string()),
+            Self::Flexible => extract_answer(completion, Scoring::Flexible).map(|number| number.to_string()),
             Self::CompatSourceStrict => after_hashes(completion).last().map(|found| found.replace([',', '$'], "")),
             Self::CompatSourceFlexible => {
                 matches(completion, plain_number).filter(|found| *found != ".").last().map(str::to_owned)
@@ -63,11 +63,7 @@ impl Gsm8kScorer {
 
     /// Whether the scorer calls a completion right. A completion without an answer is not.
     pub fn is_correct(self, completion: &str, gold: &Number) -> bool {
-        match self {
-            Self::Strict => is_correct(completion, gold, Extraction::Strict),
-            Self::Flexible => is_correct(completion, gold, Extraction::Flexible),
-            _ => self.extract(completion).is_some_and(|found| found == gold.as_str()),
-        }
+        self.extract(completion).is_some_and(|found| found == gold.as_str())
     }
 }
 

@@ -23,10 +23,7 @@ pub(crate) enum Place {
 impl Place {
     /// An error about this place.
     pub(crate) fn error(self, path: &Path, reason: impl Into<String>) -> TasksError {
-        match self {
-            Self::Line(line) => TasksError::line(path, line, reason),
-            Self::Row(row) => TasksError::Row { path: path.to_path_buf(), row, reason: reason.into() },
-        }
+        TasksError::File { path: path.to_path_buf(), place: format!(", {self}"), reason: reason.into() }
     }
 }
 
@@ -48,7 +45,7 @@ type Take<'a> = &'a mut dyn FnMut(Place, Value) -> Result<(), TasksError>;
 /// # Errors
 /// If the file cannot be read or is no such file (the error names the line), or the first error of `take`.
 pub(crate) fn for_each_row(path: &Path, take: Take<'_>) -> Result<(), TasksError> {
-    let read = |source| TasksError::Read { path: path.to_path_buf(), source };
+    let read = TasksError::read(path);
     let mut file = BufReader::new(File::open(path).map_err(read)?);
     let is_array = first_character(&mut file).map_err(read)? == Some(b'[');
     file.rewind().map_err(read)?;
@@ -81,7 +78,7 @@ fn each_line(path: &Path, mut file: BufReader<File>, take: Take<'_>) -> Result<(
     for number in 1.. {
         bytes.clear();
         let read = file.read_until(b'\n', &mut bytes);
-        if read.map_err(|source| TasksError::Read { path: path.to_path_buf(), source })? == 0 {
+        if read.map_err(TasksError::read(path))? == 0 {
             break;
         }
         let text = std::str::from_utf8(&bytes).map_err(|_| TasksError::line(path, number, "not UTF-8 text"))?.trim();

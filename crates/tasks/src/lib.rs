@@ -3,7 +3,6 @@
 //! and is scored here.
 
 pub mod answer_form;
-pub mod choice;
 mod conversation;
 pub mod draw;
 pub mod error;

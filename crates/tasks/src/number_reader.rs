@@ -194,19 +194,8 @@ impl<'a> Reader<'a> {
 
     /// The value, if all that belongs together says one.
     fn value(&mut self) -> Option<Value<'a>> {
-        let value = self.decimal();
-        let value = match value {
-            Some(Value::Decimal(whole, fraction, _)) => self.with_power(whole, fraction),
-            other => other,
-        };
-        let value = match value {
-            Some(Value::Decimal(whole, fraction, exponent)) => self.with_fraction(whole, fraction, exponent),
-            other => other,
-        };
-        let value = match value {
-            Some(value) => self.with_multiple(value),
-            None => None,
-        };
+        let value = self.decimal().and_then(|value| self.with_power(value));
+        let value = value.and_then(|value| self.with_fraction(value)).and_then(|value| self.with_multiple(value));
         let is_whole = self.ends_well(value.as_ref());
         value.filter(|_| is_whole)
     }
@@ -267,7 +256,8 @@ impl<'a> Reader<'a> {
     }
 
     /// `e3`, `^3` behind 10, `× 10^3`.
-    fn with_power(&mut self, whole: String, fraction: &'a str) -> Option<Value<'a>> {
+    fn with_power(&mut self, value: Value<'a>) -> Option<Value<'a>> {
+        let Value::Decimal(whole, fraction, _) = value else { return Some(value) };
         let at = self.at;
         if self.rest().starts_with(['e', 'E'])
             && let Some(exponent) = self.exponent(at + 1)
@@ -289,7 +279,8 @@ impl<'a> Reader<'a> {
     }
 
     /// `1/2`, and `2 1/2`.
-    fn with_fraction(&mut self, whole: String, fraction: &'a str, exponent: i32) -> Option<Value<'a>> {
+    fn with_fraction(&mut self, value: Value<'a>) -> Option<Value<'a>> {
+        let Value::Decimal(whole, fraction, exponent) = value else { return Some(value) };
         if self.rest().starts_with('/') && count_digits(self.text, self.at + 1) > 0 {
             self.at += 1;
             let Some(Value::Decimal(below, decimals, _)) = self.decimal() else { return None };

@@ -67,20 +67,8 @@ fn one(character: char) -> Option<char> {
 }
 
 fn superscript(character: char) -> Option<char> {
-    Some(match character {
-        '⁰' => '0',
-        '¹' => '1',
-        '²' => '2',
-        '³' => '3',
-        '⁴' => '4',
-        '⁵' => '5',
-        '⁶' => '6',
-        '⁷' => '7',
-        '⁸' => '8',
-        '⁹' => '9',
-        '⁻' => '-',
-        _ => return None,
-    })
+    let place = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻".chars().position(|raised| raised == character)?;
+    "0123456789-".chars().nth(place)
 }
 
 /// Writes what a command stands for, and returns the text behind it. `after` begins behind the backslash.
@@ -176,17 +164,13 @@ fn group_end(inside: &str) -> usize {
     let mut depth = 1_usize;
     let mut is_escaped = false;
     for (at, character) in inside.char_indices() {
-        if is_escaped {
-            is_escaped = false;
-        } else if character == '\\' {
-            is_escaped = true;
-        } else if character == '{' {
-            depth += 1;
-        } else if character == '}' {
-            depth -= 1;
-            if depth == 0 {
-                return at;
-            }
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '{' => depth += 1,
+            '}' if depth == 1 => return at,
+            '}' => depth -= 1,
+            _ => {}
         }
     }
     inside.len()
@@ -222,29 +206,6 @@ pub(crate) fn boxes(text: &str) -> Vec<&str> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn spellings_of_numbers_become_ascii() {
-        for (text, expected) in [
-            ("70{,}000", "70,000"),
-            ("70\\,000", "70\u{a0}000"),
-            ("70\u{202f}000", "70\u{a0}000"),
-            ("\u{2212}3", "-3"),
-            ("１８", "18"),
-            ("10³", "10^3"),
-            ("10⁻¹²", "10^-12"),
-            ("5 \\times 10^{3}", "5 × 10^3 "),
-            ("-\\frac{1}{2}", "-1/2 "),
-            ("2\\frac12", "2 1/2 "),
-            ("\\frac{x}{2}", "\u{fffc}"),
-            ("2\\sqrt[3]{8}", "2\u{fffc}"),
-            ("\\$5 and 6\\%", "$5 and 6%"),
-            ("18\\text{ eggs}", "18  eggs "),
-            ("\\(x\\)", " x "),
-        ] {
-            assert_eq!(plain(text), expected, "{text}");
-        }
-    }
 
     #[test]
     fn outermost_closed_boxes() {

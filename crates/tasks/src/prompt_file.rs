@@ -84,7 +84,7 @@ pub fn read_csv(path: &Path) -> Result<Vec<Item>, TasksError> {
     let mut lines = LineCounter { text: text.as_bytes(), byte: 0, line: 1 };
     let header = reader.headers().map_err(|e| csv_error(path, &e, &mut lines))?.clone();
     if header.is_empty() {
-        return Err(TasksError::Empty { path: path.to_path_buf() });
+        return Err(TasksError::empty(path));
     }
     let names: Vec<&str> = header.iter().map(str::trim).collect();
     if !names.iter().any(|name| matches!(*name, "prompt" | "question")) {
@@ -120,7 +120,7 @@ pub fn read_csv(path: &Path) -> Result<Vec<Item>, TasksError> {
 
 /// The text of a file without a byte order mark; an error names the line that is not UTF-8.
 fn read_text(path: &Path) -> Result<String, TasksError> {
-    let bytes = std::fs::read(path).map_err(|source| TasksError::Read { path: path.to_path_buf(), source })?;
+    let bytes = std::fs::read(path).map_err(TasksError::read(path))?;
     let text = String::from_utf8(bytes).map_err(|e| {
         let good = e.as_bytes().iter().take(e.utf8_error().valid_up_to());
         let line = 1 + good.filter(|b| **b == b'\n').count() as u64;
@@ -168,7 +168,7 @@ fn finish(path: &Path, items: Vec<(Place, Item)>) -> Result<Vec<Item>, TasksErro
         }
     }
     if items.is_empty() {
-        return Err(TasksError::Empty { path: path.to_path_buf() });
+        return Err(TasksError::empty(path));
     }
     Ok(items.into_iter().map(|(_, item)| item).collect())
 }
@@ -312,35 +312,72 @@ mod tests {
         assert_eq!(items[0].solution.as_deref(), Some("1+1=2\n#### 2"));
     }
 
-    #[test]
-    fn jsonl_errors_name_the_line_and_the_field() {
-        for (content, expected) in [
-            ("{\"text\": \"a\"}", "line 1: no field `prompt`, `question` or `messages`; the fields are: text"),
-            ("\n{\"prompt\": 3}", "line 2: `prompt` is not text"),
-            ("{\"prompt\": \" \"}", "line 1: `prompt` is empty"),
-            ("{\"prompt\": \"a\", \"question\": \"b\"}", "line 1: more than one of"),
-            ("{\"messages\": []}", "line 1: `messages` is empty"),
-            ("{\"messages\": {}}", "line 1: `messages` is neither text nor a list"),
-            (
-                "{\"messages\": [{\"role\": \"robot\", \"content\": \"\"}]}",
-                "line 1: message 1 of `messages`: unknown `role` `robot`",
-            ),
-            ("{\"messages\": [{\"role\": \"assistant\", \"content\": \"\"}]}", "holds an answer and no question"),
-            ("{\"prompt\": \"a\", \"system\": \"s\", \"raw\": true}", "line 1: `raw` text has no chat template"),
-            ("{\"prompt\": \"a\", \"raw\": \"yes\"}", "line 1: `raw` is neither"),
-            ("{\"prompt\": \"a\", \"id\": []}", "line 1: `id` is neither"),
-            ("[1]", "row 1: not a JSON object"),
-            ("{\"prompt\": \"a\"", "line 1: not a JSON object: EOF"),
-            (
-                "{\"prompt\": \"a\", \"id\": 1}\n{\"prompt\": \"b\", \"id\": 1}",
-                "line 2: the id `1` is already on line 1",
-            ),
-            ("", "the data set is empty"),
-            (" \r\n\n", "the data set is empty"),
-        ] {
-            let error = read(read_jsonl, content.as_bytes()).unwrap_err();
+    /// All of these are refused so.
+    fn refused(reader: Reader, contents: &[(&str, &str)]) {
+        for (content, expected) in contents {
+            let error = read(reader, content.as_bytes()).unwrap_err();
             assert!(error.contains(expected), "{content}: {error}");
         }
+    }
+
+    #[test]
+    fn json_errors_name_the_row_and_the_field() {
+        refused(
+            read_jsonl,
+            &[
+                ("{\"text\": \"a\"}", "line 1: no field `prompt`, `question` or `messages`; the fields are: text"),
+                ("\n{\"prompt\": 3}", "line 2: `prompt` is not text"),
+                (r#"{"prompt": " "}"#, "line 1: `prompt` is empty"),
+                (r#"{"prompt": "a", "question": "b"}"#, "line 1: more than one of"),
+                (r#"{"messages": []}"#, "line 1: `messages` is empty"),
+                (r#"{"messages": {}}"#, "line 1: `messages` is neither text nor a list"),
+                (
+                    r#"{"messages": [{"role": "robot", "content": ""}]}"#,
+                    "message 1 of `messages`: unknown `role` `robot`",
+                ),
+                (r#"{"messages": [{"role": "assistant", "content": ""}]}"#, "holds an answer and no question"),
+                (r#"{"prompt": "a", "system": "s", "raw": true}"#, "line 1: `raw` text has no chat template"),
+                (r#"{"prompt": "a", "raw": "yes"}"#, "line 1: `raw` is neither"),
+                (r#"{"prompt": "a", "id": []}"#, "line 1: `id` is neither"),
+                ("[1]", "row 1: not a JSON object"),
+                ("{\"prompt\": \"a\"", "line 1: not a JSON object: EOF"),
+                (
+                    "{\"prompt\": \"a\", \"id\": 1}\n{\"prompt\": \"b\", \"id\": 1}",
+                    "line 2: the id `1` is already on line 1",
+                ),
+                ("", "the data set is empty"),
+                (" \r\n\n", "the data set is empty"),
+                // Arrays.
+                ("[]", "the data set is empty"),
+                (r#"[{"prompt": "a"}, {"prompt": 3}]"#, "row 2: `prompt` is not text"),
+                (r#"[{"id": 1, "prompt": "a"},{"id": 1, "prompt": "a"}]"#, "row 2: the id `1` is already on row 1"),
+                ("[{\"prompt\": \"a\"},\n", "line 2: not an array of JSON objects: EOF"),
+                ("[{\"prompt\": \"a\"}]\n{\"prompt\": \"b\"}", "line 2: not an array of JSON objects: trailing"),
+                // Conversations.
+                (
+                    r#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}]}"#,
+                    "line 1: message 1 of `messages`: part 2 of `content`: it is of type `image_url`: only `text` is read",
+                ),
+                (
+                    r#"{"messages": [{"role": "user", "content": null}]}"#,
+                    "line 1: message 1 of `messages`: `content` is neither text nor a list of parts",
+                ),
+                (
+                    r#"{"messages": [{"role": "user", "content": [{"type": "text"}]}]}"#,
+                    "part 1 of `content`: it has no `text`",
+                ),
+                (r#"{"messages": [{"role": "user", "content": ["a"]}]}"#, "part 1 of `content`: it has no `type`"),
+                (r#"{"prompt": [{"content": "a"}]}"#, "line 1: message 1 of `prompt`: it has no `role`"),
+                (r#"{"prompt": [{"role": "tool", "content": "a"}]}"#, "unknown `role` `tool`: expected"),
+                (r#"{"prompt": [{"role": "system", "content": "a"}]}"#, "message 1 is of role `system`"),
+                (r#"{"prompt": "a", "completion": 3}"#, "line 1: `completion` is neither text nor a list"),
+                (r#"{"prompt": "a", "completion": []}"#, "`completion` is neither text nor one message"),
+                (
+                    r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "c"}], "response": "d"}"#,
+                    "line 1: two responses",
+                ),
+            ],
+        );
         let error = read(read_jsonl, b"{\"prompt\": \"a\"}\n\xff\n").unwrap_err();
         assert!(error.contains("line 2: not UTF-8"), "{error}");
     }
@@ -359,7 +396,7 @@ mod tests {
 
     #[test]
     fn csv_errors_name_the_line_and_the_column() {
-        for (content, expected) in [
+        let contents = [
             ("id,text\n1,a\n", "line 1: no column `prompt` or `question`; the header has: id, text"),
             ("id,prompt\n1,a\n2\n", "line 3: 1 fields, the header has 2"),
             ("id,prompt\n1,\n", "line 2: no field `prompt`"),
@@ -367,10 +404,8 @@ mod tests {
             ("id,prompt\n1,a\n1,b\n", "line 3: the id `1` is already on line 2"),
             ("prompt\n", "the data set is empty"),
             ("", "the data set is empty"),
-        ] {
-            let error = read(read_csv, content.as_bytes()).unwrap_err();
-            assert!(error.contains(expected), "{content}: {error}");
-        }
+        ];
+        refused(read_csv, &contents);
     }
 
     const CONVERSATION: &str = r#"[{"role": "developer", "content": "s"},
@@ -412,45 +447,6 @@ mod tests {
         ] {
             let items = read(read_jsonl, content.as_bytes()).unwrap();
             assert_eq!(items, [Item::new("row-1", "a"), Item::new("x", "b")], "{content}");
-        }
-        for (content, expected) in [
-            ("[]", "the data set is empty"),
-            ("[{\"prompt\": \"a\"}, {\"prompt\": 3}]", "row 2: `prompt` is not text"),
-            (
-                "[{\"id\": 1, \"prompt\": \"a\"},{\"id\": 1, \"prompt\": \"a\"}]",
-                "row 2: the id `1` is already on row 1",
-            ),
-            ("[{\"prompt\": \"a\"},\n", "line 2: not an array of JSON objects: EOF"),
-            ("[{\"prompt\": \"a\"}]\n{\"prompt\": \"b\"}", "line 2: not an array of JSON objects: trailing"),
-        ] {
-            let error = read(read_jsonl, content.as_bytes()).unwrap_err();
-            assert!(error.contains(expected), "{content}: {error}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_named_by_row_and_field() {
-        let message = |content: &str| format!(r#"{{"messages": [{{"role": "user", "content": {content}}}]}}"#);
-        for (row, expected) in [
-            (
-                message(r#"[{"type": "text", "text": "a"}, {"type": "image_url"}]"#),
-                "line 1: message 1 of `messages`: part 2 of `content`: it is of type `image_url`: only `text` is read",
-            ),
-            (message("null"), "line 1: message 1 of `messages`: `content` is neither text nor a list of parts"),
-            (message(r#"[{"type": "text"}]"#), "part 1 of `content`: it has no `text`"),
-            (message(r#"["a"]"#), "part 1 of `content`: it has no `type`"),
-            (r#"{"prompt": [{"content": "a"}]}"#.to_owned(), "line 1: message 1 of `prompt`: it has no `role`"),
-            (r#"{"prompt": [{"role": "tool", "content": "a"}]}"#.to_owned(), "unknown `role` `tool`: expected"),
-            (r#"{"prompt": [{"role": "system", "content": "a"}]}"#.to_owned(), "message 1 is of role `system`"),
-            (r#"{"prompt": "a", "completion": 3}"#.to_owned(), "line 1: `completion` is neither text nor a list"),
-            (r#"{"prompt": "a", "completion": []}"#.to_owned(), "`completion` is neither text nor one message"),
-            (
-                format!(r#"{{"messages": {CONVERSATION}, {{"role": "assistant", "content": "c"}}], "response": "d"}}"#),
-                "line 1: two responses",
-            ),
-        ] {
-            let error = one(&row).unwrap_err();
-            assert!(error.contains(expected), "{row}: {error}");
         }
     }
 

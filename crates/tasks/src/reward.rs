@@ -1,7 +1,7 @@
 //! Task rewards of completions whose gold answer is known: 1 for a right answer, 0 for anything else.
 
 use crate::error::RewardError;
-use crate::extract::{Extraction, answer_region, is_correct};
+use crate::extract::{Scoring, answer_region, is_correct};
 use crate::number::Number;
 
 /// One response to one item, as text.
@@ -17,26 +17,6 @@ pub struct Completion<'a> {
     pub answer: Option<&'a str>,
     /// The response was ended by the limit on its tokens.
     pub truncated: bool,
-}
-
-/// How forgiving the search for the answer of a response is. In both, only the text after the last `</think>` counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scoring {
-    /// A number: [`Extraction::Strict`]. A text: the last line `ANSWER: x` or `#### x`.
-    #[default]
-    Strict,
-    /// A number: [`Extraction::Flexible`]. A text: strict if there is such a line, else the last line of the response.
-    Flexible,
-}
-
-impl Scoring {
-    fn extraction(self) -> Extraction {
-        match self {
-            Self::Strict => Extraction::Strict,
-            Self::Flexible => Extraction::Flexible,
-        }
-    }
 }
 
 /// The reward of a completion by its gold answer: 1 if the answer of the response is right, else 0. A wrong answer, a
@@ -61,7 +41,7 @@ pub fn numeric_or_text_reward(completion: &Completion<'_>, scoring: Scoring) -> 
     }
     let right = !completion.truncated
         && match Number::parse(gold) {
-            Some(number) => is_correct(completion.response, &number, scoring.extraction()),
+            Some(number) => is_correct(completion.response, &number, scoring),
             None => text_answer(completion.response, scoring)
                 .is_some_and(|answer| answer.to_lowercase() == gold.to_lowercase()),
         };
@@ -69,7 +49,7 @@ pub fn numeric_or_text_reward(completion: &Completion<'_>, scoring: Scoring) -> 
 }
 
 fn text_answer(response: &str, scoring: Scoring) -> Option<&str> {
-    let text = answer_region(response).text;
+    let text = answer_region(response);
     match scoring {
         Scoring::Strict => marked_answer(text),
         Scoring::Flexible => marked_answer(text).or_else(|| text.trim().lines().next_back().map(str::trim)),

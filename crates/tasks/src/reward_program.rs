@@ -18,6 +18,8 @@ const START_WATCH: Duration = Duration::from_millis(200);
 const END_GRACE: Duration = Duration::from_secs(2);
 /// How often it is looked whether a program has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// How many of the last lines of the error output are shown in a message.
+const SHOWN_LINES: usize = 3;
 /// How much of the error output is kept.
 const KEPT_ERROR_OUTPUT: usize = 4096;
 /// A longer answer is taken apart, and so refused, instead of being collected without end.
@@ -112,7 +114,7 @@ impl RewardProgram {
         match program.answers.recv_timeout(START_WATCH) {
             Err(RecvTimeoutError::Timeout) => Ok(program),
             Err(RecvTimeoutError::Disconnected) => Err(program.ended(None)),
-            Ok(line) => Err(RewardError::ExtraLine { line: quoted(&line) }),
+            Ok(line) => Err(extra_line(&line)),
         }
     }
 
@@ -130,7 +132,8 @@ impl RewardProgram {
     }
 
     fn ask(&mut self, completions: &[Completion<'_>]) -> Result<Vec<f64>, RewardError> {
-        let input = self.input.as_ref().ok_or(RewardError::Over)?;
+        let over = || RewardError::Program("was ended after an earlier error: start it anew".to_owned());
+        let input = self.input.as_ref().ok_or_else(over)?;
         self.refuse_extra_line()?;
         let mut batch = String::new();
         for Completion { id, prompt, response, answer, truncated } in completions {
@@ -149,11 +152,13 @@ impl RewardProgram {
                 Err(RecvTimeoutError::Disconnected) => return Err(self.ended(Some(completion.id))),
                 Err(RecvTimeoutError::Timeout) => {
                     self.end(Duration::ZERO);
-                    return Err(RewardError::Timeout {
-                        id: completion.id.to_owned(),
-                        timeout: self.timeout,
-                        error_output: self.error_output(),
-                    });
+                    return Err(RewardError::Program(format!(
+                        "gave no answer for item `{}` within {:?}{}; it has to answer each line as it comes and flush its \
+                         output after it (in Python `print(..., flush=True)`); if it is only slow, allow it more time",
+                        completion.id,
+                        self.timeout,
+                        self.last_words()
+                    )));
                 }
             }
         }
@@ -165,15 +170,17 @@ impl RewardProgram {
 
     fn refuse_extra_line(&self) -> Result<(), RewardError> {
         match self.answers.try_recv() {
-            Ok(line) => Err(RewardError::ExtraLine { line: quoted(&line) }),
+            Ok(line) => Err(extra_line(&line)),
             Err(_) => Ok(()),
         }
     }
 
     /// The error that the program has closed its output while `id` waited.
     fn ended(&mut self, id: Option<&str>) -> RewardError {
-        let status = self.end(END_GRACE);
-        RewardError::Ended { id: id.map(str::to_owned), status, error_output: self.error_output() }
+        let how = self.end(END_GRACE).map_or("closed its output".to_owned(), |status| format!("ended ({status})"));
+        let when =
+            id.map_or("as soon as it was started".to_owned(), |id| format!("before it answered for item `{id}`"));
+        RewardError::Program(format!("{how} {when}{}; try it by hand on one line of JSON", self.last_words()))
     }
 
     /// Closes the program's input, waits up to `grace` for its end, then kills what is left and reaps it. The status is
@@ -195,12 +202,17 @@ impl RewardProgram {
         self.child.wait().ok().filter(|_| ended)
     }
 
-    /// The end of the error output, of a program that was ended.
-    fn error_output(&self) -> String {
+    /// The last lines of the error output of a program that was ended, as the end of a sentence.
+    fn last_words(&self) -> String {
         // The last words may still be on their way. A process that left the group may keep the pipe open for ever.
         let _ = self.error_output_open.recv_timeout(END_GRACE);
         let kept = self.error_output.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&kept).into_owned()
+        let text = String::from_utf8_lossy(&kept);
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        match &lines[lines.len().saturating_sub(SHOWN_LINES)..] {
+            [] => String::new(),
+            last => format!(", after it said: {}", last.join(" / ")),
+        }
     }
 }
 
@@ -210,10 +222,26 @@ impl Drop for RewardProgram {
     }
 }
 
+/// A line that no completion asked for.
+fn extra_line(line: &[u8]) -> RewardError {
+    RewardError::Program(format!(
+        "wrote `{}`, a line more than it was given; it has to write one line for each completion and everything else to its \
+         error output",
+        quoted(line)
+    ))
+}
+
 /// The reward that `line` gives to the completion named `id`.
 fn reward_of(line: &[u8], id: &str) -> Result<f64, RewardError> {
-    let no_number = || RewardError::Answer { id: id.to_owned(), line: quoted(line) };
-    let not_finite = || RewardError::NotFinite { id: id.to_owned(), line: quoted(line) };
+    let answered = |fault: &str| RewardError::Program(format!("answered `{}` for item `{id}`{fault}", quoted(line)));
+    let no_number = || {
+        answered("; expected one line `{\"reward\": NUMBER}` or a bare number, and everything else on its error output")
+    };
+    let not_finite = || {
+        answered(
+            ", which is not a finite number; give a response that cannot be scored a finite reward, for instance 0",
+        )
+    };
     let value = match serde_json::from_slice(line) {
         Ok(value) => value,
         Err(_) if names_no_finite_number(line) => return Err(not_finite()),
@@ -227,7 +255,11 @@ fn reward_of(line: &[u8], id: &str) -> Result<f64, RewardError> {
                 Some(found) => Some(found.to_string()),
             };
             if let Some(found) = found.filter(|found| found != id) {
-                return Err(RewardError::Order { id: id.to_owned(), found: quoted(found.as_bytes()) });
+                return Err(RewardError::Program(format!(
+                    "answered for item `{}` where the answer for item `{id}` was due; it has to answer once for each line, in \
+                     the order in which they come",
+                    quoted(found.as_bytes())
+                )));
             }
             fields.get("reward").ok_or_else(no_number)?
         }
@@ -332,7 +364,7 @@ mod tests {
             ["", "\n", "good", "{}", "{\"score\": 1}", "{\"reward\": \"1\"}", "true", "[1]", "{\"reward\": 1", "1 2"]
         {
             let error = reward_of(line.as_bytes(), "a").unwrap_err();
-            assert!(matches!(error, RewardError::Answer { .. }), "{line}: {error}");
+            assert!(error.to_string().contains("for item `a`; expected one line"), "{line}: {error}");
         }
         for line in [
             "NaN",
@@ -346,10 +378,8 @@ mod tests {
             "{\"reward\": null}",
         ] {
             let error = reward_of(line.as_bytes(), "a").unwrap_err();
-            assert!(matches!(error, RewardError::NotFinite { .. }), "{line}: {error}");
+            assert!(error.to_string().contains("for item `a`, which is not a finite"), "{line}: {error}");
         }
-        let error = reward_of(b"{\"id\": \"b\", \"reward\": 1}", "a").unwrap_err().to_string();
-        assert!(error.contains("answered for item `b` where the answer for item `a` was due"), "{error}");
     }
 
     #[test]

@@ -8,13 +8,12 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::answer_form::{self, PromptForm};
-use crate::choice::choose;
 use crate::error::{RewardError, TasksError};
-use crate::extract;
+use crate::extract::{self, Scoring};
 use crate::gsm8k_scorers::Gsm8kScorer;
-use crate::item::{Item, Split};
+use crate::item::{Item, Split, choose};
 use crate::pieces::piece_ends;
-use crate::reward::{Completion, Scoring, numeric_or_text_reward};
+use crate::reward::{Completion, numeric_or_text_reward};
 
 /// A way in which every item of an evaluation is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +135,7 @@ pub trait Task: fmt::Debug + Send + Sync {
     /// # Errors
     /// If the task has an end, or cannot make such items.
     fn range(&self, _numbers: Range<u64>, _seed: u64, _split: Split) -> Result<Vec<Item>, TasksError> {
-        Err(TasksError::SourceName { name: self.name(), reason: "it has an end".to_owned() })
+        Err(TasksError::name(&self.name(), "it has an end"))
     }
 
     /// Up to `n` items; all of them if `None`. Generators make exactly `n`. Of a file the choice is random but fixed by `seed`,

@@ -4,7 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use aloud_tasks::error::RewardError;
 use aloud_tasks::reward::Completion;
 use aloud_tasks::reward_program::RewardProgram;
 
@@ -22,18 +21,19 @@ fn completion<'a>(id: &'a str, response: &'a str) -> Completion<'a> {
 }
 
 /// The error of the first call that has one, of two calls with two completions each.
-fn error_of(command: &str) -> RewardError {
+fn error_of(command: &str) -> String {
     let mut program = match RewardProgram::start(command, PATIENCE) {
         Ok(program) => program,
-        Err(error) => return error,
+        Err(error) => return error.to_string(),
     };
     let completions = [completion("first", "18"), completion("second", "19")];
     let first = program.score(&completions);
     // Time for lines that come late.
     std::thread::sleep(Duration::from_millis(300));
     let error = first.and_then(|_| program.score(&completions)).unwrap_err();
-    assert!(matches!(program.score(&completions), Err(RewardError::Over)));
-    error
+    let over = program.score(&completions).unwrap_err().to_string();
+    assert_eq!(over, "the reward program was ended after an earlier error: start it anew");
+    error.to_string()
 }
 
 #[test]
@@ -82,11 +82,9 @@ fn a_program_that_hangs_is_ended_in_time() {
     let slow = "read -r line; echo 1; echo thinking >&2; exec sleep 1000";
     let mut program = RewardProgram::start(slow, Duration::from_secs(2)).unwrap();
     let start = Instant::now();
-    let error = program.score(&[completion("first", ""), completion("second", "")]).unwrap_err();
+    let message = program.score(&[completion("first", ""), completion("second", "")]).unwrap_err().to_string();
     assert!(start.elapsed() >= Duration::from_secs(2));
     assert!(start.elapsed() < Duration::from_secs(30));
-    let message = error.to_string();
-    assert!(matches!(error, RewardError::Timeout { .. }), "{message}");
     assert!(message.contains("no answer for item `second` within 2s, after it said: thinking; it has to"), "{message}");
     assert!(message.contains("flush"), "{message}");
 }
@@ -103,7 +101,7 @@ fn the_time_is_counted_from_the_last_answer() {
 #[test]
 fn a_program_that_cannot_run_is_known_at_once() {
     // Most often by `start`; on a busy machine by the first call.
-    let message = error_of("no-such-program-anywhere").to_string();
+    let message = error_of("no-such-program-anywhere");
     assert!(message.starts_with("the reward program ended (exit status: 127) "), "{message}");
     assert!(message.contains("after it said: "), "{message}");
     assert!(message.contains("no-such-program-anywhere"), "{message}");
@@ -128,10 +126,9 @@ fn a_program_that_dies_is_reported_with_its_last_words() {
 #[test]
 fn only_the_end_of_a_long_error_output_is_kept() {
     let error = error_of("read -r line; yes complaint | head -n 100000 >&2; echo end >&2; exit 1");
-    let RewardError::Ended { error_output, .. } = &error else { panic!("{error}") };
-    assert_eq!(error_output.len(), 4096);
-    assert!(error_output.ends_with("complaint\nend\n"));
-    assert!(error.to_string().contains("after it said: complaint / complaint / end; try"), "{error}");
+    assert!(error.contains("after it said: complaint / complaint / end; try"), "{error}");
+    let error = error_of("read -r line; head -c 100000 /dev/zero | tr '\\0' x >&2; exit 1");
+    assert_eq!(error.matches('x').count() - "exit".matches('x').count(), 4096);
 }
 
 #[test]
@@ -143,48 +140,39 @@ fn nonsense_is_quoted() {
          number, and everything else on its error output"
     );
     let error = error_of("read -r line; head -c 100000 /dev/zero | tr '\\0' x; echo; cat");
-    let RewardError::Answer { id, line } = &error else { panic!("{error}") };
-    assert_eq!((id.as_str(), line.chars().count()), ("first", 201));
+    assert!(error.contains(&format!("`{}…` for item `first`; expected", "x".repeat(200))), "{error}");
 }
 
 #[test]
 fn an_answer_without_end_is_not_collected() {
     let error = error_of("read -r line; tr '\\0' x < /dev/zero");
-    assert!(matches!(error, RewardError::Answer { .. }), "{error}");
+    assert!(error.contains("for item `first`; expected one line"), "{error}");
 }
 
 #[test]
 fn rewards_have_to_be_finite() {
-    for answer in ["NaN", "{\"reward\": NaN}", "{\"reward\": null}", "{\"reward\": 1e999}", "Infinity"] {
-        let error = error_of(&format!("while read -r line; do echo '{answer}'; done"));
-        assert!(matches!(error, RewardError::NotFinite { .. }), "{error}");
-        assert!(
-            error.to_string().contains(&format!("answered `{answer}` for item `first`, which is not a")),
-            "{error}"
-        );
-    }
+    let error = error_of("while read -r line; do echo Infinity; done");
+    assert!(error.contains("answered `Infinity` for item `first`, which is not a finite number; give"), "{error}");
 }
 
 #[test]
 fn lines_too_many_are_found() {
     let error = error_of("echo loading the judge; cat");
-    assert!(matches!(error, RewardError::ExtraLine { .. }), "{error}");
-    assert!(error.to_string().contains("wrote `loading the judge`, a line more than it was given"), "{error}");
+    assert!(error.contains("wrote `loading the judge`, a line more than it was given; it has to"), "{error}");
     let error = error_of("while read -r line; do echo 1; echo 2; done");
-    assert!(matches!(error, RewardError::ExtraLine { .. }), "{error}");
+    assert!(error.contains("`, a line more than"), "{error}");
     // The line comes between two calls: the second one finds it.
     let mut program = RewardProgram::start("read -r line; echo 1; sleep 0.3; echo 2; cat", PATIENCE).unwrap();
     assert_eq!(program.score(&[completion("a", "")]).unwrap(), [1.0]);
     std::thread::sleep(Duration::from_secs(2));
-    let error = program.score(&[completion("b", "")]).unwrap_err();
-    assert!(matches!(error, RewardError::ExtraLine { .. }), "{error}");
+    let error = program.score(&[completion("b", "")]).unwrap_err().to_string();
+    assert!(error.contains("wrote `2`, a line more than"), "{error}");
 }
 
 #[test]
 fn answers_for_other_items_are_found() {
     let error = error_of("while read -r line; do echo '{\"id\": \"first\", \"reward\": 1}'; done");
-    assert!(matches!(error, RewardError::Order { .. }), "{error}");
-    assert!(error.to_string().contains("for item `first` where the answer for item `second` was due"), "{error}");
+    assert!(error.contains("for item `first` where the answer for item `second` was due; it has to"), "{error}");
 }
 
 /// The program may write its own files after the last completion.
@@ -252,8 +240,8 @@ mod processes {
     #[test]
     fn the_program_and_its_children_are_gone_after_an_error() {
         let (mut program, ids) = stubborn(Duration::from_millis(50));
-        let error = program.score(&[completion("a", "")]).unwrap_err();
-        assert!(matches!(error, RewardError::Timeout { .. }), "{error}");
+        let error = program.score(&[completion("a", "")]).unwrap_err().to_string();
+        assert!(error.contains("gave no answer for item `a` within 50ms"), "{error}");
         assert_gone(&ids);
     }
 }

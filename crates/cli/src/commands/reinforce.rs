@@ -9,7 +9,7 @@ use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::Checkpoint;
 use aloud_session::tasks::task;
 use aloud_tasks::item::Split;
-use aloud_tasks::reward::Scoring;
+use aloud_tasks::extract::Scoring;
 use aloud_tasks::reward_program::RewardProgram;
 use aloud_tasks::task::Task;
 use aloud_text::text_codec::TextCodec;

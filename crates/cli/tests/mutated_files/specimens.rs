@@ -12,7 +12,7 @@ use aloud_model::gguf::GgufFile;
 use aloud_model::load::load;
 use aloud_model::source::ResolvedSource;
 use aloud_report::view::{ViewOptions, render_page};
-use aloud_tasks::gsm8k::{Annotations, read_gsm8k};
+use aloud_tasks::gsm8k::read_gsm8k;
 use aloud_tasks::item::Message;
 use aloud_tasks::item::Split;
 use aloud_tasks::prompt_file::{read_csv, read_jsonl};
@@ -262,7 +262,7 @@ fn read_traces(path: &Path) -> bool {
 fn read_prompts(path: &Path) -> bool {
     let items = match path.file_name().and_then(|name| name.to_str()) {
         Some("prompts.csv") => read_csv(path),
-        Some("gsm8k.jsonl") => read_gsm8k(path, Split::Test, Annotations::Strip),
+        Some("gsm8k.jsonl") => read_gsm8k(path, Split::Test),
         _ => read_jsonl(path),
     };
     let Ok(items) = items else { return false };

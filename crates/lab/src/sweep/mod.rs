@@ -28,7 +28,7 @@ use aloud_session::stage1::{self, Recording};
 use aloud_session::stage2::{Stage2, reinforce};
 use aloud_session::task_text::TaskText;
 use aloud_tasks::item::Split;
-use aloud_tasks::reward::Scoring;
+use aloud_tasks::extract::Scoring;
 use aloud_text::text_codec::TextCodec;
 use aloud_train::settings::{self, Settings};
 use aloud_train::stage1::recipe::DistillRecipe;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use crate::family::Family;
 use crate::generator::{StoryGenerator, StorySettings};
 use crate::part::Part;
-use crate::story::Story;
+use crate::story::{Prose, Story};
 use crate::text_model::{Asking, TextModel};
 use aloud_tasks::error::TasksError;
 
@@ -111,10 +111,10 @@ fn a_model_that_repeats_the_script_passes_every_check() {
         let bare = story(index).rows().remove(0);
         let told = story(index).infilled(model.as_ref(), 2).unwrap().unwrap();
         let row = told.rows().remove(0);
-        assert_eq!(row.infilled_text.as_deref(), Some(row.story_text.as_str()), "{index}");
-        assert_eq!((row.infill_model.as_deref(), row.infill_rejected_rewrites), (Some("script"), Some(0)));
-        assert_eq!((row.infill_rejected_stories, &row.story_text), (Some(2), &bare.story_text));
-        assert_eq!((row.question, row.answer, bare.infilled_text), (bare.question, bare.answer, None));
+        let (text, model) = (bare.story_text.clone(), "script".to_owned());
+        assert_eq!(row.prose, Some(Prose { text, model, n_rejected_rewrites: 0, n_rejected_stories: 2 }), "{index}");
+        assert_eq!((row.story_text, row.question, row.answer), (bare.story_text, bare.question, bare.answer));
+        assert_eq!(bare.prose, None);
     }
     assert!(model.seen().iter().any(|asking| script_of(asking).matches(". ").count() > 0), "no passage of two events");
 }
@@ -132,7 +132,7 @@ fn a_passage_without_a_good_rewrite_rejects_the_story_after_five() {
         Ok(if asking.repeat < 2 { "Nothing happened.".to_owned() } else { script_of(asking).to_owned() })
     });
     let row = story(0).infilled(model.as_ref(), 0).unwrap().unwrap().rows().remove(0);
-    assert_eq!(row.infill_rejected_rewrites, Some(2 * (model.seen().len() as u64) / 3));
+    assert_eq!(row.prose.unwrap().n_rejected_rewrites, 2 * (model.seen().len() as u64) / 3);
     let error = story(0).infilled(Script::new(|_| Err("gone".to_owned())).as_ref(), 0).unwrap_err();
     assert_eq!(error.to_string(), "the model `script`: gone");
 }

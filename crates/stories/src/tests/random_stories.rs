@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::action::{Action, Deed, Message};
-use crate::entity::{Container, Entity, Object, Person, Room, Scope, StateKey, StateScope, StateValue, Topic};
+use crate::entity::{Container, Entity, Object, Person, Room, Scope, StateKey, StateScope, Topic};
 use crate::view::BoxView;
 use crate::world::World;
 use aloud_base::random::KeyedRandom;
@@ -14,7 +14,7 @@ use aloud_tasks::draw::draws;
 const N_ACTIONS: usize = 14;
 
 pub(super) fn scope() -> Arc<Scope> {
-    let state = |object, is_visible| StateScope { object: Object(object), n_values: 2, is_visible };
+    let state = |object, is_visible| StateScope { object: Object(object), is_visible };
     let states = vec![state(0, true), state(0, false), state(1, true)];
     Arc::new(Scope { people: 4, rooms: 2, containers: 4, objects: 2, topics: 2, states })
 }
@@ -37,7 +37,7 @@ pub(super) fn any_action(draw: &mut KeyedRandom, is_asymmetric: bool) -> Action 
         2 => Deed::Leave(person, Room(number(2))),
         3 | 4 => Deed::Put(person, Object(number(2)), Container(number(4))),
         5 => Deed::Carry(person, Object(number(2)), Room(number(2))),
-        6 => Deed::SetState(person, StateKey(number(3)), StateValue(number(2))),
+        6 => Deed::SetState(person, StateKey(number(3))),
         7 => Deed::Tell(person, Person(number(4)), message),
         _ => Deed::Announce(person, message),
     };

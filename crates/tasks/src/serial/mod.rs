@@ -101,10 +101,8 @@ impl FromStr for SerialTask {
     type Err = TasksError;
 
     fn from_str(name: &str) -> Result<Self, TasksError> {
-        Self::ALL.into_iter().find(|task| task.name() == name).ok_or_else(|| TasksError::SourceName {
-            name: name.to_owned(),
-            reason: "serial tasks are `chain`, `perm` and `vars`".to_owned(),
-        })
+        let error = || TasksError::name(name, "serial tasks are `chain`, `perm` and `vars`");
+        Self::ALL.into_iter().find(|task| task.name() == name).ok_or_else(error)
     }
 }
 
@@ -199,7 +197,7 @@ impl SerialSource {
         let (low, high) = (*self.steps.start(), *self.steps.end());
         if low < 1 || high > MAX_SERIAL_STEPS || low > high {
             let given = if low < 1 { low } else { high };
-            return Err(TasksError::SerialSteps { given, max: MAX_SERIAL_STEPS });
+            return Err(TasksError::Steps { item: "serial item", given, max: MAX_SERIAL_STEPS });
         }
         let mut draw = draws(seed, index);
         let task = self.task.or_else(|| draw.pick(&SerialTask::ALL).copied()).unwrap_or(SerialTask::Chain);
@@ -245,6 +243,7 @@ mod tests {
 
     use super::verify::verify_serial;
     use super::*;
+    use crate::task::Task as _;
 
     #[test]
     fn vocabulary_has_no_symbol_twice() {
@@ -287,14 +286,14 @@ mod tests {
             for symbol in item.question.iter().chain(item.steps.iter().flatten()) {
                 prop_assert!(SERIAL_VOCABULARY.contains(symbol), "{}", symbol);
             }
+            prop_assert_eq!(&SerialItem::parse(&item.prompt()).unwrap(), &item);
             for style in [ResponseStyle::Think, ResponseStyle::Direct] {
                 let response = item.response(style).join(" ");
                 let verdict = verify_serial(&item.prompt(), &response, false).unwrap();
                 prop_assert!(verdict.is_correct);
                 prop_assert_eq!(verdict.style, Some(style));
-                let written = if style == ResponseStyle::Think { item.n_steps() } else { 0 };
-                prop_assert_eq!((verdict.n_written_steps, verdict.n_right_steps), (written, written));
-                prop_assert_eq!(SerialItem::parse(&item.prompt()).unwrap(), item.clone());
+                let written = SerialSource::ALL.written_steps(&item.to_item(String::new()), &response).unwrap();
+                prop_assert_eq!(written, vec![style == ResponseStyle::Think; item.n_steps()]);
             }
         }
     }

@@ -22,9 +22,7 @@ const GENERATORS: [[usize; 5]; 8] = [
 /// Draws an item.
 pub(super) fn draw(draw: &mut KeyedRandom, n_steps: usize) -> SerialItem {
     let mut start = [0, 1, 2, 3, 4];
-    for last in (1..5).rev() {
-        start.swap(last, draw.between(0, last as i64) as usize);
-    }
+    draw.shuffle(&mut start);
     let generators: Vec<usize> = (0..n_steps).map(|_| draw.between(0, 7) as usize).collect();
     let place = draw.between(0, 4) as usize;
     solve(start, &generators, place)

@@ -9,8 +9,9 @@ use super::{
 };
 use crate::answer_form::PromptForm;
 use crate::error::{RewardError, TasksError};
+use crate::extract::Scoring;
 use crate::item::{Item, Split};
-use crate::reward::{Completion, Scoring};
+use crate::reward::Completion;
 use crate::task::{Amount, Arm, ExaminationItem, Score, Task};
 
 /// Items of an examination with the same task and number of steps are numbered below this.
@@ -33,7 +34,7 @@ impl SerialSource {
             None => Ok(Self { task, ..Self::ALL }),
             Some(None) => Err(error()),
             Some(Some(given)) if !(1..=MAX_SERIAL_STEPS).contains(&given) => {
-                Err(TasksError::SerialSteps { given, max: MAX_SERIAL_STEPS })
+                Err(TasksError::Steps { item: "serial item", given, max: MAX_SERIAL_STEPS })
             }
             Some(Some(steps)) => Ok(Self { task, steps: steps..=steps }),
         })
@@ -94,10 +95,11 @@ impl Task for SerialSource {
         1.0
     }
 
-    /// Answers have one form, and no scoring is more forgiving than another.
+    /// Answers have one form, and no scoring is more forgiving than another. A malformed response is worth what a wrong one is
+    /// worth, never less.
     fn reward(&self, completion: &Completion<'_>, _scoring: Scoring) -> Result<f64, RewardError> {
         verify_serial(completion.prompt, completion.response, completion.truncated)
-            .map(|verdict| verdict.reward())
+            .map(|verdict| f64::from(u8::from(verdict.is_correct)))
             .ok_or_else(|| RewardError::NoSerialItem { prompt: completion.prompt.to_owned() })
     }
 
@@ -130,10 +132,7 @@ impl Task for SerialSource {
             Amount::InAll(n) => n.div_ceil(self.n_kinds()),
         };
         let mut items = Vec::new();
-        for (place, task) in SerialTask::ALL.into_iter().enumerate() {
-            if self.tasks().all(|asked| asked != task) {
-                continue;
-            }
+        for task in self.tasks() {
             for k in 1..=MAX_SERIAL_STEPS {
                 let source = Self { task: Some(task), steps: k..=k };
                 for index in 0..n_of_each as u64 {
@@ -141,7 +140,7 @@ impl Task for SerialSource {
                     items.push(ExaminationItem {
                         item: source.generate(seed, index, split)?.to_item(id),
                         task: task.name(),
-                        number: (place * MAX_SERIAL_STEPS + k) as u64 * NUMBERS_A_STEP + index,
+                        number: (task as usize * MAX_SERIAL_STEPS + k) as u64 * NUMBERS_A_STEP + index,
                         n_steps: Some(k),
                         kind: None,
                     });
@@ -295,6 +294,20 @@ mod tests {
         assert!(!twice.correct["strict"] && twice.correct["flex"]);
         let open = score("<t> 1 + 1", true);
         assert_eq!((open.strict, open.flexible), (None, None));
+    }
+
+    #[test]
+    fn steps_are_checked_in_place() {
+        let item = Item::new("a", "<q> 7 + 5 * 3 - 4");
+        for (response, expected) in [
+            ("<t> 7 + 5 = 2 ; 2 * 3 = 7 ; 6 - 4 = 2 <a> 2", [true, false, true]),
+            ("<t> 7 + 5 = 2 ; 6 - 4 = 2 <a> 2", [true, false, false]),
+            // The last is followed by a first answer.
+            ("<t> 7 + 5 = 2 ; 2 * 3 = 6 ; 6 - 4 = 2 <a> 5 <a> 2", [true, true, false]),
+            ("<a> 2", [false; 3]),
+        ] {
+            assert_eq!(SerialSource::ALL.written_steps(&item, response).unwrap(), expected, "{response}");
+        }
     }
 
     #[test]

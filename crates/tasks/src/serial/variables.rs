@@ -16,19 +16,14 @@ struct Assignment {
 
 /// Draws an item.
 pub(super) fn draw(draw: &mut KeyedRandom, n_steps: usize) -> SerialItem {
-    let names = shuffled(draw, NAMES.to_vec());
+    let mut names = NAMES;
+    draw.shuffle(&mut names);
     let start = draw.between(0, 9) as usize;
     let assignments: Vec<Assignment> =
         names[1..n_steps].iter().map(|&name| Assignment { name, operation: operation(draw) }).collect();
-    let order = shuffled(draw, (0..n_steps).collect());
+    let mut order: Vec<usize> = (0..n_steps).collect();
+    draw.shuffle(&mut order);
     solve(names[0], start, &assignments, &order)
-}
-
-fn shuffled<T>(draw: &mut KeyedRandom, mut items: Vec<T>) -> Vec<T> {
-    for last in (1..items.len()).rev() {
-        items.swap(last, draw.between(0, last as i64) as usize);
-    }
-    items
 }
 
 /// `order[i]` is the number, in the order of solution, of the assignment that is written at place `i`.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ANSWER, QUESTION, SEPARATOR, SERIAL_VOCABULARY, SerialItem, Symbol, THINK, chain, permutation, variables};
+use super::{ANSWER, QUESTION, SERIAL_VOCABULARY, SerialItem, Symbol, THINK, chain, permutation, variables};
 
 /// How a response begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,17 +23,6 @@ pub struct SerialVerdict {
     pub is_well_formed: bool,
     /// Whether it is well formed and that symbol is the answer.
     pub is_correct: bool,
-    /// Steps written between `<t>` and the last `<a>`.
-    pub n_written_steps: usize,
-    /// Those of them that equal the item's step of the same number.
-    pub n_right_steps: usize,
-}
-
-impl SerialVerdict {
-    /// 1 if correct, else 0: a malformed response is worth what a wrong one is worth, never less.
-    pub fn reward(&self) -> f64 {
-        f64::from(u8::from(self.is_correct))
-    }
 }
 
 /// Judges a response (symbols with spaces between them, without `<eos>`) to the item that `prompt` states; `truncated` says
@@ -49,16 +38,7 @@ pub fn verify_serial(prompt: &str, response: &str, truncated: bool) -> Option<Se
     let answer_mark = symbols.iter().rposition(|symbol| *symbol == ANSWER);
     let answer = answer_mark.map_or(&[][..], |mark| &symbols[mark + 1..]);
     let is_well_formed = !truncated && style.is_some() && answer.len() == 1;
-    let (mut n_written_steps, mut n_right_steps) = (0, 0);
-    if style == Some(ResponseStyle::Think) {
-        let trace = &symbols[1..answer_mark.unwrap_or(symbols.len())];
-        for (number, step) in trace.split(|symbol| *symbol == SEPARATOR).enumerate() {
-            n_written_steps += usize::from(!step.is_empty());
-            n_right_steps += usize::from(item.steps.get(number).is_some_and(|right| right == step));
-        }
-    }
-    let is_correct = is_well_formed && answer == [item.answer];
-    Some(SerialVerdict { style, is_well_formed, is_correct, n_written_steps, n_right_steps })
+    Some(SerialVerdict { style, is_well_formed, is_correct: is_well_formed && answer == [item.answer] })
 }
 
 impl SerialItem {
@@ -83,31 +63,17 @@ mod tests {
     }
 
     #[test]
-    fn malformed_but_right_is_worth_as_much_as_wrong_and_not_less() {
+    fn malformed_but_right_is_worth_as_much_as_wrong() {
         let wrong = verdict("<a> 3", false);
-        assert_eq!((wrong.is_well_formed, wrong.reward()), (true, 0.0));
+        assert_eq!((wrong.is_well_formed, wrong.is_correct), (true, false));
         for malformed in ["2", "<a> 2 2", "<a>", "", "<t> 7 + 5 = 2", "7 <a> 2", "<a> 2 <a>"] {
             let verdict = verdict(malformed, false);
-            assert!(!verdict.is_well_formed, "{malformed}");
-            assert_eq!(verdict.reward(), wrong.reward(), "{malformed}");
+            assert_eq!((verdict.is_well_formed, verdict.is_correct), (false, false), "{malformed}");
         }
-        assert_eq!(verdict("<a> 2", true).reward(), 0.0);
-        assert_eq!(verdict("<a> 2", false).reward(), 1.0);
-    }
-
-    #[test]
-    fn the_symbol_after_the_last_answer_mark_counts() {
-        let verdict = verdict("<t> 7 + 5 = 2 ; 2 * 3 = 7 ; 6 - 4 = 2 <a> 5 <a> 2", false);
-        assert!(verdict.is_correct);
-        // The second step is wrong; the last is followed by a first answer.
-        assert_eq!((verdict.n_written_steps, verdict.n_right_steps), (3, 1));
-    }
-
-    #[test]
-    fn steps_are_checked_in_place() {
-        let verdict = verdict("<t> 7 + 5 = 2 ; 6 - 4 = 2 <a> 2", false);
-        assert!(verdict.is_correct);
-        assert_eq!((verdict.n_written_steps, verdict.n_right_steps), (2, 1));
+        assert!(!verdict("<a> 2", true).is_correct);
+        assert!(verdict("<a> 2", false).is_correct);
+        // The symbol after the last mark counts.
+        assert!(verdict("<t> 7 + 5 = 2 <a> 5 <a> 2", false).is_correct);
     }
 
     #[test]

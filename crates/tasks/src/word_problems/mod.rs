@@ -40,7 +40,9 @@ pub struct WordProblem {
 pub fn generate(seed: u64, index: u64, n_steps: Option<usize>) -> Result<WordProblem, TasksError> {
     let mut draw = draws(seed, index);
     let n_steps = match n_steps {
-        Some(given) if !(1..=MAX_STEPS).contains(&given) => return Err(TasksError::Steps { given, max: MAX_STEPS }),
+        Some(given) if !(1..=MAX_STEPS).contains(&given) => {
+            return Err(TasksError::Steps { item: "word problem", given, max: MAX_STEPS });
+        }
         Some(given) => given,
         None => draw.pick(&[1, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6]).copied().unwrap_or(1),
     };
@@ -122,30 +124,24 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::extract::{Extraction, is_correct};
+    use crate::extract::{Scoring, is_correct};
     use crate::gsm8k::strip_annotations;
     use crate::number::Number;
     use proptest::prelude::*;
 
-    /// The annotations `<<a+b=c>>` of a solution as (left, operator, right, result).
-    fn annotations(solution: &str) -> Vec<(i64, char, i64, i64)> {
-        solution
-            .split("<<")
-            .skip(1)
-            .map(|rest| {
-                let (inside, _) = rest.split_once(">>").unwrap();
-                let (expression, result) = inside.split_once('=').unwrap();
-                let at = expression.find(['+', '-', '*', '/']).unwrap();
-                let operator = expression[at..].chars().next().unwrap();
-                let (left, right) = (&expression[..at], &expression[at + 1..]);
-                (left.parse().unwrap(), operator, right.parse().unwrap(), result.parse().unwrap())
-            })
-            .collect()
+    /// An annotation `<<a+b=c>>` as (left, operator, right, result); `rest` begins behind its `<<`.
+    fn annotation(rest: &str) -> (i64, char, i64, i64) {
+        let (inside, _) = rest.split_once(">>").unwrap();
+        let (expression, result) = inside.split_once('=').unwrap();
+        let at = expression.find(['+', '-', '*', '/']).unwrap();
+        let operator = expression[at..].chars().next().unwrap();
+        let (left, right) = (&expression[..at], &expression[at + 1..]);
+        (left.parse().unwrap(), operator, right.parse().unwrap(), result.parse().unwrap())
     }
 
     fn check(problem: &WordProblem, n_steps: usize) {
         let shown = format!("{}\n{}", problem.question, problem.solution);
-        let found = annotations(&problem.solution);
+        let found: Vec<_> = problem.solution.split("<<").skip(1).map(annotation).collect();
         assert_eq!(found.len(), n_steps, "{shown}");
         assert_eq!(problem.n_steps, n_steps, "{shown}");
         for &(left, operator, right, result) in &found {
@@ -165,7 +161,7 @@ mod tests {
         assert_eq!(results, problem.values, "{shown}");
         assert_eq!(problem.values.last(), Some(&problem.answer), "{shown}");
         assert!(problem.solution.ends_with(&format!("\n#### {}", problem.answer)), "{shown}");
-        assert!(is_correct(&problem.solution, &Number::from(problem.answer), Extraction::Strict), "{shown}");
+        assert!(is_correct(&problem.solution, &Number::from(problem.answer), Scoring::Strict), "{shown}");
         check_english(&problem.question, &shown);
         check_english(&strip_annotations(&problem.solution), &shown);
         assert!(problem.question.ends_with('?'), "{shown}");
@@ -174,10 +170,7 @@ mod tests {
     /// What a careless template would leave behind.
     fn check_english(text: &str, shown: &str) {
         assert!(!text.contains(['{', '}', '@', '|', '~', '_']), "{shown}");
-        assert!(
-            !text.contains("  ") && !text.contains(" .") && !text.contains(" ,") && !text.contains(".."),
-            "{shown}"
-        );
+        assert!(!["  ", " .", " ,", ".."].iter().any(|slip| text.contains(slip)), "{shown}");
         let words: Vec<&str> = text.split_whitespace().collect();
         for pair in words.windows(2) {
             assert!(pair[0] != pair[1], "doubled word `{}`: {shown}", pair[0]);
@@ -255,29 +248,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_problem_of_seed_zero_stays_what_it_is() {
-        // Recorded from this program: data sets named by a seed must not change silently.
-        let problem = generate(0, 0, Some(2)).unwrap();
-        assert_eq!(
-            problem.question,
-            "Ingrid has a box of 62 toy bricks. She builds 2 towers from 10 toy bricks each. How many loose toy bricks are \
-             there now?"
-        );
-        assert_eq!(
-            problem.solution,
-            "The towers take 2 * 10 = <<2*10=20>>20 toy bricks.\nThat leaves 62 - 20 = <<62-20=42>>42 toy bricks.\n#### 42"
-        );
-    }
-
-    #[test]
     fn the_problems_of_a_seed_stay_what_they_are() {
         // Recorded from this program: every setting, and all numbers of steps.
         let problems: Vec<String> = (0..3500).map(|index| format!("{:?}", generate(7, index, None).unwrap())).collect();
-        assert_eq!(
-            crate::hash::hash(0, &problems.join("\n")),
-            0xcbef_5c1e_083c_dceb,
-            "the texts of problems have changed"
-        );
+        assert_eq!(crate::hash::hash(0, &problems.join("\n")), 0xcbef_5c1e_083c_dceb, "the texts have changed");
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{MAX_STEPS, generate};
 use crate::error::TasksError;
-use crate::gsm8k::{Annotations, GSM8K_INSTRUCTION, TEST_ITEMS, strip_annotations};
+use crate::gsm8k::{GSM8K_INSTRUCTION, TEST_ITEMS, without_annotations};
 use crate::item::{Item, Split};
 use crate::task::{Amount, ExaminationItem, Task};
 
@@ -28,18 +28,14 @@ impl WordProblems {
         let steps = options.strip_prefix("steps=").and_then(|steps| steps.parse().ok());
         Some(match steps {
             None => Err(error()),
-            Some(given) if !(1..=MAX_STEPS).contains(&given) => Err(TasksError::Steps { given, max: MAX_STEPS }),
+            Some(given) if !(1..=MAX_STEPS).contains(&given) => {
+                Err(TasksError::Steps { item: "word problem", given, max: MAX_STEPS })
+            }
             Some(steps) => Ok(Self { steps: Some(steps) }),
         })
     }
 
-    fn items(
-        self,
-        numbers: Range<u64>,
-        seed: u64,
-        split: Split,
-        annotations: Annotations,
-    ) -> Result<Vec<Item>, TasksError> {
+    fn items(self, numbers: Range<u64>, seed: u64, split: Split) -> Result<Vec<Item>, TasksError> {
         let first = match split {
             Split::Train => 0,
             Split::Test => FIRST_TEST_INDEX,
@@ -47,10 +43,7 @@ impl WordProblems {
         let item = |index| {
             let problem = generate(seed, first + index, self.steps)?;
             Ok(Item {
-                solution: Some(match annotations {
-                    Annotations::Keep => problem.solution,
-                    Annotations::Strip => strip_annotations(&problem.solution),
-                }),
+                solution: Some(problem.solution),
                 answer: Some(problem.answer.to_string()),
                 ..Item::new(format!("word-problem-{}-{seed}-{index}", split.as_str()), problem.question)
             })
@@ -76,7 +69,7 @@ impl Task for WordProblems {
     }
 
     fn range(&self, numbers: Range<u64>, seed: u64, split: Split) -> Result<Vec<Item>, TasksError> {
-        self.items(numbers, seed, split, Annotations::Strip)
+        self.items(numbers, seed, split).map(without_annotations)
     }
 
     fn instruction(&self) -> Option<&'static str> {
@@ -90,7 +83,7 @@ impl Task for WordProblems {
 
     fn examination(&self, amount: Amount, seed: u64, split: Split) -> Result<Vec<ExaminationItem>, TasksError> {
         let n = amount.of_one_task(TEST_ITEMS) as u64;
-        let items = self.items(0..n, seed, split, Annotations::Keep)?;
+        let items = self.items(0..n, seed, split)?;
         Ok((0..).zip(items).map(|(number, item)| ExaminationItem::of(item, self.short_name(), number)).collect())
     }
 }

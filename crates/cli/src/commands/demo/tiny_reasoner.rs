@@ -11,7 +11,7 @@ use aloud_model::checkpoint::Checkpoint;
 use aloud_report::table::{Align, Table};
 use aloud_report::view::{ResponseGroup, ViewOptions, render_page};
 use aloud_tasks::item::Split;
-use aloud_tasks::reward::Scoring;
+use aloud_tasks::extract::Scoring;
 use aloud_tasks::serial::{MAX_SERIAL_STEPS, SerialSource, THINK};
 use aloud_tasks::task::Task;
 use aloud_text::text_codec::TextCodec;
