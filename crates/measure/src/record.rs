@@ -156,8 +156,7 @@ impl ResponseRecord {
 /// # Errors
 /// If the file cannot be read, or a line is not a record or contradicts itself (the error names file and line).
 pub fn read_records(path: &Path) -> Result<Vec<ResponseRecord>, MeasureError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| MeasureError::Read { path: path.to_path_buf(), source })?;
+    let text = MeasureError::read(path)?;
     let mut records = Vec::new();
     for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
         let error = |reason| MeasureError::Line { path: path.to_path_buf(), line, reason };

@@ -77,8 +77,7 @@ impl RecordedItems {
             }
             let value = |of: &Measured<'_>, id: &str, item: &str| {
                 let measure = of.measures.iter().find(|measure| measure.task == *task && measure.id == id)?;
-                let cluster = measure.items.iter().find(|((name, _), _)| name == item)?.1;
-                (cluster.count > 0).then(|| cluster.sum / cluster.count as f64)
+                measure.items.iter().find(|((name, _), _)| name == item)?.1.mean()
             };
             let right = |run: &EvaluationRun, item: &str| {
                 run.direct_samples().find(|sample| sample.item_id == item)?.correct.get("strict").copied()

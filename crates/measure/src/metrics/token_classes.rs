@@ -1,13 +1,14 @@
 //! Which kinds of token stop early.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
+use super::item_rows::{ItemRows, MetricSetting};
 use crate::metric_record::{Direction, MetricRecord};
-use crate::metrics::item_rows::{ItemRows, MetricSetting};
 use crate::run_files::{COPY_FLAG, Region, TokenRow};
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
+use crate::statistics::Cluster;
 use crate::token_class::TokenClass;
 
 /// Version of the classes. Classes of different versions, or of different tokenizers, cannot be compared.
@@ -74,7 +75,7 @@ fn class_of_text(text: &str, before: &str) -> TokenClass {
         let word = trimmed.split(|c| !is_word_character(c)).next().unwrap_or_default();
         if DISCOURSE_WORDS.contains(&word) {
             TokenClass::Discourse
-        } else if FUNCTION_WORDS.binary_search(&word.to_lowercase().as_str()).is_ok() {
+        } else if FUNCTION_WORDS.contains(word.to_lowercase().as_str()) {
             TokenClass::Function
         } else {
             TokenClass::Content
@@ -114,159 +115,18 @@ fn is_operator(trimmed: &str, before: &str) -> bool {
 const DISCOURSE_WORDS: &[&str] =
     &["Wait", "So", "But", "Therefore", "Let", "First", "Then", "Now", "Hmm", "Okay", "Thus", "Since", "Because"];
 
-/// 150 English function words, sorted.
-const FUNCTION_WORDS: [&str; 150] = [
-    "a",
-    "about",
-    "above",
-    "across",
-    "after",
-    "again",
-    "against",
-    "all",
-    "along",
-    "although",
-    "am",
-    "among",
-    "an",
-    "and",
-    "another",
-    "any",
-    "are",
-    "around",
-    "as",
-    "at",
-    "be",
-    "because",
-    "been",
-    "before",
-    "behind",
-    "being",
-    "below",
-    "beside",
-    "between",
-    "both",
-    "but",
-    "by",
-    "can",
-    "cannot",
-    "could",
-    "did",
-    "do",
-    "does",
-    "doing",
-    "down",
-    "during",
-    "each",
-    "either",
-    "enough",
-    "every",
-    "few",
-    "for",
-    "from",
-    "had",
-    "has",
-    "have",
-    "having",
-    "he",
-    "her",
-    "here",
-    "him",
-    "his",
-    "how",
-    "however",
-    "i",
-    "if",
-    "in",
-    "instead",
-    "into",
-    "is",
-    "it",
-    "its",
-    "just",
-    "less",
-    "like",
-    "many",
-    "may",
-    "me",
-    "might",
-    "more",
-    "most",
-    "much",
-    "must",
-    "my",
-    "near",
-    "neither",
-    "no",
-    "nor",
-    "not",
-    "of",
-    "off",
-    "on",
-    "once",
-    "one",
-    "only",
-    "onto",
-    "or",
-    "other",
-    "our",
-    "out",
-    "over",
-    "own",
-    "per",
-    "rather",
-    "same",
-    "shall",
-    "she",
-    "should",
-    "since",
-    "so",
-    "some",
-    "such",
-    "than",
-    "that",
-    "the",
-    "their",
-    "them",
-    "themselves",
-    "then",
-    "there",
-    "these",
-    "they",
-    "this",
-    "those",
-    "though",
-    "through",
-    "to",
-    "too",
-    "toward",
-    "under",
-    "unless",
-    "until",
-    "up",
-    "upon",
-    "us",
-    "very",
-    "was",
-    "we",
-    "were",
-    "what",
-    "when",
-    "where",
-    "whether",
-    "which",
-    "while",
-    "who",
-    "why",
-    "will",
-    "with",
-    "within",
-    "without",
-    "would",
-    "yet",
-    "you",
-    "your",
-];
+/// 150 English function words.
+static FUNCTION_WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+    "a about above across after again against all along although am among an and another any are around as at be \
+     because been before behind being below beside between both but by can cannot could did do does doing down during \
+     each either enough every few for from had has have having he her here him his how however i if in instead into \
+     is it its just less like many may me might more most much must my near neither no nor not of off on once one \
+     only onto or other our out over own per rather same shall she should since so some such than that the their them \
+     themselves then there these they this those though through to too toward under unless until up upon us very was \
+     we were what when where whether which while who why will with within without would yet you your"
+        .split(' ')
+        .collect()
+});
 
 /// Depth sums of a group of tokens of one item.
 #[derive(Clone, Copy, Default)]
@@ -304,24 +164,17 @@ pub fn token_class_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -
     let by_class = |row: &TokenRow, at: usize| row.class.get(at).map(|class| class.name().to_owned());
     let groups = merge_small(sums_by(items, setting, by_class));
     let eta2 = |weights: &[u32]| variance_explained(&groups, weights);
-    let value = Bootstrap::value(items.len(), eta2);
     let n_tokens: f64 = groups.values().flatten().map(|sums| sums.n).sum();
-    let record = MetricRecord::new("depth.by_token_class", "fraction", Direction::Descriptive, setting.context)
-        .with_value(value)
-        .with_interval(setting.bootstrap.interval(items.len(), eta2))
-        .with_items(items.len())
+    setting
+        .record("depth.by_token_class", "fraction", Direction::Descriptive, items.len(), eta2)
         .with_tokens(n_tokens as usize)
         .with_excluded("samples_without_classes", without)
         .with_extra("classifier_version", CLASSIFIER_VERSION)
         .with_extra("classes", rows(&groups, setting))
         .with_extra("by_copy", rows(&sums_by(items, setting, copy_of), setting))
         .with_extra("by_region", rows(&sums_by(items, setting, region_of), setting))
-        .with_extra("by_quartile", rows(&sums_by(items, setting, |row, at| Some(quartile_of(row, at))), setting));
-    match value {
-        Some(_) => record,
-        None if n_tokens == 0.0 => record.with_null("no_classified_tokens"),
-        None => record.with_null("depth_does_not_vary"),
-    }
+        .with_extra("by_quartile", rows(&sums_by(items, setting, |row, at| Some(quartile_of(row, at))), setting))
+        .or_null(if n_tokens == 0.0 { "no_classified_tokens" } else { "depth_does_not_vary" })
 }
 
 fn copy_of(row: &TokenRow, at: usize) -> Option<String> {
@@ -373,12 +226,9 @@ fn merge_small(groups: Groups) -> Groups {
 
 fn rows(groups: &Groups, setting: &MetricSetting<'_>) -> Value {
     let row = |(name, sums): (&String, &Vec<DepthSums>)| {
-        let clusters = |of: fn(&DepthSums) -> f64| -> Vec<Cluster> {
-            sums.iter().map(|sums| Cluster { sum: of(sums), count: sums.n as usize }).collect()
-        };
         let mean = |of: fn(&DepthSums) -> f64| {
-            let clusters = clusters(of);
-            setting.with_interval(clusters.len(), |weights| mean_of_clusters(&clusters, weights))
+            let cluster = |sums: &DepthSums| Cluster { sum: of(sums), count: sums.n as usize };
+            setting.mean(&sums.iter().map(cluster).collect::<Vec<_>>())
         };
         let n = sums.iter().map(|sums| sums.n).sum::<f64>() as usize;
         json!({"class": name, "n": n, "mean_depth": mean(|sums| sums.depth), "eer": mean(|sums| sums.exits)})
