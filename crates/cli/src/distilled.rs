@@ -1,5 +1,6 @@
 //! What a distillation came to, as tables for people.
 
+use aloud_lab::words::{or_dash, percent};
 use aloud_report::table::{Align, Table};
 use aloud_session::stage1::Distilled;
 
@@ -8,8 +9,7 @@ pub(crate) fn distilled_tables(distilled: &Distilled) -> String {
     let Some(report) = &distilled.held_out else {
         return "no held-out traces: nothing was evaluated\n".to_owned();
     };
-    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-    let nats = |kl: Option<f64>| kl.map_or_else(|| "-".to_owned(), |kl| format!("{kl:.3}"));
+    let nats = |kl: Option<f64>| or_dash(kl, |kl| format!("{kl:.3}"));
     let mut table =
         Table::new([("on held-out traces", Align::Left), ("target", Align::Right), ("learned", Align::Right)]);
     table.row(["exit rate".to_owned(), percent(report.target_exit_rate), percent(report.learned_exit_rate)]);

@@ -3,4 +3,7 @@
 
 pub mod evaluation;
 pub mod serial_evaluation;
+pub mod serial_report;
 pub mod sweep;
+pub mod words;
+pub mod workloads;

@@ -18,8 +18,8 @@ impl SessionError {
     }
 
     /// Something is wrong with what was asked, not with what was done. The message says what is expected.
-    pub fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), is_usage: true, source: None }
+    pub fn usage(message: impl fmt::Display) -> Self {
+        Self { message: message.to_string(), is_usage: true, source: None }
     }
 
     /// An error of another library, with its own causes.

@@ -1,5 +1,6 @@
 //! `aloud dial`: depth against exit offset, and the offset for a wanted saving.
 
+use aloud_lab::words::percent;
 use aloud_model::checkpoint::Checkpoint;
 use aloud_report::table::{Align, Table};
 use aloud_session::error::SessionError;
@@ -10,8 +11,7 @@ use serde_json::json;
 use crate::arguments::generation::GenerationArgs;
 use crate::arguments::model::ModelArgs;
 use crate::arguments::prompts::PromptArgs;
-use crate::context::{Context, print};
-use crate::error::UsageError;
+use crate::context::{Context, print_result};
 use aloud_session::dial::{DialPoint, find_offset, measure};
 use aloud_session::host::Host;
 use aloud_session::numbers::finite;
@@ -55,7 +55,7 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
 /// Runs the command.
 pub(crate) fn run(arguments: &DialArgs, context: &Context) -> anyhow::Result<()> {
     if arguments.generation.exits.choice().decide() {
-        return Err(UsageError::new("--exits, --exit-offset and --depth have no place here: use --offsets").into());
+        return Err(SessionError::usage("--exits, --exit-offset and --depth have no place here: use --offsets").into());
     }
     let items = arguments.prompts.choice().items(Split::Train)?;
     if arguments.target_savings.is_some() && arguments.prompts.choice().may_be_evaluated_on()? {
@@ -66,10 +66,10 @@ pub(crate) fn run(arguments: &DialArgs, context: &Context) -> anyhow::Result<()>
     let cpu = context.cpu();
     let model = arguments.model.choice().load(&cpu, context)?;
     let Some(path) = model.checkpoint.clone() else {
-        return Err(UsageError::new("an exit offset needs exit heads: give a --checkpoint").into());
+        return Err(SessionError::usage("an exit offset needs exit heads: give a --checkpoint").into());
     };
     let codec = model.text_codec()?;
-    let mut settings = arguments.generation.choice().resolve(&model, &codec)?;
+    let mut settings = arguments.generation.resolve(&model, &codec)?;
     if let Some(text) = &arguments.force_start {
         settings.force_start(text, &codec)?;
     }
@@ -91,11 +91,8 @@ pub(crate) fn run(arguments: &DialArgs, context: &Context) -> anyhow::Result<()>
         Checkpoint::set_exit_offset(&path, point.exit_offset)?;
         context.say(&format!("stored exit offset {} in {}", point.exit_offset, path.display()));
     }
-    if arguments.json {
-        let stored = stores.then_some(path);
-        return Ok(print(&format!("{}\n", json!({ "points": points, "stored_in": stored })))?);
-    }
-    Ok(print(&table(&points))?)
+    let stored = stores.then_some(path);
+    print_result(arguments.json, &json!({ "points": points, "stored_in": stored }), || table(&points))
 }
 
 fn table(points: &[DialPoint]) -> String {
@@ -109,8 +106,8 @@ fn table(points: &[DialPoint]) -> String {
     for point in points {
         table.row([
             format!("{:.2}", point.exit_offset),
-            format!("{:.1} %", 100.0 * point.average_layer_savings),
-            format!("{:.1} %", 100.0 * point.exit_rate),
+            percent(point.average_layer_savings),
+            percent(point.exit_rate),
             format!("{:.2}", point.mean_depth),
             format!("{:.1}", point.response_tokens),
         ]);

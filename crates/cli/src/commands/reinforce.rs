@@ -15,18 +15,19 @@ use aloud_tasks::task::Task;
 use aloud_text::text_codec::TextCodec;
 use aloud_train::settings;
 use aloud_train::stage2::recipe::{ReinforceRecipe, RolloutExits};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::arguments::model::ModelArgs;
 use crate::arguments::prompts::TemplateArgs;
+use crate::arguments::{Choice, one_of};
 use crate::commands::dial::share;
-use crate::context::{Context, print};
-use crate::error::UsageError;
+use crate::context::{Context, print_result};
 use aloud_session::dial::{DialPoint, find_offset, measure};
+use aloud_session::error::SessionError;
 use aloud_session::generation::GenerationSettings;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
-use aloud_session::prompts::{content_digest, stop_tokens};
+use aloud_session::prompts::content_digest;
 use aloud_session::rollout_task::{DataTask, Rewards};
 use aloud_session::stage2::{Stage2, reinforce};
 
@@ -34,13 +35,10 @@ use aloud_session::stage2::{Stage2, reinforce};
 const TUNING_PROMPTS: usize = 128;
 
 /// How forgiving the search for an answer is.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ScoringArg {
-    /// The answer must be in the asked form
-    Strict,
-    /// The last number or line counts if there is none in the asked form
-    Flexible,
-}
+const SCORINGS: [Choice<Scoring>; 2] = [
+    ("strict", "The answer must be in the asked form", Scoring::Strict),
+    ("flexible", "The last number or line counts if there is none in the asked form", Scoring::Flexible),
+];
 
 /// Arguments of `aloud reinforce`.
 #[derive(Args, Debug)]
@@ -57,8 +55,8 @@ pub(crate) struct ReinforceArgs {
     #[command(flatten)]
     template: TemplateArgs,
     /// How answers are found in responses (serial tasks have a verifier of their own)
-    #[arg(long, value_enum, default_value = "strict")]
-    scoring: ScoringArg,
+    #[arg(long, value_parser = one_of(&SCORINGS), default_value = "strict")]
+    scoring: Scoring,
     /// A program that rewards responses: JSON lines in, JSON lines out; see docs/file-formats.md
     #[arg(long, value_name = "COMMAND")]
     reward_command: Option<String>,
@@ -85,11 +83,11 @@ pub(crate) struct ReinforceArgs {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Result<()> {
-    let recipe: ReinforceRecipe = settings::resolve(arguments.recipe.as_deref(), &arguments.overrides)
-        .map_err(|error| UsageError::new(error.to_string()))?;
+    let recipe: ReinforceRecipe =
+        settings::resolve(arguments.recipe.as_deref(), &arguments.overrides).map_err(SessionError::usage)?;
     if arguments.target_savings.is_some() && recipe.rollouts.exits == RolloutExits::Off {
         let problem = "--target-savings tunes exits, and `rollouts.exits` is \"off\": leave one of them out";
-        return Err(UsageError::new(problem).into());
+        return Err(SessionError::usage(problem).into());
     }
     let cpu = context.cpu();
     let (base, path, checkpoint) = arguments.model.choice().load_to_train(&cpu, context)?;
@@ -100,16 +98,13 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
             let timeout = Duration::from_secs(arguments.reward_timeout.into());
             Rewards::OfProgram(Box::new(RewardProgram::start(command, timeout)?))
         }
-        None => Rewards::OfTask(match arguments.scoring {
-            ScoringArg::Strict => Scoring::Strict,
-            ScoringArg::Flexible => Scoring::Flexible,
-        }),
+        None => Rewards::OfTask(arguments.scoring),
     };
-    let stops = stop_tokens(&codec, &base.pretrained.config.eos_token_ids);
     let n = arguments.n.map(|n| n as usize);
     let template = arguments.template.choice();
     let items = Arc::clone(&arguments.data);
-    let mut task = DataTask::new(items, n, rewards, &codec, template.clone(), recipe.seed, stops)?;
+    let ends = &base.pretrained.config.eos_token_ids;
+    let mut task = DataTask::new(items, n, rewards, &codec, template.clone(), recipe.seed, ends)?;
     let data = match &arguments.reward_command {
         Some(command) => format!("{}, n {n:?}, {template:?}, rewards: {command}", arguments.data),
         None => format!("{}, n {n:?}, {template:?}, scoring {:?}", arguments.data, arguments.scoring),
@@ -127,19 +122,18 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
             100.0 * point.average_layer_savings
         ));
     }
-    if arguments.json {
-        return Ok(print(&format!("{}\n", serde_json::to_string(&outcome)?))?);
-    }
-    if let Some(metrics) = &outcome.last_step {
-        print(&format!(
-            "step {}: task reward {:.3}, average layer savings {:.1} %, {:.1} tokens a response\n",
-            metrics.step,
-            metrics.task_reward,
-            100.0 * metrics.average_layer_savings,
-            metrics.response_tokens
-        ))?;
-    }
-    Ok(print(&format!("checkpoint: {}\n", outcome.checkpoint.display()))?)
+    print_result(arguments.json, &outcome, || {
+        let last = outcome.last_step.as_ref().map_or_else(String::new, |metrics| {
+            format!(
+                "step {}: task reward {:.3}, average layer savings {:.1} %, {:.1} tokens a response\n",
+                metrics.step,
+                metrics.task_reward,
+                100.0 * metrics.average_layer_savings,
+                metrics.response_tokens
+            )
+        });
+        format!("{last}checkpoint: {}\n", outcome.checkpoint.display())
+    })
 }
 
 /// Finds the exit offset with the wanted savings on prompts of the training part and stores it in the checkpoint. What is
@@ -161,13 +155,8 @@ fn store_offset(
     let prompts = items.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
     let settings = GenerationSettings {
         sampling: Sampling { temperature: recipe.rollouts.temperature, ..Sampling::default() },
-        max_new_tokens: recipe.rollouts.max_new_tokens,
         seed: recipe.seed,
-        exits: ExitPolicy::Off,
-        stop_texts: Vec::new(),
-        stop_tokens: stop_tokens(&codec, &model.decoder.config().eos_token_ids),
-        candidates: model.head_depths().unwrap_or_default().to_vec(),
-        forced_start: Vec::new(),
+        ..GenerationSettings::new(&model, &codec, recipe.rollouts.max_new_tokens, ExitPolicy::Off)
     };
     let batch = recipe.rollouts.max_sequences;
     let mut progress = context.progress("turning the dial", "offsets", None);

@@ -13,8 +13,8 @@ use aloud_text::tokenizer::Tokenizer;
 use clap::Args;
 
 use crate::context::{Context, print};
-use crate::error::UsageError;
 use aloud_report::plot::files::write_figures;
+use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::resolve;
 
@@ -86,7 +86,7 @@ fn side_by_side(set: &RunSet, names: &[String]) -> anyhow::Result<Option<[usize;
     let place = |name: &String| {
         set.runs.iter().position(|run| run.name == *name).ok_or_else(|| {
             let known: Vec<&str> = set.runs.iter().map(|run| run.name.as_str()).collect();
-            UsageError::new(format!("no run is called `{name}`; expected one of: {}", known.join("; ")))
+            SessionError::usage(format!("no run is called `{name}`; expected one of: {}", known.join("; ")))
         })
     };
     if let [first, second] = names {

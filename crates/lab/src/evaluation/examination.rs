@@ -15,12 +15,6 @@ use aloud_tasks::item::{Item, Split};
 use aloud_tasks::task::{self, Amount, ExaminationItem, ItemKind, Task};
 use aloud_text::text_codec::TextCodec;
 
-/// Keeps the elements that are to be kept.
-fn retain<T>(elements: &mut Vec<T>, keep: &[bool]) {
-    let mut keep = keep.iter();
-    elements.retain(|_| keep.next().copied().unwrap_or(true));
-}
-
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +23,7 @@ mod tests;
 pub struct EvaluationItem {
     /// Name of its task.
     pub task: String,
-    /// Number of the item among all of its family, whichever of them are evaluated: what its random numbers are drawn by.
+    /// Number of the item among all of its examination, whichever of them are evaluated: what its random numbers are drawn by.
     pub number: u64,
     /// Name, text, tokens and gold answer.
     pub prompt: EncodedPrompt,
@@ -167,14 +161,25 @@ impl<'a> Examination<'a> {
         &self.items
     }
 
+    /// The number of each item among the items, by its name.
+    pub fn places(&self) -> BTreeMap<&str, usize> {
+        self.items.iter().enumerate().map(|(place, item)| (item.prompt.id.as_str(), place)).collect()
+    }
+
     /// Keeps the items that are to be kept: one flag an item.
     pub fn retain(&mut self, keep: &[bool]) {
-        retain(&mut self.items, keep);
+        let mut keep = keep.iter();
+        self.items.retain(|_| keep.next().copied().unwrap_or(true));
     }
 
     /// How every item is asked.
     pub fn arms(&self) -> &[Arm] {
         &self.arms
+    }
+
+    /// Whether responses in the arm of this name hold a trace.
+    pub fn has_trace(&self, arm: &str) -> bool {
+        self.arms.iter().any(|known| known.has_trace && known.name == arm)
     }
 
     /// Tokens that end a response.

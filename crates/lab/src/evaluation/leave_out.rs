@@ -54,16 +54,16 @@ impl TrainedOn {
     /// If fewer than half are left.
     pub fn leave_out(
         &self,
-        family: &mut Examination<'_>,
+        exam: &mut Examination<'_>,
         host: &dyn Host,
     ) -> Result<BTreeMap<String, usize>, SessionError> {
-        let keep: Vec<bool> = family.items().iter().map(|item| !self.has(&item.question)).collect();
+        let keep: Vec<bool> = exam.items().iter().map(|item| !self.has(&item.question)).collect();
         let mut left_out: BTreeMap<String, usize> = BTreeMap::new();
-        for (item, _) in family.items().iter().zip(&keep).filter(|(_, keep)| !**keep) {
+        for (item, _) in exam.items().iter().zip(&keep).filter(|(_, keep)| !**keep) {
             *left_out.entry(item.task.clone()).or_default() += 1;
         }
         check_enough_left(left_out.values().sum(), keep.len(), host)?;
-        family.retain(&keep);
+        exam.retain(&keep);
         Ok(left_out)
     }
 }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use aloud_base::random::{self, Domain, KeyedRandom};
-use aloud_engine::decode::batching::{Engine, Limits};
+use aloud_engine::decode::complete::{Completion, complete};
 use aloud_engine::decode::exits::Exits;
-use aloud_engine::decode::request::{FinishReason, Forced, Prefix, Request, Token};
-use aloud_engine::decode::sampling::Sampling;
+use aloud_engine::decode::request::{FinishReason, Request};
 use aloud_kernels::cpu::Cpu;
 use aloud_kernels::matrix::Matrix;
 use aloud_measure::run_files::NoiseControl;
 use aloud_measure::statistics::Bootstrap;
 use aloud_method::exit_policy::ExitPolicy;
+use aloud_method::savings::mean_depth;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::PretrainedModel;
 use aloud_model::weights::ParameterMut;
@@ -20,7 +20,8 @@ use aloud_session::error::SessionError;
 use super::deciders::Oracle;
 use super::examination::Examination;
 use super::parts::part;
-use super::samples::{Asked, all_asked, run};
+use super::samples::{Asked, all_asked, ids};
+use super::subject::limits;
 
 /// Training items that a setting is first tried on.
 const TRIED_ITEMS: usize = 96;
@@ -59,7 +60,7 @@ struct Trial<'a> {
 #[derive(Clone, Copy)]
 pub struct Tuning<'a> {
     /// Training items.
-    pub family: &'a Examination<'a>,
+    pub exam: &'a Examination<'a>,
     /// Seed of all draws.
     pub seed: u64,
     /// Most sequences decoded together.
@@ -68,32 +69,21 @@ pub struct Tuning<'a> {
 
 impl Tuning<'_> {
     /// Responses of a model to `n` of the items, in the arm with a trace.
-    fn responses(&self, trial: &Trial<'_>, n: usize) -> Result<Vec<(usize, Vec<Token>, FinishReason)>, SessionError> {
-        let asked: Vec<Asked<'_>> = all_asked(self.family).into_iter().filter(|asked| asked.arm.has_trace).collect();
+    fn responses(&self, trial: &Trial<'_>, n: usize) -> Result<Vec<(usize, Completion)>, SessionError> {
+        let asked: Vec<Asked<'_>> = all_asked(self.exam).into_iter().filter(|asked| asked.arm.has_trace).collect();
         let items: Vec<usize> = asked.iter().map(|asked| asked.item).collect();
-        let asked: Vec<Asked<'_>> = part(self.family, &items, n).into_iter().map(|place| asked[place]).collect();
-        let request = |asked: &Asked<'_>| Request {
-            prompt: self.family.items()[asked.item].prompt.token_ids.clone(),
-            prefix: Prefix::default(),
-            max_new_tokens: self.family.max_new_tokens(),
-            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            exits: trial.exits.clone(),
-            stop_tokens: self.family.stop_tokens().to_vec(),
-            seed: self.seed,
-            sequence: asked.sequence,
-            forced: if asked.arm.start.is_empty() { Forced::None } else { Forced::Start(asked.arm.start.clone()) },
-        };
+        let asked: Vec<Asked<'_>> = part(self.exam, &items, n).into_iter().map(|place| asked[place]).collect();
+        let request = |asked: &Asked<'_>| asked.request(self.exam, trial.exits.clone(), self.seed);
         let requests: Vec<Request> = asked.iter().map(request).collect();
-        let limits = Limits { max_sequences: self.max_sequences, max_prompt_rows: 2048 };
-        let responses = run(&Engine::new(trial.decoder, trial.policy, limits), &requests, &|| {})?;
-        Ok(asked.iter().zip(responses).map(|(asked, (tokens, reason))| (asked.item, tokens, reason)).collect())
+        let limits = limits(self.max_sequences);
+        let responses = complete(trial.decoder, trial.policy, limits, &requests, &|| {})?;
+        Ok(asked.iter().map(|asked| asked.item).zip(responses).collect())
     }
 
     /// Whether a model answers each of `n` items rightly.
     fn answers(&self, trial: &Trial<'_>, n: usize) -> Result<Vec<bool>, SessionError> {
-        let is_right = |(item, tokens, reason): (usize, Vec<Token>, FinishReason)| {
-            let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
-            let read = self.family.read(item, &ids, reason == FinishReason::Length)?;
+        let is_right = |(item, response): (usize, Completion)| {
+            let read = self.exam.read(item, &ids(&response), response.reason == FinishReason::Length)?;
             Ok(read.correct.get("strict") == Some(&true))
         };
         self.responses(trial, n)?.into_iter().map(is_right).collect()
@@ -135,17 +125,17 @@ pub fn oracle_factor(
     wanted: f64,
     tuning: Tuning<'_>,
 ) -> Result<f32, SessionError> {
-    let mean_depth = |factor: f64| {
+    let depth_at = |factor: f64| {
         let oracle = Oracle { candidates: candidates.to_vec(), kl_factor: factor as f32 };
         let exits = Exits::Decider(Arc::new(oracle));
         let responses = tuning.responses(&Trial { decoder: base, policy: None, exits }, TRIED_ITEMS)?;
-        let depths: Vec<usize> =
-            responses.iter().flat_map(|(_, tokens, _)| tokens.iter().skip(1).map(|token| token.depth)).collect();
-        Ok::<_, SessionError>(depths.iter().sum::<usize>() as f64 / depths.len().max(1) as f64)
+        let tokens = responses.iter().flat_map(|(_, response)| response.tokens.iter().skip(1));
+        let depths: Vec<usize> = tokens.map(|token| token.depth).collect();
+        Ok::<_, SessionError>(mean_depth(&depths).unwrap_or(0.0))
     };
     let near = NEAR_DEPTH * base.n_blocks() as f64;
     // Depth rises with the factor.
-    let factor = search([-10.0, 16.0], near, TRIES, &mut |exponent| Ok(mean_depth(exponent.exp2())? - wanted))?;
+    let factor = search([-10.0, 16.0], near, TRIES, &mut |exponent| Ok(depth_at(exponent.exp2())? - wanted))?;
     Ok(factor.exp2() as f32)
 }
 

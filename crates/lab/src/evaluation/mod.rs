@@ -6,7 +6,6 @@
 pub mod accuracy_items;
 mod base_reading;
 pub mod deciders;
-mod digest;
 mod divergence;
 mod elicitation;
 pub mod examination;

@@ -1,11 +1,13 @@
 //! The model of an evaluation and its controls (as the metric cards name them), and how each decides its depths.
 
-use aloud_session::error::Context as _;
-use aloud_session::error::SessionError;
+use aloud_session::error::{Context as _, SessionError};
 use std::fmt;
 use std::sync::Arc;
 
+use aloud_engine::decode::batching::Limits;
+use aloud_engine::decode::complete::{Completion, complete};
 use aloud_engine::decode::exits::{ExitDecider, Exits};
+use aloud_engine::decode::request::Request;
 use aloud_kernels::cpu::Cpu;
 use aloud_measure::metric_record::{DepthPolicy, Dial};
 use aloud_measure::metrics::controls::static_depth_of_equal_mean;
@@ -217,6 +219,11 @@ impl Models {
     }
 }
 
+/// How much of an evaluation's requests is done together.
+pub(crate) fn limits(max_sequences: usize) -> Limits {
+    Limits { max_sequences, max_prompt_rows: 2048 }
+}
+
 /// What controls are made equal to.
 #[derive(Debug, Default)]
 pub struct Matched {
@@ -253,6 +260,19 @@ impl Subject<'_> {
     #[must_use]
     pub fn that_noise_would_weaken(self, noise: NoiseControl) -> Self {
         Self { key: ModelKey::BaseNoise, noise: Some(noise), ..self }
+    }
+
+    /// Its answers to requests, `max_sequences` of them decoded together. `on_done` hears of every response that is complete.
+    ///
+    /// # Errors
+    /// If a request does not fit the model.
+    pub fn complete(
+        &self,
+        max_sequences: usize,
+        requests: &[Request],
+        on_done: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Completion>, SessionError> {
+        Ok(complete(self.decoder, self.policy, limits(max_sequences), requests, on_done)?)
     }
 
     /// What decides where its steps stop.

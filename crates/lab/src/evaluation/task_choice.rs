@@ -83,7 +83,7 @@ impl TaskChoice {
     ///
     /// # Errors
     /// If they cannot be read or made.
-    pub fn family<'a>(
+    pub fn exam<'a>(
         &self,
         split: Split,
         codec: &'a TextCodec,
@@ -97,7 +97,7 @@ impl TaskChoice {
     ///
     /// # Errors
     /// If they cannot be read or made.
-    pub fn further_family<'a>(
+    pub fn further_exam<'a>(
         &self,
         n: usize,
         codec: &'a TextCodec,
@@ -111,13 +111,13 @@ impl TaskChoice {
     ///
     /// # Errors
     /// If they cannot be read or made.
-    pub fn tuning_family<'a>(
+    pub fn tuning_exam<'a>(
         &self,
         codec: &'a TextCodec,
         decoder: &Decoder<Cpu>,
     ) -> Result<Examination<'a>, SessionError> {
         if self.tier() < Tier::Standard {
-            return self.family(Split::Train, codec, decoder);
+            return self.exam(Split::Train, codec, decoder);
         }
         self.examination(Amount::InAll(NOISE_ITEMS), Split::Train, codec, decoder)
     }
