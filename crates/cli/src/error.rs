@@ -36,13 +36,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_are_said_once_on_one_line() {
-        let error =
-            anyhow::anyhow!("no such file").context("cannot read a.json: no such file").context("lens\n  failed");
-        assert_eq!(one_line(error.as_ref()), "lens failed: cannot read a.json: no such file");
-    }
-
-    #[test]
     fn a_closed_pipe_is_found_below_context() {
         let error = anyhow::Error::new(io::Error::from(ErrorKind::BrokenPipe)).context("cannot write");
         assert!(error.chain().any(is_closed_pipe));

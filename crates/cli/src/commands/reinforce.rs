@@ -12,7 +12,6 @@ use aloud_tasks::item::Split;
 use aloud_tasks::reward::Scoring;
 use aloud_tasks::reward_program::RewardProgram;
 use aloud_tasks::task::Task;
-use aloud_text::text_codec::TextCodec;
 use aloud_train::settings;
 use aloud_train::stage2::recipe::{ReinforceRecipe, RolloutExits};
 use clap::Args;
@@ -27,8 +26,7 @@ use aloud_session::error::SessionError;
 use aloud_session::generation::GenerationSettings;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
-use aloud_session::prompts::content_digest;
-use aloud_session::rollout_task::{DataTask, Rewards};
+use aloud_session::rollout_task::Rewards;
 use aloud_session::stage2::{Stage2, reinforce};
 
 /// Training prompts on which `--target-savings` is met.
@@ -91,8 +89,6 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
     }
     let cpu = context.cpu();
     let (base, path, checkpoint) = arguments.model.choice().load_to_train(&cpu, context)?;
-    let codec = TextCodec::load(&base.location)?;
-    codec.tokenizer.check_vocabulary(base.pretrained.config.vocab_size)?;
     let rewards = match &arguments.reward_command {
         Some(command) => {
             let timeout = Duration::from_secs(arguments.reward_timeout.into());
@@ -100,20 +96,22 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
         }
         None => Rewards::OfTask(arguments.scoring),
     };
-    let n = arguments.n.map(|n| n as usize);
-    let template = arguments.template.choice();
-    let items = Arc::clone(&arguments.data);
-    let ends = &base.pretrained.config.eos_token_ids;
-    let mut task = DataTask::new(items, n, rewards, &codec, template.clone(), recipe.seed, ends)?;
+    let (n, template) = (arguments.n.map(|n| n as usize), arguments.template.choice());
     let data = match &arguments.reward_command {
         Some(command) => format!("{}, n {n:?}, {template:?}, rewards: {command}", arguments.data),
         None => format!("{}, n {n:?}, {template:?}, scoring {:?}", arguments.data, arguments.scoring),
     };
-    let data_sha256 = content_digest(arguments.data.as_ref(), Split::Train)?;
-    let stage1 = (&*path, &checkpoint);
-    let stage2 = Stage2 { base: &base, stage1, recipe: &recipe, data, data_sha256, directory: &arguments.output };
-    let outcome = reinforce(&stage2, &mut task, &cpu, context)?;
-    drop(task);
+    let stage2 = Stage2 {
+        base: &base,
+        stage1: (&path, &checkpoint),
+        recipe: &recipe,
+        task: Arc::clone(&arguments.data),
+        n,
+        template,
+        data,
+        directory: &arguments.output,
+    };
+    let outcome = reinforce(stage2, rewards, &cpu, context)?;
     if let Some(target) = arguments.target_savings {
         let point = store_offset(arguments, &recipe, base, &outcome.checkpoint, target, context)?;
         context.say(&format!(

@@ -3,11 +3,9 @@
 use std::path::PathBuf;
 
 use aloud_lab::sweep::points::{PointCheckpoint, SweptDial, sweep_points};
-use aloud_lab::sweep::row::SweepRow;
+use aloud_lab::sweep::table::sweep_table;
 use aloud_lab::sweep::{Sweep, run_sweep};
-use aloud_lab::words::{or_dash, percent};
 use aloud_model::source::ModelSource;
-use aloud_report::table::{Align, Table};
 use aloud_session::model_choice::ModelChoice;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -124,67 +122,6 @@ pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<()
     };
     let rows = run_sweep(&sweep, judge.as_ref(), context)?;
     let objects = rows.iter().map(|row| row.to_json(dial)).collect::<Result<Vec<Value>, _>>()?;
-    let text = || format!("{}written to {}\n", text(&rows, dial), arguments.output.display());
+    let text = || format!("{}written to {}\n", sweep_table(&rows, dial), arguments.output.display());
     print_result(arguments.json, &json!({ "rows": objects }), text)
-}
-
-/// The table for people.
-fn text(rows: &[SweepRow], dial: SweptDial) -> String {
-    let has_judge = rows.iter().any(|row| row.quality.get("coherence").is_some_and(Value::is_number));
-    let mut table = Table::new([
-        (dial.name(), Align::Right),
-        ("exit rate", Align::Right),
-        ("ALS", Align::Right),
-        ("target ALS", Align::Right),
-        ("accuracy", Align::Right),
-        ("GFLOP per right answer", Align::Right),
-        (if has_judge { "coherence (judge)" } else { "repetition (stand-in)" }, Align::Right),
-        (if has_judge { "overall (judge)" } else { "perplexity (stand-in)" }, Align::Right),
-    ]);
-    for row in rows {
-        let quality =
-            |name: &str| or_dash(row.quality.get(name).and_then(Value::as_f64), |score| format!("{score:.2}"));
-        let (first, second) =
-            if has_judge { ("coherence", "overall") } else { ("proxy_repeated_4", "proxy_perplexity") };
-        table.row([
-            row.value.map_or_else(|| "base".to_owned(), |value| value.to_string()),
-            percent(row.early_exit_rate),
-            percent(row.average_layer_savings),
-            percent(row.target_als),
-            percent(row.accuracy),
-            or_dash(row.cost_per_correct, |flops| format!("{:.3}", flops / 1e9)),
-            quality(first),
-            quality(second),
-        ]);
-    }
-    let mut notes = judge_notes(rows);
-    if !has_judge {
-        notes += "The stand-ins are surface statistics; they do not measure coherence or correctness.\n";
-    }
-    format!("{table}\n{notes}")
-}
-
-/// Who judged, and what could not be used.
-fn judge_notes(rows: &[SweepRow]) -> String {
-    let Some(judge) = rows.iter().find_map(|row| row.judged.as_ref()).map(|(judge, _)| judge) else {
-        return "No judge was run. ".to_owned();
-    };
-    let of_row = |row: &SweepRow| {
-        let (_, reason) = row.judged.as_ref()?;
-        let value = row.value.map_or_else(|| "base".to_owned(), |value| value.to_string());
-        Some(format!("{value}: no judged quality ({}).\n", reason.as_ref()?))
-    };
-    let missing: String = rows.iter().filter_map(of_row).collect();
-    format!("Judge: {judge}; coherence is out of 10, overall out of 40.\n{missing}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn without_a_judge_the_table_says_so() {
-        let rows = [SweepRow::new(Some(0.5), &[]), SweepRow::new(None, &[])];
-        assert!(text(&rows, SweptDial::KlFactor).contains("No judge was run"));
-    }
 }

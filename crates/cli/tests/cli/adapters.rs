@@ -15,7 +15,7 @@ use aloud_model::source::ResolvedSource;
 use aloud_model::weights::{SavedFormat, save_safetensors};
 use serde_json::{Value, json};
 
-use crate::fixtures::{Folder, Run, aloud, aloud_with_cache, json_lines};
+use crate::fixtures::{Folder, Run, aloud, json_lines, settings};
 
 /// Writes an adapter of rank 2 for queries, values and the last projection of the MLP, as PEFT saves it.
 fn write_adapter(folder: &str, model: &ModelConfig, base: &str, strength: f32) {
@@ -187,10 +187,8 @@ fn an_adapter_never_starts_a_download() {
 #[test]
 fn both_stages_start_from_an_adapter_and_keep_it() {
     let folder = Folder::new();
-    let cache = folder.path("cache");
-    let run = |arguments: &[&str]| aloud_with_cache(arguments, &cache);
-    let location = run(&["fetch", "tiny-reasoner"]).ok();
-    let model = load(&ResolvedSource::Directory(location.trim().into())).unwrap();
+    let run = |arguments: &[&str]| folder.run(arguments);
+    let model = load(&ResolvedSource::Directory(folder.tiny_reasoner().into())).unwrap();
     let adapter = folder.path("adapter");
     write_adapter(&adapter, &model.config, "tiny-reasoner", 0.05);
     let start = aloud_model::checkpoint::load_peft_adapter(Path::new(&adapter), &model.config).unwrap();
@@ -204,8 +202,8 @@ fn both_stages_start_from_an_adapter_and_keep_it() {
     };
     let traces = record("traces", &adapter);
     let distill = |output: &str, arguments: &[&str]| {
-        let settings = ["candidates=every 4", "held_out=0.2", "run.evaluate_every=0", "schedule.max_steps=2"];
-        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        let settings =
+            settings(&["candidates=every 4", "held_out=0.2", "run.evaluate_every=0", "schedule.max_steps=2"]);
         let start = ["distill", "--traces", &traces, "--output", &folder.path(output), "--json"];
         run(&[&start[..], &settings, arguments].concat())
     };
@@ -249,7 +247,7 @@ fn both_stages_start_from_an_adapter_and_keep_it() {
 
     let small =
         ["rollouts.prompts_per_step=2", "rollouts.group_size=2", "schedule.steps=2", "rollouts.max_new_tokens=8"];
-    let small: Vec<&str> = small.iter().flat_map(|setting| ["--set", setting]).collect();
+    let small = settings(&small);
     let output = folder.path("stage2");
     let stage2 = ["reinforce", "--checkpoint", checkpoint, "--data", "serial:steps=1", "--output", &output, "--json"];
     let outcome = run(&[&stage2[..], &small].concat()).json();

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::fixtures::{Folder, Run, aloud_with_cache, aloud_with_environment, is_written, tiny_reasoner_checkpoint};
+use crate::fixtures::{Folder, Run, is_written, json_lines, record};
 
 #[path = "../../../oversight/examples/scripted_judge/surface_grades.rs"]
 mod surface_grades;
@@ -18,18 +18,14 @@ const KEY: &str = "sk-judge-0123456789-secret";
 /// A checkpoint of the built-in model whose heads exit half of the time, and where models and runs are.
 struct Setting {
     folder: Folder,
-    cache: String,
     checkpoint: String,
 }
 
 impl Setting {
     fn new() -> Self {
         let folder = Folder::new();
-        let cache = folder.path("cache");
-        let directory = aloud_with_cache(&["fetch", "tiny-reasoner"], &cache).ok();
-        let checkpoint = folder.path("checkpoint");
-        tiny_reasoner_checkpoint(directory.trim_end()).save(Path::new(&checkpoint), None).unwrap();
-        Self { folder, cache, checkpoint }
+        let checkpoint = folder.reasoner("checkpoint", |_| {});
+        Self { folder, checkpoint }
     }
 
     /// `aloud eval` of the checkpoint and the base, with a judge. What was generated before is not generated again.
@@ -41,7 +37,7 @@ impl Setting {
     }
 
     fn run(&self, arguments: &[&str]) -> Run {
-        aloud_with_environment(arguments, &self.cache, &[("JUDGE_KEY", KEY)])
+        self.folder.run_with(arguments, &[("JUDGE_KEY", KEY)])
     }
 
     fn judge_file(&self, name: &str) -> String {
@@ -54,8 +50,7 @@ impl Setting {
 
     /// Rows of `judge.jsonl` for a purpose.
     fn rows(&self, purpose: &str) -> Vec<Value> {
-        let rows = self.judge_file("judge.jsonl");
-        let rows = rows.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let rows = json_lines(&self.judge_file("judge.jsonl")).into_iter();
         rows.filter(|row| row["purpose"] == purpose).collect()
     }
 }
@@ -63,11 +58,6 @@ impl Setting {
 /// A judge that counts words.
 fn counting_judge() -> ScriptedServer {
     ScriptedServer::answering(|body| completion(&surface_grades::reply(body).expect("a question of a judge"), "stop"))
-}
-
-fn record<'a>(evaluation: &'a Value, model: &str, id: &str) -> &'a Value {
-    let records = evaluation["metrics"].as_array().unwrap();
-    records.iter().find(|record| record["id"] == id && record["model"] == model).expect(id)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fixtures::{Folder, Golden, aloud, golden, text};
+use crate::fixtures::{Folder, Golden, aloud, golden, text, words};
 
 fn list(values: impl IntoIterator<Item = usize>) -> String {
     serde_json::to_string(&values.into_iter().collect::<Vec<_>>()).unwrap()
@@ -61,10 +61,9 @@ fn kl_and_hazards_equal_the_reference() {
         let folder = Folder::new();
         let file = folder.file("ids.json", list(student.integers("token_ids")[rows.clone()].iter().copied()));
         let run = |factor: &[&str]| {
-            let fixed = ["lens", "-m", text(&golden(model)), "--tokens-file", &file, "--json", "--candidates", &chosen]
-                .map(str::to_owned);
-            let arguments: Vec<&str> = fixed.iter().map(String::as_str).chain(factor.iter().copied()).collect();
-            aloud(&arguments).json()
+            let model = golden(model);
+            let fixed = ["lens", "-m", text(&model), "--tokens-file", &file, "--json", "--candidates", &chosen];
+            aloud(&[&fixed[..], factor].concat()).json()
         };
         for (factor, arguments) in [(1.0, &[][..]), (0.25, &["--kl-factor", "0.25"])] {
             let report = run(arguments);
@@ -97,19 +96,9 @@ fn prescribed_depths_equal_the_masked_reference() {
         let (ids, depths) = (&student.integers("token_ids")[rows.clone()], &student.integers("depths")[rows.clone()]);
         let ids_file = folder.file("ids.json", list(ids.iter().copied()));
         let depths_file = folder.file("depths.json", list(depths.iter().copied()));
-        let report = aloud(&[
-            "lens",
-            "--model",
-            text(&model),
-            "--checkpoint",
-            &checkpoint,
-            "--tokens-file",
-            &ids_file,
-            "--depths-file",
-            &depths_file,
-            "--json",
-        ])
-        .json();
+        let command =
+            format!("lens --checkpoint {checkpoint} --tokens-file {ids_file} --depths-file {depths_file} --json");
+        let report = aloud(&[&words(&command)[..], &["--model", text(&model)]].concat()).json();
         assert_eq!(report["candidates"], serde_json::json!(candidates));
         assert!(depths.iter().any(|depth| candidates.contains(depth)));
         for (at, (position, row)) in report["positions"].as_array().unwrap().iter().zip(rows).enumerate() {

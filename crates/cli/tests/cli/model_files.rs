@@ -7,7 +7,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
-use crate::fixtures::{Folder, aloud, aloud_with_cache, golden, json_lines, text};
+use crate::fixtures::{Folder, aloud, golden, json_lines, text};
 use crate::gguf_writer::Content;
 
 /// Changes a key of a model's `config.json`.
@@ -153,6 +153,6 @@ fn a_guess_about_a_model_is_said() {
 #[test]
 fn the_built_in_model_is_verified() {
     let folder = Folder::new();
-    let report = aloud_with_cache(&["verify", "--model", "tiny-reasoner", "--json"], &folder.path("cache")).json();
+    let report = folder.run(&["verify", "--model", "tiny-reasoner", "--json"]).json();
     assert_eq!((&report["passed"], &report["responses"]), (&json!(true), &json!(4)));
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
-use crate::fixtures::{Folder, Run, aloud, aloud_with_cache};
+use crate::fixtures::{Folder, Run, aloud};
 
 /// Sets the first value of a tensor in a model's file, whose values are F32 or BF16.
 fn damage(model: &str, name: &str, value: f32) {
@@ -80,11 +80,9 @@ fn the_first_token_with_logits_that_are_not_finite_is_named() {
 #[test]
 fn an_evaluation_of_such_a_model_ends() {
     let folder = Folder::new();
-    let cache = folder.path("cache");
-    let built_in = aloud_with_cache(&["fetch", "tiny-reasoner"], &cache).ok();
     let model = folder.path("model");
     fs::create_dir(&model).unwrap();
-    for entry in fs::read_dir(built_in.trim_end()).unwrap() {
+    for entry in fs::read_dir(folder.tiny_reasoner()).unwrap() {
         let path = entry.unwrap().path();
         fs::copy(&path, Path::new(&model).join(path.file_name().unwrap())).unwrap();
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::fixtures::{Folder, Run, aloud, aloud_with_environment, is_written, json_lines};
+use crate::fixtures::{Folder, Run, aloud, aloud_with_environment, is_written, json_lines, record, words};
 use aloud_openai::scripted_server::{Answer, ScriptedServer, completion};
 
 const KEY: &str = "sk-stories-0123456789-secret";
@@ -37,7 +37,7 @@ fn limited(left: &Arc<AtomicUsize>) -> ScriptedServer {
 /// `aloud data tom` of two families with these arguments, and the key in the environment.
 fn tom(arguments: &[&str]) -> Run {
     let fixed = ["data", "tom", "--seed", "4", "--families", "relocate,topic-public", "--people", "3", "--moves", "2"];
-    aloud_with_environment(&[&fixed, arguments].concat(), "/nonexistent/cache", &[("STORY_KEY", KEY)])
+    aloud_with_environment(&[&fixed, arguments].concat(), &[("STORY_KEY", KEY)])
 }
 
 fn endpoint(kind: &str, url: &str) -> Vec<String> {
@@ -128,17 +128,8 @@ fn prose_goes_on_where_the_endpoint_failed() {
     assert!(bare.iter().zip(&rows).all(|(bare, row)| bare["answer"] == row["answer"] && bare["trace"] == row["trace"]));
     // As prompts, stories are read in prose.
     let table = folder.path("whole.csv");
-    let fails = tom(&[
-        "--n",
-        "1",
-        "--out",
-        &table,
-        "--offline",
-        "--infill-url",
-        "http://localhost:9/v1",
-        "--infill-model",
-        "m",
-    ]);
+    let fails =
+        tom(&words(&format!("--n 1 --out {table} --offline --infill-url http://localhost:9/v1 --infill-model m")));
     assert!(fails.error(1).contains("no cached reply"));
 }
 
@@ -222,26 +213,22 @@ fn an_evaluation_of_stories() {
 
     let output = folder.path("run");
     let run = aloud(&[&["eval", &checkpoint, "--output", &output, "--json"], &fixed[..]].concat()).json();
-    let record = |model: &str, id: &str| {
-        let records = run["metrics"].as_array().unwrap();
-        records.iter().find(|record| record["id"] == id && record["model"] == model).expect(id).clone()
-    };
     for model in ["exits", "base"] {
         for id in ["accuracy.strict", "accuracy.lenient", "accuracy.balanced"] {
-            let record = record(model, id);
+            let record = record(&run, model, id);
             assert!(
                 record["value"].is_number() && record["extra"]["per_type"]["yes-no"]["majority"] == 0.5,
                 "{record}"
             );
         }
-        assert_eq!(record(model, "accuracy.balanced")["n"], 4);
+        assert_eq!(record(&run, model, "accuracy.balanced")["n"], 4);
     }
-    assert!(!record("exits", "depth.by_token_class")["extra"]["classes"].as_array().unwrap().is_empty());
+    assert!(!record(&run, "exits", "depth.by_token_class")["extra"]["classes"].as_array().unwrap().is_empty());
     // Nothing is known of steps, and no equation is in a story.
     let ids: Vec<&str> =
         run["metrics"].as_array().unwrap().iter().map(|record| record["id"].as_str().unwrap()).collect();
     assert!(!ids.contains(&"horizon.without_trace"));
-    assert!(record("exits", "written_steps.coverage")["value"].is_null());
+    assert!(record(&run, "exits", "written_steps.coverage")["value"].is_null());
     let again = aloud(&[&["eval", &checkpoint, "--output", &output, "--all"], &fixed[..]].concat()).ok();
     assert!(again.contains("kind of question") && again.contains("majority baseline"), "{again}");
 }

@@ -13,8 +13,7 @@ use aloud_model::load::load;
 use aloud_model::source::ResolvedSource;
 use aloud_report::view::{ViewOptions, render_page};
 use aloud_tasks::gsm8k::{Annotations, read_gsm8k};
-use aloud_tasks::item::Message;
-use aloud_tasks::item::Split;
+use aloud_tasks::item::{Message, Split};
 use aloud_tasks::prompt_file::{read_csv, read_jsonl};
 use aloud_text::text_codec::TextCodec;
 use aloud_train::pretrain::recipe::PretrainRecipe;
@@ -26,7 +25,7 @@ use aloud_train::stage1::traces::{
 use aloud_train::stage2::recipe::ReinforceRecipe;
 use serde_json::json;
 
-use crate::fixtures::{Folder, aloud, aloud_with_cache, golden, golden_student, text};
+use crate::fixtures::{Folder, aloud, golden, golden_student, text};
 use crate::gguf_writer::Content;
 use crate::mutation::Kind;
 
@@ -137,8 +136,8 @@ fn write_prompts(directory: &Path) {
 
 /// Records of responses, and an evaluation run, as the program writes them.
 fn write_evaluation(folder: &Path) {
-    let (model, cache) = (Folder::new(), folder.join("cache"));
-    let model = model.model_with_tokenizer();
+    let home = Folder::new();
+    let model = home.model_with_tokenizer();
     let records = folder.join("records.jsonl");
     let generate =
         ["generate", "--model", &model, "--prompt", "2 + 2", "--max-new-tokens", "4", "--out", text(&records)];
@@ -146,7 +145,7 @@ fn write_evaluation(folder: &Path) {
     let run = folder.join("run");
     let evaluate = ["eval", "tiny-reasoner", "--output", text(&run), "--task", "chain", "--tier", "toy", "--n", "2"];
     let evaluate = [&evaluate[..], &["--max-new-tokens", "6", "--threads", "1"]].concat();
-    aloud_with_cache(&evaluate, text(&cache)).ok();
+    home.run(&evaluate).ok();
 }
 
 /// Every file below `directory` whose kind is known, for a reader of the directory.

@@ -116,8 +116,8 @@ pub(crate) fn elicit(
 /// Whether the model's context has room for an answer after the whole of a trace.
 fn has_room(subject: &Subject<'_>, exam: &Examination<'_>, traced: &Traced<'_>, suffix: Suffix) -> bool {
     let ids = &traced.tokens.ids;
-    exam.steps(ids).and_then(|steps| steps.ends.last().copied()).is_none_or(|whole| {
-        let n_asked = suffix.tokens(exam, ids, whole).len() + exam.max_answer_tokens();
+    exam.steps(ids).and_then(|ends| ends.last().copied()).is_none_or(|whole| {
+        let n_asked = suffix.tokens(exam, ids, whole).len() + exam.task().max_answer_tokens();
         let prompt = &exam.items()[traced.asked.item].prompt.token_ids;
         prompt.len() + whole + n_asked <= subject.decoder.config().max_position_embeddings
     })
@@ -131,8 +131,7 @@ fn places(
     modes: &[ReplayMode],
     suffix: Suffix,
 ) -> Vec<Place> {
-    let Some(steps) = exam.steps(&traced.tokens.ids) else { return Vec::new() };
-    let ends = thinned(&steps.ends);
+    let Some(ends) = exam.steps(&traced.tokens.ids).map(|ends| thinned(&ends)) else { return Vec::new() };
     let n_positions = ends.len() - 1;
     let whole = ends.last().copied().unwrap_or(0).max(1) as f64;
     let n_values: Vec<Option<usize>> =
@@ -208,7 +207,7 @@ fn answers(
     let request = |place: &Place, answer: Option<&[u32]>| {
         let Traced { asked, sample, tokens } = chunk[place.trace];
         let suffix = place.suffix.tokens(exam, &tokens.ids, place.length);
-        let n_asked = answer.map_or(exam.max_answer_tokens(), <[u32]>::len);
+        let n_asked = answer.map_or(exam.task().max_answer_tokens(), <[u32]>::len);
         Request {
             prefix: prefix(subject, tokens, place.length, place.mode),
             max_new_tokens: suffix.len() + n_asked,

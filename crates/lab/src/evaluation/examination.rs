@@ -11,8 +11,8 @@ use aloud_session::error::{Context as _, SessionError};
 use aloud_session::prompts::{EncodedPrompt, Template};
 use aloud_session::task_text::TaskText;
 use aloud_tasks::answer_form::{PromptForm, THINK_CLOSE};
-use aloud_tasks::item::{Item, Split};
-use aloud_tasks::task::{self, Amount, ExaminationItem, ItemKind, Task};
+use aloud_tasks::item::Split;
+use aloud_tasks::task::{self, Amount, ExaminationItem, Task};
 use aloud_text::text_codec::TextCodec;
 
 #[cfg(test)]
@@ -21,21 +21,10 @@ mod tests;
 /// One item as a model is asked it.
 #[derive(Clone, Debug)]
 pub struct EvaluationItem {
-    /// Name of its task.
-    pub task: String,
-    /// Number of the item among all of its examination, whichever of them are evaluated: what its random numbers are drawn by.
-    pub number: u64,
+    /// The item as its task knows it.
+    pub asked: ExaminationItem,
     /// Name, text, tokens and gold answer.
     pub prompt: EncodedPrompt,
-    /// Written steps that a full solution has, if that is known.
-    pub n_steps: Option<usize>,
-    /// What is asked, without instructions and marks.
-    pub question: String,
-    /// A worked solution, with its calculator annotations, if there is one.
-    pub solution: Option<String>,
-    /// The item as its task knows it.
-    item: Item,
-    kind: Option<ItemKind>,
 }
 
 /// A way in which every item is asked.
@@ -66,13 +55,6 @@ pub struct ReadResponse {
     pub extracted: Extracted,
     /// Whether the answer is right, by name of the scorer.
     pub correct: BTreeMap<String, bool>,
-}
-
-/// Where answers are elicited from a trace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TraceSteps {
-    /// Number of response tokens up to the end of step `j`, ascending; the first is that of no step at all.
-    pub ends: Vec<usize>,
 }
 
 /// How many items are asked, of which part, and with which limit.
@@ -151,6 +133,11 @@ impl<'a> Examination<'a> {
         PromptForm { prompt: &self.prompt, marks_traces: self.marks_traces }
     }
 
+    /// The task.
+    pub fn task(&self) -> &dyn Task {
+        self.task.as_ref()
+    }
+
     /// The name of the task in records.
     pub fn name(&self) -> &'static str {
         self.task.short_name()
@@ -199,7 +186,7 @@ impl<'a> Examination<'a> {
     pub fn read(&self, item: usize, ids: &[u32], truncated: bool) -> Result<ReadResponse, SessionError> {
         let completion = self.text.text(ids)?;
         let end = self.task.trace_end(&completion, &self.prompt);
-        let score = self.task.score(&self.items[item].item, &completion, truncated);
+        let score = self.task.score(&self.items[item].asked.item, &completion, truncated);
         let (trace_end, answer_start) = end.unwrap_or((completion.len(), completion.len()));
         Ok(ReadResponse {
             trace: completion[..trace_end].to_owned(),
@@ -215,18 +202,19 @@ impl<'a> Examination<'a> {
         })
     }
 
-    /// The steps of a trace; `None` if nothing can be elicited from it: it was not closed.
-    pub fn steps(&self, ids: &[u32]) -> Option<TraceSteps> {
+    /// Where answers are elicited from a trace: the number of response tokens up to the end of each step, ascending; the first is that
+    /// of no step at all. `None` if nothing can be elicited from it: it was not closed.
+    pub fn steps(&self, ids: &[u32]) -> Option<Vec<usize>> {
         let completion = self.text.text(ids).ok()?;
         let (end, _) = self.task.trace_end(&completion, &self.prompt)?;
         self.trace_steps(ids, &completion[..end])
     }
 
     /// The steps of a trace, the text at the beginning of a response of tokens `ids`; `None` if there is no step.
-    fn trace_steps(&self, ids: &[u32], trace: &str) -> Option<TraceSteps> {
+    fn trace_steps(&self, ids: &[u32], trace: &str) -> Option<Vec<usize>> {
         let bytes = self.text.byte_ends(ids);
         let ends: Vec<usize> = self.task.step_ends(trace).into_iter().map(|end| n_tokens_of(&bytes, end)).collect();
-        Some(TraceSteps { ends: step_ends(&ends, self.task.min_step_tokens()) }).filter(|steps| steps.ends.len() > 1)
+        Some(step_ends(&ends, self.task.min_step_tokens())).filter(|ends| ends.len() > 1)
     }
 
     /// The texts that models are given, by name.
@@ -249,11 +237,6 @@ impl<'a> Examination<'a> {
         self.text.tokens(&self.task.second_suffix()?)
     }
 
-    /// Most tokens of an elicited answer.
-    pub fn max_answer_tokens(&self) -> usize {
-        self.task.max_answer_tokens()
-    }
-
     /// The answer in tokens that follow a suffix.
     pub fn read_answer(&self, ids: &[u32]) -> Option<String> {
         self.task.elicited_answer(&self.text.text(ids).ok()?)
@@ -262,12 +245,12 @@ impl<'a> Examination<'a> {
     /// How many values of item number `item`'s gold solution the beginning of a response brings; `None` where the solution's steps are
     /// not known.
     pub fn n_written_values(&self, item: usize, beginning: &[u32]) -> Option<usize> {
-        let EvaluationItem { item, question, solution, .. } = self.items.get(item)?;
+        let item = &self.items.get(item)?.asked.item;
         let beginning = self.text.text(beginning).ok()?;
         if self.task.has_exact_steps() {
             return self.task.n_written_steps(item, &beginning);
         }
-        n_written_values(question, solution.as_deref()?, item.answer.as_deref()?, &beginning)
+        n_written_values(&item.question, item.solution.as_deref()?, item.answer.as_deref()?, &beginning)
     }
 
     /// The answer that a response gives by itself, to be compared with elicited ones.
@@ -280,30 +263,15 @@ impl<'a> Examination<'a> {
         self.text.tokens(answer).filter(|ids| !ids.is_empty())
     }
 
-    /// Names of its scorers, the strict one first.
-    pub fn scorers(&self) -> Vec<&'static str> {
-        self.task.scorers()
-    }
-
     /// Of item number `item` the kind of its question, and whether that kind has only two answers; `None` where all questions
     /// are alike.
     pub fn question_kind(&self, item: usize) -> Option<(&'static str, bool)> {
-        self.items.get(item)?.kind.map(|kind| (kind.name, kind.is_binary))
-    }
-
-    /// Accuracy of a blind guess at a task's answers; 0 where there is no telling.
-    pub fn chance(&self, task: &str) -> f64 {
-        self.task.chance(task)
-    }
-
-    /// Whether the steps of items are known symbol by symbol.
-    pub fn has_exact_steps(&self) -> bool {
-        self.task.has_exact_steps()
+        self.items.get(item)?.asked.kind.map(|kind| (kind.name, kind.is_binary))
     }
 
     /// Whether each step of item number `item` is written rightly and in its place; `None` where steps are not known exactly.
     pub fn written_steps(&self, item: usize, completion: &str) -> Option<Vec<bool>> {
-        self.task.written_steps(&self.items.get(item)?.item, completion)
+        self.task.written_steps(&self.items.get(item)?.asked.item, completion)
     }
 }
 
@@ -322,7 +290,7 @@ fn encoded(
     codec: &TextCodec,
     template: &Template,
 ) -> Result<EvaluationItem, SessionError> {
-    let ExaminationItem { item, task, number, n_steps, kind } = asked;
+    let item = &asked.item;
     let prompt = match text.symbols() {
         Some(symbols) => EncodedPrompt {
             id: item.id.clone(),
@@ -331,10 +299,9 @@ fn encoded(
             answer: item.answer.clone(),
             item: ItemKey::of_question(&item.question),
         },
-        None => template.encode(&item, instruction, codec)?,
+        None => template.encode(item, instruction, codec)?,
     };
-    let (question, solution) = (item.question.clone(), item.solution.clone());
-    Ok(EvaluationItem { task: task.to_owned(), number, prompt, n_steps, question, solution, item, kind })
+    Ok(EvaluationItem { prompt, asked })
 }
 
 /// Numbers of tokens at which steps end, beginning with 0 for no step: `ends` without those that would make a step of fewer

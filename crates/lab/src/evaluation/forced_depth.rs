@@ -31,12 +31,12 @@ pub(crate) fn forced_depth_curves(
     exam: &Examination<'_>,
 ) -> Result<BTreeMap<String, Value>, SessionError> {
     let mut counts: BTreeMap<&str, Vec<Counts>> = BTreeMap::new();
-    let arm = exam.arms().iter().find(|arm| !arm.has_trace).filter(|_| exam.has_exact_steps());
+    let arm = exam.arms().iter().find(|arm| !arm.has_trace).filter(|_| exam.task().has_exact_steps());
     let Some(arm) = arm else { return Ok(BTreeMap::new()) };
     for items in exam.items().chunks(MAX_LOGIT_ROWS) {
         for (item, answers) in items.iter().zip(answers(decoder, items, &arm.start)?) {
-            let Some(n_steps) = item.n_steps else { continue };
-            let of_task = counts.entry(&item.task).or_insert_with(|| vec![Counts::new(); decoder.n_blocks()]);
+            let Some(n_steps) = item.asked.n_steps else { continue };
+            let of_task = counts.entry(item.asked.task).or_insert_with(|| vec![Counts::new(); decoder.n_blocks()]);
             let is_right =
                 |answer: u32| item.prompt.answer.is_some() && exam.read_answer(&[answer]) == item.prompt.answer;
             let right: Vec<bool> = answers.into_iter().map(is_right).collect();
@@ -53,7 +53,7 @@ pub(crate) fn forced_depth_curves(
         }
     }
     let curve = |(task, of_depths): (&str, Vec<Counts>)| {
-        let chance = exam.chance(task);
+        let chance = exam.task().chance(task);
         let points = (1..).zip(&of_depths).map(|(depth, counts)| point(depth, counts, chance)).collect();
         (task.to_owned(), points)
     };

@@ -57,10 +57,10 @@ impl TrainedOn {
         exam: &mut Examination<'_>,
         host: &dyn Host,
     ) -> Result<BTreeMap<String, usize>, SessionError> {
-        let keep: Vec<bool> = exam.items().iter().map(|item| !self.has(&item.question)).collect();
+        let keep: Vec<bool> = exam.items().iter().map(|item| !self.has(&item.asked.item.question)).collect();
         let mut left_out: BTreeMap<String, usize> = BTreeMap::new();
         for (item, _) in exam.items().iter().zip(&keep).filter(|(_, keep)| !**keep) {
-            *left_out.entry(item.task.clone()).or_default() += 1;
+            *left_out.entry(item.asked.task.to_owned()).or_default() += 1;
         }
         check_enough_left(left_out.values().sum(), keep.len(), host)?;
         exam.retain(&keep);

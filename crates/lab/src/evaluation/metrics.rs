@@ -204,8 +204,8 @@ fn accuracy_records(
 ) -> Vec<MetricRecord> {
     let mut records = Vec::new();
     // A control has to be better than guessing.
-    let chance = exam.items().iter().map(|item| exam.chance(&item.task)).sum::<f64>() / exam.items().len() as f64;
-    for scorer in exam.scorers() {
+    let chance = exam.items().iter().map(|item| exam.task().chance(item.asked.task)).sum::<f64>() / exam.items().len() as f64;
+    for scorer in exam.task().scorers() {
         let record = accuracy_record(&accuracy_id(scorer), scorer, items, setting).with_extra("chance", chance);
         records.push(of_kinds(record, scorer, items, exam));
     }
@@ -216,7 +216,7 @@ fn accuracy_records(
         let setting = run.setting(&context);
         let mut by_steps: BTreeMap<usize, Vec<ItemRows<'_>>> = BTreeMap::new();
         for (item, rows) in of_task {
-            if let Some(k) = item.n_steps {
+            if let Some(k) = item.asked.n_steps {
                 by_steps.entry(k).or_default().push(rows);
             }
         }
@@ -363,7 +363,7 @@ fn horizon_records(run: &Evaluated, base: Option<&Evaluated>, exam: &Examination
     let base_curves = base.map(|base| step_accuracies(base, exam));
     let accuracies = step_accuracies(run, exam);
     let records = accuracies.iter().map(|(task, accuracies)| {
-        let chance = exam.chance(task);
+        let chance = exam.task().chance(task);
         let horizon = |accuracies: &[StepAccuracy]| {
             let share = |right: &[bool]| right.iter().filter(|right| **right).count() as f64 / right.len() as f64;
             let curve: Vec<(usize, f64)> =
@@ -406,16 +406,16 @@ fn step_accuracies(run: &Evaluated, exam: &Examination<'_>) -> BTreeMap<String, 
 /// Step coverage: of annotated solutions, or of the written steps of serial items.
 fn coverage_records<'a>(run: &'a Evaluated, items: &[ItemRows<'a>], exam: &'a Examination<'_>) -> Vec<MetricRecord> {
     let setting = run.setting(&run.context);
-    if exam.has_exact_steps() {
+    if exam.task().has_exact_steps() {
         return written_step_records(items, exam, &setting);
     }
     let places = exam.places();
     let mut solved: Vec<Vec<SolvedItem<'_>>> = Vec::new();
     for rows in items {
         let Some(item) = places.get(rows.item_id).map(|place| &exam.items()[*place]) else { continue };
-        let (Some(annotated_solution), Some(gold)) = (&item.solution, &item.prompt.answer) else { continue };
+        let (Some(annotated_solution), Some(gold)) = (&item.asked.item.solution, &item.prompt.answer) else { continue };
         let of_sample = |(sample, _): &(&'a SampleRow, _)| SolvedItem {
-            question: &item.question,
+            question: &item.asked.item.question,
             annotated_solution,
             gold,
             trace: &sample.cot,
@@ -436,7 +436,7 @@ fn by_task<'a>(
     let mut by_task: BTreeMap<String, Vec<(&EvaluationItem, ItemRows<'_>)>> = BTreeMap::new();
     for rows in items {
         if let Some(item) = places.get(rows.item_id).map(|place| &exam.items()[*place]) {
-            by_task.entry(item.task.clone()).or_default().push((item, rows.clone()));
+            by_task.entry(item.asked.task.to_owned()).or_default().push((item, rows.clone()));
         }
     }
     by_task

@@ -11,7 +11,7 @@ use super::examination::Examination;
 
 /// The stratum of item number `item`: its task, with its number of steps or its kind of question where it has one.
 pub(crate) fn stratum(exam: &Examination<'_>, item: usize) -> String {
-    let (task, n_steps) = exam.items().get(item).map_or(("", None), |item| (item.task.as_str(), item.n_steps));
+    let (task, n_steps) = exam.items().get(item).map_or(("", None), |item| (item.asked.task, item.asked.n_steps));
     match (n_steps, exam.question_kind(item)) {
         (Some(k), _) => format!("{task}/k{k}"),
         (None, Some((kind, _))) => format!("{task}/{kind}"),
@@ -84,7 +84,7 @@ mod tests {
         let codec = symbol_codec();
         let exam = serial_examination(&codec, None, Amount::All);
         let items: Vec<usize> = (0..exam.items().len()).collect();
-        let of_chain: Vec<usize> = items.iter().copied().filter(|item| exam.items()[*item].task == "chain").collect();
+        let of_chain: Vec<usize> = items.iter().copied().filter(|item| exam.items()[*item].asked.task == "chain").collect();
         let strata = Strata::of(&exam);
         let counts = |items: &[usize], chosen: Vec<usize>| {
             let ids: Vec<&str> =

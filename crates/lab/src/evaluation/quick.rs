@@ -106,7 +106,7 @@ fn report(exam: &Examination<'_>, responses: &[Completion], n_blocks: usize) -> 
         depths.extend(response.tokens.iter().skip(1).map(|token| token.depth));
         let Some(gold) = exam.items()[number].prompt.answer.as_deref() else { continue };
         let (kind, is_binary) = exam.question_kind(number).unwrap_or((ALL, false));
-        for (answers, scorer) in [&mut strict, &mut lenient].into_iter().zip(exam.scorers()) {
+        for (answers, scorer) in [&mut strict, &mut lenient].into_iter().zip(exam.task().scorers()) {
             let is_right = read.correct.get(scorer).copied().unwrap_or(false);
             answers.push(KindAnswer { kind, is_binary, gold, is_right });
         }

@@ -9,11 +9,12 @@ use aloud_measure::metrics::flops::{ExitHeadKind, ModelShape};
 use aloud_measure::run_files::{ExitConvention, Manifest, RUN_SCHEMA, RunIdentity, RunStatus};
 use aloud_session::bail;
 use aloud_session::error::SessionError;
+use aloud_tasks::task::ExaminationItem;
 use aloud_text::text_codec::TextCodec;
 use aloud_text::tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
-use super::examination::Examination;
+use super::examination::{EvaluationItem, Examination};
 use super::run_settings::{AskedItems, RunSettings};
 use super::subject::{Models, Subject};
 
@@ -62,7 +63,7 @@ pub(crate) fn manifest(
     let exam = &asked.exam;
     let mut item_ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for item in exam.items() {
-        item_ids.entry(item.task.clone()).or_default().push(item.prompt.id.clone());
+        item_ids.entry(item.asked.task.to_owned()).or_default().push(item.prompt.id.clone());
     }
     let n_trained_on: usize = asked.left_out.values().sum();
     Manifest {
@@ -114,8 +115,8 @@ fn compared_settings(subject: &Subject<'_>, asked: &AskedItems<'_>, settings: &R
 fn questions_digest(exam: &Examination<'_>) -> String {
     let asked: Vec<Value> = (exam.items().iter())
         .map(|item| {
-            let prompt = &item.prompt;
-            json!([item.task, prompt.id, prompt.text, prompt.token_ids, prompt.answer, item.question, item.solution])
+            let EvaluationItem { asked: ExaminationItem { item, task, .. }, prompt } = item;
+            json!([task, prompt.id, prompt.text, prompt.token_ids, prompt.answer, item.question, item.solution])
         })
         .collect();
     let arms: Vec<Value> = exam.arms().iter().map(|arm| json!([arm.name, arm.start])).collect();

@@ -60,14 +60,14 @@ impl Asked<'_> {
     /// Key of the sample.
     pub(crate) fn key(&self, exam: &Examination<'_>) -> String {
         let item = &exam.items()[self.item];
-        sample_key(&item.task, &item.prompt.id, self.arm.name, 0)
+        sample_key(item.asked.task, &item.prompt.id, self.arm.name, 0)
     }
 }
 
 /// Everything that an examination asks: every item in every arm.
 pub(crate) fn all_asked<'a>(exam: &'a Examination<'_>) -> Vec<Asked<'a>> {
     let of_item = |(index, item): (usize, &'a EvaluationItem)| {
-        let asked = move |(place, arm)| Asked { item: index, arm, sequence: item.number * ARMS_AN_ITEM + place };
+        let asked = move |(place, arm)| Asked { item: index, arm, sequence: item.asked.number * ARMS_AN_ITEM + place };
         (0..).zip(exam.arms()).map(asked)
     };
     exam.items().iter().enumerate().flat_map(of_item).collect()
@@ -223,7 +223,7 @@ fn sample_row(
     SampleRow {
         step_coverage: right_coverage(exam, asked.item, &read),
         key: asked.key(exam),
-        task: item.task.clone(),
+        task: item.asked.task.to_owned(),
         item_id: item.prompt.id.clone(),
         arm: asked.arm.name.to_owned(),
         sample_idx: 0,
@@ -245,7 +245,7 @@ fn sample_row(
         n_cot: read.n_trace,
         n_answer: response.tokens.len() - read.n_trace,
         mean_depth: mean_depth(&eligible),
-        n_steps: item.n_steps,
+        n_steps: item.asked.n_steps,
         ms: milliseconds,
     }
 }

@@ -6,23 +6,23 @@ use aloud_measure::metrics::step_coverage::{SolvedItem, step_coverage};
 use aloud_measure::statistics::{Bootstrap, Cluster, mean_of_clusters};
 use serde_json::json;
 
-use super::examination::{Examination, ReadResponse};
+use super::examination::{EvaluationItem, Examination, ReadResponse};
 
 /// Share of the intermediate steps of item number `item` that a response writes down; `None` for a wrong answer, and where there
 /// are no such steps or they are not known.
 pub(crate) fn right_coverage(exam: &Examination<'_>, item: usize, read: &ReadResponse) -> Option<f64> {
     let is_right = |scorer: &str| read.correct.get(scorer).copied().unwrap_or(false);
-    if exam.has_exact_steps() {
+    if exam.task().has_exact_steps() {
         return exam
             .written_steps(item, &read.completion)
             .filter(|_| is_right("strict"))
             .and_then(|steps| share(&steps));
     }
-    let asked = exam.items().get(item)?;
+    let EvaluationItem { asked, prompt } = exam.items().get(item)?;
     let solved = SolvedItem {
-        question: &asked.question,
-        annotated_solution: asked.solution.as_deref()?,
-        gold: asked.prompt.answer.as_deref()?,
+        question: &asked.item.question,
+        annotated_solution: asked.item.solution.as_deref()?,
+        gold: prompt.answer.as_deref()?,
         trace: &read.trace,
         answer: read.extracted.flex.as_deref(),
         correct: is_right("flex"),

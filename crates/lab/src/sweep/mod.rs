@@ -2,9 +2,9 @@
 
 pub mod points;
 pub mod row;
+pub mod table;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 use aloud_engine::decode::sampling::Sampling;
@@ -20,8 +20,8 @@ use aloud_session::error::{Context as _, SessionError};
 use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
 use aloud_session::model_choice::ModelChoice;
-use aloud_session::prompts::{content_digest, item_source};
-use aloud_session::rollout_task::{DataTask, Rewards};
+use aloud_session::prompts::item_source;
+use aloud_session::rollout_task::Rewards;
 use aloud_session::stage1::{self, Recording};
 use aloud_session::stage2::{Stage2, reinforce};
 use aloud_session::task_text::TaskText;
@@ -250,25 +250,19 @@ impl Run<'_> {
     fn reinforce(&self, point: &SweepPoint) -> Result<PathBuf, SessionError> {
         let recipe: ReinforceRecipe = self.recipe(point)?;
         let (base, path, checkpoint) = self.sweep.model.load_to_train(&self.cpu, self.host)?;
-        let codec = TextCodec::load(&base.location)?;
-        let source = &self.sweep.task.task;
-        let rewards = Rewards::OfTask(Scoring::Flexible);
-        let template = self.sweep.task.template.clone();
-        let mut task = DataTask::new(
-            Arc::clone(source),
-            None,
-            rewards,
-            &codec,
+        let TaskChoice { task, template, .. } = self.sweep.task.clone();
+        let stage2 = Stage2 {
+            base: &base,
+            stage1: (&path, &checkpoint),
+            recipe: &recipe,
+            data: format!("{task}{}", template.variables.description()),
+            task,
+            n: None,
             template,
-            recipe.seed,
-            &base.pretrained.config.eos_token_ids,
-        )?;
-        let directory = self.sweep.output.join(point.folder(self.sweep.dial)).join("training");
-        let data = format!("{source}{}", self.sweep.task.template.variables.description());
-        let data_sha256 = content_digest(source.as_ref(), Split::Train)?;
-        let stage1 = (&*path, &checkpoint);
-        let stage2 = Stage2 { base: &base, stage1, recipe: &recipe, data, data_sha256, directory: &directory };
-        Ok(reinforce(&stage2, &mut task, &self.cpu, self.host)?.checkpoint)
+            directory: &self.sweep.output.join(point.folder(self.sweep.dial)).join("training"),
+        };
+        let rewards = Rewards::OfTask(Scoring::Flexible);
+        Ok(reinforce(stage2, rewards, &self.cpu, self.host)?.checkpoint)
     }
 }
 

@@ -31,7 +31,7 @@ use aloud_session::generation::{GenerationSettings, generate_records};
 use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
 use aloud_session::prompts::{EncodedPrompt, Template, item_source};
-use aloud_session::rollout_task::{DataTask, Rewards};
+use aloud_session::rollout_task::Rewards;
 use aloud_session::serial_data::symbol_id;
 use aloud_session::stage1::{self, Recording};
 use aloud_session::stage2::{Stage2, reinforce};
@@ -122,18 +122,17 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
 
     let penalty = stage2_recipe.reward.depth_penalty;
     context.say(&format!("4/6 stage 2: reinforcement learning with depth_penalty {penalty}"));
-    let (rewards, template, seed) = (Rewards::OfTask(Scoring::default()), Template::default(), stage2_recipe.seed);
-    let ends = &base.pretrained.config.eos_token_ids;
-    let mut task = DataTask::new(Arc::clone(&source), None, rewards, &codec, template, seed, ends)?;
     let stage2 = Stage2 {
         base: &base,
         stage1: (&stage1_path, &stage1_checkpoint),
         recipe: &stage2_recipe,
         data: source.to_string(),
-        data_sha256: None,
+        task: source,
+        n: None,
+        template: Template::default(),
         directory: &directory.join(format!("tiny-stage2-{tag}")),
     };
-    let reinforced = reinforce(&stage2, &mut task, &cpu, context)?;
+    let reinforced = reinforce(stage2, Rewards::OfTask(Scoring::default()), &cpu, context)?;
 
     context.say("5/6 held-out items, at full depth and with exits");
     let plain = LoadedModel::assemble(base.clone(), None, &cpu)?;

@@ -25,7 +25,7 @@ fn elicited(exam: &Examination<'_>, response: &str, answers: &[&str]) -> (Extrac
     let ids = encode(response);
     let read = exam.read(0, &ids, false).unwrap();
     let steps = exam.steps(&ids).unwrap();
-    assert_eq!(steps.ends.len(), answers.len(), "{response}: {:?}", steps.ends);
+    assert_eq!(steps.len(), answers.len(), "{response}: {:?}", steps);
     let found: Vec<Option<String>> = answers.iter().map(|answer| exam.read_answer(&encode(answer))).collect();
     let reference = found.last().cloned().flatten();
     let row = |(position, answer): (usize, &Option<String>)| ElicitationRow {
@@ -44,7 +44,7 @@ fn elicited(exam: &Examination<'_>, response: &str, answers: &[&str]) -> (Extrac
         same: reference.as_ref().map(|reference| answer.as_ref() == Some(reference)),
     };
     let rows = found.iter().enumerate().map(row).collect();
-    let suffixes = steps.ends.iter().map(|length| exam.text.text(&exam.suffix(&ids, *length)).unwrap()).collect();
+    let suffixes = steps.iter().map(|length| exam.text.text(&exam.suffix(&ids, *length)).unwrap()).collect();
     (read.extracted, suffixes, rows)
 }
 
@@ -146,9 +146,9 @@ fn long_traces_are_cut_in_linear_time() {
     let steps = problems(&codec).trace_steps(&ids, &trace).unwrap();
     // Decoding a beginning for every look at one took a minute for this.
     assert!(start.elapsed().as_secs() < 10);
-    assert_eq!(steps.ends.len(), 4001);
+    assert_eq!(steps.len(), 4001);
     // The line break is too short for a step of its own, and joins the next line.
-    assert_eq!(steps.ends[1], line.trim_end().len());
+    assert_eq!(steps[1], line.trim_end().len());
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn traces_in_symbols_end_at_the_mark_of_the_answer() {
 fn steps_in_symbols_end_before_separators() {
     let codec = symbol_codec();
     let exam = serial_examination(&codec, None, Amount::InAll(24));
-    let ends = |text: &str| exam.steps(&exam.text.tokens(text).unwrap()).map(|steps| steps.ends);
+    let ends = |text: &str| exam.steps(&exam.text.tokens(text).unwrap());
     assert_eq!(ends("<t> 1 + 1 = 2 ; 2 + 2 = 4 <a> 4 <eos>"), Some(vec![0, 6, 12]));
     assert_eq!(ends("<t> ; ; 1 <a> 4"), Some(vec![0, 1, 2, 4]));
     assert_eq!(ends("<t> <a> 4"), Some(vec![0, 1]));
