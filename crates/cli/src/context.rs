@@ -128,9 +128,6 @@ pub(crate) fn print_result(
 }
 
 /// Writes `text` to stdout at once.
-///
-/// # Errors
-/// If stdout is closed.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;

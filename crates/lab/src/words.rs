@@ -1,5 +1,13 @@
 //! Numbers as tables for people show them.
 
+use aloud_report::table::Align;
+
+/// The columns of a table: words, then numbers.
+pub fn columns<'a>(words: &[&'a str], numbers: &[&'a str]) -> Vec<(&'a str, Align)> {
+    let words = words.iter().map(|name| (*name, Align::Left));
+    words.chain(numbers.iter().map(|name| (*name, Align::Right))).collect()
+}
+
 /// A number in words of its own; `-` where there is none.
 pub fn or_dash(number: Option<f64>, words: impl FnOnce(f64) -> String) -> String {
     number.map_or_else(|| "-".to_owned(), words)

@@ -14,9 +14,6 @@ use aloud_session::error::SessionError;
 
 /// How a model at the address `url` is asked, with the key in the environment variable `key_variable` and replies cached in the
 /// folder `cache`. What the flags begin with is for messages: `search` for `--search-url`.
-///
-/// # Errors
-/// If there is no such key or address (a usage error).
 pub(crate) fn chat_settings(
     flag: &str,
     url: &str,
@@ -42,9 +39,6 @@ pub(crate) struct ChatTextModel {
 
 impl ChatTextModel {
     /// The model of this name at the endpoint.
-    ///
-    /// # Errors
-    /// If a setting is not usable (a usage error).
     pub(crate) fn open(settings: ChatSettings, model: &str) -> Result<Self, SessionError> {
         Ok(Self { client: ChatClient::new(settings).map_err(SessionError::usage)?, model: model.to_owned() })
     }

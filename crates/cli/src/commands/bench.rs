@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 use std::time::Instant;
 
+use aloud_lab::words::columns;
 use aloud_lab::workloads::{ROWS, Row, Workload};
 use aloud_model::source::ModelSource;
-use aloud_report::table::{Align, Table};
+use aloud_report::table::Table;
 use aloud_train::metrics::peak_memory_bytes;
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -18,7 +19,6 @@ use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, resolve};
 
-/// Arguments of `aloud bench`.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
     /// A directory, a GGUF file, hf:ORG/NAME, pypi:PACKAGE or tiny-reasoner (built in)
@@ -59,7 +59,6 @@ struct Document {
     rows: Vec<Measured>,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &BenchArgs, context: &Context) -> anyhow::Result<()> {
     let peer = arguments.compare.as_deref().map(read_peer).transpose()?;
     let rows = match &arguments.only {
@@ -149,8 +148,7 @@ fn read_peer(path: &Path) -> anyhow::Result<Vec<Measured>> {
 fn table(rows: &[Measured], peer: Option<&[Measured]>) -> String {
     let own = ["median s", "min", "max", "tokens/s", "peak GB"];
     let of_peer = ["peer tokens/s", "speed ratio", "memory ratio"].into_iter().filter(|_| peer.is_some());
-    let numbers = own.into_iter().chain(of_peer).map(|name| (name, Align::Right));
-    let mut table = Table::new([("row", Align::Left)].into_iter().chain(numbers));
+    let mut table = Table::new(columns(&["row"], &own.into_iter().chain(of_peer).collect::<Vec<_>>()));
     for row in rows {
         let mut cells = vec![
             row.what.clone(),

@@ -22,7 +22,6 @@ use aloud_session::prompts::{EncodedPrompt, encode_conversation};
 const HELP: &str = "/reset forgets the conversation, /exits on|off, /offset X (positive: earlier exits; or think=X,answer=Y), \
                     /quit";
 
-/// Arguments of `aloud chat`.
 #[derive(Args, Debug)]
 #[command(after_help = HELP)]
 pub(crate) struct ChatArgs {
@@ -37,7 +36,6 @@ pub(crate) struct ChatArgs {
     generation: GenerationArgs,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &ChatArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
     let model = arguments.model.choice().load(&cpu, context)?;

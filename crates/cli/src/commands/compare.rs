@@ -13,7 +13,6 @@ use crate::context::{Context, print_result};
 use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 
-/// Arguments of `aloud compare`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Differences are B less A, on the items that both have. Intervals are 95 %, by a bootstrap that draws \
@@ -37,7 +36,6 @@ pub(crate) struct CompareArgs {
     json: bool,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &CompareArgs, context: &Context) -> anyhow::Result<()> {
     let set = open_runs(&[arguments.a.clone(), arguments.b.clone()])?;
     let a = one_run(&set.runs, &arguments.a)?;

@@ -21,7 +21,6 @@ use aloud_session::host::Host;
 
 use stories::StoryArgs;
 
-/// Arguments of `aloud data`.
 #[derive(Args, Debug)]
 pub(crate) struct DataArgs {
     #[command(subcommand)]
@@ -69,7 +68,6 @@ struct OutputArgs {
     out: PathBuf,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &DataArgs, context: &Context) -> anyhow::Result<()> {
     let (task, n, output): (Box<dyn Task>, _, _) = match &arguments.source {
         Source::Tom(arguments) => return stories::run(arguments, context),

@@ -1,8 +1,8 @@
 //! `aloud dial`: depth against exit offset, and the offset for a wanted saving.
 
-use aloud_lab::words::percent;
+use aloud_lab::words::{columns, percent};
 use aloud_model::checkpoint::Checkpoint;
-use aloud_report::table::{Align, Table};
+use aloud_report::table::Table;
 use aloud_session::error::SessionError;
 use aloud_tasks::item::Split;
 use clap::Args;
@@ -16,7 +16,6 @@ use aloud_session::dial::{DialPoint, find_offset, measure};
 use aloud_session::host::Host;
 use aloud_session::numbers::finite;
 
-/// Arguments of `aloud dial`.
 #[derive(Args, Debug)]
 pub(crate) struct DialArgs {
     #[command(flatten)]
@@ -52,7 +51,6 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(accept).ok_or_else(|| "expected a share from 0 to below 1, such as 0.4".to_owned())
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &DialArgs, context: &Context) -> anyhow::Result<()> {
     if arguments.generation.exits.choice().decide() {
         return Err(SessionError::usage("--exits, --exit-offset and --depth have no place here: use --offsets").into());
@@ -96,13 +94,7 @@ pub(crate) fn run(arguments: &DialArgs, context: &Context) -> anyhow::Result<()>
 }
 
 fn table(points: &[DialPoint]) -> String {
-    let mut table = Table::new([
-        ("exit offset", Align::Right),
-        ("ALS", Align::Right),
-        ("exit rate", Align::Right),
-        ("mean depth", Align::Right),
-        ("tokens a response", Align::Right),
-    ]);
+    let mut table = Table::new(columns(&[], &["exit offset", "ALS", "exit rate", "mean depth", "tokens a response"]));
     for point in points {
         table.row([
             format!("{:.2}", point.exit_offset),

@@ -17,7 +17,6 @@ use aloud_session::host::Host;
 use aloud_session::model_choice::ModelChoice;
 use aloud_session::stage1::{START_ADAPTER, distil};
 
-/// Arguments of `aloud distill`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Stage 1 starts from a base model, or from a PEFT adapter with its base (--model DIR --base MODEL). Without \
@@ -43,7 +42,6 @@ pub(crate) struct DistillArgs {
     json: bool,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &DistillArgs, context: &Context) -> anyhow::Result<()> {
     let recipe: DistillRecipe =
         settings::resolve(arguments.recipe.as_deref(), &arguments.overrides).map_err(SessionError::usage)?;

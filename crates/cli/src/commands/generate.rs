@@ -20,7 +20,6 @@ use aloud_session::host::{Host, Progress as _};
 use aloud_session::lens_annotation::annotate;
 use aloud_session::prompts::EncodedPrompt;
 
-/// Arguments of `aloud generate`.
 #[derive(Args, Debug)]
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
@@ -49,7 +48,6 @@ pub(crate) struct GenerateArgs {
     out: Option<PathBuf>,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> anyhow::Result<()> {
     let items = arguments.prompts.choice().items(Split::Test)?;
     let cpu = context.cpu();

@@ -13,7 +13,6 @@ use super::Command;
 use crate::context::{Context, print};
 use aloud_session::error::SessionError;
 
-/// Arguments of `aloud lab`.
 #[derive(Args, Debug)]
 pub(crate) struct LabArgs {
     /// The experiment (TOML): its steps are commands of this program
@@ -63,7 +62,6 @@ struct Step {
     command: Command,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &LabArgs, context: &Context) -> anyhow::Result<()> {
     let path = arguments.experiment.display();
     let text = std::fs::read_to_string(&arguments.experiment).with_context(|| format!("cannot read {path}"))?;

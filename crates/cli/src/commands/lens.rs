@@ -21,7 +21,6 @@ use aloud_session::lens_pass::{PositionReading, lens_pass};
 use aloud_session::loaded_model::LoadedModel;
 use aloud_session::prompts::encode_conversation;
 
-/// Arguments of `aloud lens`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Depths count blocks. KL (nats) compares the position's own final distribution with the lens: the \
@@ -90,7 +89,6 @@ struct Position {
     top_tokens: Vec<u32>,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &LensArgs, context: &Context) -> anyhow::Result<()> {
     if arguments.input.prompt.is_none() {
         arguments.variables.choice().refuse("only --prompt is written by a chat template")?;

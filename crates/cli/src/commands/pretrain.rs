@@ -19,7 +19,6 @@ use aloud_session::loaded_model::BaseModel;
 use aloud_session::run_config::run_config;
 use aloud_session::serial_data::SerialExamples;
 
-/// Arguments of `aloud pretrain`.
 #[derive(Args, Debug)]
 pub(crate) struct PretrainArgs {
     /// A recipe (TOML) [default: the defaults of every key]
@@ -50,7 +49,6 @@ fn serial_source(name: &str) -> Result<SerialSource, SessionError> {
     }
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &PretrainArgs, context: &Context) -> anyhow::Result<()> {
     let recipe: PretrainRecipe =
         settings::resolve(arguments.recipe.as_deref(), &arguments.overrides).map_err(SessionError::usage)?;

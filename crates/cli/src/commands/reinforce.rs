@@ -38,7 +38,6 @@ const SCORINGS: [Choice<Scoring>; 2] = [
     ("flexible", "The last number or line counts if there is none in the asked form", Scoring::Flexible),
 ];
 
-/// Arguments of `aloud reinforce`.
 #[derive(Args, Debug)]
 pub(crate) struct ReinforceArgs {
     #[command(flatten)]
@@ -79,7 +78,6 @@ pub(crate) struct ReinforceArgs {
     json: bool,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Result<()> {
     let recipe: ReinforceRecipe =
         settings::resolve(arguments.recipe.as_deref(), &arguments.overrides).map_err(SessionError::usage)?;

@@ -18,7 +18,6 @@ use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::resolve;
 
-/// Arguments of `aloud report`.
 #[derive(Args, Debug)]
 pub(crate) struct ReportArgs {
     /// Folders of evaluation runs, of evaluations (with a run for each model), or of sweeps
@@ -50,7 +49,6 @@ pub(crate) struct ReportArgs {
     seed: u64,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &ReportArgs, context: &Context) -> anyhow::Result<()> {
     let set = open_runs(&arguments.runs)?;
     for left_out in &set.left_out {

@@ -16,7 +16,6 @@ use crate::arguments::{Choice, one_of};
 use crate::context::{Context, print_result};
 use aloud_session::error::SessionError;
 
-/// Arguments of `aloud sweep`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Every point is a folder of --output and is not done again once it is complete. Models are trained \
@@ -92,7 +91,6 @@ enum Preset {
     SourceTable,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<()> {
     if arguments.preset.is_some() {
         return Err(SessionError::usage(

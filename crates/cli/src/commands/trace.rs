@@ -30,7 +30,6 @@ const FORMATS: [Choice<HiddenDType>; 2] = [
     ("bf16", "Half the space, with a small error in the teacher's distribution", HiddenDType::Bf16),
 ];
 
-/// Arguments of `aloud trace`.
 #[derive(Args, Debug)]
 pub(crate) struct TraceArgs {
     #[command(flatten)]
@@ -77,7 +76,6 @@ impl TraceArgs {
     }
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &TraceArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
     let base = arguments.model.choice().load_teacher(&cpu, context)?;

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use aloud_engine::read::verify::ParityReport;
-use aloud_report::table::{Align, Table};
+use aloud_lab::words::columns;
+use aloud_report::table::Table;
 use aloud_session::host::Host;
 use aloud_session::parity::{compare, generate, read};
 use anyhow::bail;
@@ -13,7 +14,6 @@ use serde_json::json;
 use crate::arguments::model::ModelArgs;
 use crate::context::{Context, print_result};
 
-/// Arguments of `aloud verify`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Without records a few responses are generated first: with exits sampled from the checkpoint's heads, \
@@ -33,7 +33,6 @@ pub(crate) struct VerifyArgs {
     json: bool,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &VerifyArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
     let model = arguments.model.choice().load(&cpu, context)?;
@@ -78,7 +77,7 @@ pub(crate) fn run(arguments: &VerifyArgs, context: &Context) -> anyhow::Result<(
 }
 
 fn table(n_responses: usize, report: &ParityReport, differences: &[(&str, Option<f32>)]) -> String {
-    let mut table = Table::new([("largest difference", Align::Left), ("", Align::Right)]);
+    let mut table = Table::new(columns(&["largest difference"], &[""]));
     for (name, difference) in differences {
         if let Some(difference) = difference {
             table.row([(*name).to_owned(), format!("{difference:.2e}")]);

@@ -20,7 +20,6 @@ use aloud_session::loaded_model::resolve;
 use aloud_session::model_choice::ModelChoice;
 use aloud_session::trace_records::{open_traces, target_histogram, trace_record};
 
-/// Arguments of `aloud view`.
 #[derive(Args, Debug)]
 pub(crate) struct ViewArgs {
     /// Records (JSON Lines, as written by `aloud generate --out`) or directories of traces
@@ -49,7 +48,6 @@ pub(crate) struct ViewArgs {
     limit: Option<usize>,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &ViewArgs, context: &Context) -> anyhow::Result<()> {
     let limit = arguments.limit.unwrap_or(usize::MAX);
     let mut records = Vec::new();

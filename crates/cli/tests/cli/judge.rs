@@ -11,7 +11,7 @@ use crate::fixtures::{Folder, Run, is_written, json_lines, record};
 #[path = "../../../oversight/examples/scripted_judge/surface_grades.rs"]
 mod surface_grades;
 
-use aloud_openai::scripted_server::{Answer, ScriptedServer, completion};
+use aloud_openai::scripted_server::{ScriptedServer, completion};
 
 const KEY: &str = "sk-judge-0123456789-secret";
 
@@ -133,23 +133,6 @@ fn grades_become_records_and_a_second_run_sends_nothing() {
     let message = setting.evaluate(server.address(), &other).error(1);
     assert!(message.contains("no cached reply of `another`"), "{message}");
     assert_eq!(server.seen().len(), n_sent);
-}
-
-#[test]
-fn what_passes_is_tried_again() {
-    let setting = Setting::new();
-    let mut n = 0;
-    let server = ScriptedServer::answering(move |body| {
-        n += 1;
-        match n {
-            1..=3 => Answer::Status(429, vec!["retry-after: 0"], "{\"error\": {\"message\": \"slowly\"}}".to_owned()),
-            _ => completion(&surface_grades::reply(body).expect("a question of a judge"), "stop"),
-        }
-    });
-    let evaluation = setting.evaluate(server.address(), &["--judge-model", "scripted-judge"]).json();
-    assert!(record(&evaluation, "exits", "quality.overall")["value"].is_number());
-    assert_eq!(setting.report()["client"]["n_sent"], server.seen().len());
-    assert_eq!(setting.report()["client"]["n_failed"], 0);
 }
 
 #[test]

@@ -180,17 +180,6 @@ fn wrong_endpoints_are_refused() {
 }
 
 #[test]
-fn contradictory_words_are_refused_with_their_line() {
-    let folder = Folder::new();
-    let words = "name = \"attic\"\nrooms = [\"loft\", \"landing\"]\ncontainers = [\"hamper\", \"satchel\", \"toy chest\", \"crate\"]\n\
-                 topics = [\"the parrot\"]\nobjects = [{ name = \"kite\" }]\n\
-                 placements = [{ what = \"kite\", room = \"loft\" },\n  { what = \"kite\", room = \"landing\" }]\n";
-    let file = folder.file("my.toml", words);
-    let error = aloud(&["data", "tom", "--n", "1", "--words", &file]).error(1);
-    assert!(error.contains("my.toml, line 7: contradictory placement"), "{error}");
-}
-
-#[test]
 fn an_evaluation_of_stories() {
     let folder = Folder::new();
     let model = folder.model_with_tokenizer();

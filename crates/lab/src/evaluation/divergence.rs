@@ -17,9 +17,6 @@ use super::subject::Subject;
 ///
 /// # Shapes
 /// `[traces][tokens]`.
-///
-/// # Errors
-/// If a trace does not fit the model, or a KL is not finite.
 pub(crate) fn base_kls(
     subject: &Subject<'_>,
     base: &Decoder<Cpu>,

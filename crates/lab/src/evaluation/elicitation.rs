@@ -73,9 +73,6 @@ struct Place {
 
 /// Elicits the answers that are missing in the log, by one suffix and in every mode of `modes`, and appends them. `on_done` hears of every
 /// sample.
-///
-/// # Errors
-/// If a beginning does not fit the model, or the log cannot be written.
 pub(crate) fn elicit(
     subject: &Subject<'_>,
     exam: &Examination<'_>,

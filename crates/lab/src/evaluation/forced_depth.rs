@@ -23,9 +23,6 @@ type Counts = BTreeMap<usize, [usize; 4]>;
 /// The curves of every task whose items have a known number of steps and are answered without a trace too: `[{depth, accuracy,
 /// acc: [{k, accuracy}], against_full: [{k, both, only_here, only_full, neither}], horizon, relation}]` at every depth (blocks). An
 /// answer is its first token.
-///
-/// # Errors
-/// If an item does not fit the model.
 pub(crate) fn forced_depth_curves(
     decoder: &Decoder<Cpu>,
     exam: &Examination<'_>,

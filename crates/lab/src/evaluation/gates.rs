@@ -37,9 +37,6 @@ pub(crate) struct Gates(Vec<Gate>);
 
 impl Gates {
     /// Measures both gates.
-    ///
-    /// # Errors
-    /// If a trace does not fit the model.
     pub(crate) fn measure(
         subject: &Subject<'_>,
         exam: &Examination<'_>,

@@ -66,7 +66,8 @@ impl JudgedItems {
     pub(crate) fn of(exam: &Examination<'_>) -> Self {
         let of_item = |(number, item): (usize, &EvaluationItem)| {
             let solution = item.asked.item.solution.as_deref().map(strip_annotations);
-            let task = JudgedTask { question: item.asked.item.question.clone(), solution, stratum: stratum(exam, number) };
+            let task =
+                JudgedTask { question: item.asked.item.question.clone(), solution, stratum: stratum(exam, number) };
             (judged_item(item.asked.task, &item.prompt.id), task)
         };
         Self { task: exam.name(), items: exam.items().iter().enumerate().map(of_item).collect() }

@@ -114,9 +114,6 @@ impl Evaluated {
 
 /// All records of a model; `base` is the base model at full depth on the same items, if this is another one. `wide` has the
 /// items of `exam` and those of which accuracy alone is measured.
-///
-/// # Errors
-/// If the rows do not belong together.
 pub(crate) fn of_run(
     run: &Evaluated,
     base: Option<&Evaluated>,
@@ -204,7 +201,8 @@ fn accuracy_records(
 ) -> Vec<MetricRecord> {
     let mut records = Vec::new();
     // A control has to be better than guessing.
-    let chance = exam.items().iter().map(|item| exam.task().chance(item.asked.task)).sum::<f64>() / exam.items().len() as f64;
+    let chance =
+        exam.items().iter().map(|item| exam.task().chance(item.asked.task)).sum::<f64>() / exam.items().len() as f64;
     for scorer in exam.task().scorers() {
         let record = accuracy_record(&accuracy_id(scorer), scorer, items, setting).with_extra("chance", chance);
         records.push(of_kinds(record, scorer, items, exam));

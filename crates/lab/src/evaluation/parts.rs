@@ -84,7 +84,8 @@ mod tests {
         let codec = symbol_codec();
         let exam = serial_examination(&codec, None, Amount::All);
         let items: Vec<usize> = (0..exam.items().len()).collect();
-        let of_chain: Vec<usize> = items.iter().copied().filter(|item| exam.items()[*item].asked.task == "chain").collect();
+        let of_chain: Vec<usize> =
+            items.iter().copied().filter(|item| exam.items()[*item].asked.task == "chain").collect();
         let strata = Strata::of(&exam);
         let counts = |items: &[usize], chosen: Vec<usize>| {
             let ids: Vec<&str> =

@@ -37,9 +37,6 @@ pub(crate) struct ExitReadings {
 impl ExitReadings {
     /// Reads traces with the base model, where `known` does not say already what it makes of them, and, if the model has exit
     /// heads that decide, with exits off.
-    ///
-    /// # Errors
-    /// If a trace does not fit the model.
     pub(crate) fn read(
         models: &Models,
         subject: &Subject<'_>,

@@ -66,9 +66,6 @@ pub(crate) struct AskedItems<'a> {
 
 impl<'a> AskedItems<'a> {
     /// What the settings ask of these models.
-    ///
-    /// # Errors
-    /// If the items cannot be read or made, or the model was trained on most of them.
     pub(crate) fn new(
         models: &Models,
         codec: &'a TextCodec,

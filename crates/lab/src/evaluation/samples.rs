@@ -89,9 +89,6 @@ pub(crate) type Readings = HashMap<String, Vec<TokenReading>>;
 
 /// Generates the responses that are missing in the logs, and appends them. `on_done` hears of every one. Returns what the base
 /// model made of the new ones.
-///
-/// # Errors
-/// If an item does not fit the model, or a log cannot be written.
 pub(crate) fn generate(
     generation: &Generation<'_>,
     asked: &[Asked<'_>],
@@ -119,9 +116,6 @@ pub(crate) fn generate(
 
 /// Generates the responses of which accuracy alone is measured, where they are missing in the log, and appends them: they are not
 /// read by the base model, and their tokens are not kept.
-///
-/// # Errors
-/// If an item does not fit the model, or the log cannot be written.
 pub(crate) fn generate_answers(
     generation: &Generation<'_>,
     asked: &[Asked<'_>],

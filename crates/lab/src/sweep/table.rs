@@ -1,25 +1,22 @@
 //! The table of a sweep, for people.
 
-use aloud_report::table::{Align, Table};
+use aloud_report::table::Table;
 use serde_json::Value;
 
 use super::points::SweptDial;
 use super::row::SweepRow;
-use crate::words::{or_dash, percent};
+use crate::words::{columns, or_dash, percent};
 
 /// A row a value of the dial and one of the base, with notes on the judge.
 pub fn sweep_table(rows: &[SweepRow], dial: SweptDial) -> String {
     let has_judge = rows.iter().any(|row| row.quality.get("coherence").is_some_and(Value::is_number));
-    let mut table = Table::new([
-        (dial.name(), Align::Right),
-        ("exit rate", Align::Right),
-        ("ALS", Align::Right),
-        ("target ALS", Align::Right),
-        ("accuracy", Align::Right),
-        ("GFLOP per right answer", Align::Right),
-        (if has_judge { "coherence (judge)" } else { "repetition (stand-in)" }, Align::Right),
-        (if has_judge { "overall (judge)" } else { "perplexity (stand-in)" }, Align::Right),
-    ]);
+    let quality = if has_judge {
+        ["coherence (judge)", "overall (judge)"]
+    } else {
+        ["repetition (stand-in)", "perplexity (stand-in)"]
+    };
+    let own = [dial.name(), "exit rate", "ALS", "target ALS", "accuracy", "GFLOP per right answer"];
+    let mut table = Table::new(columns(&[], &[&own[..], &quality].concat()));
     for row in rows {
         let quality =
             |name: &str| or_dash(row.quality.get(name).and_then(Value::as_f64), |score| format!("{score:.2}"));

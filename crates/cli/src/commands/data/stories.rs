@@ -47,7 +47,6 @@ const ASYMMETRIES: [Choice<Asymmetry>; 3] = [
     ("always", "In all", Asymmetry::Always),
 ];
 
-/// Arguments of `aloud data tom`.
 #[derive(Args, Debug)]
 pub(super) struct StoryArgs {
     /// Number of stories
@@ -149,7 +148,6 @@ fn range(text: &str) -> Result<RangeInclusive<usize>, String> {
     }
 }
 
-/// Runs the command.
 pub(super) fn run(arguments: &StoryArgs, context: &Context) -> anyhow::Result<()> {
     let usage = |error| match error {
         error @ TasksError::StorySetting { .. } => SessionError::usage(error.to_string()).into(),

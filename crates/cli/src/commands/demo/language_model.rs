@@ -9,7 +9,7 @@ use aloud_measure::depth_summary::summarise;
 use aloud_measure::record::{ResponseRecord, write_records};
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::Checkpoint;
-use aloud_report::table::{Align, Table};
+use aloud_report::table::Table;
 use aloud_report::view::{ViewOptions, render_page};
 use aloud_tasks::item::Split;
 use aloud_tasks::task::Task as _;
@@ -24,7 +24,7 @@ use serde::Serialize;
 use super::DemoArgs;
 use crate::context::{Context, print_result};
 use crate::distilled::distilled_tables;
-use aloud_lab::words::{or_dash, percent};
+use aloud_lab::words::{columns, or_dash, percent};
 use aloud_session::candidates;
 use aloud_session::error::SessionError;
 use aloud_session::generation::{GenerationSettings, generate_records};
@@ -226,13 +226,7 @@ impl Outcome {
     /// The tables for people.
     fn text(&self) -> String {
         let report = self.distilled.held_out.as_ref();
-        let mut table = Table::new([
-            ("generated", Align::Left),
-            ("exit rate", Align::Right),
-            ("ALS", Align::Right),
-            ("token KL at exits", Align::Right),
-            ("tokens/s", Align::Right),
-        ]);
+        let mut table = Table::new(columns(&["generated"], &["exit rate", "ALS", "token KL at exits", "tokens/s"]));
         let mut row = |name: String, generated: &Generated, token_kl: String| {
             table.row([
                 name,
@@ -245,7 +239,7 @@ impl Outcome {
         row("base model, full depth".to_owned(), &self.full_depth, "-".to_owned());
         let token_kl = or_dash(report.and_then(|report| report.token_kl_exited), |kl| format!("{kl:.2}"));
         row(format!("student with exits, kl_factor {}", self.kl_factor), &self.with_exits, token_kl);
-        let mut targets = Table::new([("targets", Align::Left), ("exit rate", Align::Right), ("ALS", Align::Right)]);
+        let mut targets = Table::new(columns(&["targets"], &["exit rate", "ALS"]));
         for target in &self.targets {
             targets.row([
                 format!("kl_factor {}", target.kl_factor),

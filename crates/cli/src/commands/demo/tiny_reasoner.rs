@@ -7,7 +7,7 @@ use aloud_base::durable_file;
 use aloud_engine::decode::sampling::Sampling;
 use aloud_measure::record::{ResponseRecord, write_records};
 use aloud_model::checkpoint::Checkpoint;
-use aloud_report::table::{Align, Table};
+use aloud_report::table::Table;
 use aloud_report::view::{ResponseGroup, ViewOptions, render_page};
 use aloud_tasks::item::Split;
 use aloud_tasks::reward::Scoring;
@@ -25,7 +25,7 @@ use super::DemoArgs;
 use crate::context::{Context, print_result};
 use aloud_lab::serial_evaluation::{SerialSettings, evaluate_serial, held_out_items};
 use aloud_lab::serial_report::{SerialReport, StepsReport};
-use aloud_lab::words::percent;
+use aloud_lab::words::{columns, percent};
 use aloud_session::error::SessionError;
 use aloud_session::generation::{GenerationSettings, generate_records};
 use aloud_session::host::Host;
@@ -256,14 +256,10 @@ fn write_page(
 impl Outcome {
     /// The tables for people.
     fn text(&self) -> String {
-        let mut table = Table::new([
-            ("held-out items", Align::Left),
-            ("accuracy", Align::Right),
-            ("own style", Align::Right),
-            ("think-aloud rate", Align::Right),
-            ("ALS", Align::Right),
-            ("exit rate", Align::Right),
-        ]);
+        let mut table = Table::new(columns(
+            &["held-out items"],
+            &["accuracy", "own style", "think-aloud rate", "ALS", "exit rate"],
+        ));
         for (name, measured) in
             [("base model, full depth", &self.base), ("stage 1", &self.stage1), ("stage 2", &self.stage2)]
         {
@@ -276,12 +272,7 @@ impl Outcome {
                 percent(measured.exit_rate),
             ]);
         }
-        let mut steps = Table::new([
-            ("stage 2, steps k", Align::Right),
-            ("thinking aloud", Align::Right),
-            ("direct", Align::Right),
-            ("ALS", Align::Right),
-        ]);
+        let mut steps = Table::new(columns(&[], &["stage 2, steps k", "thinking aloud", "direct", "ALS"]));
         for k in 1..=MAX_SERIAL_STEPS {
             let rows = || self.stage2_report.tasks.iter().flat_map(|task| &task.steps).filter(|row| row.k == k);
             let mean =
