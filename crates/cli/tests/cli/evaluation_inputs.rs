@@ -11,7 +11,7 @@ use aloud_tasks::item::Split;
 use aloud_tasks::serial::{SerialSource, SerialTask};
 use serde_json::{Value, json};
 
-use crate::fixtures::{Folder, Run, record, tiny_reasoner_checkpoint, words};
+use crate::fixtures::{Folder, Run, record, student, tiny_reasoner_checkpoint, words};
 
 /// A folder with checkpoints of the built-in model.
 struct Bench(Folder);
@@ -310,9 +310,7 @@ fn one_file_has_no_items_to_tune_controls_on() {
 
 #[test]
 fn questions_that_were_edited_are_others() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
-    let checkpoint = folder.checkpoint(&model);
+    let (folder, _, checkpoint) = student();
     let question = |text: &str| format!("{{\"question\": \"{text}\", \"answer\": \"1 + 1 = 2\\n#### 2\"}}\n");
     let file = folder.file("problems.jsonl", [question("What is 1 + 1?"), question("And 2 - 0?")].concat());
     let output = folder.path("run");

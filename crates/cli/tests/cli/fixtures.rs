@@ -10,6 +10,7 @@ use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::load::{PretrainedModel, load};
 use aloud_model::lora::{Lora, LoraPair, Projection};
 use aloud_model::source::ResolvedSource;
+use aloud_train::stage1::traces::{FORMAT_VERSION, FinishReason, HiddenDType, Trace, TraceHeader, TraceWriter};
 use assert_cmd::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -194,6 +195,52 @@ impl Folder {
         golden_student("tiny_llama", base).save(Path::new(&path), None).unwrap();
         path
     }
+}
+
+/// A folder with the tiny Llama, with a tokenizer.
+pub(crate) fn llama() -> (Folder, String) {
+    let folder = Folder::new();
+    let model = folder.model_with_tokenizer();
+    (folder, model)
+}
+
+/// The same with a checkpoint of the model.
+pub(crate) fn student() -> (Folder, String, String) {
+    let (folder, model) = llama();
+    let checkpoint = folder.checkpoint(&model);
+    (folder, model, checkpoint)
+}
+
+/// Writes `n` traces of three response tokens; the lens KL at the first candidate is 0 and at the second large.
+pub(crate) fn write_traces(path: &Path, model: &str, candidates: [usize; 2], n: usize) {
+    let header = TraceHeader {
+        format_version: FORMAT_VERSION,
+        base_model: BaseIdentity { source: model.to_owned(), sha256: "00".to_owned() },
+        candidates: candidates.to_vec(),
+        n_blocks: 6,
+        hidden_size: 2,
+        hidden_dtype: HiddenDType::F32,
+        settings: json!({"temperature": 0.7}),
+        items: None,
+    };
+    let mut writer = TraceWriter::create_or_resume(path, header).unwrap().with_traces_per_shard(2);
+    for index in 0..n {
+        let trace = Trace {
+            index,
+            id: format!("trace-{index}"),
+            item: None,
+            prompt: "p".to_owned(),
+            response: "abc".to_owned(),
+            token_ids: vec![1, 70, 71, 72],
+            prompt_len: 1,
+            final_hidden: vec![0.0; 6],
+            lens_kl: [0.0, 50.0].repeat(3),
+            token_log_probabilities: vec![-1.0; 3],
+            finish_reason: FinishReason::Stop,
+        };
+        writer.append(trace).unwrap();
+    }
+    writer.finish().unwrap();
 }
 
 /// A checkpoint of the built-in model, unpacked at `directory`: heads after every second block with hazards of one half,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fixtures::{Folder, Golden, aloud, golden, text, words};
+use crate::fixtures::{Folder, Golden, aloud, golden, llama, text, words};
 
 fn list(values: impl IntoIterator<Item = usize>) -> String {
     serde_json::to_string(&values.into_iter().collect::<Vec<_>>()).unwrap()
@@ -147,8 +147,7 @@ fn the_table_needs_no_tokenizer() {
 
 #[test]
 fn texts_and_prompts_are_read_by_the_tokenizer() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (_folder, model) = llama();
     let ids = |arguments: &[&str]| -> Vec<u64> {
         let arguments = [&["lens", "--model", &model, "--json"], arguments].concat();
         aloud(&arguments).json()["positions"].as_array().unwrap().iter().map(|p| p["id"].as_u64().unwrap()).collect()

@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
-use crate::fixtures::{Folder, Run, aloud};
+use crate::fixtures::{Folder, Run, aloud, llama};
 
 /// Sets the first value of a tensor in a model's file, whose values are F32 or BF16.
 fn damage(model: &str, name: &str, value: f32) {
@@ -62,8 +62,7 @@ fn weights_that_are_not_finite_are_named() {
 
 #[test]
 fn the_first_token_with_logits_that_are_not_finite_is_named() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (folder, model) = llama();
     damage(&model, "model.layers.1.mlp.down_proj.weight", 1e38);
     let [generate, lens, trace] = say(&folder, &model).map(|run| run.error(1));
     assert!(generate.contains("the logits of response token 0 of sequence 0"), "{generate}");

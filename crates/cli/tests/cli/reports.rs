@@ -9,12 +9,12 @@ use aloud_measure::metric_record::{
     write_metric_records,
 };
 use aloud_measure::run_files::{
-    ExitConvention, Extracted, LogWriter, Manifest, RUN_SCHEMA, RunIdentity, RunStatus, SampleRow, Stop, TokenRow,
-    sample_key, write_manifest,
+    ExitConvention, LogWriter, Manifest, RUN_SCHEMA, RunIdentity, RunStatus, SampleRow, TokenRow, sample_key,
+    write_manifest,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::fixtures::{Folder, aloud};
+use crate::fixtures::{Folder, aloud, llama};
 
 const TASK: &str = "chain";
 
@@ -35,31 +35,13 @@ fn write_run(folder: &Path, model: &str, tokenizer: &str, model_source: &str, n_
     let mut tokens = LogWriter::open(&folder.join("tokens.jsonl"), &identity).unwrap();
     for (index, item) in items.iter().enumerate() {
         let key = sample_key(TASK, item, "think", 0);
-        let sample = SampleRow {
-            key: key.clone(),
-            task: TASK.to_owned(),
-            item_id: item.clone(),
-            arm: "think".to_owned(),
-            sample_idx: 0,
-            seed: 0,
-            prompt_hash: "dd".to_owned(),
-            prompt: "What is 7 + 5?".to_owned(),
-            completion: "<script>alert(1)</script>".to_owned(),
-            cot: String::new(),
-            answer_text: String::new(),
-            stop: Stop::Eos,
-            closed: true,
-            extracted: Extracted { strict: Some("4".to_owned()), flex: None },
-            gold: Some("4".to_owned()),
-            correct: BTreeMap::from([("strict".to_owned(), index < n_right)]),
-            n_prompt: 7,
-            n_cot: 4,
-            n_answer: 1,
-            mean_depth: Some(4.0),
-            n_steps: None,
-            step_coverage: None,
-            ms: 1.0,
-        };
+        let sample = json!({
+            "key": key, "task": TASK, "item_id": item, "arm": "think", "sample_idx": 0, "seed": 0, "prompt_hash": "dd",
+            "prompt": "What is 7 + 5?", "completion": "<script>alert(1)</script>", "cot": "", "answer_text": "",
+            "stop": "eos", "closed": true, "extracted": {"strict": "4"}, "gold": "4",
+            "correct": {"strict": index < n_right}, "n_prompt": 7, "n_cot": 4, "n_answer": 1, "mean_depth": 4.0, "ms": 1.0,
+        });
+        let sample: SampleRow = serde_json::from_value(sample).unwrap();
         samples.append(&sample).unwrap();
         let row = TokenRow {
             key,
@@ -156,8 +138,7 @@ fn runs_that_cannot_be_compared_are_refused() {
 
 #[test]
 fn a_report_is_one_page_and_its_figures_are_files() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (folder, model) = llama();
     let evaluation = evaluation(&model);
     let (page, figures) = (folder.path("report.html"), folder.path("figures"));
     let arguments = ["report", &evaluation.path("run"), &evaluation.path("none"), "-o", &page, "--figures", &figures];

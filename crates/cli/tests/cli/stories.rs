@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::fixtures::{Folder, Run, aloud, aloud_with_environment, is_written, json_lines, record, words};
+use crate::fixtures::{Folder, Run, aloud, aloud_with_environment, is_written, json_lines, llama, record, words};
 use aloud_openai::scripted_server::{Answer, ScriptedServer, completion};
 
 const KEY: &str = "sk-stories-0123456789-secret";
@@ -40,15 +40,8 @@ fn tom(arguments: &[&str]) -> Run {
     aloud_with_environment(&[&fixed, arguments].concat(), &[("STORY_KEY", KEY)])
 }
 
-fn endpoint(kind: &str, url: &str) -> Vec<String> {
-    [format!("--{kind}-url"), url.to_owned(), format!("--{kind}-model"), "m-1".to_owned(), format!("--{kind}-key-env")]
-        .into_iter()
-        .chain(["STORY_KEY".to_owned()])
-        .collect()
-}
-
-fn borrowed(arguments: &[String]) -> Vec<&str> {
-    arguments.iter().map(String::as_str).collect()
+fn endpoint(kind: &str, url: &str) -> String {
+    format!("--{kind}-url {url} --{kind}-model m-1 --{kind}-key-env STORY_KEY")
 }
 
 /// The file of an uninterrupted run, and of one whose endpoint fails in the middle and then comes back.
@@ -58,19 +51,16 @@ fn interrupted(kind: &str) -> (Folder, String) {
     let models = endpoint(kind, server.address());
     let folder = Folder::new();
     let (whole, cut) = (folder.path("whole.jsonl"), folder.path("cut.jsonl"));
-    let arguments = |out: &'static str, path: &str| -> Vec<String> {
-        let fixed = ["--n", "6", "--out", path].map(str::to_owned);
-        assert!(path.ends_with(out));
-        fixed.into_iter().chain(models.iter().cloned()).collect()
-    };
-    let written = tom(&borrowed(&arguments("whole.jsonl", &whole)));
+    let arguments = |path: &str| format!("--n 6 --out {path} {models}");
+    let written = tom(&words(&arguments(&whole)));
     assert_eq!(written.code, 0, "{}", written.stderr);
     assert!(written.stderr.contains("m-1: ") && written.stderr.contains(" requests sent, "), "{}", written.stderr);
     assert_eq!(server.seen()[0].authorization.as_deref(), Some(format!("Bearer {KEY}").as_str()));
 
     left.store(server.seen().len() / 2, Ordering::SeqCst);
-    let command = arguments("cut.jsonl", &cut);
-    let error = tom(&borrowed(&command)).error(1);
+    let command = arguments(&cut);
+    let command = words(&command);
+    let error = tom(&command).error(1);
     let partial = format!("{cut}.partial");
     for expected in
         ["finished stories are kept in", &partial, "the same command goes on", "403", "no credit left", "m-1"]
@@ -80,11 +70,11 @@ fn interrupted(kind: &str) -> (Folder, String) {
     let kept = json_lines(&fs::read_to_string(&partial).unwrap());
     assert!(!kept.is_empty() && !Path::new(&cut).exists());
     // Other settings are another file.
-    let other = [&borrowed(&command)[..], &["--no-unknown"]].concat();
+    let other = [&command[..], &["--no-unknown"]].concat();
     assert!(tom(&other).error(1).contains("an unfinished file of other settings"));
 
     left.store(usize::MAX, Ordering::SeqCst);
-    let again = tom(&borrowed(&command));
+    let again = tom(&command);
     assert_eq!(again.code, 0, "{}", again.stderr);
     assert!(again.stderr.contains("going on after"), "{}", again.stderr);
     assert_eq!(fs::read_to_string(&cut).unwrap(), fs::read_to_string(&whole).unwrap());
@@ -94,7 +84,7 @@ fn interrupted(kind: &str) -> (Folder, String) {
     // All is in the cache now: nothing needs to be sent, nor the key to be there, and the key is nowhere.
     let n_seen = server.seen().len();
     fs::remove_file(&cut).unwrap();
-    tom(&[&borrowed(&command)[..], &["--offline"]].concat()).ok();
+    tom(&[&command[..], &["--offline"]].concat()).ok();
     assert_eq!((fs::read_to_string(&cut).unwrap(), server.seen().len()), (fs::read_to_string(&whole).unwrap(), n_seen));
     assert!(!is_written(Path::new(&folder.path("")), KEY.as_bytes()));
     (folder, whole)
@@ -144,7 +134,7 @@ fn prose_that_loses_facts_is_rejected_and_counted() {
     let folder = Folder::new();
     let out = folder.path("stories.jsonl");
     let models = endpoint("infill", server.address());
-    tom(&[&["--n", "3", "--out", &out], &borrowed(&models)[..]].concat()).ok();
+    tom(&[&["--n", "3", "--out", &out], &words(&models)[..]].concat()).ok();
     let rows = json_lines(&fs::read_to_string(&out).unwrap());
     assert!(rows.iter().all(|row| row["family"] == "relocate"));
     let mut rejected: Vec<(u64, u64)> = rows
@@ -160,7 +150,7 @@ fn prose_that_loses_facts_is_rejected_and_counted() {
 
     let server = ScriptedServer::answering(|_| completion("Something was said.", "stop"));
     let models = endpoint("infill", server.address());
-    let error = tom(&[&["--n", "3", "--replies", &folder.path("r")], &borrowed(&models)[..]].concat()).error(1);
+    let error = tom(&[&["--n", "3", "--replies", &folder.path("r")], &words(&models)[..]].concat()).error(1);
     assert!(error.contains("for 20 stories in a row") && error.contains("choose another model"), "{error}");
 }
 
@@ -181,8 +171,7 @@ fn wrong_endpoints_are_refused() {
 
 #[test]
 fn an_evaluation_of_stories() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (folder, model) = llama();
     // A story has more characters, which are its tokens, than the tiny model has positions.
     let config = Path::new(&model).join("config.json");
     let mut values: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use aloud_kernels::cpu::Cpu;
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::record::read_records;
-use aloud_model::checkpoint::{BaseIdentity, Checkpoint};
+use aloud_model::checkpoint::Checkpoint;
 use aloud_model::decoder::{Decoder, PackedBatch};
 use aloud_model::gguf::GgufFile;
 use aloud_model::load::load;
@@ -19,13 +19,11 @@ use aloud_text::text_codec::TextCodec;
 use aloud_train::pretrain::recipe::PretrainRecipe;
 use aloud_train::settings::resolve;
 use aloud_train::stage1::recipe::DistillRecipe;
-use aloud_train::stage1::traces::{
-    FORMAT_VERSION, FinishReason, HiddenDType, Trace, TraceHeader, TraceReader, TraceWriter,
-};
+use aloud_train::stage1::traces::TraceReader;
 use aloud_train::stage2::recipe::ReinforceRecipe;
 use serde_json::json;
 
-use crate::fixtures::{Folder, aloud, golden, golden_student, text};
+use crate::fixtures::{Folder, aloud, golden, golden_student, text, write_traces};
 use crate::gguf_writer::Content;
 use crate::mutation::Kind;
 
@@ -82,42 +80,11 @@ pub(crate) fn write(folder: &Path) {
 
     let base = golden("tiny_llama");
     golden_student("tiny_llama", text(&base)).save(&folder.join("checkpoint"), None).unwrap();
-    write_traces(&folder.join("traces"));
+    write_traces(&folder.join("traces"), "m", [2, 4], 3);
     write_prompts(&directory("prompts"));
     write_evaluation(folder);
     let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
     copy(recipes, &["distill-tiny.toml", "reinforce-tiny.toml", "tiny-reasoner.toml"], &directory("recipes"));
-}
-
-fn write_traces(directory: &Path) {
-    let header = TraceHeader {
-        format_version: FORMAT_VERSION,
-        base_model: BaseIdentity { source: "m".to_owned(), sha256: "ab".to_owned() },
-        candidates: vec![2, 4],
-        n_blocks: 6,
-        hidden_size: 3,
-        hidden_dtype: HiddenDType::F32,
-        settings: json!({"temperature": 0.7}),
-        items: None,
-    };
-    let mut writer = TraceWriter::create_or_resume(directory, header).unwrap().with_traces_per_shard(2);
-    for number in 0..3 {
-        let trace = Trace {
-            index: number,
-            id: format!("t{number}"),
-            item: None,
-            prompt: "p".to_owned(),
-            response: "r".to_owned(),
-            token_ids: vec![1, 2, 3, 4],
-            prompt_len: 2,
-            final_hidden: vec![0.5; 6],
-            lens_kl: vec![1.0; 4],
-            token_log_probabilities: vec![-1.0; 2],
-            finish_reason: FinishReason::Stop,
-        };
-        writer.append(trace).unwrap();
-    }
-    writer.finish().unwrap();
 }
 
 fn write_prompts(directory: &Path) {
