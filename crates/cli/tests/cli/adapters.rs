@@ -125,8 +125,7 @@ fn model_checkpoint_and_base_are_named_in_one_way() {
         assert_eq!(lens(&folder, form).ok(), expected, "{form:?}");
     }
     // A base that has moved is said to have, with what to give.
-    let error = lens(&folder, &["--checkpoint", &checkpoint]).error(1);
-    assert!(error.contains("if it has moved, name it with --base"), "{error}");
+    lens(&folder, &["--checkpoint", &checkpoint]).fails(1, &["if it has moved, name it with --base"]);
 
     let forms = "use one of: --model MODEL; --model DIR [--base MODEL]; --checkpoint DIR [--base MODEL]; --model MODEL \
                  --checkpoint DIR";
@@ -140,16 +139,14 @@ fn model_checkpoint_and_base_are_named_in_one_way() {
         &["--checkpoint", &checkpoint, "--base", &checkpoint],
         &[],
     ] {
-        let error = lens(&folder, contradiction).error(2);
-        assert!(error.contains(forms), "{contradiction:?}: {error}");
+        lens(&folder, contradiction).fails(2, &[forms]);
     }
     // A checkpoint of the bare base is not laid on base and adapter.
-    let error = lens(&folder, &["--model", &adapter, "--base", &moved, "--checkpoint", &checkpoint]).error(1);
-    assert!(error.contains("was trained beside another start adapter (SHA-256: none)"), "{error}");
+    lens(&folder, &["--model", &adapter, "--base", &moved, "--checkpoint", &checkpoint])
+        .fails(1, &["was trained beside another start adapter (SHA-256: none)"]);
     // Commands that take a base model alone say what they were given.
     for given in [&adapter, &checkpoint] {
-        let error = aloud(&["bench", "--model", given]).error(2);
-        assert!(error.contains("and a base model is needed here"), "{error}");
+        aloud(&["bench", "--model", given]).fails(2, &["and a base model is needed here"]);
     }
 }
 
@@ -175,12 +172,10 @@ fn an_adapter_never_starts_a_download() {
     write_adapter(&adapter, &model.config, &base, 0.4);
     assert_eq!(lens(&folder, &["--model", &adapter]).ok(), expected);
     write_adapter(&adapter, &model.config, "hf:org/name", 0.4);
-    let error = lens(&folder, &["--model", &adapter]).error(2);
-    assert!(error.contains("--base hf:org/name"), "{error}");
+    lens(&folder, &["--model", &adapter]).fails(2, &["--base hf:org/name"]);
     fs::rename(Path::new(&adapter).join("adapter_model.safetensors"), Path::new(&adapter).join("adapter_model.bin"))
         .unwrap();
-    let error = lens(&folder, &["--model", &adapter, "--base", &base]).error(1);
-    assert!(error.contains("adapter_model.bin` is a pickle") && error.contains("save_file"), "{error}");
+    lens(&folder, &["--model", &adapter, "--base", &base]).fails(1, &["adapter_model.bin` is a pickle", "save_file"]);
 }
 
 /// The tiny reasoner, an adapter that was trained on it, and short runs of both stages.
@@ -208,10 +203,8 @@ fn both_stages_start_from_an_adapter_and_keep_it() {
         run(&[&start[..], &settings, arguments].concat())
     };
     // The traces are those of base and adapter: the bare base is another model.
-    let error = distill("bare", &["--model", "tiny-reasoner"]).error(1);
-    assert!(error.contains(&identity.sha256), "{error}");
-    let error = distill("nothing", &[]).error(2);
-    assert!(error.contains(&start.sha256()) && error.contains("--model DIR --base tiny-reasoner"), "{error}");
+    distill("bare", &["--model", "tiny-reasoner"]).fails(1, &[&identity.sha256]);
+    distill("nothing", &[]).fails(2, &[&start.sha256(), "--model DIR --base tiny-reasoner"]);
 
     let mut checkpoints = Vec::new();
     for (name, trained) in [("lora", "trained=lora"), ("full", "trained=full")] {

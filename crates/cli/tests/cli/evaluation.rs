@@ -104,6 +104,5 @@ fn what_cannot_be_evaluated_is_refused() {
     aloud(&["eval", text(&golden("absent"))]).error(1);
     let folder = Folder::new();
     folder.file("cache", "");
-    let message = folder.run(&["eval", "tiny-reasoner"]).error(1);
-    assert!(message.contains("set ALOUD_CACHE to a directory"), "{message}");
+    folder.run(&["eval", "tiny-reasoner"]).fails(1, &["set ALOUD_CACHE to a directory"]);
 }

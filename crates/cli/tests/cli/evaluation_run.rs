@@ -61,8 +61,7 @@ fn an_interrupted_run_goes_on_and_another_one_is_refused() {
     assert_eq!(again["metrics"], whole["metrics"]);
 
     let arguments = ["eval", &checkpoint, "--output", &output, "--tier", "toy", "--max-new-tokens", "24", "--n", "24"];
-    let message = folder.run(&[&arguments[..], &["--exit-offset", "1"]].concat()).error(1);
-    assert!(message.contains("another `dial`"), "{message}");
+    folder.run(&[&arguments[..], &["--exit-offset", "1"]].concat()).fails(1, &["another `dial`"]);
 }
 
 #[test]

@@ -45,6 +45,14 @@ impl Run {
         let line = self.stderr.lines().find_map(|line| line.strip_prefix("error: "));
         line.unwrap_or_else(|| panic!("no error line in {}", self.stderr)).to_owned()
     }
+
+    /// Checks that the run failed with this code, and that its complaint says all of this.
+    pub(crate) fn fails(self, code: i32, parts: &[&str]) {
+        let error = self.error(code);
+        for part in parts {
+            assert!(error.contains(part), "expected `{part}`: {error}");
+        }
+    }
 }
 
 /// Runs `aloud` with these arguments and this input, away from the user's caches.

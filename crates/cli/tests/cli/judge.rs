@@ -130,8 +130,7 @@ fn grades_become_records_and_a_second_run_sends_nothing() {
 
     // A reply that is not in the cache ends a run that may send nothing; the evaluation without it stands.
     let other = ["--judge-offline", "--judge-model", "another"];
-    let message = setting.evaluate(server.address(), &other).error(1);
-    assert!(message.contains("no cached reply of `another`"), "{message}");
+    setting.evaluate(server.address(), &other).fails(1, &["no cached reply of `another`"]);
     assert_eq!(server.seen().len(), n_sent);
 }
 
@@ -245,11 +244,11 @@ fn a_sweep_is_judged_as_a_whole() {
 fn a_judge_needs_a_folder_and_a_key_that_is_there() {
     let setting = Setting::new();
     let judge = ["eval", "tiny-reasoner", "--judge-url", "http://127.0.0.1:9/v1", "--judge-model", "m"];
-    let message = setting.run(&judge).error(2);
-    assert!(message.contains("--output"), "{message}");
+    setting.run(&judge).fails(2, &["--output"]);
     let run = setting.folder.path("run");
-    let message = setting.run(&[&judge[..], &["--output", &run, "--judge-key-env", "NO_SUCH_KEY"]].concat()).error(2);
-    assert!(message.contains("--judge-key-env"), "{message}");
+    setting
+        .run(&[&judge[..], &["--output", &run, "--judge-key-env", "NO_SUCH_KEY"]].concat())
+        .fails(2, &["--judge-key-env"]);
     // Nothing was generated before that was found.
     assert!(!Path::new(&run).join("base/samples.jsonl").exists());
 }

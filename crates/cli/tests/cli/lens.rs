@@ -178,8 +178,7 @@ fn usage_errors_exit_with_two() {
     ];
     for (content, expected) in tokens {
         let file = folder.file("wrong.json", content);
-        let error = aloud(&["lens", "--model", text(&model), "--tokens-file", &file, "--json"]).error(2);
-        assert!(error.contains(expected), "{content}: {error}");
+        aloud(&["lens", "--model", text(&model), "--tokens-file", &file, "--json"]).fails(2, &[expected]);
     }
     let depths = [
         ("[6, 6]", "2 depths for 3 tokens"),
@@ -192,9 +191,8 @@ fn usage_errors_exit_with_two() {
     ];
     for (content, expected) in depths {
         let file = folder.file("depths.json", content);
-        let error =
-            aloud(&["lens", "--model", text(&model), "--tokens-file", &ids, "--depths-file", &file, "--json"]).error(2);
-        assert!(error.contains(expected), "{content}: {error}");
+        aloud(&["lens", "--model", text(&model), "--tokens-file", &ids, "--depths-file", &file, "--json"])
+            .fails(2, &[expected]);
     }
     let model = text(&model);
     let others: [&[&str]; 7] = [
@@ -215,15 +213,13 @@ fn usage_errors_exit_with_two() {
 fn failures_exit_with_one() {
     let folder = Folder::new();
     let ids = folder.file("ids.json", "[1]");
-    let error = aloud(&["lens", "--model", "/nonexistent/model", "--tokens-file", &ids]).error(1);
-    assert!(error.contains("/nonexistent/model") && error.contains("no such file or directory"), "{error}");
+    aloud(&["lens", "--model", "/nonexistent/model", "--tokens-file", &ids])
+        .fails(1, &["/nonexistent/model", "no such file or directory"]);
     let model = golden("tiny_llama");
     let error = aloud(&["lens", "--model", text(&model), "--tokens-file", &folder.path("none.json")]).error(1);
     assert!(error.starts_with("cannot read ") && error.contains("none.json"), "{error}");
     // One token more than the context of 128.
     let long = folder.file("long.json", list(vec![1; 129]));
-    let error = aloud(&["lens", "--model", text(&model), "--tokens-file", &long]).error(1);
-    assert!(error.contains("129") && error.contains("128"), "{error}");
-    let error = aloud(&["lens", "--model", text(&model), "--text", "a"]).error(1);
-    assert!(error.contains("tokenizer"), "{error}");
+    aloud(&["lens", "--model", text(&model), "--tokens-file", &long]).fails(1, &["129", "128"]);
+    aloud(&["lens", "--model", text(&model), "--text", "a"]).fails(1, &["tokenizer"]);
 }

@@ -72,8 +72,8 @@ fn the_first_token_with_logits_that_are_not_finite_is_named() {
     // A given response is only read.
     let given = folder.file("given.jsonl", "{\"id\": \"first\", \"prompt\": \"2 + 2\", \"response\": \"4\"}\n");
     let traces = folder.path("given");
-    let message = aloud(&["trace", "--model", &model, "--responses", &given, "--output", &traces]).error(1);
-    assert!(message.contains("response of `first`, token 0: its log-probability is NaN"), "{message}");
+    aloud(&["trace", "--model", &model, "--responses", &given, "--output", &traces])
+        .fails(1, &["response of `first`, token 0: its log-probability is NaN"]);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn an_evaluation_of_such_a_model_ends() {
     damage(&model, "model.layers.3.mlp.down_proj.weight", 1e38);
     let output = folder.path("run");
     for arguments in [&["--n", "3"][..], &["--task", "chain", "--tier", "toy", "--n", "2", "--output", &output]] {
-        let message = aloud(&[&["eval", &model, "--max-new-tokens", "4"], arguments].concat()).error(1);
-        assert!(message.contains("of sequence ") && message.contains("are not finite"), "{message}");
+        aloud(&[&["eval", &model, "--max-new-tokens", "4"], arguments].concat())
+            .fails(1, &["of sequence ", "are not finite"]);
     }
 }

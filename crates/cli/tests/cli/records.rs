@@ -62,10 +62,10 @@ fn a_record_that_was_changed_is_found() {
     assert!(verify(&lines).error(1).contains(&format!("line {}", changed + 1)));
     lines[changed]["tokens"][last]["depth"] = 5.into();
     lines[0]["settings"]["model_sha256"] = "00".into();
-    assert!(verify(&lines).error(1).contains("SHA-256 00"));
+    verify(&lines).fails(1, &["SHA-256 00"]);
     let other = folder.file("one.jsonl", json_lines(&std::fs::read_to_string(&records).unwrap())[0].to_string());
-    let error = aloud(&["verify", "--model", text(&golden("tiny_qwen2")), "--records", &other]).error(1);
-    assert!(error.contains("6 blocks, this one has 5"), "{error}");
+    aloud(&["verify", "--model", text(&golden("tiny_qwen2")), "--records", &other])
+        .fails(1, &["6 blocks, this one has 5"]);
 }
 
 /// A page that would load nothing from elsewhere.
@@ -88,9 +88,8 @@ fn records_become_a_page() {
     let limited = folder.path("one.html");
     aloud(&["view", &records, "--out", &limited, "--limit", "1"]).ok();
     assert!(!std::fs::read_to_string(&limited).unwrap().contains("prompt-1"));
-    let error = aloud(&["view", &folder.file("x.jsonl", "{}"), "--out", &out]).error(1);
-    assert!(error.contains("x.jsonl, line 1"), "{error}");
-    assert!(aloud(&["view", &folder.path(""), "--out", &out]).error(1).contains("traces.json"));
+    aloud(&["view", &folder.file("x.jsonl", "{}"), "--out", &out]).fails(1, &["x.jsonl, line 1"]);
+    aloud(&["view", &folder.path(""), "--out", &out]).fails(1, &["traces.json"]);
 }
 
 #[test]
@@ -111,6 +110,5 @@ fn traces_become_a_page_with_their_targets() {
     // All exits at 5, and a target that does not know depth 2 has all mass at full depth.
     assert!(page.contains("total variation distance 1.000"), "{page}");
     let records = generated(&folder, &model, &["--depth", "3"]);
-    let error = aloud(&["view", &records, "--traces", &traces, "--out", &out]).error(1);
-    assert!(error.contains("[2, 5]") && error.contains("[3, 5]"), "{error}");
+    aloud(&["view", &records, "--traces", &traces, "--out", &out]).fails(1, &["[2, 5]", "[3, 5]"]);
 }

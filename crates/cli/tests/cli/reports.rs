@@ -128,12 +128,10 @@ fn differences_are_printed_and_written() {
 fn runs_that_cannot_be_compared_are_refused() {
     let folder = evaluation("nowhere");
     write_run(Path::new(&folder.path("other")), "exits", "ff", "nowhere", 2, 1);
-    let error = aloud(&["compare", &folder.path("run/base"), &folder.path("other")]).error(1);
-    assert!(error.contains("tokenizer_sha256 is ff, expected cc"), "{error}");
-    let error = aloud(&["compare", &folder.path("run"), &folder.path("other")]).error(2);
-    assert!(error.contains("holds several runs; name one of them"), "{error}");
-    let error = aloud(&["compare", &folder.path("run/base"), &folder.path("none")]).error(1);
-    assert!(error.contains("none/manifest.json"), "{error}");
+    aloud(&["compare", &folder.path("run/base"), &folder.path("other")])
+        .fails(1, &["tokenizer_sha256 is ff, expected cc"]);
+    aloud(&["compare", &folder.path("run"), &folder.path("other")]).fails(2, &["holds several runs; name one of them"]);
+    aloud(&["compare", &folder.path("run/base"), &folder.path("none")]).fails(1, &["none/manifest.json"]);
 }
 
 #[test]
@@ -156,8 +154,8 @@ fn a_report_is_one_page_and_its_figures_are_files() {
 
     let without = aloud(&["report", &folder.path("none"), "-o", &page]).error(1);
     assert!(without.contains("neither a manifest.json nor a curve.json"), "{without}");
-    let error = aloud(&["report", &evaluation.path("run"), "-o", &page, "--side-by-side", "exits", "exitss"]).error(2);
-    assert!(error.contains("no run is called `exitss`; expected one of: base; exits"), "{error}");
+    aloud(&["report", &evaluation.path("run"), "-o", &page, "--side-by-side", "exits", "exitss"])
+        .fails(2, &["no run is called `exitss`; expected one of: base; exits"]);
 }
 
 #[test]
@@ -170,6 +168,6 @@ fn runs_are_exported() {
         let log: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
         assert_eq!((&log["version"], &log["results"]["total_samples"]), (&2.into(), &3.into()));
     }
-    let error = aloud(&["export", "tensorboard", &folder.path("run"), "-o", &out]).error(2);
-    assert!(error.contains("writes no event files any more; docs/guide.md"), "{error}");
+    aloud(&["export", "tensorboard", &folder.path("run"), "-o", &out])
+        .fails(2, &["writes no event files any more; docs/guide.md"]);
 }

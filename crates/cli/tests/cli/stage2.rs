@@ -75,8 +75,7 @@ fn stage_2_trains_writes_samples_and_goes_on() {
     let again = stage1.reinforce("stage2", &["--data", "serial:steps=1", "--json"]).json();
     assert_eq!((again["steps"].as_u64(), again["resumed_at"].as_u64()), (Some(3), Some(3)));
     // Another data source is another run.
-    let error = stage1.reinforce("stage2", &["--data", "chain"]).error(1);
-    assert!(error.contains("recipe.data"), "{error}");
+    stage1.reinforce("stage2", &["--data", "chain"]).fails(1, &["recipe.data"]);
 }
 
 #[test]
@@ -98,10 +97,10 @@ fn the_dial_moves_depth_one_way_and_a_target_is_stored() {
     let stored: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     assert_eq!(stored["exit_offset"], point["exit_offset"]);
 
-    let error = stage1.run(&[&dial[..], &prompts, &["--target-savings", "0.99", "--no-store"]].concat()).error(1);
-    assert!(error.contains("no exit offset saves 99.0 %"), "{error}");
-    let error = stage1.run(&[&dial[..], &prompts, &["--exit-offset", "1"]].concat()).error(2);
-    assert!(error.contains("use --offsets"), "{error}");
+    stage1
+        .run(&[&dial[..], &prompts, &["--target-savings", "0.99", "--no-store"]].concat())
+        .fails(1, &["no exit offset saves 99.0 %"]);
+    stage1.run(&[&dial[..], &prompts, &["--exit-offset", "1"]].concat()).fails(2, &["use --offsets"]);
 }
 
 #[test]
@@ -114,20 +113,17 @@ fn what_stage_2_cannot_do_is_said_before_it_begins() {
         ("rollouts.tok_k=5", "unknown key"),
         ("rollouts.exits=off", "set `reward.depth_penalty=0`"),
     ] {
-        let error = stage1.reinforce("refused", &["--data", "serial", "--set", overrides]).error(2);
-        assert!(error.contains(expected), "{overrides}: {error}");
+        stage1.reinforce("refused", &["--data", "serial", "--set", overrides]).fails(2, &[expected]);
     }
     let off = ["--target-savings", "0.3", "--set", "rollouts.exits=off", "--set", "reward.depth_penalty=0"];
-    let error = stage1.reinforce("refused", &[&["--data", "serial"], &off[..]].concat()).error(2);
-    assert!(error.contains("`rollouts.exits` is \"off\""), "{error}");
+    stage1.reinforce("refused", &[&["--data", "serial"], &off[..]].concat()).fails(2, &["`rollouts.exits` is \"off\""]);
     let items = stage1.path("items.jsonl");
     fs::write(&items, "{\"prompt\": \"<q> 1 + 1\", \"raw\": true}\n").unwrap();
-    let error = stage1.reinforce("refused", &["--data", &items]).error(2);
-    assert!(error.contains("has no `answer`") && error.contains("--reward-command"), "{error}");
+    stage1.reinforce("refused", &["--data", &items]).fails(2, &["has no `answer`", "--reward-command"]);
     let traces = stage1.path("traces");
-    let error =
-        stage1.run(&["reinforce", "--model", "tiny-reasoner", "--data", "serial", "--output", &traces]).error(2);
-    assert!(error.contains("distil one first"), "{error}");
+    stage1
+        .run(&["reinforce", "--model", "tiny-reasoner", "--data", "serial", "--output", &traces])
+        .fails(2, &["distil one first"]);
     assert!(!Path::new(&stage1.path("refused")).exists());
 }
 
@@ -141,8 +137,7 @@ fn programs_that_reward_may_fail_in_every_way() {
         ("while read line; do echo nonsense; done", "nonsense"),
         ("while read line; do echo NaN; done", "finite"),
     ] {
-        let error = stage1.reinforce("rewards", &[&data[..], &["--reward-command", command]].concat()).error(1);
-        assert!(error.contains(expected), "{command}: {error}");
+        stage1.reinforce("rewards", &[&data[..], &["--reward-command", command]].concat()).fails(1, &[expected]);
         fs::remove_dir_all(stage1.path("rewards")).ok();
     }
     let good = "while read line; do echo '{\"reward\": 0.5}'; done";
@@ -194,8 +189,7 @@ fn pretraining_makes_a_model_that_answers() {
     let arguments = ["generate", "--model", model, "--prompt", "<q> 1 + 1", "--raw", "--max-new-tokens", "4", "--json"];
     let record = folder.run(&arguments).json();
     assert!((1..=4).contains(&record["tokens"].as_array().unwrap().len()), "{record}");
-    let error = folder.run(&["pretrain", "--output", &output, "--set", "data.sources=['gsm8k:x']"]).error(2);
-    assert!(error.contains("expected serial"), "{error}");
+    folder.run(&["pretrain", "--output", &output, "--set", "data.sources=['gsm8k:x']"]).fails(2, &["expected serial"]);
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn interrupted(kind: &str) -> (Folder, String) {
     assert!(!kept.is_empty() && !Path::new(&cut).exists());
     // Other settings are another file.
     let other = [&command[..], &["--no-unknown"]].concat();
-    assert!(tom(&other).error(1).contains("an unfinished file of other settings"));
+    tom(&other).fails(1, &["an unfinished file of other settings"]);
 
     left.store(usize::MAX, Ordering::SeqCst);
     let again = tom(&command);
@@ -120,7 +120,7 @@ fn prose_goes_on_where_the_endpoint_failed() {
     let table = folder.path("whole.csv");
     let fails =
         tom(&words(&format!("--n 1 --out {table} --offline --infill-url http://localhost:9/v1 --infill-model m")));
-    assert!(fails.error(1).contains("no cached reply"));
+    fails.fails(1, &["no cached reply"]);
 }
 
 #[test]
@@ -150,8 +150,8 @@ fn prose_that_loses_facts_is_rejected_and_counted() {
 
     let server = ScriptedServer::answering(|_| completion("Something was said.", "stop"));
     let models = endpoint("infill", server.address());
-    let error = tom(&[&["--n", "3", "--replies", &folder.path("r")], &words(&models)[..]].concat()).error(1);
-    assert!(error.contains("for 20 stories in a row") && error.contains("choose another model"), "{error}");
+    tom(&[&["--n", "3", "--replies", &folder.path("r")], &words(&models)[..]].concat())
+        .fails(1, &["for 20 stories in a row", "choose another model"]);
 }
 
 #[test]
@@ -159,14 +159,14 @@ fn wrong_endpoints_are_refused() {
     let url = ["--n", "1", "--search-url", "http://localhost:9/v1"];
     let with = |arguments: &[&str]| tom(&[&url, arguments].concat());
     assert!(with(&[]).stderr.contains("--search-model"));
-    assert!(with(&["--search-model", "m"]).error(2).contains("--replies"));
+    with(&["--search-model", "m"]).fails(2, &["--replies"]);
     let named = ["--search-model", "m", "--replies", "r"];
     let error = with(&[&named[..], &["--search-key-env", "sk-secret"]].concat()).error(2);
     assert!(error.contains("--search-key-env: ") && !error.contains("sk-secret"), "{error}");
-    assert!(with(&[&named[..], &["--search-order", "3"]].concat()).error(2).contains("order 1 or 2, found 3"));
-    assert!(with(&[&named[..], &["--concurrency", "0"]].concat()).error(2).contains("at least one"));
-    let error = tom(&["--n", "1", "--infill-url", "localhost", "--infill-model", "m", "--replies", "r"]).error(2);
-    assert!(error.contains("--infill-url: "), "{error}");
+    with(&[&named[..], &["--search-order", "3"]].concat()).fails(2, &["order 1 or 2, found 3"]);
+    with(&[&named[..], &["--concurrency", "0"]].concat()).fails(2, &["at least one"]);
+    tom(&["--n", "1", "--infill-url", "localhost", "--infill-model", "m", "--replies", "r"])
+        .fails(2, &["--infill-url: "]);
 }
 
 #[test]
