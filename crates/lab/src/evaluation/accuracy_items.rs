@@ -9,7 +9,7 @@ use super::matching::{EQUAL_ACCURACY, accuracy_difference, items_needed};
 
 /// How many items accuracy is measured on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccuracyItems {
+pub(crate) enum AccuracyItems {
     /// The run's own.
     Own,
     /// As many as it takes to tell equal accuracies from others, up to those of the largest tier.
@@ -20,7 +20,7 @@ pub enum AccuracyItems {
 
 impl AccuracyItems {
     /// As it stands in a manifest.
-    pub fn description(self) -> serde_json::Value {
+    pub(crate) fn description(self) -> serde_json::Value {
         match self {
             Self::Own => "own".into(),
             Self::AsNeeded => "as_needed".into(),
@@ -36,7 +36,7 @@ const PLANNED_HALF_WIDTH: f64 = 0.03;
 /// and not by the difference itself: so the number says nothing of the result. A control whose difference is certainly larger
 /// than [`EQUAL_ACCURACY`] needs no more. Accuracy by number of steps is asked for too (with the base, at its horizon), with an
 /// interval of [`EQUAL_ACCURACY`] to each side.
-pub fn needed(exam: &Examination<'_>, model: &[SampleRow], controls: &[&[SampleRow]]) -> usize {
+pub(crate) fn needed(exam: &Examination<'_>, model: &[SampleRow], controls: &[&[SampleRow]]) -> usize {
     let steps: BTreeSet<usize> = model.iter().filter_map(|row| row.n_steps).collect();
     let of_control = |control: &&[SampleRow]| {
         let [first, second] = answers(exam, model, control, None);

@@ -20,59 +20,59 @@ mod tests;
 
 /// One item as a model is asked it.
 #[derive(Clone, Debug)]
-pub struct EvaluationItem {
+pub(crate) struct EvaluationItem {
     /// The item as its task knows it.
-    pub asked: ExaminationItem,
+    pub(crate) asked: ExaminationItem,
     /// Name, text, tokens and gold answer.
-    pub prompt: EncodedPrompt,
+    pub(crate) prompt: EncodedPrompt,
 }
 
 /// A way in which every item is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Arm {
+pub(crate) struct Arm {
     /// Its name in sample keys.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Tokens that every response begins with.
-    pub start: Vec<u32>,
+    pub(crate) start: Vec<u32>,
     /// Whether responses hold a trace: what metrics of depth, length and externalisation are of.
-    pub has_trace: bool,
+    pub(crate) has_trace: bool,
 }
 
 /// A response, read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ReadResponse {
+pub(crate) struct ReadResponse {
     /// The whole text.
-    pub completion: String,
+    pub(crate) completion: String,
     /// The trace.
-    pub trace: String,
+    pub(crate) trace: String,
     /// What stands after it.
-    pub answer_text: String,
+    pub(crate) answer_text: String,
     /// Whether the trace was closed.
-    pub closed: bool,
+    pub(crate) closed: bool,
     /// Number of tokens of the trace, its end mark included.
-    pub n_trace: usize,
+    pub(crate) n_trace: usize,
     /// Answers found.
-    pub extracted: Extracted,
+    pub(crate) extracted: Extracted,
     /// Whether the answer is right, by name of the scorer.
-    pub correct: BTreeMap<String, bool>,
+    pub(crate) correct: BTreeMap<String, bool>,
 }
 
 /// How many items are asked, of which part, and with which limit.
 #[derive(Clone, Copy, Debug)]
-pub struct Extent {
+pub(crate) struct Extent {
     /// How many.
-    pub amount: Amount,
+    pub(crate) amount: Amount,
     /// Part of the data.
-    pub split: Split,
+    pub(crate) split: Split,
     /// Seed of the items.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Most tokens of a response.
-    pub max_new_tokens: usize,
+    pub(crate) max_new_tokens: usize,
 }
 
 /// The items of a task, asked of a model with its codec.
 #[derive(Clone, Debug)]
-pub struct Examination<'a> {
+pub(crate) struct Examination<'a> {
     task: Arc<dyn Task>,
     text: TaskText<'a>,
     items: Vec<EvaluationItem>,
@@ -89,10 +89,7 @@ pub struct Examination<'a> {
 
 impl<'a> Examination<'a> {
     /// Items of a task. The choice of fewer items is part of the choice of more. `stop_tokens` end a response in words.
-    ///
-    /// # Errors
-    /// If the items cannot be read or made, or the model cannot be asked.
-    pub fn new(
+    pub(crate) fn new(
         task: &Arc<dyn Task>,
         extent: Extent,
         codec: &'a TextCodec,
@@ -134,56 +131,53 @@ impl<'a> Examination<'a> {
     }
 
     /// The task.
-    pub fn task(&self) -> &dyn Task {
+    pub(crate) fn task(&self) -> &dyn Task {
         self.task.as_ref()
     }
 
     /// The name of the task in records.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.task.short_name()
     }
 
     /// The items in order.
-    pub fn items(&self) -> &[EvaluationItem] {
+    pub(crate) fn items(&self) -> &[EvaluationItem] {
         &self.items
     }
 
     /// The number of each item among the items, by its name.
-    pub fn places(&self) -> BTreeMap<&str, usize> {
+    pub(crate) fn places(&self) -> BTreeMap<&str, usize> {
         self.items.iter().enumerate().map(|(place, item)| (item.prompt.id.as_str(), place)).collect()
     }
 
     /// Keeps the items that are to be kept: one flag an item.
-    pub fn retain(&mut self, keep: &[bool]) {
+    pub(crate) fn retain(&mut self, keep: &[bool]) {
         let mut keep = keep.iter();
         self.items.retain(|_| keep.next().copied().unwrap_or(true));
     }
 
     /// How every item is asked.
-    pub fn arms(&self) -> &[Arm] {
+    pub(crate) fn arms(&self) -> &[Arm] {
         &self.arms
     }
 
     /// Whether responses in the arm of this name hold a trace.
-    pub fn has_trace(&self, arm: &str) -> bool {
+    pub(crate) fn has_trace(&self, arm: &str) -> bool {
         self.arms.iter().any(|known| known.has_trace && known.name == arm)
     }
 
     /// Tokens that end a response.
-    pub fn stop_tokens(&self) -> &[u32] {
+    pub(crate) fn stop_tokens(&self) -> &[u32] {
         &self.stop_tokens
     }
 
     /// Most tokens of a response.
-    pub fn max_new_tokens(&self) -> usize {
+    pub(crate) fn max_new_tokens(&self) -> usize {
         self.max_new_tokens
     }
 
     /// Reads a response to item number `item`; `truncated` says that it was ended by the limit on its tokens.
-    ///
-    /// # Errors
-    /// If its tokens are no text.
-    pub fn read(&self, item: usize, ids: &[u32], truncated: bool) -> Result<ReadResponse, SessionError> {
+    pub(crate) fn read(&self, item: usize, ids: &[u32], truncated: bool) -> Result<ReadResponse, SessionError> {
         let completion = self.text.text(ids)?;
         let end = self.task.trace_end(&completion, &self.prompt);
         let score = self.task.score(&self.items[item].asked.item, &completion, truncated);
@@ -204,7 +198,7 @@ impl<'a> Examination<'a> {
 
     /// Where answers are elicited from a trace: the number of response tokens up to the end of each step, ascending; the first is that
     /// of no step at all. `None` if nothing can be elicited from it: it was not closed.
-    pub fn steps(&self, ids: &[u32]) -> Option<Vec<usize>> {
+    pub(crate) fn steps(&self, ids: &[u32]) -> Option<Vec<usize>> {
         let completion = self.text.text(ids).ok()?;
         let (end, _) = self.task.trace_end(&completion, &self.prompt)?;
         self.trace_steps(ids, &completion[..end])
@@ -218,7 +212,7 @@ impl<'a> Examination<'a> {
     }
 
     /// The texts that models are given, by name.
-    pub fn texts(&self) -> BTreeMap<String, String> {
+    pub(crate) fn texts(&self) -> BTreeMap<String, String> {
         let mut texts = self.task.suffixes(self.form());
         texts.extend(self.variables.clone());
         texts
@@ -226,25 +220,25 @@ impl<'a> Examination<'a> {
 
     /// What is appended to the first `length` tokens of a response to have the answer at once, in the form in which the response
     /// gives it. Of length 0, it stands for no trace.
-    pub fn suffix(&self, response: &[u32], length: usize) -> Vec<u32> {
+    pub(crate) fn suffix(&self, response: &[u32], length: usize) -> Vec<u32> {
         let text = |ids: &[u32]| self.text.text(ids).unwrap_or_default();
         let suffix = self.task.suffix(self.form(), &text(response), &text(&response[..length]));
         self.text.tokens(&suffix).unwrap_or_default()
     }
 
     /// The same in other words, for the question how much depends on them; `None` if there are no others.
-    pub fn second_suffix(&self) -> Option<Vec<u32>> {
+    pub(crate) fn second_suffix(&self) -> Option<Vec<u32>> {
         self.text.tokens(&self.task.second_suffix()?)
     }
 
     /// The answer in tokens that follow a suffix.
-    pub fn read_answer(&self, ids: &[u32]) -> Option<String> {
+    pub(crate) fn read_answer(&self, ids: &[u32]) -> Option<String> {
         self.task.elicited_answer(&self.text.text(ids).ok()?)
     }
 
     /// How many values of item number `item`'s gold solution the beginning of a response brings; `None` where the solution's steps are
     /// not known.
-    pub fn n_written_values(&self, item: usize, beginning: &[u32]) -> Option<usize> {
+    pub(crate) fn n_written_values(&self, item: usize, beginning: &[u32]) -> Option<usize> {
         let item = &self.items.get(item)?.asked.item;
         let beginning = self.text.text(beginning).ok()?;
         if self.task.has_exact_steps() {
@@ -254,23 +248,23 @@ impl<'a> Examination<'a> {
     }
 
     /// The answer that a response gives by itself, to be compared with elicited ones.
-    pub fn own_answer<'e>(&self, extracted: &'e Extracted) -> Option<&'e str> {
+    pub(crate) fn own_answer<'e>(&self, extracted: &'e Extracted) -> Option<&'e str> {
         self.task.own_answer(extracted.strict.as_deref(), extracted.flex.as_deref())
     }
 
     /// The tokens of an answer after a suffix; `None` if it cannot be written.
-    pub fn answer_tokens(&self, answer: &str) -> Option<Vec<u32>> {
+    pub(crate) fn answer_tokens(&self, answer: &str) -> Option<Vec<u32>> {
         self.text.tokens(answer).filter(|ids| !ids.is_empty())
     }
 
     /// Of item number `item` the kind of its question, and whether that kind has only two answers; `None` where all questions
     /// are alike.
-    pub fn question_kind(&self, item: usize) -> Option<(&'static str, bool)> {
+    pub(crate) fn question_kind(&self, item: usize) -> Option<(&'static str, bool)> {
         self.items.get(item)?.asked.kind.map(|kind| (kind.name, kind.is_binary))
     }
 
     /// Whether each step of item number `item` is written rightly and in its place; `None` where steps are not known exactly.
-    pub fn written_steps(&self, item: usize, completion: &str) -> Option<Vec<bool>> {
+    pub(crate) fn written_steps(&self, item: usize, completion: &str) -> Option<Vec<bool>> {
         self.task.written_steps(&self.items.get(item)?.asked.item, completion)
     }
 }

@@ -27,7 +27,7 @@ use super::subject::limits;
 const TRIED_ITEMS: usize = 96;
 
 /// Most training items that noise is tuned on.
-pub const NOISE_ITEMS: usize = 1024;
+pub(crate) const NOISE_ITEMS: usize = 1024;
 
 /// Settings that are tried in a search, and in the second search for noise, about what the first one found.
 const TRIES: usize = 12;
@@ -41,7 +41,7 @@ const NEAR_ACCURACY: f64 = 0.03;
 const NEAREST_ACCURACY: f64 = 0.01;
 
 /// How far the 95 % interval of the difference of accuracy may reach for two models to count as equally accurate.
-pub const EQUAL_ACCURACY: f64 = 0.05;
+pub(crate) const EQUAL_ACCURACY: f64 = 0.05;
 
 /// Half width of the interval of a difference that noise is tuned at: [`EQUAL_ACCURACY`] less the difference that is left.
 const TUNED_HALF_WIDTH: f64 = EQUAL_ACCURACY - NEAREST_ACCURACY;
@@ -58,13 +58,13 @@ struct Trial<'a> {
 
 /// Items that settings are tried on.
 #[derive(Clone, Copy)]
-pub struct Tuning<'a> {
+pub(crate) struct Tuning<'a> {
     /// Training items.
-    pub exam: &'a Examination<'a>,
+    pub(crate) exam: &'a Examination<'a>,
     /// Seed of all draws.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Most sequences decoded together.
-    pub max_sequences: usize,
+    pub(crate) max_sequences: usize,
 }
 
 impl Tuning<'_> {
@@ -95,7 +95,7 @@ fn share(right: &[bool]) -> f64 {
 }
 
 /// The 95 % interval of the difference of accuracy, first less second, of two models on the same items; `None` for fewer than two.
-pub fn accuracy_difference(first: &[bool], second: &[bool]) -> Option<[f64; 2]> {
+pub(crate) fn accuracy_difference(first: &[bool], second: &[bool]) -> Option<[f64; 2]> {
     let difference: Vec<f64> =
         first.iter().zip(second).map(|(first, second)| f64::from(*first) - f64::from(*second)).collect();
     let n = difference.len();
@@ -108,7 +108,7 @@ pub fn accuracy_difference(first: &[bool], second: &[bool]) -> Option<[f64; 2]> 
 
 /// Items at which the 95 % interval of a difference of accuracy is `half_width` to each side, where two models differ in whether
 /// they are right at this share of `first` and `second`. One item more each way, since a few items may happen to have none.
-pub fn items_needed(first: &[bool], second: &[bool], half_width: f64) -> usize {
+pub(crate) fn items_needed(first: &[bool], second: &[bool], half_width: f64) -> usize {
     const Z: f64 = 1.96;
     let discordant = first.iter().zip(second).filter(|(first, second)| first != second).count();
     let share = (discordant + 1) as f64 / (first.len() + 2) as f64;
@@ -116,10 +116,7 @@ pub fn items_needed(first: &[bool], second: &[bool], half_width: f64) -> usize {
 }
 
 /// The factor at which the oracle on the base model has the mean depth (blocks) `wanted`, as nearly as a search finds it.
-///
-/// # Errors
-/// If an item does not fit the model.
-pub fn oracle_factor(
+pub(crate) fn oracle_factor(
     base: &Decoder<Cpu>,
     candidates: &[usize],
     wanted: f64,
@@ -141,22 +138,19 @@ pub fn oracle_factor(
 
 /// The base model with noise in its weights.
 #[derive(Debug)]
-pub struct NoisyModel {
+pub(crate) struct NoisyModel {
     /// Strength 0 says that there is no such model: the trained one is more accurate than the base.
-    pub noise: NoiseControl,
+    pub(crate) noise: NoiseControl,
     /// The model, if there is one.
-    pub decoder: Option<Decoder<Cpu>>,
+    pub(crate) decoder: Option<Decoder<Cpu>>,
     /// Whether both are equally accurate on the tuning items, as far as these can tell: the interval of the difference is within
     /// [`EQUAL_ACCURACY`].
-    pub is_equal: bool,
+    pub(crate) is_equal: bool,
 }
 
 /// The base model with noise in its weights, as accurate as the trained model `policy` with `exits` on items that are not
 /// evaluated: first on a few, then on as many as tell a difference of [`EQUAL_ACCURACY`], if there are so many.
-///
-/// # Errors
-/// If an item does not fit the model.
-pub fn noisy_model(
+pub(crate) fn noisy_model(
     base: &PretrainedModel,
     cpu: &Cpu,
     trained: (&Decoder<Cpu>, Option<&Policy<Cpu>>, &ExitPolicy),

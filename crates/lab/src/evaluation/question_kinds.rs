@@ -15,7 +15,12 @@ const LABEL_SOURCE: &str = "belief tracking";
 const BALANCED_SCORER: &str = "strict";
 
 /// The record of a scorer with the accuracy of every kind of question, if the examination has kinds.
-pub fn of_kinds(record: MetricRecord, scorer: &str, items: &[ItemRows<'_>], exam: &Examination<'_>) -> MetricRecord {
+pub(crate) fn of_kinds(
+    record: MetricRecord,
+    scorer: &str,
+    items: &[ItemRows<'_>],
+    exam: &Examination<'_>,
+) -> MetricRecord {
     match answers(items, scorer, exam) {
         Some(answers) => with_kinds(record, &answers, LABEL_SOURCE),
         None => record,
@@ -23,7 +28,7 @@ pub fn of_kinds(record: MetricRecord, scorer: &str, items: &[ItemRows<'_>], exam
 }
 
 /// Balanced accuracy, if the examination has kinds.
-pub fn balanced_record(
+pub(crate) fn balanced_record(
     items: &[ItemRows<'_>],
     exam: &Examination<'_>,
     setting: &MetricSetting<'_>,
