@@ -295,7 +295,7 @@ fn encoded(
         },
         None => template.encode(item, instruction, codec)?,
     };
-    Ok(EvaluationItem { prompt, asked })
+    Ok(EvaluationItem { asked, prompt })
 }
 
 /// Numbers of tokens at which steps end, beginning with 0 for no step: `ends` without those that would make a step of fewer

@@ -25,7 +25,7 @@ fn elicited(exam: &Examination<'_>, response: &str, answers: &[&str]) -> (Extrac
     let ids = encode(response);
     let read = exam.read(0, &ids, false).unwrap();
     let steps = exam.steps(&ids).unwrap();
-    assert_eq!(steps.len(), answers.len(), "{response}: {:?}", steps);
+    assert_eq!(steps.len(), answers.len(), "{response}: {steps:?}");
     let found: Vec<Option<String>> = answers.iter().map(|answer| exam.read_answer(&encode(answer))).collect();
     let reference = found.last().cloned().flatten();
     let row = |(position, answer): (usize, &Option<String>)| ElicitationRow {
