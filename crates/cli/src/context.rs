@@ -6,6 +6,7 @@ use aloud_kernels::cpu::Cpu;
 use aloud_model::source::{FetchEvent, FetchSettings};
 use aloud_report::terminal::ColourSupport;
 use clap::{ArgAction, Args};
+use serde::Serialize;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
@@ -117,10 +118,16 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// Prints a result: for programs as one line of JSON, for people as a text.
+pub(crate) fn print_result(
+    as_json: bool,
+    result: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    Ok(print(&if as_json { serde_json::to_string(result)? + "\n" } else { text() })?)
+}
+
 /// Writes `text` to stdout at once.
-///
-/// # Errors
-/// If stdout is closed.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;

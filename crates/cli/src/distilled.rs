@@ -1,6 +1,7 @@
 //! What a distillation came to, as tables for people.
 
-use aloud_report::table::{Align, Table};
+use aloud_lab::words::{columns, or_dash, percent};
+use aloud_report::table::Table;
 use aloud_session::stage1::Distilled;
 
 /// What was learned against its targets, and what adapters repaired, on held-out traces.
@@ -8,10 +9,8 @@ pub(crate) fn distilled_tables(distilled: &Distilled) -> String {
     let Some(report) = &distilled.held_out else {
         return "no held-out traces: nothing was evaluated\n".to_owned();
     };
-    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-    let nats = |kl: Option<f64>| kl.map_or_else(|| "-".to_owned(), |kl| format!("{kl:.3}"));
-    let mut table =
-        Table::new([("on held-out traces", Align::Left), ("target", Align::Right), ("learned", Align::Right)]);
+    let nats = |kl: Option<f64>| or_dash(kl, |kl| format!("{kl:.3}"));
+    let mut table = Table::new(columns(&["on held-out traces"], &["target", "learned"]));
     table.row(["exit rate".to_owned(), percent(report.target_exit_rate), percent(report.learned_exit_rate)]);
     table.row([
         "average layer savings".to_owned(),
@@ -24,7 +23,7 @@ pub(crate) fn distilled_tables(distilled: &Distilled) -> String {
         format!("({:.3})", report.per_token_total_variation_constant),
         format!("{:.3}", report.per_token_total_variation),
     ]);
-    let mut tokens = Table::new([("", Align::Left), ("without adapters", Align::Right), ("trained", Align::Right)]);
+    let mut tokens = Table::new(columns(&[""], &["without adapters", "trained"]));
     tokens.row([
         "token KL where exited (nats)".to_owned(),
         nats(distilled.token_kl_exited_before),

@@ -8,25 +8,6 @@ use aloud_session::error::{SessionError, one_line};
 /// Exit code of a usage error, the same as clap's.
 pub(crate) const USAGE: u8 = 2;
 
-/// Something is wrong with the arguments or with a file of arguments, not with what was done.
-#[derive(Debug)]
-pub(crate) struct UsageError(String);
-
-impl UsageError {
-    /// The message says what is expected.
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
-    }
-}
-
-impl std::fmt::Display for UsageError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UsageError {}
-
 /// Prints the error and its causes to stderr as one line, and says how the program ends.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(is_closed_pipe) {
@@ -42,7 +23,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 
 /// Whether the arguments are to blame.
 fn is_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.is::<UsageError>() || cause.downcast_ref::<SessionError>().is_some_and(SessionError::is_usage)
+    cause.downcast_ref::<SessionError>().is_some_and(SessionError::is_usage)
 }
 
 /// Whether the reader of our output has gone away.
@@ -53,13 +34,6 @@ fn is_closed_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn causes_are_said_once_on_one_line() {
-        let error =
-            anyhow::anyhow!("no such file").context("cannot read a.json: no such file").context("lens\n  failed");
-        assert_eq!(one_line(error.as_ref()), "lens failed: cannot read a.json: no such file");
-    }
 
     #[test]
     fn a_closed_pipe_is_found_below_context() {

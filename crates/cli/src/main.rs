@@ -10,7 +10,6 @@ mod context;
 mod distilled;
 mod error;
 mod progress;
-mod workloads;
 
 use std::process::ExitCode;
 

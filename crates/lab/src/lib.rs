@@ -2,5 +2,9 @@
 //! and what is measured of them; knows nothing of arguments and terminals.
 
 pub mod evaluation;
+pub mod machine_speed;
 pub mod serial_evaluation;
+pub mod serial_report;
 pub mod sweep;
+pub mod words;
+pub mod workloads;

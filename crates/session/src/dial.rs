@@ -3,7 +3,7 @@
 use crate::bail;
 use crate::error::SessionError;
 use aloud_method::exit_policy::ExitPolicy;
-use aloud_method::savings::savings_of_mean_depth;
+use aloud_method::savings::{exit_rate, mean_depth, savings_of_mean_depth};
 use aloud_text::text_codec::TextCodec;
 use serde::Serialize;
 
@@ -46,24 +46,19 @@ pub fn measure(
 ) -> Result<DialPoint, SessionError> {
     let settings = GenerationSettings { exits: ExitPolicy::Sampled { offset: offset.into() }, ..settings.clone() };
     let n_blocks = model.n_blocks();
-    let (mut depths, mut exits, mut counted, mut tokens) = (0, 0, 0_usize, 0);
+    let (mut depths, mut tokens) = (Vec::new(), 0);
     generate(model, codec, prompts, &settings, batch, &mut |happening| {
         if let Happening::Finished { response, .. } = happening {
             tokens += response.tokens.len();
-            for token in response.tokens.iter().skip(1) {
-                depths += token.depth;
-                exits += usize::from(token.depth < n_blocks);
-                counted += 1;
-            }
+            depths.extend(response.tokens.iter().skip(1).map(|token| token.depth));
         }
         Ok(())
     })?;
-    let n = counted.max(1) as f64;
-    let mean_depth = depths as f64 / n;
+    let mean_depth = mean_depth(&depths).unwrap_or(0.0);
     Ok(DialPoint {
         exit_offset: offset,
         average_layer_savings: savings_of_mean_depth(mean_depth, n_blocks),
-        exit_rate: exits as f64 / n,
+        exit_rate: exit_rate(&depths, n_blocks).unwrap_or(0.0),
         mean_depth,
         response_tokens: tokens as f64 / prompts.len().max(1) as f64,
     })

@@ -18,8 +18,8 @@ impl SessionError {
     }
 
     /// Something is wrong with what was asked, not with what was done. The message says what is expected.
-    pub fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), is_usage: true, source: None }
+    pub fn usage(message: impl fmt::Display) -> Self {
+        Self { message: message.to_string(), is_usage: true, source: None }
     }
 
     /// An error of another library, with its own causes.
@@ -36,11 +36,6 @@ impl SessionError {
     #[must_use]
     pub fn context(self, message: impl Into<String>) -> Self {
         Self { message: message.into(), is_usage: self.is_usage, source: Some(Box::new(self)) }
-    }
-
-    /// The message with all its causes on one line: `a: b: c`. A cause that the message before already ends with is not said twice.
-    pub fn with_causes(&self) -> String {
-        one_line(self)
     }
 }
 
@@ -180,9 +175,9 @@ mod tests {
     #[test]
     fn causes_are_said_once_on_one_line() {
         let cause = SessionError::failed("cannot read a.json: no such file").context("lens\n  failed");
-        assert_eq!(cause.with_causes(), "lens failed: cannot read a.json: no such file");
+        assert_eq!(one_line(&cause), "lens failed: cannot read a.json: no such file");
         let said_twice = SessionError::failed("no such file").context("cannot read a.json: no such file");
-        assert_eq!(said_twice.with_causes(), "cannot read a.json: no such file");
+        assert_eq!(one_line(&said_twice), "cannot read a.json: no such file");
     }
 
     #[test]

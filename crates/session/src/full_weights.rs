@@ -1,8 +1,7 @@
 //! Puts the weights of a full-parameter checkpoint in the place of its base model's.
 
 use crate::bail;
-use crate::error::Context as _;
-use crate::error::SessionError;
+use crate::error::{Context as _, SessionError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

@@ -8,32 +8,17 @@ use aloud_engine::decode::request::{FinishReason, Forced, Prefix, Request, Reque
 use aloud_engine::decode::sampling::Sampling;
 use aloud_measure::depth_summary::summarise;
 use aloud_measure::record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord};
+use aloud_method::candidates::{DEFAULT_STEP, every};
 use aloud_method::exit_offset::ExitOffset;
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_text::text_codec::TextCodec;
 use serde_json::{Map, Value, json};
 
-use crate::candidates;
 use crate::exit_offset::OffsetChoice;
 use crate::loaded_model::LoadedModel;
 use crate::numbers::decimal;
 use crate::prompts::{EncodedPrompt, stop_tokens};
 use crate::response_text::{Piece, ResponseText};
-
-/// How responses are generated, as it was asked for.
-#[derive(Clone, Debug)]
-pub struct GenerationChoice {
-    /// How tokens are drawn.
-    pub sampling: Sampling,
-    /// Most tokens of a response.
-    pub max_new_tokens: usize,
-    /// Seed of all draws.
-    pub seed: u64,
-    /// Texts that end a response and are cut from it.
-    pub stop_texts: Vec<String>,
-    /// When tokens stop in depth.
-    pub exits: ExitChoice,
-}
 
 /// When tokens stop in depth, as it was asked for.
 #[derive(Clone, Debug, Default)]
@@ -95,6 +80,29 @@ pub struct GenerationSettings {
 }
 
 impl GenerationSettings {
+    /// Responses of at most `max_new_tokens` with these exits, drawn by the model's distribution with seed 0.
+    pub fn new(model: &LoadedModel, codec: &TextCodec, max_new_tokens: usize, exits: ExitPolicy) -> Self {
+        let heads = model.head_depths().map(<[usize]>::to_vec);
+        let mut candidates = heads.unwrap_or_else(|| every(DEFAULT_STEP, model.n_blocks()));
+        if let ExitPolicy::Fixed { depth } = exits
+            && depth < model.n_blocks()
+            && !candidates.contains(&depth)
+        {
+            candidates.push(depth);
+            candidates.sort_unstable();
+        }
+        Self {
+            sampling: Sampling::default(),
+            max_new_tokens,
+            seed: 0,
+            exits,
+            stop_texts: Vec::new(),
+            stop_tokens: stop_tokens(codec, &model.decoder.config().eos_token_ids),
+            candidates,
+            forced_start: Vec::new(),
+        }
+    }
+
     /// Makes every response begin with `text`.
     ///
     /// # Errors
@@ -107,35 +115,6 @@ impl GenerationSettings {
             return Err(SessionError::usage(format!("--force-start has {n} tokens, and --max-new-tokens is {most}")));
         }
         Ok(())
-    }
-}
-
-impl GenerationChoice {
-    /// The settings for this model.
-    ///
-    /// # Errors
-    /// If exits are asked for that the model does not have (a usage error).
-    pub fn resolve(&self, model: &LoadedModel, codec: &TextCodec) -> Result<GenerationSettings, SessionError> {
-        let n_blocks = model.n_blocks();
-        let exits = self.exits.resolve(model, codec)?;
-        let mut candidates = candidates::resolve(None, model.head_depths(), n_blocks)?;
-        if let ExitPolicy::Fixed { depth } = exits
-            && depth < n_blocks
-            && !candidates.contains(&depth)
-        {
-            candidates.push(depth);
-            candidates.sort_unstable();
-        }
-        Ok(GenerationSettings {
-            sampling: self.sampling,
-            max_new_tokens: self.max_new_tokens,
-            seed: self.seed,
-            exits,
-            stop_texts: self.stop_texts.clone(),
-            stop_tokens: stop_tokens(codec, &model.decoder.config().eos_token_ids),
-            candidates,
-            forced_start: Vec::new(),
-        })
     }
 }
 
@@ -178,7 +157,7 @@ impl ExitChoice {
                 Err(SessionError::usage("--exit-offset needs exit heads: give a checkpoint"))
             }
             (None, Some(HeadUse::Off)) => Ok(ExitPolicy::Off),
-            (None, None) if !has_heads => Ok(ExitPolicy::Off),
+            (None, None) if self.exit_offset.is_none() => Ok(model.recommended_exits()),
             (None, switch) => {
                 let offset = match self.exit_offset {
                     Some(offset) => self.offset(offset, codec)?,
@@ -332,6 +311,29 @@ pub fn generate(
     timing.total = start.elapsed();
     timing.after_first_token = first_token.map_or(Duration::ZERO, |first| first.elapsed());
     failure.map_or(Ok(timing), Err)
+}
+
+/// Generates a response to every prompt, and makes records of them. `on_done` hears of every one.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_records(
+    model: &LoadedModel,
+    codec: &TextCodec,
+    prompts: &[EncodedPrompt],
+    settings: &GenerationSettings,
+    max_sequences: usize,
+    on_done: &mut (dyn FnMut() + Send),
+) -> Result<(Vec<ResponseRecord>, Timing), SessionError> {
+    let mut records: Vec<Option<ResponseRecord>> = vec![None; prompts.len()];
+    let timing = generate(model, codec, prompts, settings, max_sequences, &mut |happening| {
+        if let Happening::Finished { request, response } = happening {
+            records[request] = Some(record(model, codec, settings, request, &prompts[request], response));
+            on_done();
+        }
+        Ok(())
+    })?;
+    Ok((records.into_iter().flatten().collect(), timing))
 }
 
 /// The record of a response; `sequence` is its number among the prompts of the run.

@@ -1,5 +1,7 @@
 //! What a session needs of the program around it: a processor, somebody to tell, and where models are kept.
 
+use std::sync::Mutex;
+
 use aloud_kernels::cpu::Cpu;
 use aloud_model::source::{FetchEvent, FetchSettings};
 
@@ -34,4 +36,20 @@ pub trait Progress: Send {
 
     /// Runs `work`, which tells people something, without disturbing what is shown.
     fn suspend(&self, work: &mut dyn FnMut());
+}
+
+/// Does work on several threads that says when one more of `total` is done.
+pub fn counting<T>(
+    host: &dyn Host,
+    what: &str,
+    unit: &'static str,
+    total: usize,
+    work: impl FnOnce(&(dyn Fn() + Sync)) -> T,
+) -> T {
+    let progress = Mutex::new(host.progress(what, unit, Some(total as u64)));
+    work(&|| {
+        if let Ok(mut progress) = progress.lock() {
+            progress.advance(1);
+        }
+    })
 }

@@ -1,13 +1,10 @@
 //! Base models and checkpoints, put together to a model that runs.
 
-use crate::bail;
-use crate::error::Context as _;
-use crate::error::SessionError;
-use crate::host::Host;
 use std::path::{Path, PathBuf};
 
 use aloud_kernels::backend::Memory;
 use aloud_kernels::cpu::Cpu;
+use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint, CheckpointError, Trained, load_peft_adapter};
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::{PretrainedModel, load};
@@ -15,7 +12,10 @@ use aloud_model::lora::Lora;
 use aloud_model::source::{FetchSettings, ModelSource, ResolvedSource};
 use aloud_text::text_codec::TextCodec;
 
+use crate::bail;
+use crate::error::{Context as _, SessionError};
 use crate::full_weights;
+use crate::host::Host;
 use crate::model_kind::kind_of_directory;
 
 /// A model on the processor, with adapters and exit heads if a checkpoint was given.
@@ -164,6 +164,14 @@ impl LoadedModel {
     /// Depths of the exit heads, if there are any.
     pub fn head_depths(&self) -> Option<&[usize]> {
         self.policy.as_ref().map(|policy| policy.heads.candidates.as_slice())
+    }
+
+    /// Exits as the checkpoint recommends them; none without exit heads.
+    pub fn recommended_exits(&self) -> ExitPolicy {
+        match self.policy {
+            Some(_) => ExitPolicy::Sampled { offset: self.recommended_offset.unwrap_or(0.0).into() },
+            None => ExitPolicy::Off,
+        }
     }
 
     /// Reads the tokenizer and chat template, and checks that the tokenizer belongs to the weights.

@@ -1,16 +1,15 @@
 //! One way to name a model, a checkpoint and its base: which files are meant, and that they belong together.
 
-use crate::error::Context as _;
-use crate::error::SessionError;
-use crate::host::Host;
-use crate::model_kind::{Named, kind_of_directory, what_is};
 use std::path::{Path, PathBuf};
 
 use aloud_kernels::cpu::Cpu;
 use aloud_model::checkpoint::{Checkpoint, CheckpointError, peft_base};
 use aloud_model::source::ModelSource;
 
+use crate::error::{Context as _, SessionError};
+use crate::host::Host;
 use crate::loaded_model::{BaseModel, LoadedModel, check_checkpoint};
+use crate::model_kind::{Named, kind_of_directory, what_is};
 
 /// How models are named, for messages.
 const FORMS: &str = "use one of: --model MODEL; --model DIR [--base MODEL]; --checkpoint DIR [--base MODEL]; --model MODEL \

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet};
 use aloud_tasks::error::RewardError;
-use aloud_tasks::item::{Item, Split};
 use aloud_tasks::extract::Scoring;
+use aloud_tasks::item::{Item, Split};
 use aloud_tasks::reward::Completion;
 use aloud_tasks::reward_program::RewardProgram;
 use aloud_tasks::task::Task;
@@ -17,7 +17,7 @@ use aloud_train::order::epoch_order;
 use aloud_train::stage2::rollouts::Rollout;
 use aloud_train::stage2::task::{RolloutTask, TaskPrompt};
 
-use crate::prompts::{EncodedPrompt, Template};
+use crate::prompts::{EncodedPrompt, Template, stop_tokens};
 
 /// Who says what a response is worth.
 pub enum Rewards {
@@ -45,7 +45,8 @@ pub struct DataTask<'a> {
 }
 
 impl<'a> DataTask<'a> {
-    /// Items of the training part of `task` (all of them, or `n`), to be answered by a model with this codec.
+    /// Items of the training part of `task` (all of them, or `n`), to be answered by a model with this codec, whose
+    /// configuration has these tokens that end a response.
     ///
     /// # Errors
     /// If the items cannot be read, there are none, or one has no answer to compare with (a usage error).
@@ -56,13 +57,14 @@ impl<'a> DataTask<'a> {
         codec: &'a TextCodec,
         template: Template,
         seed: u64,
-        stop_tokens: Vec<u32>,
+        eos_token_ids: &[u32],
     ) -> Result<Self, SessionError> {
         let is_endless = n.is_none() && task.is_endless();
         let items = if is_endless { None } else { Some(task.load(n, seed, Split::Train)?) };
         if let Some(items) = &items {
             check_items(task.as_ref(), items, &rewards)?;
         }
+        let stop_tokens = stop_tokens(codec, eos_token_ids);
         let (current, keys) = (Vec::new(), BTreeSet::new());
         Ok(Self { task, items, rewards, codec, template, seed, stop_tokens, current, keys, n_keyed: 0 })
     }
@@ -92,10 +94,17 @@ impl<'a> DataTask<'a> {
     }
 }
 
-/// A rollout with its response as text, to be rewarded.
-fn completion<'a>(prompts: &'a [EncodedPrompt], rollout: &Rollout, response: &'a str) -> Completion<'a> {
-    let EncodedPrompt { id, text, answer, .. } = &prompts[rollout.prompt];
-    Completion { id, prompt: text, response, answer: answer.as_deref(), truncated: rollout.is_truncated }
+/// Rollouts with their responses as texts, to be rewarded.
+fn completions<'a>(
+    prompts: &'a [EncodedPrompt],
+    rollouts: impl IntoIterator<Item = &'a Rollout>,
+    responses: &'a [String],
+) -> Vec<Completion<'a>> {
+    let completion = |(rollout, response): (&Rollout, &'a String)| {
+        let EncodedPrompt { id, text, answer, .. } = &prompts[rollout.prompt];
+        Completion { id, prompt: text, response, answer: answer.as_deref(), truncated: rollout.is_truncated }
+    };
+    rollouts.into_iter().zip(responses).map(completion).collect()
 }
 
 /// Refuses a task without items, and items without an answer where the task has to compare with it.
@@ -143,9 +152,7 @@ impl RolloutTask for DataTask<'_> {
 
     fn rewards(&mut self, rollouts: &[&Rollout]) -> Result<Vec<f64>, String> {
         let responses: Vec<String> = rollouts.iter().map(|rollout| self.response(rollout)).collect();
-        let completions: Vec<Completion<'_>> = (rollouts.iter().zip(&responses))
-            .map(|(rollout, response)| completion(&self.current, rollout, response))
-            .collect();
+        let completions = completions(&self.current, rollouts.iter().copied(), &responses);
         let rewards: Result<Vec<f64>, RewardError> = match &mut self.rewards {
             Rewards::OfTask(scoring) => {
                 completions.iter().map(|completion| self.task.reward(completion, *scoring)).collect()
@@ -158,10 +165,7 @@ impl RolloutTask for DataTask<'_> {
     fn measures(&self, rollouts: &[Rollout], _rewards: &[f64]) -> BTreeMap<String, f64> {
         let Rewards::OfTask(_) = self.rewards else { return BTreeMap::new() };
         let responses: Vec<String> = rollouts.iter().map(|rollout| self.response(rollout)).collect();
-        let completions: Vec<Completion<'_>> = (rollouts.iter().zip(&responses))
-            .map(|(rollout, response)| completion(&self.current, rollout, response))
-            .collect();
-        self.task.measures(&completions)
+        self.task.measures(&completions(&self.current, rollouts, &responses))
     }
 
     fn reward_hint(&self, rollouts: &[Rollout]) -> Option<String> {

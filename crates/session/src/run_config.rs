@@ -1,10 +1,10 @@
 //! What a training run writes down before it starts.
 
-use crate::error::Context as _;
-use crate::error::SessionError;
 use aloud_model::checkpoint::BaseIdentity;
 use aloud_train::run_directory::{FORMAT_VERSION, RunConfig};
 use serde::Serialize;
+
+use crate::error::{Context as _, SessionError};
 
 /// The configuration of a run of this program: `inputs` say by name where the data came from, `digests` by the same names
 /// what their content is.

@@ -1,7 +1,6 @@
 //! The two steps of stage 1, as `trace`, `distill` and `demo` run them: record the teacher, train the student.
 
-use crate::error::Context as _;
-use crate::error::SessionError;
+use crate::error::{Context as _, SessionError};
 use crate::host::Host;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +21,7 @@ use aloud_train::stage1::traces::{
 use serde::Serialize;
 
 use crate::loaded_model::BaseModel;
+use crate::prompts::stop_tokens;
 use crate::run_config::run_config;
 
 /// Most packed rows of a reading pass of the teacher.
@@ -43,8 +43,6 @@ pub struct Recording {
     pub sampling: Sampling,
     /// Most tokens of a response.
     pub max_new_tokens: usize,
-    /// Tokens that end a response.
-    pub stop_tokens: Vec<u32>,
     /// Seed of all draws.
     pub seed: u64,
     /// Responses generated together.
@@ -94,7 +92,7 @@ pub fn record(
     let settings = TeacherSettings {
         sampling,
         max_new_tokens,
-        stop_tokens: recording.stop_tokens.clone(),
+        stop_tokens: stop_tokens(codec, &config.eos_token_ids),
         seed,
         batch: recording.batch,
         rows_per_pass: ROWS_PER_PASS,

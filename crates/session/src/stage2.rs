@@ -1,19 +1,24 @@
 //! Stage 2 as `reinforce` and `demo` run it.
 
-use crate::error::SessionError;
-use crate::host::Host;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aloud_kernels::cpu::Cpu;
 use aloud_model::checkpoint::Checkpoint;
+use aloud_tasks::item::Split;
+use aloud_tasks::task::Task;
+use aloud_text::text_codec::TextCodec;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::stage2::metrics::ReinforceMetrics;
 use aloud_train::stage2::recipe::ReinforceRecipe;
 use aloud_train::stage2::reinforce::{Reinforced, Reinforcement};
-use aloud_train::stage2::task::RolloutTask;
 use serde::Serialize;
 
+use crate::error::SessionError;
+use crate::host::Host;
 use crate::loaded_model::BaseModel;
+use crate::prompts::{Template, content_digest};
+use crate::rollout_task::{DataTask, Rewards};
 use crate::run_config::run_config;
 
 /// What a run is made of.
@@ -24,10 +29,14 @@ pub struct Stage2<'a> {
     pub stage1: (&'a Path, &'a Checkpoint),
     /// The complete recipe.
     pub recipe: &'a ReinforceRecipe,
+    /// What is learned.
+    pub task: Arc<dyn Task>,
+    /// Number of items; `None` for all, of generators new ones every step.
+    pub n: Option<usize>,
+    /// How prompts are written.
+    pub template: Template,
     /// The data, in words.
     pub data: String,
-    /// SHA-256 of the file that the items are read from, if they are read from one.
-    pub data_sha256: Option<String>,
     /// Where the run is written.
     pub directory: &'a Path,
 }
@@ -59,21 +68,22 @@ struct RunSettings<'a> {
 ///
 /// # Errors
 /// If the run cannot start, go on or be written.
-pub fn reinforce(
-    stage2: &Stage2<'_>,
-    task: &mut dyn RolloutTask,
-    cpu: &Cpu,
-    host: &dyn Host,
-) -> Result<Outcome, SessionError> {
-    let Stage2 { base, stage1: (path, checkpoint), recipe, data, data_sha256, directory } = stage2;
-    let settings = RunSettings { recipe, data };
+pub fn reinforce(stage2: Stage2<'_>, rewards: Rewards, cpu: &Cpu, host: &dyn Host) -> Result<Outcome, SessionError> {
+    let Stage2 { base, stage1: (path, checkpoint), recipe, task, n, template, data, directory } = stage2;
+    let codec = TextCodec::load(&base.location)?;
+    codec.tokenizer.check_vocabulary(base.pretrained.config.vocab_size)?;
+    let data_sha256 = content_digest(task.as_ref(), Split::Train)?;
+    let ends = &base.pretrained.config.eos_token_ids;
+    let mut task = DataTask::new(task, n, rewards, &codec, template, recipe.seed, ends)?;
+    let settings = RunSettings { recipe, data: &data };
     let inputs = [("checkpoint", path.display().to_string()), ("data", data.clone())];
     let checkpoint_sha256 = ("checkpoint", Checkpoint::digest(path)?);
-    let digests = [checkpoint_sha256].into_iter().chain(data_sha256.clone().map(|sha256| ("data", sha256)));
+    let digests = [checkpoint_sha256].into_iter().chain(data_sha256.map(|sha256| ("data", sha256)));
     let config = run_config("reinforce", recipe.seed, base.identity.clone(), inputs, digests, &settings)?;
     let (run, resume) = RunDirectory::create_or_resume(directory, &config)?;
     let model = base.pretrained.clone();
-    let mut reinforcement = Reinforcement::new(cpu, model, checkpoint, (*recipe).clone(), task, run, resume.as_ref())?;
+    let mut reinforcement =
+        Reinforcement::new(cpu, model, checkpoint, recipe.clone(), &mut task, run, resume.as_ref())?;
     let resumed_at = reinforcement.n_done();
     if resumed_at > 0 {
         host.say(&format!("going on after step {resumed_at} of {}", reinforcement.n_steps()));

@@ -4,66 +4,29 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use aloud_openai::api_key::ApiKey;
-use aloud_openai::budget::BudgetLimits;
 use aloud_openai::client::{ChatClient, ChatSettings};
 use aloud_openai::endpoint::Endpoint;
+use aloud_openai::error::ChatError;
 use aloud_openai::message::{ChatMessage, ChatRequest};
-use aloud_openai::retry::RetryPolicy;
 use aloud_stories::text_model::{Asking, TextModel};
 
-use crate::error::UsageError;
+use aloud_session::error::SessionError;
 
-/// Where a model is, and how it is asked.
-#[derive(Clone, Debug)]
-pub(crate) struct EndpointOptions<'a> {
-    /// What the flags begin with, for messages: `search` for `--search-url`.
-    pub(crate) flag: &'static str,
-    /// Base address.
-    pub(crate) url: &'a str,
-    /// Name of the environment variable that holds the key.
-    pub(crate) key_variable: Option<&'a str>,
-    /// Folder of cached replies.
-    pub(crate) cache: PathBuf,
-    /// Whether nothing may be sent.
-    pub(crate) offline: bool,
-    /// Requests at a time.
-    pub(crate) concurrency: usize,
-    /// What all requests together may be.
-    pub(crate) limits: BudgetLimits,
-    /// How often a request is tried.
-    pub(crate) retry: RetryPolicy,
-    /// Seed of the pauses between tries.
-    pub(crate) seed: u64,
-}
-
-impl EndpointOptions<'_> {
-    /// The client; nothing is sent yet.
-    ///
-    /// # Errors
-    /// If an option is not usable (a usage error).
-    pub(crate) fn open(&self) -> Result<ChatClient, UsageError> {
-        let usage = |option: &str, error: aloud_openai::error::ChatError| {
-            UsageError::new(format!("--{}-{option}: {error}", self.flag))
-        };
-        let key = match self.key_variable {
-            // What is cached needs no key.
-            Some(variable) if !self.offline => {
-                Some(ApiKey::from_environment(variable).map_err(|error| usage("key-env", error))?)
-            }
-            _ => None,
-        };
-        let endpoint = Endpoint::new(self.url).map_err(|error| usage("url", error))?;
-        let settings = ChatSettings {
-            key,
-            offline: self.offline,
-            concurrency: self.concurrency,
-            limits: self.limits,
-            retry: self.retry,
-            seed: self.seed,
-            ..ChatSettings::new(endpoint, self.cache.clone())
-        };
-        ChatClient::new(settings).map_err(|error| UsageError::new(error.to_string()))
-    }
+/// How a model at the address `url` is asked, with the key in the environment variable `key_variable` and replies cached in the
+/// folder `cache`. What the flags begin with is for messages: `search` for `--search-url`.
+pub(crate) fn chat_settings(
+    flag: &str,
+    url: &str,
+    key_variable: Option<&str>,
+    cache: PathBuf,
+    offline: bool,
+) -> Result<ChatSettings, SessionError> {
+    let usage = |option: &str, error: ChatError| SessionError::usage(format!("--{flag}-{option}: {error}"));
+    // What is cached needs no key.
+    let key = key_variable.filter(|_| !offline).map(ApiKey::from_environment).transpose();
+    let key = key.map_err(|error| usage("key-env", error))?;
+    let endpoint = Endpoint::new(url).map_err(|error| usage("url", error))?;
+    Ok(ChatSettings { key, offline, ..ChatSettings::new(endpoint, cache) })
 }
 
 /// A model that stories are made with.
@@ -76,11 +39,8 @@ pub(crate) struct ChatTextModel {
 
 impl ChatTextModel {
     /// The model of this name at the endpoint.
-    ///
-    /// # Errors
-    /// If an option is not usable (a usage error).
-    pub(crate) fn open(options: &EndpointOptions<'_>, model: &str) -> Result<Self, UsageError> {
-        Ok(Self { client: options.open()?, model: model.to_owned() })
+    pub(crate) fn open(settings: ChatSettings, model: &str) -> Result<Self, SessionError> {
+        Ok(Self { client: ChatClient::new(settings).map_err(SessionError::usage)?, model: model.to_owned() })
     }
 
     /// How many requests were sent and how many replies came from the cache.

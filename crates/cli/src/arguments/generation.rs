@@ -1,10 +1,15 @@
 //! How responses are generated, as arguments.
 
 use aloud_engine::decode::sampling::Sampling;
+use aloud_session::error::SessionError;
 use aloud_session::exit_offset::OffsetChoice;
-use aloud_session::generation::{ExitChoice, GenerationChoice, HeadUse};
+use aloud_session::generation::{ExitChoice, GenerationSettings, HeadUse};
+use aloud_session::loaded_model::LoadedModel;
 use aloud_session::numbers::{temperature, top_p};
-use clap::{Args, ValueEnum};
+use aloud_text::text_codec::TextCodec;
+use clap::Args;
+
+use crate::arguments::{Choice, one_of};
 
 /// How responses are generated.
 #[derive(Args, Clone, Debug)]
@@ -36,8 +41,8 @@ pub(crate) struct GenerationArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ExitArgs {
     /// Early exits [default: on with a checkpoint]
-    #[arg(long, value_enum, value_name = "on|off|threshold|compat")]
-    exits: Option<Switch>,
+    #[arg(long, value_parser = one_of(&SWITCH), value_name = "on|off|threshold|compat")]
+    exits: Option<HeadUse>,
     /// Added to every exit logit: positive exits earlier; X, or think=X,answer=Y [default: the checkpoint's, else 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     exit_offset: Option<OffsetChoice>,
@@ -55,45 +60,30 @@ pub(crate) struct ExitArgs {
 }
 
 /// Whether and how exit heads decide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Switch {
-    /// Drawn from the heads' probabilities
-    On,
-    /// None: full depth
-    Off,
-    /// Where the probability is at least one half
-    Threshold,
-    /// Drawn, but never where the probability is below 0.1, as earlier code did
-    Compat,
-}
+const SWITCH: [Choice<HeadUse>; 4] = [
+    ("on", "Drawn from the heads' probabilities", HeadUse::On),
+    ("off", "None: full depth", HeadUse::Off),
+    ("threshold", "Where the probability is at least one half", HeadUse::Threshold),
+    ("compat", "Drawn, but never where the probability is below 0.1, as earlier code did", HeadUse::Compat),
+];
 
 impl GenerationArgs {
-    /// What the arguments ask for.
-    pub(crate) fn choice(&self) -> GenerationChoice {
-        GenerationChoice {
+    /// The settings for this model.
+    pub(crate) fn resolve(&self, model: &LoadedModel, codec: &TextCodec) -> Result<GenerationSettings, SessionError> {
+        let exits = self.exits.choice().resolve(model, codec)?;
+        Ok(GenerationSettings {
             sampling: Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k },
-            max_new_tokens: self.max_new_tokens,
             seed: self.seed,
             stop_texts: self.stop.clone(),
-            exits: self.exits.choice(),
-        }
+            ..GenerationSettings::new(model, codec, self.max_new_tokens, exits)
+        })
     }
 }
 
 impl ExitArgs {
     /// What the arguments ask for.
     pub(crate) fn choice(&self) -> ExitChoice {
-        let exits = self.exits.map(|switch| match switch {
-            Switch::On => HeadUse::On,
-            Switch::Off => HeadUse::Off,
-            Switch::Threshold => HeadUse::Threshold,
-            Switch::Compat => HeadUse::Compat,
-        });
-        ExitChoice {
-            exits,
-            exit_offset: self.exit_offset,
-            answer_marker: self.answer_marker.clone(),
-            depth: self.depth,
-        }
+        let Self { exits, exit_offset, depth, .. } = *self;
+        ExitChoice { exits, exit_offset, answer_marker: self.answer_marker.clone(), depth }
     }
 }

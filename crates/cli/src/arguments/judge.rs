@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use aloud_openai::budget::{BudgetLimits, Prices};
+use aloud_openai::client::{ChatClient, ChatSettings};
 use aloud_openai::retry::RetryPolicy;
 use aloud_oversight::judge::JudgeSettings;
+use aloud_session::error::SessionError;
 use clap::Args;
 
 use aloud_lab::evaluation::judging::Judge;
 
-use crate::arguments::endpoint::EndpointOptions;
+use crate::arguments::endpoint::chat_settings;
 
 /// A language model that grades responses. Without it everything else still runs.
 #[derive(Args, Clone, Debug)]
@@ -61,12 +63,7 @@ impl JudgeArgs {
     pub(crate) fn open(&self, run: &Path, seed: u64) -> anyhow::Result<Option<Judge>> {
         let (Some(url), Some(model)) = (&self.judge_url, &self.judge_model) else { return Ok(None) };
         let cache = self.judge_cache.clone().unwrap_or_else(|| run.join("judge").join("cache"));
-        let options = EndpointOptions {
-            flag: "judge",
-            url,
-            key_variable: self.judge_key_env.as_deref(),
-            cache,
-            offline: self.judge_offline,
+        let settings = ChatSettings {
             concurrency: self.judge_concurrency,
             limits: BudgetLimits {
                 max_calls: self.judge_max_calls,
@@ -75,8 +72,9 @@ impl JudgeArgs {
             },
             retry: RetryPolicy { max_tries: self.judge_tries, ..RetryPolicy::default() },
             seed,
+            ..chat_settings("judge", url, self.judge_key_env.as_deref(), cache, self.judge_offline)?
         };
-        let client = options.open()?;
+        let client = ChatClient::new(settings).map_err(SessionError::usage)?;
         let address = url.clone();
         let settings = JudgeSettings { max_tokens: self.judge_max_tokens, seed, ..JudgeSettings::new(model) };
         Ok(Some(Judge { client, settings, address }))

@@ -7,26 +7,14 @@ use aloud_session::prompts::{PromptChoice, Template, TemplateVariables, template
 use aloud_session::tasks::task;
 use aloud_tasks::item::Split;
 use aloud_tasks::task::Task;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::Value;
 
-/// Part of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SplitArg {
-    /// For training and for tuning settings
-    Train,
-    /// Held out
-    Test,
-}
+use crate::arguments::{Choice, one_of};
 
-impl From<SplitArg> for Split {
-    fn from(split: SplitArg) -> Self {
-        match split {
-            SplitArg::Train => Self::Train,
-            SplitArg::Test => Self::Test,
-        }
-    }
-}
+/// Parts of a data set.
+pub(crate) const SPLITS: [Choice<Split>; 2] =
+    [("train", "For training and for tuning settings", Split::Train), ("test", "Held out", Split::Test)];
 
 /// Where prompts come from.
 #[derive(Args, Clone, Debug)]
@@ -44,8 +32,8 @@ pub(crate) struct PromptArgs {
     #[arg(long, value_name = "N")]
     n: Option<usize>,
     /// Part of the data source [default: train where something is trained or tuned (trace, dial), else test]
-    #[arg(long, value_enum)]
-    split: Option<SplitArg>,
+    #[arg(long, value_parser = one_of(&SPLITS))]
+    split: Option<Split>,
     /// Seed of the choice of prompts
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     data_seed: u64,
@@ -61,7 +49,7 @@ impl PromptArgs {
             data: self.data.clone(),
             prompts: self.prompts.clone(),
             n: self.n,
-            split: self.split.map(Split::from),
+            split: self.split,
             data_seed: self.data_seed,
             template: self.template.choice(),
         }

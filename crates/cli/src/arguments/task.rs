@@ -6,9 +6,10 @@ use aloud_lab::evaluation::task_choice::TaskChoice;
 use aloud_measure::metric_record::Tier;
 use aloud_session::tasks::task;
 use aloud_tasks::task::Task;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::arguments::prompts::TemplateArgs;
+use crate::arguments::{Choice, one_of};
 
 /// What is asked.
 #[derive(Args, Clone, Debug)]
@@ -17,22 +18,22 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "TASK", value_parser = task, default_value = "serial")]
     pub(crate) task: Arc<dyn Task>,
     /// How much is asked
-    #[arg(long, value_enum)]
-    pub(crate) tier: Option<TierArg>,
+    #[arg(long, value_parser = one_of(&TIERS))]
+    tier: Option<Tier>,
     /// Number of held-out items, in place of the tier's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) n: Option<u32>,
+    n: Option<u32>,
     /// Seed of the items and of the exits
     #[arg(long, value_name = "SEED", default_value_t = 0)]
-    pub(crate) seed: u64,
+    seed: u64,
     #[command(flatten)]
-    pub(crate) template: TemplateArgs,
+    template: TemplateArgs,
     /// Most sequences decoded together; changes speed, never results
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) batch: u16,
+    batch: u16,
     /// Most traces of a task from which answers are elicited, for early answering and necessity [default: 200]
     #[arg(long, value_name = "N")]
-    pub(crate) elicited: Option<u32>,
+    elicited: Option<u32>,
     /// Number of items that accuracy is measured on, the others included [default: with the controls that verdicts need, at the
     /// tiers standard and full without --n: as many as tell equal accuracies from others; else no more than are evaluated]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -43,35 +44,19 @@ pub(crate) struct TaskArgs {
 }
 
 /// How much is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TierArg {
-    /// A few small items: whether everything works
-    Toy,
-    /// 16 items a task
-    Smoke,
-    /// 200 items a task
-    Standard,
-    /// Everything there is; of the serial tasks 200 items of every number of steps
-    Full,
-}
-
-impl From<TierArg> for Tier {
-    fn from(tier: TierArg) -> Self {
-        match tier {
-            TierArg::Toy => Self::Toy,
-            TierArg::Smoke => Self::Smoke,
-            TierArg::Standard => Self::Standard,
-            TierArg::Full => Self::Full,
-        }
-    }
-}
+const TIERS: [Choice<Tier>; 4] = [
+    ("toy", "A few small items: whether everything works", Tier::Toy),
+    ("smoke", "16 items a task", Tier::Smoke),
+    ("standard", "200 items a task", Tier::Standard),
+    ("full", "Everything there is; of the serial tasks 200 items of every number of steps", Tier::Full),
+];
 
 impl TaskArgs {
     /// What the arguments ask for.
     pub(crate) fn choice(&self) -> TaskChoice {
         TaskChoice {
             task: Arc::clone(&self.task),
-            tier: self.tier.map(Tier::from),
+            tier: self.tier,
             n: self.n,
             seed: self.seed,
             template: self.template.choice(),

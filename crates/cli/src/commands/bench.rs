@@ -5,20 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 use std::time::Instant;
 
+use aloud_lab::words::columns;
+use aloud_lab::workloads::{ROWS, Row, Workload};
 use aloud_model::source::ModelSource;
-use aloud_report::table::{Align, Table};
+use aloud_report::table::Table;
 use aloud_train::metrics::peak_memory_bytes;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::context::{Context, print};
-use crate::error::UsageError;
-use crate::workloads::{Row, Workload};
+use crate::context::{Context, print, print_result};
+use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, resolve};
 
-/// Arguments of `aloud bench`.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
     /// A directory, a GGUF file, hf:ORG/NAME, pypi:PACKAGE or tiny-reasoner (built in)
@@ -59,24 +59,23 @@ struct Document {
     rows: Vec<Measured>,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &BenchArgs, context: &Context) -> anyhow::Result<()> {
     let peer = arguments.compare.as_deref().map(read_peer).transpose()?;
     let rows = match &arguments.only {
         Some(name) => {
-            let row = Row::from_name(name).ok_or_else(|| {
-                let names: Vec<&str> = Row::ALL.iter().map(|row| row.name()).collect();
-                UsageError::new(format!("--only {name}: the rows are {}", names.join(", ")))
+            let row = ROWS.iter().find(|row| row.name == name).ok_or_else(|| {
+                let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+                SessionError::usage(format!("--only {name}: the rows are {}", names.join(", ")))
             })?;
             vec![measure(row, arguments, context)?]
         }
         None => measure_all(arguments, context)?,
     };
     print(&table(&rows, peer.as_deref()))?;
-    Ok(print(&format!("{}\n", serde_json::to_string(&Document { rows })?))?)
+    print_result(true, &Document { rows }, String::new)
 }
 
-fn measure(row: Row, arguments: &BenchArgs, context: &Context) -> anyhow::Result<Measured> {
+fn measure(row: &'static Row, arguments: &BenchArgs, context: &Context) -> anyhow::Result<Measured> {
     let cpu = context.cpu();
     let base = BaseModel::load(&arguments.model, &cpu, context)?;
     let mut workload = Workload::new(row, &cpu, &base.pretrained)?;
@@ -91,7 +90,7 @@ fn measure(row: Row, arguments: &BenchArgs, context: &Context) -> anyhow::Result
     seconds.sort_by(f64::total_cmp);
     let median_s = f64::midpoint(seconds[(seconds.len() - 1) / 2], seconds[seconds.len() / 2]);
     Ok(Measured {
-        what: row.name().to_owned(),
+        what: row.name.to_owned(),
         tokens: row.tokens(),
         median_s,
         tokens_per_s: row.tokens() as f64 / median_s,
@@ -106,22 +105,22 @@ fn measure(row: Row, arguments: &BenchArgs, context: &Context) -> anyhow::Result
 fn measure_all(arguments: &BenchArgs, context: &Context) -> anyhow::Result<Vec<Measured>> {
     resolve(&arguments.model, context)?;
     let program = std::env::current_exe().context("cannot find this program")?;
-    let mut progress = context.progress("measuring", "rows", Some(Row::ALL.len() as u64));
+    let mut progress = context.progress("measuring", "rows", Some(ROWS.len() as u64));
     let mut rows = Vec::new();
-    for row in Row::ALL {
-        progress.message(row.name().to_owned());
+    for row in &ROWS {
+        progress.message(row.name.to_owned());
         let mut process = Process::new(&program);
-        process.args(["bench", "--quiet", "--only", row.name(), "--model", &arguments.model.to_string()]);
+        process.args(["bench", "--quiet", "--only", row.name, "--model", &arguments.model.to_string()]);
         process.args(["--repeats", &arguments.repeats.to_string()]);
         process.args(["--threads", &context.cpu().n_threads().to_string()]);
-        let output = process.output().with_context(|| format!("cannot run row {}", row.name()))?;
+        let output = process.output().with_context(|| format!("cannot run row {}", row.name))?;
         if !output.status.success() {
-            bail!("row {}: {}", row.name(), String::from_utf8_lossy(&output.stderr).trim());
+            bail!("row {}: {}", row.name, String::from_utf8_lossy(&output.stderr).trim());
         }
         let text = String::from_utf8_lossy(&output.stdout);
         let last = text.lines().last().unwrap_or_default();
         let document: Document =
-            serde_json::from_str(last).with_context(|| format!("row {}: unexpected output", row.name()))?;
+            serde_json::from_str(last).with_context(|| format!("row {}: unexpected output", row.name))?;
         rows.extend(document.rows);
         progress.advance(1);
     }
@@ -147,22 +146,9 @@ fn read_peer(path: &Path) -> anyhow::Result<Vec<Measured>> {
 }
 
 fn table(rows: &[Measured], peer: Option<&[Measured]>) -> String {
-    let mut columns = vec![
-        ("row", Align::Left),
-        ("median s", Align::Right),
-        ("min", Align::Right),
-        ("max", Align::Right),
-        ("tokens/s", Align::Right),
-        ("peak GB", Align::Right),
-    ];
-    if peer.is_some() {
-        columns.extend([
-            ("peer tokens/s", Align::Right),
-            ("speed ratio", Align::Right),
-            ("memory ratio", Align::Right),
-        ]);
-    }
-    let mut table = Table::new(columns);
+    let own = ["median s", "min", "max", "tokens/s", "peak GB"];
+    let of_peer = ["peer tokens/s", "speed ratio", "memory ratio"].into_iter().filter(|_| peer.is_some());
+    let mut table = Table::new(columns(&["row"], &own.into_iter().chain(of_peer).collect::<Vec<_>>()));
     for row in rows {
         let mut cells = vec![
             row.what.clone(),

@@ -13,10 +13,8 @@ use crate::arguments::generation::GenerationArgs;
 use crate::arguments::model::ModelArgs;
 use crate::arguments::prompts::TemplateVariableArgs;
 use crate::context::{Context, print};
-use crate::error::UsageError;
-use aloud_session::error::SessionError;
-use aloud_session::error::one_line;
-use aloud_session::generation::{GenerationSettings, Happening, Response, generate, record, summary_line};
+use aloud_session::error::{SessionError, one_line};
+use aloud_session::generation::{GenerationSettings, Happening, generate, record, summary_line};
 use aloud_session::host::Host;
 use aloud_session::loaded_model::LoadedModel;
 use aloud_session::prompts::{EncodedPrompt, encode_conversation};
@@ -24,7 +22,6 @@ use aloud_session::prompts::{EncodedPrompt, encode_conversation};
 const HELP: &str = "/reset forgets the conversation, /exits on|off, /offset X (positive: earlier exits; or think=X,answer=Y), \
                     /quit";
 
-/// Arguments of `aloud chat`.
 #[derive(Args, Debug)]
 #[command(after_help = HELP)]
 pub(crate) struct ChatArgs {
@@ -39,16 +36,15 @@ pub(crate) struct ChatArgs {
     generation: GenerationArgs,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &ChatArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
     let model = arguments.model.choice().load(&cpu, context)?;
     let codec = model.text_codec()?;
     if !codec.chat_template.is_some() {
-        return Err(UsageError::new("this model has no chat template: choose an instruction-tuned model").into());
+        return Err(SessionError::usage("this model has no chat template: choose an instruction-tuned model").into());
     }
     let codec = arguments.variables.choice().apply(&codec)?;
-    let settings = arguments.generation.choice().resolve(&model, &codec)?;
+    let settings = arguments.generation.resolve(&model, &codec)?;
     let system = arguments.system.as_deref().map(Message::system);
     let mut chat = Chat {
         model: &model,
@@ -109,7 +105,7 @@ impl Chat<'_> {
             ["/exits", "on"] | ["/offset", _] if !has_heads => {
                 return eprintln!("this model has no exit heads: start with a --checkpoint");
             }
-            ["/exits", "on"] => ExitPolicy::Sampled { offset: self.model.recommended_offset.unwrap_or(0.0).into() },
+            ["/exits", "on"] => self.model.recommended_exits(),
             ["/offset", text] => {
                 let offset = text.parse().map_err(|problem: String| SessionError::usage(problem));
                 match offset.and_then(|offset| self.arguments.exits.choice().offset(offset, self.codec)) {
@@ -163,13 +159,8 @@ impl Chat<'_> {
         self.turns += 1;
         self.settings.seed = self.settings.seed.wrapping_add(1);
         let Some(response) = answer else { return Ok(String::new()) };
-        let text = response.text.clone();
-        self.say_summary(&prompt, response, &timing);
-        Ok(text)
-    }
-
-    fn say_summary(&self, prompt: &EncodedPrompt, response: Response, timing: &aloud_session::generation::Timing) {
-        let record = record(self.model, self.codec, &self.settings, 0, prompt, response);
-        self.context.say(&summary_line(&[record], timing));
+        let record = record(self.model, self.codec, &self.settings, 0, &prompt, response);
+        self.context.say(&summary_line(std::slice::from_ref(&record), &timing));
+        Ok(record.response)
     }
 }

@@ -2,18 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_compare::paired::compare;
-use aloud_compare::paired::{Comparison, Difference};
+use aloud_compare::paired::{Comparison, Difference, compare};
+use aloud_lab::words::percent;
 use aloud_measure::evaluation_run::{EvaluationRun, open_runs};
 use aloud_measure::statistics::Bootstrap;
 use aloud_report::table::{Align, Table};
 use clap::Args;
 
-use crate::context::{Context, print};
-use crate::error::UsageError;
+use crate::context::{Context, print_result};
+use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 
-/// Arguments of `aloud compare`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Differences are B less A, on the items that both have. Intervals are 95 %, by a bootstrap that draws \
@@ -37,20 +36,16 @@ pub(crate) struct CompareArgs {
     json: bool,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &CompareArgs, context: &Context) -> anyhow::Result<()> {
     let set = open_runs(&[arguments.a.clone(), arguments.b.clone()])?;
     let a = one_run(&set.runs, &arguments.a)?;
     let b = one_run(&set.runs, &arguments.b)?;
     let bootstrap = Bootstrap { n_draws: arguments.draws as usize, seed: arguments.seed, ..Bootstrap::default() };
     let comparison = compare(a, b, &bootstrap)?;
-    if arguments.json {
-        return Ok(print(&format!("{}\n", serde_json::to_string(&comparison)?))?);
-    }
-    for remark in &comparison.remarks {
+    for remark in comparison.remarks.iter().filter(|_| !arguments.json) {
         context.say(remark);
     }
-    Ok(print(&table(&comparison))?)
+    print_result(arguments.json, &comparison, || table(&comparison))
 }
 
 /// The run of a folder.
@@ -58,10 +53,11 @@ fn one_run<'a>(runs: &'a [EvaluationRun], folder: &Path) -> anyhow::Result<&'a E
     let mut below = runs.iter().filter(|run| run.folder.starts_with(folder));
     match (below.next(), below.next()) {
         (Some(run), None) => Ok(run),
-        (None, _) => Err(EvaluationRun::open(folder)
-            .err()
-            .map_or_else(|| UsageError::new(format!("{} is not a run", folder.display())).into(), anyhow::Error::from)),
-        (Some(first), Some(_)) => Err(UsageError::new(format!(
+        (None, _) => Err(EvaluationRun::open(folder).err().map_or_else(
+            || SessionError::usage(format!("{} is not a run", folder.display())).into(),
+            anyhow::Error::from,
+        )),
+        (Some(first), Some(_)) => Err(SessionError::usage(format!(
             "{} holds several runs; name one of them, for instance {}",
             folder.display(),
             first.folder.display()
@@ -109,7 +105,7 @@ fn note(metric: &Difference) -> String {
 
 /// A value: fractions in per cent.
 fn written(value: f64, unit: &str) -> String {
-    if unit == "fraction" { format!("{:.1} %", 100.0 * value) } else { format!("{value:.3}") }
+    if unit == "fraction" { percent(value) } else { format!("{value:.3}") }
 }
 
 /// A difference with its sign: of fractions in percentage points.

@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 
 use aloud_base::durable_file;
 use aloud_tasks::gsm8k::Gsm8k;
-use aloud_tasks::item::Item;
+use aloud_tasks::item::{Item, Split};
 use aloud_tasks::task::Task;
 use aloud_tasks::word_problems::MAX_STEPS;
 use aloud_tasks::word_problems::task::WordProblems;
 use clap::{Args, Subcommand};
 
-use crate::arguments::prompts::SplitArg;
+use crate::arguments::one_of;
+use crate::arguments::prompts::SPLITS;
 use crate::context::{Context, print};
-use crate::error::UsageError;
+use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 
 use stories::StoryArgs;
 
-/// Arguments of `aloud data`.
 #[derive(Args, Debug)]
 pub(crate) struct DataArgs {
     #[command(subcommand)]
@@ -58,8 +58,8 @@ enum Source {
 #[derive(Args, Debug)]
 struct OutputArgs {
     /// Which part of the data
-    #[arg(long, value_enum, default_value = "train")]
-    split: SplitArg,
+    #[arg(long, value_parser = one_of(&SPLITS), default_value = "train")]
+    split: Split,
     /// The same seed gives the same problems
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
@@ -68,20 +68,22 @@ struct OutputArgs {
     out: PathBuf,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &DataArgs, context: &Context) -> anyhow::Result<()> {
     let (task, n, output): (Box<dyn Task>, _, _) = match &arguments.source {
         Source::Tom(arguments) => return stories::run(arguments, context),
         Source::WordProblems { steps, n, output } => {
             if let Some(steps) = steps.filter(|steps| !(1..=MAX_STEPS).contains(steps)) {
-                return Err(UsageError::new(format!("--steps {steps}: a problem has 1 to {MAX_STEPS} steps")).into());
+                return Err(
+                    SessionError::usage(format!("--steps {steps}: a problem has 1 to {MAX_STEPS} steps")).into()
+                );
             }
             (Box::new(WordProblems { steps: *steps }), Some(*n), output)
         }
         Source::Gsm8k { path, n, output } => (Box::new(Gsm8k { path: Some(path.clone()) }), *n, output),
     };
-    let items = task.load(n, output.seed, output.split.into())?;
-    let lines = json_lines(&items)?;
+    let items = task.load(n, output.seed, output.split)?;
+    let line = |item: &Item| Ok(serde_json::to_string(item)? + "\n");
+    let lines = items.iter().map(line).collect::<serde_json::Result<String>>()?;
     if output.out == Path::new("-") {
         print(&lines)?;
     } else {
@@ -89,13 +91,4 @@ pub(crate) fn run(arguments: &DataArgs, context: &Context) -> anyhow::Result<()>
         context.say(&format!("{} problems in {}", items.len(), output.out.display()));
     }
     Ok(())
-}
-
-fn json_lines(items: &[Item]) -> serde_json::Result<String> {
-    let mut lines = String::new();
-    for item in items {
-        lines.push_str(&serde_json::to_string(item)?);
-        lines.push('\n');
-    }
-    Ok(lines)
 }

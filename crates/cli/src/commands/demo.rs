@@ -10,7 +10,6 @@ use clap::Args;
 
 use crate::context::Context;
 
-/// Arguments of `aloud demo`.
 #[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
     /// The model: tiny-reasoner (built in; both stages), or a language model (stage 1): a directory, a GGUF file, hf:ORG/NAME
@@ -40,7 +39,6 @@ pub(crate) struct DemoArgs {
     json: bool,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()> {
     match arguments.model {
         ModelSource::TinyReasoner => tiny_reasoner::run(arguments, context),

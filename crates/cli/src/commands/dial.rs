@@ -1,7 +1,8 @@
 //! `aloud dial`: depth against exit offset, and the offset for a wanted saving.
 
+use aloud_lab::words::{columns, percent};
 use aloud_model::checkpoint::Checkpoint;
-use aloud_report::table::{Align, Table};
+use aloud_report::table::Table;
 use aloud_session::error::SessionError;
 use aloud_tasks::item::Split;
 use clap::Args;
@@ -10,13 +11,11 @@ use serde_json::json;
 use crate::arguments::generation::GenerationArgs;
 use crate::arguments::model::ModelArgs;
 use crate::arguments::prompts::PromptArgs;
-use crate::context::{Context, print};
-use crate::error::UsageError;
+use crate::context::{Context, print_result};
 use aloud_session::dial::{DialPoint, find_offset, measure};
 use aloud_session::host::Host;
 use aloud_session::numbers::finite;
 
-/// Arguments of `aloud dial`.
 #[derive(Args, Debug)]
 pub(crate) struct DialArgs {
     #[command(flatten)]
@@ -52,10 +51,9 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(accept).ok_or_else(|| "expected a share from 0 to below 1, such as 0.4".to_owned())
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &DialArgs, context: &Context) -> anyhow::Result<()> {
     if arguments.generation.exits.choice().decide() {
-        return Err(UsageError::new("--exits, --exit-offset and --depth have no place here: use --offsets").into());
+        return Err(SessionError::usage("--exits, --exit-offset and --depth have no place here: use --offsets").into());
     }
     let items = arguments.prompts.choice().items(Split::Train)?;
     if arguments.target_savings.is_some() && arguments.prompts.choice().may_be_evaluated_on()? {
@@ -66,10 +64,10 @@ pub(crate) fn run(arguments: &DialArgs, context: &Context) -> anyhow::Result<()>
     let cpu = context.cpu();
     let model = arguments.model.choice().load(&cpu, context)?;
     let Some(path) = model.checkpoint.clone() else {
-        return Err(UsageError::new("an exit offset needs exit heads: give a --checkpoint").into());
+        return Err(SessionError::usage("an exit offset needs exit heads: give a --checkpoint").into());
     };
     let codec = model.text_codec()?;
-    let mut settings = arguments.generation.choice().resolve(&model, &codec)?;
+    let mut settings = arguments.generation.resolve(&model, &codec)?;
     if let Some(text) = &arguments.force_start {
         settings.force_start(text, &codec)?;
     }
@@ -91,26 +89,17 @@ pub(crate) fn run(arguments: &DialArgs, context: &Context) -> anyhow::Result<()>
         Checkpoint::set_exit_offset(&path, point.exit_offset)?;
         context.say(&format!("stored exit offset {} in {}", point.exit_offset, path.display()));
     }
-    if arguments.json {
-        let stored = stores.then_some(path);
-        return Ok(print(&format!("{}\n", json!({ "points": points, "stored_in": stored })))?);
-    }
-    Ok(print(&table(&points))?)
+    let stored = stores.then_some(path);
+    print_result(arguments.json, &json!({ "points": points, "stored_in": stored }), || table(&points))
 }
 
 fn table(points: &[DialPoint]) -> String {
-    let mut table = Table::new([
-        ("exit offset", Align::Right),
-        ("ALS", Align::Right),
-        ("exit rate", Align::Right),
-        ("mean depth", Align::Right),
-        ("tokens a response", Align::Right),
-    ]);
+    let mut table = Table::new(columns(&[], &["exit offset", "ALS", "exit rate", "mean depth", "tokens a response"]));
     for point in points {
         table.row([
             format!("{:.2}", point.exit_offset),
-            format!("{:.1} %", 100.0 * point.average_layer_savings),
-            format!("{:.1} %", 100.0 * point.exit_rate),
+            percent(point.average_layer_savings),
+            percent(point.exit_rate),
             format!("{:.2}", point.mean_depth),
             format!("{:.1}", point.response_tokens),
         ]);

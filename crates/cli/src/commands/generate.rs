@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use aloud_lab::words::percent;
 use aloud_measure::record::{ResponseRecord, write_records};
 use aloud_method::savings::average_layer_savings;
 use aloud_report::terminal::{coloured_token, legend_line};
@@ -19,7 +20,6 @@ use aloud_session::host::{Host, Progress as _};
 use aloud_session::lens_annotation::annotate;
 use aloud_session::prompts::EncodedPrompt;
 
-/// Arguments of `aloud generate`.
 #[derive(Args, Debug)]
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
@@ -48,13 +48,12 @@ pub(crate) struct GenerateArgs {
     out: Option<PathBuf>,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> anyhow::Result<()> {
     let items = arguments.prompts.choice().items(Split::Test)?;
     let cpu = context.cpu();
     let model = arguments.model.choice().load(&cpu, context)?;
     let codec = model.text_codec()?;
-    let mut settings = arguments.generation.choice().resolve(&model, &codec)?;
+    let mut settings = arguments.generation.resolve(&model, &codec)?;
     if let Some(text) = &arguments.force_start {
         settings.force_start(text, &codec)?;
     }
@@ -140,7 +139,7 @@ fn print_record(record: &ResponseRecord) -> Result<(), SessionError> {
 fn response_text(record: &ResponseRecord, context: &Context) -> String {
     let depths: Vec<usize> = record.tokens.iter().skip(1).map(|token| token.depth).collect();
     let savings = average_layer_savings(&depths, record.n_blocks)
-        .map_or_else(String::new, |savings| format!(", layer savings {:.1} %", 100.0 * savings));
+        .map_or_else(String::new, |savings| format!(", layer savings {}", percent(savings)));
     let heading = format!("[{}] {} tokens{savings}, {}", record.id, record.tokens.len(), record.finish_reason);
     format!("{heading}\n{}\n\n", coloured_response(record, context))
 }

@@ -11,9 +11,8 @@ use serde::Deserialize;
 
 use super::Command;
 use crate::context::{Context, print};
-use crate::error::UsageError;
+use aloud_session::error::SessionError;
 
-/// Arguments of `aloud lab`.
 #[derive(Args, Debug)]
 pub(crate) struct LabArgs {
     /// The experiment (TOML): its steps are commands of this program
@@ -63,12 +62,11 @@ struct Step {
     command: Command,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &LabArgs, context: &Context) -> anyhow::Result<()> {
     let path = arguments.experiment.display();
     let text = std::fs::read_to_string(&arguments.experiment).with_context(|| format!("cannot read {path}"))?;
     let mut experiment: Experiment =
-        toml::from_str(&text).map_err(|error| UsageError::new(format!("{path}: {}", error.message())))?;
+        toml::from_str(&text).map_err(|error| SessionError::usage(format!("{path}: {}", error.message())))?;
     experiment.set(&arguments.variables)?;
     experiment.variables.insert("output".to_owned(), arguments.output.display().to_string());
     let steps = experiment.commands()?;
@@ -87,14 +85,14 @@ pub(crate) fn run(arguments: &LabArgs, context: &Context) -> anyhow::Result<()> 
 
 impl Experiment {
     /// Gives variables other values.
-    fn set(&mut self, variables: &[String]) -> Result<(), UsageError> {
+    fn set(&mut self, variables: &[String]) -> Result<(), SessionError> {
         for variable in variables {
             let (name, value) = variable
                 .split_once('=')
-                .ok_or_else(|| UsageError::new(format!("--set {variable}: expected NAME=VALUE")))?;
+                .ok_or_else(|| SessionError::usage(format!("--set {variable}: expected NAME=VALUE")))?;
             let known = self.variables.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             let old = self.variables.get_mut(name).ok_or_else(|| {
-                UsageError::new(format!("--set {name}: the file has no such variable; it has: {known}"))
+                SessionError::usage(format!("--set {name}: the file has no such variable; it has: {known}"))
             })?;
             value.clone_into(old);
         }
@@ -102,14 +100,14 @@ impl Experiment {
     }
 
     /// The steps with their variables filled in, each checked before any is run.
-    fn commands(&self) -> Result<Vec<(Vec<String>, Step)>, UsageError> {
+    fn commands(&self) -> Result<Vec<(Vec<String>, Step)>, SessionError> {
         let fill = |word: &String| {
             let filled = self
                 .variables
                 .iter()
                 .fold(word.clone(), |word, (name, value)| word.replace(&format!("{{{name}}}"), value));
             match filled.split_once('{').and_then(|(_, rest)| rest.split_once('}')) {
-                Some((name, _)) => Err(UsageError::new(format!("`{word}`: the file has no variable `{name}`"))),
+                Some((name, _)) => Err(SessionError::usage(format!("`{word}`: the file has no variable `{name}`"))),
                 None => Ok(filled),
             }
         };
@@ -118,7 +116,7 @@ impl Experiment {
             let step = Step::try_parse_from(&words).map_err(|error| {
                 let error = error.to_string();
                 let problem = error.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                UsageError::new(format!("step {number} (aloud {}): {problem}", words.join(" ")))
+                SessionError::usage(format!("step {number} (aloud {}): {problem}", words.join(" ")))
             })?;
             Ok((words, step))
         };

@@ -13,15 +13,14 @@ use serde::Serialize;
 
 use crate::arguments::model::ModelArgs;
 use crate::arguments::prompts::TemplateVariableArgs;
-use crate::context::{Context, print};
-use crate::error::UsageError;
+use crate::context::{Context, print_result};
 use aloud_session::candidates;
+use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use aloud_session::lens_pass::{PositionReading, lens_pass};
 use aloud_session::loaded_model::LoadedModel;
 use aloud_session::prompts::encode_conversation;
 
-/// Arguments of `aloud lens`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Depths count blocks. KL (nats) compares the position's own final distribution with the lens: the \
@@ -90,7 +89,6 @@ struct Position {
     top_tokens: Vec<u32>,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &LensArgs, context: &Context) -> anyhow::Result<()> {
     if arguments.input.prompt.is_none() {
         arguments.variables.choice().refuse("only --prompt is written by a chat template")?;
@@ -116,12 +114,7 @@ pub(crate) fn run(arguments: &LensArgs, context: &Context) -> anyhow::Result<()>
         .map(|((id, depth), reading)| position(*id, *depth, &reading, &candidates, arguments.kl_factor))
         .collect();
     let report = Report { candidates, positions };
-    if arguments.json {
-        print(&format!("{}\n", serde_json::to_string(&report)?))?;
-    } else {
-        print(&table(&report, tokenizer.as_ref(), model.n_blocks()))?;
-    }
-    Ok(())
+    print_result(arguments.json, &report, || table(&report, tokenizer.as_ref(), model.n_blocks()))
 }
 
 /// Token ids of the text or prompt, and what they stand for.
@@ -139,22 +132,22 @@ fn encode(arguments: &LensArgs, model: &LoadedModel) -> anyhow::Result<(Vec<i64>
 fn read_integers(path: &Path, what: &str) -> anyhow::Result<Vec<i64>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let values: Vec<i64> = serde_json::from_str(&text).map_err(|error| {
-        UsageError::new(format!("{}: expected a JSON array of integers ({what}): {error}", path.display()))
+        SessionError::usage(format!("{}: expected a JSON array of integers ({what}): {error}", path.display()))
     })?;
     if values.is_empty() {
-        return Err(UsageError::new(format!("{}: the list of {what} is empty", path.display())).into());
+        return Err(SessionError::usage(format!("{}: the list of {what} is empty", path.display())).into());
     }
     Ok(values)
 }
 
-fn check_ids(ids: &[i64], vocab_size: usize) -> Result<Vec<u32>, UsageError> {
+fn check_ids(ids: &[i64], vocab_size: usize) -> Result<Vec<u32>, SessionError> {
     if ids.is_empty() {
-        return Err(UsageError::new("the text has no tokens"));
+        return Err(SessionError::usage("the text has no tokens"));
     }
     let check = |(position, id): (usize, &i64)| {
         let valid = u32::try_from(*id).ok().filter(|id| (*id as usize) < vocab_size);
         valid.ok_or_else(|| {
-            UsageError::new(format!(
+            SessionError::usage(format!(
                 "token id {id} at position {position}: the vocabulary has ids 0 to {}",
                 vocab_size - 1
             ))
@@ -168,15 +161,18 @@ fn check_depths(
     n_tokens: usize,
     candidates: &[usize],
     n_blocks: usize,
-) -> Result<Vec<usize>, UsageError> {
+) -> Result<Vec<usize>, SessionError> {
     let Some(given) = given else { return Ok(vec![n_blocks; n_tokens]) };
     if given.len() != n_tokens {
-        return Err(UsageError::new(format!("{} depths for {n_tokens} tokens: give one depth a token", given.len())));
+        return Err(SessionError::usage(format!(
+            "{} depths for {n_tokens} tokens: give one depth a token",
+            given.len()
+        )));
     }
     let check = |(position, depth): (usize, &i64)| {
         let valid = usize::try_from(*depth).ok().filter(|depth| *depth == n_blocks || candidates.contains(depth));
         valid.ok_or_else(|| {
-            UsageError::new(format!(
+            SessionError::usage(format!(
                 "depth {depth} at position {position} is neither a candidate {candidates:?} nor full depth {n_blocks}"
             ))
         })

@@ -12,14 +12,13 @@ use aloud_train::settings;
 use clap::Args;
 use serde_json::json;
 
-use crate::context::{Context, print};
-use crate::error::UsageError;
+use crate::context::{Context, print_result};
+use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::BaseModel;
 use aloud_session::run_config::run_config;
 use aloud_session::serial_data::SerialExamples;
 
-/// Arguments of `aloud pretrain`.
 #[derive(Args, Debug)]
 pub(crate) struct PretrainArgs {
     /// A recipe (TOML) [default: the defaults of every key]
@@ -40,22 +39,23 @@ pub(crate) struct PretrainArgs {
 }
 
 /// The serial tasks of this name, with any number of steps: those are the recipe's levels.
-fn serial_source(name: &str) -> Result<SerialSource, UsageError> {
+fn serial_source(name: &str) -> Result<SerialSource, SessionError> {
     match SerialSource::named(name) {
         Some(Ok(source)) if source.steps == SerialSource::ALL.steps => Ok(source),
-        Some(Ok(_)) => Err(UsageError::new(format!("`data.sources` has `{name}`: numbers of steps are `data.levels`"))),
-        _ => Err(UsageError::new(format!("`data.sources` has `{name}`: expected serial, chain, perm or vars"))),
+        Some(Ok(_)) => {
+            Err(SessionError::usage(format!("`data.sources` has `{name}`: numbers of steps are `data.levels`")))
+        }
+        _ => Err(SessionError::usage(format!("`data.sources` has `{name}`: expected serial, chain, perm or vars"))),
     }
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &PretrainArgs, context: &Context) -> anyhow::Result<()> {
-    let recipe: PretrainRecipe = settings::resolve(arguments.recipe.as_deref(), &arguments.overrides)
-        .map_err(|error| UsageError::new(error.to_string()))?;
+    let recipe: PretrainRecipe =
+        settings::resolve(arguments.recipe.as_deref(), &arguments.overrides).map_err(SessionError::usage)?;
     let sources = recipe.data.sources.iter().map(|name| serial_source(name)).collect::<Result<Vec<_>, _>>()?;
     if recipe.data.levels > MAX_SERIAL_STEPS {
         let message = format!("`data.levels` is {}: items have up to {MAX_SERIAL_STEPS} steps", recipe.data.levels);
-        return Err(UsageError::new(message).into());
+        return Err(SessionError::usage(message).into());
     }
     let (seed, data) = (recipe.seed, &recipe.data);
     let examples = SerialExamples { sources, seed, think_share: data.think_share, trace: data.trace };
@@ -80,9 +80,8 @@ pub(crate) fn run(arguments: &PretrainArgs, context: &Context) -> anyhow::Result
     let model = arguments.output.join("model");
     pretraining.export(&model)?;
     let (parameters, steps) = (pretraining.n_parameters(), pretraining.n_steps());
-    if arguments.json {
-        let result = json!({ "model": model, "parameters": parameters, "steps": steps, "loss": loss });
-        return Ok(print(&format!("{result}\n"))?);
-    }
-    Ok(print(&format!("{parameters} parameters, {steps} steps\nmodel: {}\n", model.display()))?)
+    let result = json!({ "model": model, "parameters": parameters, "steps": steps, "loss": loss });
+    print_result(arguments.json, &result, || {
+        format!("{parameters} parameters, {steps} steps\nmodel: {}\n", model.display())
+    })
 }

@@ -8,41 +8,36 @@ use aloud_engine::decode::sampling::Sampling;
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::Checkpoint;
 use aloud_session::tasks::task;
-use aloud_tasks::item::Split;
 use aloud_tasks::extract::Scoring;
+use aloud_tasks::item::Split;
 use aloud_tasks::reward_program::RewardProgram;
 use aloud_tasks::task::Task;
-use aloud_text::text_codec::TextCodec;
 use aloud_train::settings;
 use aloud_train::stage2::recipe::{ReinforceRecipe, RolloutExits};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::arguments::model::ModelArgs;
 use crate::arguments::prompts::TemplateArgs;
+use crate::arguments::{Choice, one_of};
 use crate::commands::dial::share;
-use crate::context::{Context, print};
-use crate::error::UsageError;
+use crate::context::{Context, print_result};
 use aloud_session::dial::{DialPoint, find_offset, measure};
+use aloud_session::error::SessionError;
 use aloud_session::generation::GenerationSettings;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
-use aloud_session::prompts::{content_digest, stop_tokens};
-use aloud_session::rollout_task::{DataTask, Rewards};
+use aloud_session::rollout_task::Rewards;
 use aloud_session::stage2::{Stage2, reinforce};
 
 /// Training prompts on which `--target-savings` is met.
 const TUNING_PROMPTS: usize = 128;
 
 /// How forgiving the search for an answer is.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ScoringArg {
-    /// The answer must be in the asked form
-    Strict,
-    /// The last number or line counts if there is none in the asked form
-    Flexible,
-}
+const SCORINGS: [Choice<Scoring>; 2] = [
+    ("strict", "The answer must be in the asked form", Scoring::Strict),
+    ("flexible", "The last number or line counts if there is none in the asked form", Scoring::Flexible),
+];
 
-/// Arguments of `aloud reinforce`.
 #[derive(Args, Debug)]
 pub(crate) struct ReinforceArgs {
     #[command(flatten)]
@@ -57,8 +52,8 @@ pub(crate) struct ReinforceArgs {
     #[command(flatten)]
     template: TemplateArgs,
     /// How answers are found in responses (serial tasks have a verifier of their own)
-    #[arg(long, value_enum, default_value = "strict")]
-    scoring: ScoringArg,
+    #[arg(long, value_parser = one_of(&SCORINGS), default_value = "strict")]
+    scoring: Scoring,
     /// A program that rewards responses: JSON lines in, JSON lines out; see docs/file-formats.md
     #[arg(long, value_name = "COMMAND")]
     reward_command: Option<String>,
@@ -83,42 +78,38 @@ pub(crate) struct ReinforceArgs {
     json: bool,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Result<()> {
-    let recipe: ReinforceRecipe = settings::resolve(arguments.recipe.as_deref(), &arguments.overrides)
-        .map_err(|error| UsageError::new(error.to_string()))?;
+    let recipe: ReinforceRecipe =
+        settings::resolve(arguments.recipe.as_deref(), &arguments.overrides).map_err(SessionError::usage)?;
     if arguments.target_savings.is_some() && recipe.rollouts.exits == RolloutExits::Off {
         let problem = "--target-savings tunes exits, and `rollouts.exits` is \"off\": leave one of them out";
-        return Err(UsageError::new(problem).into());
+        return Err(SessionError::usage(problem).into());
     }
     let cpu = context.cpu();
     let (base, path, checkpoint) = arguments.model.choice().load_to_train(&cpu, context)?;
-    let codec = TextCodec::load(&base.location)?;
-    codec.tokenizer.check_vocabulary(base.pretrained.config.vocab_size)?;
     let rewards = match &arguments.reward_command {
         Some(command) => {
             let timeout = Duration::from_secs(arguments.reward_timeout.into());
             Rewards::OfProgram(Box::new(RewardProgram::start(command, timeout)?))
         }
-        None => Rewards::OfTask(match arguments.scoring {
-            ScoringArg::Strict => Scoring::Strict,
-            ScoringArg::Flexible => Scoring::Flexible,
-        }),
+        None => Rewards::OfTask(arguments.scoring),
     };
-    let stops = stop_tokens(&codec, &base.pretrained.config.eos_token_ids);
-    let n = arguments.n.map(|n| n as usize);
-    let template = arguments.template.choice();
-    let items = Arc::clone(&arguments.data);
-    let mut task = DataTask::new(items, n, rewards, &codec, template.clone(), recipe.seed, stops)?;
+    let (n, template) = (arguments.n.map(|n| n as usize), arguments.template.choice());
     let data = match &arguments.reward_command {
         Some(command) => format!("{}, n {n:?}, {template:?}, rewards: {command}", arguments.data),
         None => format!("{}, n {n:?}, {template:?}, scoring {:?}", arguments.data, arguments.scoring),
     };
-    let data_sha256 = content_digest(arguments.data.as_ref(), Split::Train)?;
-    let stage1 = (&*path, &checkpoint);
-    let stage2 = Stage2 { base: &base, stage1, recipe: &recipe, data, data_sha256, directory: &arguments.output };
-    let outcome = reinforce(&stage2, &mut task, &cpu, context)?;
-    drop(task);
+    let stage2 = Stage2 {
+        base: &base,
+        stage1: (&path, &checkpoint),
+        recipe: &recipe,
+        task: Arc::clone(&arguments.data),
+        n,
+        template,
+        data,
+        directory: &arguments.output,
+    };
+    let outcome = reinforce(stage2, rewards, &cpu, context)?;
     if let Some(target) = arguments.target_savings {
         let point = store_offset(arguments, &recipe, base, &outcome.checkpoint, target, context)?;
         context.say(&format!(
@@ -127,19 +118,18 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
             100.0 * point.average_layer_savings
         ));
     }
-    if arguments.json {
-        return Ok(print(&format!("{}\n", serde_json::to_string(&outcome)?))?);
-    }
-    if let Some(metrics) = &outcome.last_step {
-        print(&format!(
-            "step {}: task reward {:.3}, average layer savings {:.1} %, {:.1} tokens a response\n",
-            metrics.step,
-            metrics.task_reward,
-            100.0 * metrics.average_layer_savings,
-            metrics.response_tokens
-        ))?;
-    }
-    Ok(print(&format!("checkpoint: {}\n", outcome.checkpoint.display()))?)
+    print_result(arguments.json, &outcome, || {
+        let last = outcome.last_step.as_ref().map_or_else(String::new, |metrics| {
+            format!(
+                "step {}: task reward {:.3}, average layer savings {:.1} %, {:.1} tokens a response\n",
+                metrics.step,
+                metrics.task_reward,
+                100.0 * metrics.average_layer_savings,
+                metrics.response_tokens
+            )
+        });
+        format!("{last}checkpoint: {}\n", outcome.checkpoint.display())
+    })
 }
 
 /// Finds the exit offset with the wanted savings on prompts of the training part and stores it in the checkpoint. What is
@@ -161,13 +151,8 @@ fn store_offset(
     let prompts = items.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
     let settings = GenerationSettings {
         sampling: Sampling { temperature: recipe.rollouts.temperature, ..Sampling::default() },
-        max_new_tokens: recipe.rollouts.max_new_tokens,
         seed: recipe.seed,
-        exits: ExitPolicy::Off,
-        stop_texts: Vec::new(),
-        stop_tokens: stop_tokens(&codec, &model.decoder.config().eos_token_ids),
-        candidates: model.head_depths().unwrap_or_default().to_vec(),
-        forced_start: Vec::new(),
+        ..GenerationSettings::new(&model, &codec, recipe.rollouts.max_new_tokens, ExitPolicy::Off)
     };
     let batch = recipe.rollouts.max_sequences;
     let mut progress = context.progress("turning the dial", "offsets", None);

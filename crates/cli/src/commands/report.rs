@@ -13,12 +13,11 @@ use aloud_text::tokenizer::Tokenizer;
 use clap::Args;
 
 use crate::context::{Context, print};
-use crate::error::UsageError;
 use aloud_report::plot::files::write_figures;
+use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::resolve;
 
-/// Arguments of `aloud report`.
 #[derive(Args, Debug)]
 pub(crate) struct ReportArgs {
     /// Folders of evaluation runs, of evaluations (with a run for each model), or of sweeps
@@ -50,7 +49,6 @@ pub(crate) struct ReportArgs {
     seed: u64,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &ReportArgs, context: &Context) -> anyhow::Result<()> {
     let set = open_runs(&arguments.runs)?;
     for left_out in &set.left_out {
@@ -86,7 +84,7 @@ fn side_by_side(set: &RunSet, names: &[String]) -> anyhow::Result<Option<[usize;
     let place = |name: &String| {
         set.runs.iter().position(|run| run.name == *name).ok_or_else(|| {
             let known: Vec<&str> = set.runs.iter().map(|run| run.name.as_str()).collect();
-            UsageError::new(format!("no run is called `{name}`; expected one of: {}", known.join("; ")))
+            SessionError::usage(format!("no run is called `{name}`; expected one of: {}", known.join("; ")))
         })
     };
     if let [first, second] = names {

@@ -3,20 +3,19 @@
 use std::path::PathBuf;
 
 use aloud_lab::sweep::points::{PointCheckpoint, SweptDial, sweep_points};
-use aloud_lab::sweep::row::SweepRow;
+use aloud_lab::sweep::table::sweep_table;
 use aloud_lab::sweep::{Sweep, run_sweep};
 use aloud_model::source::ModelSource;
-use aloud_report::table::{Align, Table};
 use aloud_session::model_choice::ModelChoice;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::arguments::judge::JudgeArgs;
 use crate::arguments::task::TaskArgs;
-use crate::context::{Context, print};
-use crate::error::UsageError;
+use crate::arguments::{Choice, one_of};
+use crate::context::{Context, print_result};
+use aloud_session::error::SessionError;
 
-/// Arguments of `aloud sweep`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Every point is a folder of --output and is not done again once it is complete. Models are trained \
@@ -37,8 +36,8 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_enum, conflicts_with_all = ["dial", "values"])]
     preset: Option<Preset>,
     /// The dial that is turned
-    #[arg(long, value_enum, required_unless_present = "preset")]
-    dial: Option<DialArg>,
+    #[arg(long, value_parser = one_of(&DIALS), required_unless_present = "preset")]
+    dial: Option<SweptDial>,
     /// Values of the dial, separated by commas
     #[arg(long, value_name = "VALUES", value_delimiter = ',', allow_hyphen_values = true)]
     values: Vec<f64>,
@@ -71,34 +70,19 @@ pub(crate) struct SweepArgs {
 
 impl SweepArgs {
     /// The model of the sweep, named as in every other command.
-    fn model_choice(&self) -> Result<ModelChoice, UsageError> {
+    fn model_choice(&self) -> Result<ModelChoice, SessionError> {
         let model = self.model.as_ref().or(self.named.as_ref());
-        let model = model.ok_or_else(|| UsageError::new("name the model of the sweep"))?;
+        let model = model.ok_or_else(|| SessionError::usage("name the model of the sweep"))?;
         Ok(ModelChoice::of(model, self.base.as_ref()))
     }
 }
 
-/// The dial that is turned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum DialArg {
-    /// Added to the exit logits of one trained model
-    Offset,
-    /// Factor of the lens KL in the targets of stage 1; a model for every value
-    KlFactor,
-    /// Price of depth in stage 2; a model for every value
-    DepthPenalty,
-}
-
-impl From<DialArg> for SweptDial {
-    fn from(dial: DialArg) -> Self {
-        match dial {
-            DialArg::Offset => Self::Offset,
-            DialArg::KlFactor => Self::KlFactor,
-            DialArg::DepthPenalty => Self::DepthPenalty,
-        }
-    }
-}
+/// The dials.
+const DIALS: [Choice<SweptDial>; 3] = [
+    ("offset", "Added to the exit logits of one trained model", SweptDial::Offset),
+    ("kl_factor", "Factor of the lens KL in the targets of stage 1; a model for every value", SweptDial::KlFactor),
+    ("depth_penalty", "Price of depth in stage 2; a model for every value", SweptDial::DepthPenalty),
+];
 
 /// A whole sweep by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -107,18 +91,19 @@ enum Preset {
     SourceTable,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<()> {
     if arguments.preset.is_some() {
-        return Err(UsageError::new(
+        return Err(SessionError::usage(
             "--preset source-table is an experiment file now: aloud lab experiments/source-table.toml --output DIR --set task=TASK",
         )
         .into());
     }
-    let dial = arguments.dial.map(SweptDial::from).ok_or_else(|| UsageError::new("name a dial with --dial"))?;
-    let points = sweep_points(&arguments.values, &arguments.checkpoint).map_err(UsageError::new)?;
+    let dial = arguments.dial.ok_or_else(|| SessionError::usage("name a dial with --dial"))?;
+    let points = sweep_points(&arguments.values, &arguments.checkpoint).map_err(SessionError::usage)?;
     if dial == SweptDial::Offset && points.iter().any(|point| point.checkpoint.is_some()) {
-        return Err(UsageError::new("--dial offset turns the dial of one model: --checkpoint has no meaning").into());
+        return Err(
+            SessionError::usage("--dial offset turns the dial of one model: --checkpoint has no meaning").into()
+        );
     }
     let task = arguments.asked.choice();
     let judge = arguments.judge.open(&arguments.output, task.seed)?;
@@ -134,74 +119,7 @@ pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<()
         output: arguments.output.clone(),
     };
     let rows = run_sweep(&sweep, judge.as_ref(), context)?;
-    if arguments.json {
-        let rows = rows.iter().map(|row| row.to_json(dial)).collect::<Result<Vec<Value>, _>>()?;
-        return Ok(print(&format!("{}\n", json!({ "rows": rows })))?);
-    }
-    Ok(print(&format!("{}written to {}\n", text(&rows, dial), arguments.output.display()))?)
-}
-
-/// The table for people.
-fn text(rows: &[SweepRow], dial: SweptDial) -> String {
-    let has_judge = rows.iter().any(|row| row.quality.get("coherence").is_some_and(Value::is_number));
-    let columns = vec![
-        (dial.name(), Align::Right),
-        ("exit rate", Align::Right),
-        ("ALS", Align::Right),
-        ("target ALS", Align::Right),
-        ("accuracy", Align::Right),
-        ("GFLOP per right answer", Align::Right),
-        (if has_judge { "coherence (judge)" } else { "repetition (stand-in)" }, Align::Right),
-        (if has_judge { "overall (judge)" } else { "perplexity (stand-in)" }, Align::Right),
-    ];
-    let mut table = Table::new(columns);
-    let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", 100.0 * share));
-    for row in rows {
-        let quality = |name: &str| {
-            row.quality.get(name).and_then(Value::as_f64).map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"))
-        };
-        let (first, second) =
-            if has_judge { ("coherence", "overall") } else { ("proxy_repeated_4", "proxy_perplexity") };
-        let cells = vec![
-            row.value.map_or_else(|| "base".to_owned(), |value| value.to_string()),
-            percent(row.early_exit_rate),
-            percent(row.average_layer_savings),
-            percent(row.target_als),
-            percent(row.accuracy),
-            row.cost_per_correct.map_or_else(|| "-".to_owned(), |flops| format!("{:.3}", flops / 1e9)),
-            quality(first),
-            quality(second),
-        ];
-        table.row(cells);
-    }
-    let mut notes = judge_notes(rows);
-    if !has_judge {
-        notes += "The stand-ins are surface statistics; they do not measure coherence or correctness.\n";
-    }
-    format!("{table}\n{notes}")
-}
-
-/// Who judged, and what could not be used.
-fn judge_notes(rows: &[SweepRow]) -> String {
-    let Some(judge) = rows.iter().find_map(|row| row.judged.as_ref()).map(|(judge, _)| judge) else {
-        return "No judge was run. ".to_owned();
-    };
-    let of_row = |row: &SweepRow| {
-        let (_, reason) = row.judged.as_ref()?;
-        let value = row.value.map_or_else(|| "base".to_owned(), |value| value.to_string());
-        Some(format!("{value}: no judged quality ({}).\n", reason.as_ref()?))
-    };
-    let missing: String = rows.iter().filter_map(of_row).collect();
-    format!("Judge: {judge}; coherence is out of 10, overall out of 40.\n{missing}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn without_a_judge_the_table_says_so() {
-        let rows = [SweepRow::new(Some(0.5), &[]), SweepRow::new(None, &[])];
-        assert!(text(&rows, SweptDial::KlFactor).contains("No judge was run"));
-    }
+    let objects = rows.iter().map(|row| row.to_json(dial)).collect::<Result<Vec<Value>, _>>()?;
+    let text = || format!("{}written to {}\n", sweep_table(&rows, dial), arguments.output.display());
+    print_result(arguments.json, &json!({ "rows": objects }), text)
 }

@@ -8,31 +8,28 @@ use aloud_tasks::item::Split;
 use aloud_text::text_codec::TextCodec;
 use aloud_train::stage1::teacher::TracePrompt;
 use aloud_train::stage1::traces::HiddenDType;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::arguments::model::ModelArgs;
 use crate::arguments::prompts::PromptArgs;
+use crate::arguments::{Choice, one_of};
 use crate::context::{Context, print};
-use crate::error::UsageError;
 use aloud_session::candidates;
+use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use aloud_session::numbers::temperature;
-use aloud_session::prompts::{PromptChoice, stop_tokens};
+use aloud_session::prompts::PromptChoice;
 use aloud_session::stage1::{Recording, record};
 
 /// The part that traces are of unless another one is asked for: they are trained on.
 const SPLIT: Split = Split::Train;
 
-/// Number format of stored hidden states.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum HiddenArg {
-    /// 32-bit floats
-    F32,
-    /// Half the space, with a small error in the teacher's distribution
-    Bf16,
-}
+/// Number formats of stored hidden states.
+const FORMATS: [Choice<HiddenDType>; 2] = [
+    ("f32", "32-bit floats", HiddenDType::F32),
+    ("bf16", "Half the space, with a small error in the teacher's distribution", HiddenDType::Bf16),
+];
 
-/// Arguments of `aloud trace`.
 #[derive(Args, Debug)]
 pub(crate) struct TraceArgs {
     #[command(flatten)]
@@ -61,8 +58,8 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
     /// Number format of the stored hidden states
-    #[arg(long, value_enum, default_value = "f32")]
-    hidden: HiddenArg,
+    #[arg(long, value_parser = one_of(&FORMATS), default_value = "f32")]
+    hidden: HiddenDType,
     /// Where the traces go; an interrupted recording goes on
     #[arg(long, short, visible_alias = "out", value_name = "DIR")]
     output: PathBuf,
@@ -79,7 +76,6 @@ impl TraceArgs {
     }
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &TraceArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
     let base = arguments.model.choice().load_teacher(&cpu, context)?;
@@ -93,13 +89,9 @@ pub(crate) fn run(arguments: &TraceArgs, context: &Context) -> anyhow::Result<()
         candidates: candidates::resolve(arguments.candidates.as_ref(), None, config.n_layers)?,
         sampling: Sampling { temperature: arguments.temperature, ..Sampling::default() },
         max_new_tokens: arguments.max_new_tokens,
-        stop_tokens: stop_tokens(&codec, &config.eos_token_ids),
         seed: arguments.seed,
         batch: arguments.batch.into(),
-        hidden_dtype: match arguments.hidden {
-            HiddenArg::F32 => HiddenDType::F32,
-            HiddenArg::Bf16 => HiddenDType::Bf16,
-        },
+        hidden_dtype: arguments.hidden,
     };
     let (n_traces, tokens) = record(&base, &codec, &cpu, &prompts, &recording, &arguments.output, context)?;
     context.say(&format!("{n_traces} traces, {tokens} response tokens recorded now"));
@@ -112,7 +104,7 @@ fn trace_prompts(arguments: &TraceArgs, codec: &TextCodec) -> anyhow::Result<Vec
     let (prompts, given) = (arguments.prompts(), arguments.given());
     let items = prompts.items(SPLIT)?;
     if items.is_empty() {
-        return Err(UsageError::new("the data set is empty: nothing to trace").into());
+        return Err(SessionError::usage("the data set is empty: nothing to trace").into());
     }
     let encoded = prompts.encode(&items, codec)?;
     let responses = items.into_iter().map(|item| item.solution.filter(|_| given));
@@ -131,7 +123,7 @@ fn trace_prompts(arguments: &TraceArgs, codec: &TextCodec) -> anyhow::Result<Vec
                         "prompt `{}` has no response: add a `response` field, or a last turn of the assistant",
                         prompt.id
                     );
-                    return Err(UsageError::new(message).into());
+                    return Err(SessionError::usage(message).into());
                 }
                 None => None,
             };

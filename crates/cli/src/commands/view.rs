@@ -1,17 +1,15 @@
 //! `aloud view`: records or traces as one self-contained HTML page.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use aloud_base::durable_file;
-use aloud_base::random::{Domain, KeyedRandom};
-use aloud_measure::record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord, read_records};
-use aloud_method::targets::{TargetPolicy, TargetStatistics, Targets};
+use aloud_measure::record::{ResponseRecord, read_records};
+use aloud_method::targets::{TargetPolicy, Targets};
 use aloud_model::source::ModelSource;
 use aloud_report::view::{ViewOptions, render_page};
 use aloud_text::text_codec::TextCodec;
-use aloud_text::tokenizer::Tokenizer;
-use aloud_train::stage1::traces::{Trace, TraceReader};
-use anyhow::{Context as _, bail};
+use aloud_train::stage1::traces::TraceReader;
+use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
@@ -20,8 +18,8 @@ use crate::context::{Context, print};
 use aloud_session::generation::PROMPT_TOKEN_IDS;
 use aloud_session::loaded_model::resolve;
 use aloud_session::model_choice::ModelChoice;
+use aloud_session::trace_records::{open_traces, target_histogram, trace_record};
 
-/// Arguments of `aloud view`.
 #[derive(Args, Debug)]
 pub(crate) struct ViewArgs {
     /// Records (JSON Lines, as written by `aloud generate --out`) or directories of traces
@@ -50,7 +48,6 @@ pub(crate) struct ViewArgs {
     limit: Option<usize>,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &ViewArgs, context: &Context) -> anyhow::Result<()> {
     let limit = arguments.limit.unwrap_or(usize::MAX);
     let mut records = Vec::new();
@@ -88,17 +85,6 @@ pub(crate) fn run(arguments: &ViewArgs, context: &Context) -> anyhow::Result<()>
     let page = render_page(&records, &options)?;
     durable_file::write(&arguments.out, page.as_bytes())?;
     Ok(print(&format!("{}\n", arguments.out.display()))?)
-}
-
-fn open_traces(directory: &Path) -> anyhow::Result<TraceReader> {
-    if !directory.join("traces.json").is_file() {
-        bail!("{} is no directory of traces: it has no `traces.json`", directory.display());
-    }
-    let reader = TraceReader::open(directory)?;
-    if reader.is_empty() {
-        bail!("{} has no complete traces yet", directory.display());
-    }
-    Ok(reader)
 }
 
 /// The tokens of a prompt are for programs: on the page they would only be in the way.
@@ -142,74 +128,4 @@ fn read_traces(
         records.push(trace_record(&trace, &targets, arguments.seed, &tokenizer, settings.clone()));
     }
     Ok(())
-}
-
-/// A trace with depths drawn from its targets.
-fn trace_record(
-    trace: &Trace,
-    targets: &Targets,
-    seed: u64,
-    tokenizer: &Tokenizer,
-    settings: serde_json::Value,
-) -> ResponseRecord {
-    let mut random = KeyedRandom::new(seed, Domain::TARGET_REPORT, [trace.index as u64, 0]);
-    let depths =
-        targets.draw_depths(&trace.lens_kl, |token, candidate| random.uniform_at(token as u64, candidate as u64));
-    let response = trace.token_ids.get(trace.prompt_len..).unwrap_or_default();
-    let rows = trace.lens_kl.chunks_exact(targets.candidates.len().max(1));
-    let tokens = (response.iter().zip(depths).zip(&trace.token_log_probabilities).zip(rows).enumerate())
-        .map(|(index, (((token_id, depth), log_probability), kls))| {
-            let exits = (targets.candidates.iter().zip(targets.hazards(kls)).zip(kls))
-                .filter(|((candidate, _), _)| **candidate <= depth && index > 0)
-                .map(|((candidate, hazard), kl)| ExitRecord {
-                    depth: *candidate,
-                    hazard: hazard as f32,
-                    lens_token: None,
-                    lens_kl: Some(*kl),
-                });
-            TokenRecord {
-                token_id: *token_id,
-                text: tokenizer.token_text(*token_id),
-                depth,
-                log_probability: Some(*log_probability),
-                exits: exits.collect(),
-            }
-        })
-        .collect();
-    ResponseRecord {
-        format_version: FORMAT_VERSION,
-        id: trace.id.clone(),
-        kind: RecordKind::Trace,
-        prompt: trace.prompt.clone(),
-        response: trace.response.clone(),
-        n_blocks: targets.n_blocks,
-        candidates: targets.candidates.clone(),
-        finish_reason: serde_json::to_value(trace.finish_reason)
-            .ok()
-            .and_then(|reason| reason.as_str().map(str::to_owned))
-            .unwrap_or_default(),
-        settings,
-        tokens,
-    }
-}
-
-/// Mean target exit distribution of all traces over `candidates`, which must be among theirs; full depth last.
-pub(crate) fn target_histogram(reader: &TraceReader, candidates: &[usize], kl_factor: f64) -> anyhow::Result<Vec<f64>> {
-    let header = reader.header();
-    let columns: Option<Vec<usize>> =
-        candidates.iter().map(|candidate| header.candidates.iter().position(|column| column == candidate)).collect();
-    let columns = columns.with_context(|| {
-        format!("the traces have lenses at {:?}, the records have exit candidates {candidates:?}", header.candidates)
-    })?;
-    let targets =
-        Targets { candidates: candidates.to_vec(), n_blocks: header.n_blocks, kl_factor, policy: TargetPolicy::Exact };
-    let mut statistics = TargetStatistics::new(targets);
-    for index in 0..reader.len() {
-        let all = reader.read_lens_kl(index)?;
-        let rows = all.chunks_exact(header.candidates.len().max(1));
-        let chosen: Vec<f32> =
-            rows.flat_map(|row| columns.iter().filter_map(|column| row.get(*column).copied())).collect();
-        statistics.add_trace(&chosen, 0, |_, _, _| 0.0);
-    }
-    Ok(statistics.mean_distribution())
 }

@@ -15,7 +15,7 @@ use aloud_model::source::ResolvedSource;
 use aloud_model::weights::{SavedFormat, save_safetensors};
 use serde_json::{Value, json};
 
-use crate::fixtures::{Folder, Run, aloud, aloud_with_cache, json_lines};
+use crate::fixtures::{Folder, Run, aloud, json_lines, settings};
 
 /// Writes an adapter of rank 2 for queries, values and the last projection of the MLP, as PEFT saves it.
 fn write_adapter(folder: &str, model: &ModelConfig, base: &str, strength: f32) {
@@ -125,8 +125,7 @@ fn model_checkpoint_and_base_are_named_in_one_way() {
         assert_eq!(lens(&folder, form).ok(), expected, "{form:?}");
     }
     // A base that has moved is said to have, with what to give.
-    let error = lens(&folder, &["--checkpoint", &checkpoint]).error(1);
-    assert!(error.contains("if it has moved, name it with --base"), "{error}");
+    lens(&folder, &["--checkpoint", &checkpoint]).fails(1, &["if it has moved, name it with --base"]);
 
     let forms = "use one of: --model MODEL; --model DIR [--base MODEL]; --checkpoint DIR [--base MODEL]; --model MODEL \
                  --checkpoint DIR";
@@ -140,16 +139,14 @@ fn model_checkpoint_and_base_are_named_in_one_way() {
         &["--checkpoint", &checkpoint, "--base", &checkpoint],
         &[],
     ] {
-        let error = lens(&folder, contradiction).error(2);
-        assert!(error.contains(forms), "{contradiction:?}: {error}");
+        lens(&folder, contradiction).fails(2, &[forms]);
     }
     // A checkpoint of the bare base is not laid on base and adapter.
-    let error = lens(&folder, &["--model", &adapter, "--base", &moved, "--checkpoint", &checkpoint]).error(1);
-    assert!(error.contains("was trained beside another start adapter (SHA-256: none)"), "{error}");
+    lens(&folder, &["--model", &adapter, "--base", &moved, "--checkpoint", &checkpoint])
+        .fails(1, &["was trained beside another start adapter (SHA-256: none)"]);
     // Commands that take a base model alone say what they were given.
     for given in [&adapter, &checkpoint] {
-        let error = aloud(&["bench", "--model", given]).error(2);
-        assert!(error.contains("and a base model is needed here"), "{error}");
+        aloud(&["bench", "--model", given]).fails(2, &["and a base model is needed here"]);
     }
 }
 
@@ -175,22 +172,18 @@ fn an_adapter_never_starts_a_download() {
     write_adapter(&adapter, &model.config, &base, 0.4);
     assert_eq!(lens(&folder, &["--model", &adapter]).ok(), expected);
     write_adapter(&adapter, &model.config, "hf:org/name", 0.4);
-    let error = lens(&folder, &["--model", &adapter]).error(2);
-    assert!(error.contains("--base hf:org/name"), "{error}");
+    lens(&folder, &["--model", &adapter]).fails(2, &["--base hf:org/name"]);
     fs::rename(Path::new(&adapter).join("adapter_model.safetensors"), Path::new(&adapter).join("adapter_model.bin"))
         .unwrap();
-    let error = lens(&folder, &["--model", &adapter, "--base", &base]).error(1);
-    assert!(error.contains("adapter_model.bin` is a pickle") && error.contains("save_file"), "{error}");
+    lens(&folder, &["--model", &adapter, "--base", &base]).fails(1, &["adapter_model.bin` is a pickle", "save_file"]);
 }
 
 /// The tiny reasoner, an adapter that was trained on it, and short runs of both stages.
 #[test]
 fn both_stages_start_from_an_adapter_and_keep_it() {
     let folder = Folder::new();
-    let cache = folder.path("cache");
-    let run = |arguments: &[&str]| aloud_with_cache(arguments, &cache);
-    let location = run(&["fetch", "tiny-reasoner"]).ok();
-    let model = load(&ResolvedSource::Directory(location.trim().into())).unwrap();
+    let run = |arguments: &[&str]| folder.run(arguments);
+    let model = load(&ResolvedSource::Directory(folder.tiny_reasoner().into())).unwrap();
     let adapter = folder.path("adapter");
     write_adapter(&adapter, &model.config, "tiny-reasoner", 0.05);
     let start = aloud_model::checkpoint::load_peft_adapter(Path::new(&adapter), &model.config).unwrap();
@@ -204,16 +197,14 @@ fn both_stages_start_from_an_adapter_and_keep_it() {
     };
     let traces = record("traces", &adapter);
     let distill = |output: &str, arguments: &[&str]| {
-        let settings = ["candidates=every 4", "held_out=0.2", "run.evaluate_every=0", "schedule.max_steps=2"];
-        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        let settings =
+            settings(&["candidates=every 4", "held_out=0.2", "run.evaluate_every=0", "schedule.max_steps=2"]);
         let start = ["distill", "--traces", &traces, "--output", &folder.path(output), "--json"];
         run(&[&start[..], &settings, arguments].concat())
     };
     // The traces are those of base and adapter: the bare base is another model.
-    let error = distill("bare", &["--model", "tiny-reasoner"]).error(1);
-    assert!(error.contains(&identity.sha256), "{error}");
-    let error = distill("nothing", &[]).error(2);
-    assert!(error.contains(&start.sha256()) && error.contains("--model DIR --base tiny-reasoner"), "{error}");
+    distill("bare", &["--model", "tiny-reasoner"]).fails(1, &[&identity.sha256]);
+    distill("nothing", &[]).fails(2, &[&start.sha256(), "--model DIR --base tiny-reasoner"]);
 
     let mut checkpoints = Vec::new();
     for (name, trained) in [("lora", "trained=lora"), ("full", "trained=full")] {
@@ -249,7 +240,7 @@ fn both_stages_start_from_an_adapter_and_keep_it() {
 
     let small =
         ["rollouts.prompts_per_step=2", "rollouts.group_size=2", "schedule.steps=2", "rollouts.max_new_tokens=8"];
-    let small: Vec<&str> = small.iter().flat_map(|setting| ["--set", setting]).collect();
+    let small = settings(&small);
     let output = folder.path("stage2");
     let stage2 = ["reinforce", "--checkpoint", checkpoint, "--data", "serial:steps=1", "--output", &output, "--json"];
     let outcome = run(&[&stage2[..], &small].concat()).json();

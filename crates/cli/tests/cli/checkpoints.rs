@@ -68,16 +68,14 @@ fn full_weights_replace_those_of_the_base() {
 
     let mut missing = tensors.clone();
     missing.remove("model.norm.weight");
-    let error = lens(&folder, &["--model", &save("missing", missing)]).error(1);
-    assert!(error.contains("model.safetensors: tensor `model.norm.weight` is missing"), "{error}");
+    lens(&folder, &["--model", &save("missing", missing)])
+        .fails(1, &["model.safetensors: tensor `model.norm.weight` is missing"]);
     let mut shape = tensors.clone();
     shape.insert("model.norm.weight".to_owned(), Tensor::from_f32(&[31], &[0.5; 31]).unwrap());
-    let error = lens(&folder, &["--model", &save("shape", shape)]).error(1);
-    assert!(error.contains("expected the shape [32], found [31]"), "{error}");
+    lens(&folder, &["--model", &save("shape", shape)]).fails(1, &["expected the shape [32], found [31]"]);
     let mut extra = tensors;
     extra.insert("model.extra".to_owned(), Tensor::from_f32(&[1], &[0.5]).unwrap());
-    let error = lens(&folder, &["--model", &save("extra", extra)]).error(1);
-    assert!(error.contains("`model.extra` is not a parameter"), "{error}");
+    lens(&folder, &["--model", &save("extra", extra)]).fails(1, &["`model.extra` is not a parameter"]);
 }
 
 #[test]
@@ -85,14 +83,11 @@ fn what_does_not_belong_together_is_refused() {
     let folder = Folder::new();
     let base = golden("tiny_llama");
     let checkpoint = folder.checkpoint(text(&base));
-    let error = lens(&folder, &["--model", text(&golden("tiny_qwen2")), "--checkpoint", &checkpoint]).error(1);
-    assert!(error.contains("was trained for the base model"), "{error}");
-    let error = lens(&folder, &["--model", text(&base), "--base", text(&base)]).error(2);
-    assert!(error.contains("--base"), "{error}");
-    let error = lens(&folder, &["--model", &checkpoint, "--checkpoint", &checkpoint]).error(2);
-    assert!(error.contains("give one of them"), "{error}");
-    let error = lens(&folder, &["--model", text(&base), "--checkpoint", text(&base)]).error(1);
-    assert!(error.contains("is not an Aloud checkpoint"), "{error}");
+    lens(&folder, &["--model", text(&golden("tiny_qwen2")), "--checkpoint", &checkpoint])
+        .fails(1, &["was trained for the base model"]);
+    lens(&folder, &["--model", text(&base), "--base", text(&base)]).fails(2, &["--base"]);
+    lens(&folder, &["--model", &checkpoint, "--checkpoint", &checkpoint]).fails(2, &["give one of them"]);
+    lens(&folder, &["--model", text(&base), "--checkpoint", text(&base)]).fails(1, &["is not an Aloud checkpoint"]);
 }
 
 #[test]
@@ -104,8 +99,7 @@ fn damaged_checkpoints_are_errors() {
         let path = Path::new(&checkpoint).join(file);
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        let error = lens(&folder, &["--model", text(&base), "--checkpoint", &checkpoint]).error(1);
-        assert!(error.contains(file), "{file}: {error}");
+        lens(&folder, &["--model", text(&base), "--checkpoint", &checkpoint]).fails(1, &[file]);
         fs::write(&path, &bytes).unwrap();
     }
     // Adapters of other shapes, under the right hash: 16 outputs are needed.
@@ -116,6 +110,5 @@ fn damaged_checkpoints_are_errors() {
         pair.b = Matrix::from_f32(24, lora.rank, vec![0.5; 24 * lora.rank]).unwrap();
     }
     Checkpoint { trained: Trained::Lora(lora), ..student }.save(Path::new(&path), None).unwrap();
-    let error = lens(&folder, &["--model", &path]).error(1);
-    assert!(error.contains("block 0, self_attn.k_proj") && error.contains("[24, 4]"), "{error}");
+    lens(&folder, &["--model", &path]).fails(1, &["block 0, self_attn.k_proj", "[24, 4]"]);
 }

@@ -1,15 +1,13 @@
 //! `aloud eval` on the model that comes with the program. Nothing here depends on what its weights have learned.
 
-use std::path::Path;
-
 use serde_json::Value;
 
-use crate::fixtures::{Folder, aloud, aloud_with_cache, golden, text, tiny_reasoner_checkpoint};
+use crate::fixtures::{Folder, aloud, golden, text, words};
 
 /// The report of an evaluation of 24 items with short responses.
-fn report(model: &str, cache: &str, arguments: &[&str]) -> Value {
+fn report(folder: &Folder, model: &str, arguments: &[&str]) -> Value {
     let fixed = ["eval", model, "--n", "24", "--max-new-tokens", "12", "--json"];
-    aloud_with_cache(&[&fixed, arguments].concat(), cache).json()
+    folder.run(&[&fixed, arguments].concat()).json()
 }
 
 fn number(report: &Value, key: &str) -> f64 {
@@ -19,9 +17,8 @@ fn number(report: &Value, key: &str) -> f64 {
 #[test]
 fn the_built_in_model_is_evaluated_whatever_the_batch() {
     let folder = Folder::new();
-    let cache = folder.path("cache");
-    let evaluation = report("tiny-reasoner", &cache, &[]);
-    assert_eq!(evaluation, report("tiny-reasoner", &cache, &["--batch", "3"]));
+    let evaluation = report(&folder, "tiny-reasoner", &[]);
+    assert_eq!(evaluation, report(&folder, "tiny-reasoner", &["--batch", "3"]));
     assert_eq!(evaluation["model"], "tiny-reasoner");
     assert_eq!(evaluation["model_sha256"].as_str().unwrap().len(), 64);
     assert_eq!((&evaluation["checkpoint"], &evaluation["exits"]), (&Value::Null, &Value::from("off")));
@@ -50,12 +47,10 @@ fn the_built_in_model_is_evaluated_whatever_the_batch() {
         assert_eq!((number(group, "mean_depth"), number(group, "deepest_step")), (12.0, 12.0));
         assert!((2.0..=12.0).contains(&number(group, "trace_length")));
     }
-    let other_items = report("tiny-reasoner", &cache, &["--seed", "1"]);
+    let other_items = report(&folder, "tiny-reasoner", &["--seed", "1"]);
     assert_ne!(evaluation["think_aloud_rate"], other_items["think_aloud_rate"]);
 
-    let page =
-        aloud_with_cache(&["eval", "tiny-reasoner", "--n", "8", "--task", "perm", "--max-new-tokens", "4"], &cache);
-    let page = page.ok();
+    let page = folder.run(&words("eval tiny-reasoner --n 8 --task perm --max-new-tokens 4")).ok();
     assert!(page.starts_with("8 items: accuracy "), "{page}");
     assert!(page.lines().filter(|line| line.starts_with("perm ")).count() == 8, "{page}");
     assert!(page.contains("\nopaque serial horizon (steps): perm "), "{page}");
@@ -64,54 +59,50 @@ fn the_built_in_model_is_evaluated_whatever_the_batch() {
 #[test]
 fn depths_are_fixed_or_drawn_from_the_heads_of_a_checkpoint() {
     let folder = Folder::new();
-    let cache = folder.path("cache");
-    let directory = aloud_with_cache(&["fetch", "tiny-reasoner"], &cache).ok();
-    let fixed = report("tiny-reasoner", &cache, &["--depth", "3"]);
+    let fixed = report(&folder, "tiny-reasoner", &["--depth", "3"]);
     assert_eq!((&fixed["exits"], &fixed["depth"]), (&Value::from("fixed"), &Value::from(3)));
     assert_eq!((number(&fixed, "als"), number(&fixed, "exit_rate")), (0.75, 1.0));
     assert_eq!((number(&fixed, "mean_depth"), number(&fixed, "deepest_step")), (3.0, 3.0));
 
-    let checkpoint = folder.path("checkpoint");
-    tiny_reasoner_checkpoint(directory.trim_end()).save(Path::new(&checkpoint), None).unwrap();
-    let drawn = report(&checkpoint, &cache, &[]);
+    let checkpoint = folder.reasoner("checkpoint", |_| {});
+    let drawn = report(&folder, &checkpoint, &[]);
     assert_eq!((&drawn["exits"], &drawn["exit_offset"]), (&Value::from("sampled"), &Value::from(0.0)));
     assert_eq!(
         (&drawn["model"], &drawn["checkpoint"]),
         (&Value::from("tiny-reasoner"), &Value::from(checkpoint.clone()))
     );
-    assert_eq!(drawn, report(&checkpoint, &cache, &["--batch", "5"]));
+    assert_eq!(drawn, report(&folder, &checkpoint, &["--batch", "5"]));
     // Hazards of one half at 2, 4, 6, 8, 10: mean depth 3.94, exit rate 31 / 32. The tokens are a few hundred.
     assert!((3.0..5.0).contains(&number(&drawn, "mean_depth")), "{drawn}");
     assert!((0.9..1.0).contains(&number(&drawn, "exit_rate")), "{drawn}");
     assert!(number(&drawn, "deepest_step") > number(&drawn, "mean_depth"));
     // The first token is at full depth in any case, and the adapter changes nothing.
-    let off = report(&checkpoint, &cache, &["--exits", "off"]);
+    let off = report(&folder, &checkpoint, &["--exits", "off"]);
     assert_eq!((number(&off, "als"), &off["think_aloud_rate"]), (0.0, &drawn["think_aloud_rate"]));
-    let early = report(&checkpoint, &cache, &["--exit-offset", "40"]);
+    let early = report(&folder, &checkpoint, &["--exit-offset", "40"]);
     assert_eq!((number(&early, "mean_depth"), number(&early, "exit_offset")), (2.0, 40.0));
 }
 
 #[test]
 fn what_cannot_be_evaluated_is_refused() {
     let folder = Folder::new();
-    let cache = folder.path("cache");
     for arguments in [
-        &["eval"][..],
-        &["eval", "tiny-reasoner", "--task", "sums"],
-        &["eval", "tiny-reasoner", "--n", "0"],
-        &["eval", "tiny-reasoner", "--max-new-tokens", "0"],
-        &["eval", "tiny-reasoner", "--batch", "0"],
-        &["eval", "tiny-reasoner", "--depth", "13"],
-        &["eval", "tiny-reasoner", "--exits", "on"],
-        &["eval", "tiny-reasoner", "--exit-offset", "1"],
-        &["eval", "tiny-reasoner", "--base", "tiny-reasoner"],
+        "eval",
+        "eval tiny-reasoner --task sums",
+        "eval tiny-reasoner --n 0",
+        "eval tiny-reasoner --max-new-tokens 0",
+        "eval tiny-reasoner --batch 0",
+        "eval tiny-reasoner --depth 13",
+        "eval tiny-reasoner --exits on",
+        "eval tiny-reasoner --exit-offset 1",
+        "eval tiny-reasoner --base tiny-reasoner",
     ] {
-        aloud_with_cache(arguments, &cache).error(2);
+        folder.run(&words(arguments)).error(2);
     }
     let message = aloud(&["eval", &folder.model_with_tokenizer()]).error(1);
     assert!(message.starts_with("the model's tokenizer has no token `<eos>`: serial tasks need a model"), "{message}");
     aloud(&["eval", text(&golden("absent"))]).error(1);
-    let file = folder.file("file", "");
-    let message = aloud_with_cache(&["eval", "tiny-reasoner"], &file).error(1);
-    assert!(message.contains("set ALOUD_CACHE to a directory"), "{message}");
+    let folder = Folder::new();
+    folder.file("cache", "");
+    folder.run(&["eval", "tiny-reasoner"]).fails(1, &["set ALOUD_CACHE to a directory"]);
 }

@@ -11,38 +11,37 @@ use aloud_tasks::item::Split;
 use aloud_tasks::serial::{SerialSource, SerialTask};
 use serde_json::{Value, json};
 
-use crate::fixtures::{Folder, Run, aloud_with_cache, tiny_reasoner_checkpoint};
+use crate::fixtures::{Folder, Run, record, student, tiny_reasoner_checkpoint, words};
 
-/// A folder with the built-in model, and checkpoints of it.
-struct Bench {
-    folder: Folder,
-    cache: String,
-    model: String,
-}
+/// A folder with checkpoints of the built-in model.
+struct Bench(Folder);
 
 impl Bench {
     fn new() -> Self {
-        let folder = Folder::new();
-        let cache = folder.path("cache");
-        let model = aloud_with_cache(&["fetch", "tiny-reasoner"], &cache).ok().trim_end().to_owned();
-        Self { folder, cache, model }
+        Self(Folder::new())
     }
 
-    /// A checkpoint, changed by `edit`.
-    fn checkpoint(&self, name: &str, edit: impl FnOnce(&mut Checkpoint)) -> String {
-        let mut checkpoint = tiny_reasoner_checkpoint(&self.model);
-        edit(&mut checkpoint);
-        let path = self.folder.path(name);
-        checkpoint.save(Path::new(&path), None).unwrap();
-        path
+    /// A checkpoint of stage 1 with all that is known of its training.
+    fn distilled(&self) -> String {
+        self.0.reasoner("checkpoint", |checkpoint| with_stages(checkpoint, vec![distilled(1.0, "exact")]))
+    }
+
+    /// The same, trained on held-out items of `chain` with these questions.
+    fn trained_on(&self, name: &str, questions: impl IntoIterator<Item = String>) -> String {
+        let keys: BTreeSet<ItemKey> = questions.into_iter().map(|question| ItemKey::of_question(&question)).collect();
+        self.0.reasoner(name, |checkpoint| {
+            let set = ItemSet::new("chain".to_owned(), "test".to_owned(), 0, &keys, 0);
+            with_stages(checkpoint, vec![Stage { items: TrainedItems::Known(vec![set]), ..distilled(1.0, "exact") }]);
+            checkpoint.trained_items = Some(keys);
+        })
     }
 
     fn run(&self, checkpoint: &str, output: &str, arguments: &[&str]) -> Run {
-        let output = self.folder.path(output);
+        let output = self.0.path(output);
         let fixed = ["eval", checkpoint, "--output", &output, "--task", "chain"];
         let length: &[&str] = if arguments.contains(&"--max-new-tokens") { &[] } else { &["--max-new-tokens", "16"] };
         let tier: &[&str] = if arguments.contains(&"--tier") { &[] } else { &["--tier", "toy"] };
-        aloud_with_cache(&[&fixed, length, tier, arguments].concat(), &self.cache)
+        self.0.run(&[&fixed, length, tier, arguments].concat())
     }
 
     /// The records of an evaluation.
@@ -51,14 +50,9 @@ impl Bench {
     }
 
     fn manifest(&self, output: &str, model: &str) -> Value {
-        let path = self.folder.path(&format!("{output}/{model}/manifest.json"));
+        let path = self.0.path(&format!("{output}/{model}/manifest.json"));
         serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
     }
-}
-
-fn record<'a>(evaluation: &'a Value, model: &str, id: &str) -> &'a Value {
-    let records = evaluation["metrics"].as_array().unwrap();
-    records.iter().find(|record| record["id"] == id && record["model"] == model).expect(id)
 }
 
 fn stage(command: &str, settings: Value) -> Stage {
@@ -88,7 +82,7 @@ fn a_model_of_stage_2_is_compared_with_the_targets_of_its_stage_1() {
     let bench = Bench::new();
     let asked = ["--n", "8", "--elicited", "0", "--controls", "exits_off"];
     let distribution = |name: &str, edit: &dyn Fn(&mut Checkpoint)| {
-        let checkpoint = bench.checkpoint(name, edit);
+        let checkpoint = bench.0.reasoner(name, edit);
         record(&bench.evaluate(&checkpoint, &format!("run-{name}"), &asked), "exits", "exits.distance_to_target")
             .clone()
     };
@@ -111,7 +105,7 @@ fn a_model_of_stage_2_is_compared_with_the_targets_of_its_stage_1() {
         (&Value::Null, &json!("kl_factor_unknown"), &Value::Null)
     );
     assert!(unknown["extra"]["h"].is_array() && unknown["extra"].get("pi_star").is_none(), "{unknown}");
-    let old = bench.folder.path("unknown");
+    let old = bench.0.path("unknown");
     let run = bench.run(&old, "run-unknown", &asked);
     assert!(run.stderr.contains("is not known (trained before lineage was recorded)"), "{}", run.stderr);
 }
@@ -119,7 +113,7 @@ fn a_model_of_stage_2_is_compared_with_the_targets_of_its_stage_1() {
 #[test]
 fn parts_of_the_items_have_every_number_of_steps_and_say_so() {
     let bench = Bench::new();
-    let checkpoint = bench.checkpoint("checkpoint", |checkpoint| {
+    let checkpoint = bench.0.reasoner("checkpoint", |checkpoint| {
         with_stages(checkpoint, vec![distilled(1.0, "exact")]);
         // Without exits the model's traces are closed, so that all of them can be elicited from.
         checkpoint.exit_heads.biases.fill(-20.0);
@@ -143,8 +137,7 @@ fn parts_of_the_items_have_every_number_of_steps_and_say_so() {
 #[test]
 fn an_evaluation_goes_on_only_with_the_same_settings() {
     let bench = Bench::new();
-    let checkpoint =
-        bench.checkpoint("checkpoint", |checkpoint| with_stages(checkpoint, vec![distilled(1.0, "exact")]));
+    let checkpoint = bench.distilled();
     let offset = ["--n", "8", "--elicited", "4", "--controls", "exits_off", "--exit-offset"];
     let evaluation = bench.evaluate(&checkpoint, "run", &[&offset[..], &["think=1,answer=2"]].concat());
     let dial = &record(&evaluation, "exits", "savings.average")["dial"];
@@ -163,25 +156,12 @@ fn an_evaluation_goes_on_only_with_the_same_settings() {
 #[test]
 fn items_that_the_model_was_trained_on_are_left_out() {
     let bench = Bench::new();
-    // The evaluation's own items: two of each number of steps, of which those of more than four steps are all different.
-    let questions: Vec<String> = (5..=8)
-        .rev()
-        .flat_map(|k| {
-            let source = SerialSource { task: Some(SerialTask::Chain), steps: k..=k };
-            (0..2).map(move |index| source.generate(0, index, Split::Test).unwrap().prompt())
-        })
-        .collect();
-    let trained_on = |name: &str, n: usize| {
-        let keys: BTreeSet<ItemKey> = questions.iter().take(n).map(|question| ItemKey::of_question(question)).collect();
-        assert_eq!(keys.len(), n);
-        bench.checkpoint(name, |checkpoint| {
-            let set = ItemSet::new("chain".to_owned(), "test".to_owned(), 0, &keys, 0);
-            let items = TrainedItems::Known(vec![set]);
-            with_stages(checkpoint, vec![Stage { items, ..distilled(1.0, "exact") }]);
-            checkpoint.trained_items = Some(keys);
-        })
+    let question = |k: usize, index: u64| {
+        let source = SerialSource { task: Some(SerialTask::Chain), steps: k..=k };
+        source.generate(0, index, Split::Test).unwrap().prompt()
     };
-    let some = trained_on("some", 3);
+    // The evaluation's own items: two of each number of steps, of which those of more than four steps are all different.
+    let some = bench.trained_on("some", [question(8, 0), question(8, 1), question(7, 0)]);
     let evaluation = bench.evaluate(&some, "run", &["--n", "16", "--elicited", "0"]);
     for model in ["exits", "base"] {
         let savings = record(&evaluation, model, "accuracy.strict");
@@ -191,41 +171,22 @@ fn items_that_the_model_was_trained_on_are_left_out() {
     assert_eq!(bench.manifest("run", "exits")["left_out"]["trained_on"], json!(3));
 
     // Nearly all of the items.
-    let keys = |k: usize| {
-        let source = SerialSource { task: Some(SerialTask::Chain), steps: k..=k };
-        ItemKey::of_question(&source.generate(0, 0, Split::Test).unwrap().prompt())
-    };
-    let nearly_all: BTreeSet<ItemKey> = (1..=8).map(keys).collect();
-    let all = bench.checkpoint("all", |checkpoint| {
-        let set = ItemSet::new("chain".to_owned(), "test".to_owned(), 0, &nearly_all, 0);
-        with_stages(checkpoint, vec![Stage { items: TrainedItems::Known(vec![set]), ..distilled(1.0, "exact") }]);
-        checkpoint.trained_items = Some(nearly_all.clone());
-    });
-    let message = bench.run(&all, "all-run", &["--n", "8", "--elicited", "0"]).error(1);
-    assert!(message.contains("of the 8 items to be evaluated, so fewer than half are left"), "{message}");
+    let all = bench.trained_on("all", (1..=8).map(|k| question(k, 0)));
+    bench
+        .run(&all, "all-run", &["--n", "8", "--elicited", "0"])
+        .fails(1, &["of the 8 items to be evaluated, so fewer than half are left"]);
 
     // Without a folder, items are numbered otherwise, and left out as well.
-    let quick: BTreeSet<ItemKey> = [5, 6, 7]
-        .into_iter()
-        .map(|index| {
-            let source = SerialSource { task: Some(SerialTask::Chain), steps: index + 1..=index + 1 };
-            ItemKey::of_question(&source.generate(0, index as u64, Split::Test).unwrap().prompt())
-        })
-        .collect();
-    let some = bench.checkpoint("quick", |checkpoint| {
-        let set = ItemSet::new("chain".to_owned(), "test".to_owned(), 0, &quick, 0);
-        with_stages(checkpoint, vec![Stage { items: TrainedItems::Known(vec![set]), ..distilled(1.0, "exact") }]);
-        checkpoint.trained_items = Some(quick.clone());
-    });
+    let some = bench.trained_on("quick", [5, 6, 7].map(|index| question(index as usize + 1, index)));
     let arguments = ["eval", &some, "--task", "chain", "--n", "8", "--json"];
-    assert_eq!(aloud_with_cache(&arguments, &bench.cache).json()["n"], json!(5));
+    assert_eq!(bench.0.run(&arguments).json()["n"], json!(5));
 }
 
 #[test]
 fn the_same_training_is_a_control_and_another_is_refused() {
     let bench = Bench::new();
     let of_stage_2 = |name: &str, price: f64, exits: &str, rate: f64| {
-        bench.checkpoint(name, |checkpoint| {
+        bench.0.reasoner(name, |checkpoint| {
             with_stages(checkpoint, vec![distilled(30.0, "exact"), reinforced(price, exits, rate)]);
         })
     };
@@ -241,19 +202,20 @@ fn the_same_training_is_a_control_and_another_is_refused() {
     assert!(message.contains("stages.1.settings.optimizer.learning_rate is 0.0002, expected 0.0001"), "{message}");
     let message = error(&model, &of_stage_2("priced", 0.3, "off", 1e-4));
     assert!(message.contains("reward.depth_penalty is 0.3, expected 0"), "{message}");
-    let first = bench.checkpoint("first", |checkpoint| with_stages(checkpoint, vec![distilled(30.0, "exact")]));
+    let first = bench.0.reasoner("first", |checkpoint| with_stages(checkpoint, vec![distilled(30.0, "exact")]));
     let message = error(&first, &same);
     assert!(message.contains("model of stage 1 alone"), "{message}");
 }
 
 /// A checkpoint of all weights, those of the built-in model, on a base whose MLPs give nothing.
 fn better_than_its_base(bench: &Bench) -> String {
-    let base = bench.folder.path("weak");
+    let base = bench.0.path("weak");
     fs::create_dir(&base).unwrap();
+    let model = bench.0.tiny_reasoner();
     for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
-        fs::copy(Path::new(&bench.model).join(file), Path::new(&base).join(file)).unwrap();
+        fs::copy(Path::new(&model).join(file), Path::new(&base).join(file)).unwrap();
     }
-    let bytes = fs::read(Path::new(&bench.model).join("model.safetensors")).unwrap();
+    let bytes = fs::read(Path::new(&model).join("model.safetensors")).unwrap();
     let n_header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header: Value = serde_json::from_slice(&bytes[8..8 + n_header]).unwrap();
     let mut weak = bytes.clone();
@@ -275,7 +237,7 @@ fn better_than_its_base(bench: &Bench) -> String {
     checkpoint.trained = Trained::Full(tensors);
     checkpoint.exit_heads.biases.fill(-20.0);
     with_stages(&mut checkpoint, vec![distilled(1.0, "exact")]);
-    let path = bench.folder.path("strong");
+    let path = bench.0.path("strong");
     checkpoint.save(Path::new(&path), None).unwrap();
     path
 }
@@ -283,7 +245,7 @@ fn better_than_its_base(bench: &Bench) -> String {
 #[test]
 fn noise_is_written_with_what_it_was_tuned_to() {
     let bench = Bench::new();
-    let checkpoint = bench.checkpoint("checkpoint", |checkpoint| {
+    let checkpoint = bench.0.reasoner("checkpoint", |checkpoint| {
         with_stages(checkpoint, vec![distilled(1.0, "exact")]);
         // Exits now and then, so that some answers are wrong.
         checkpoint.exit_heads.biases.fill(-3.0);
@@ -311,15 +273,14 @@ fn noise_is_written_with_what_it_was_tuned_to() {
     let noise = &bench.manifest("strong-run", "base_noise")["noise"];
     assert_eq!(noise["strength"], json!(0.0));
     assert!(noise["wanted_accuracy"].as_f64() > noise["found_accuracy"].as_f64(), "{noise}");
-    let [run, page] = ["strong-run", "page.html"].map(|name| bench.folder.path(name));
-    aloud_with_cache(&["report", &run, "--output", &page], &bench.cache).ok();
+    let [run, page] = ["strong-run", "page.html"].map(|name| bench.0.path(name));
+    bench.0.run(&["report", &run, "--output", &page]).ok();
 }
 
 #[test]
 fn accuracy_may_be_measured_on_more_items_than_the_rest() {
     let bench = Bench::new();
-    let checkpoint =
-        bench.checkpoint("checkpoint", |checkpoint| with_stages(checkpoint, vec![distilled(1.0, "exact")]));
+    let checkpoint = bench.distilled();
     let asked = ["--n", "8", "--elicited", "0", "--controls", "base,static", "--accuracy-items", "24"];
     let evaluation = bench.evaluate(&checkpoint, "run", &asked);
     for (model, n) in [("exits", 24), ("base", 24), ("base_one_depth", 8)] {
@@ -329,7 +290,7 @@ fn accuracy_may_be_measured_on_more_items_than_the_rest() {
     assert_eq!(record(&evaluation, "exits", "accuracy.strict_minus_base")["n"], json!(24));
     assert_eq!(record(&evaluation, "exits", "accuracy.at_steps.8")["n"], json!(3));
     // A cut log is finished, and everything is as it was.
-    let path = bench.folder.path("run/exits/accuracy.jsonl");
+    let path = bench.0.path("run/exits/accuracy.jsonl");
     let rows = fs::read(&path).unwrap();
     fs::write(&path, &rows[..rows.len() / 2]).unwrap();
     assert_eq!(bench.evaluate(&checkpoint, "run", &asked)["metrics"], evaluation["metrics"]);
@@ -338,50 +299,28 @@ fn accuracy_may_be_measured_on_more_items_than_the_rest() {
 #[test]
 fn one_file_has_no_items_to_tune_controls_on() {
     let bench = Bench::new();
-    let checkpoint =
-        bench.checkpoint("checkpoint", |checkpoint| with_stages(checkpoint, vec![distilled(1.0, "exact")]));
+    let checkpoint = bench.distilled();
     let file =
-        bench.folder.file("problems.jsonl", "{\"question\": \"What is 1 + 1?\", \"answer\": \"1 + 1 = 2\\n#### 2\"}\n");
-    let output = bench.folder.path("run");
+        bench.0.file("problems.jsonl", "{\"question\": \"What is 1 + 1?\", \"answer\": \"1 + 1 = 2\\n#### 2\"}\n");
+    let output = bench.0.path("run");
     let task = format!("gsm8k:{file}");
     let arguments = ["eval", &checkpoint, "--task", &task, "--output", &output, "--controls", "base,base_noise"];
-    let message = aloud_with_cache(&arguments, &bench.cache).error(2);
-    assert!(message.contains("base_noise") && message.contains("is one file"), "{message}");
+    bench.0.run(&arguments).fails(2, &["base_noise", "is one file"]);
 }
 
 #[test]
 fn questions_that_were_edited_are_others() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
-    let checkpoint = folder.checkpoint(&model);
+    let (folder, _, checkpoint) = student();
     let question = |text: &str| format!("{{\"question\": \"{text}\", \"answer\": \"1 + 1 = 2\\n#### 2\"}}\n");
     let file = folder.file("problems.jsonl", [question("What is 1 + 1?"), question("And 2 - 0?")].concat());
-    let (task, output, cache) = (format!("gsm8k:{file}"), folder.path("run"), folder.path("cache"));
-    let arguments = [
-        "eval",
-        &checkpoint,
-        "--task",
-        &task,
-        "--output",
-        &output,
-        "--tier",
-        "toy",
-        "--max-new-tokens",
-        "8",
-        "--controls",
-        "exits_off",
-        "--elicited",
-        "0",
-        "--json",
-    ];
-    let evaluation = aloud_with_cache(&arguments, &cache).json();
+    let output = folder.path("run");
+    let command = format!("eval {checkpoint} --task gsm8k:{file} --output {output} --tier toy --max-new-tokens 8");
+    let arguments = [words(&command), words("--controls exits_off --elicited 0")].concat();
+    let evaluation = folder.run(&[&arguments[..], &["--json"]].concat()).json();
     // One file is both parts of the data.
     assert_eq!(record(&evaluation, "exits", "accuracy.strict")["split"], json!("all"));
     fs::write(&file, [question("What is 1 + 1?"), question("And 3 - 1?")].concat()).unwrap();
-    let message = aloud_with_cache(&arguments[..arguments.len() - 1], &cache).error(1);
-    assert!(message.contains("another `questions_sha256`"), "{message}");
+    folder.run(&arguments).fails(1, &["another `questions_sha256`"]);
     fs::write(&file, [question("What is 1 + 1?"), question("And 2 - 0?")].concat()).unwrap();
-    let instructed = [&arguments[..arguments.len() - 1], &["--instruction", "Be brief."]].concat();
-    let message = aloud_with_cache(&instructed, &cache).error(1);
-    assert!(message.contains("another `questions_sha256`"), "{message}");
+    folder.run(&[&arguments[..], &["--instruction", "Be brief."]].concat()).fails(1, &["another `questions_sha256`"]);
 }

@@ -5,34 +5,20 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::fixtures::{Folder, aloud_with_cache, tiny_reasoner_checkpoint};
+use crate::fixtures::{Folder, record};
 
-/// A checkpoint of the built-in model, whose heads exit half of the time.
-fn checkpoint(folder: &Folder, cache: &str) -> String {
-    let directory = aloud_with_cache(&["fetch", "tiny-reasoner"], cache).ok();
-    let checkpoint = folder.path("checkpoint");
-    tiny_reasoner_checkpoint(directory.trim_end()).save(Path::new(&checkpoint), None).unwrap();
-    checkpoint
-}
-
-fn evaluate(checkpoint: &str, output: &str, cache: &str, arguments: &[&str]) -> Value {
+fn evaluate(folder: &Folder, checkpoint: &str, output: &str, arguments: &[&str]) -> Value {
     let fixed = ["eval", checkpoint, "--output", output, "--tier", "toy", "--max-new-tokens", "24", "--json"];
-    aloud_with_cache(&[&fixed, arguments].concat(), cache).json()
-}
-
-fn record<'a>(evaluation: &'a Value, model: &str, id: &str) -> &'a Value {
-    let records = evaluation["metrics"].as_array().unwrap();
-    records.iter().find(|record| record["id"] == id && record["model"] == model).expect(id)
+    folder.run(&[&fixed, arguments].concat()).json()
 }
 
 #[test]
 fn an_interrupted_run_goes_on_and_another_one_is_refused() {
     let folder = Folder::new();
-    let cache = folder.path("cache");
-    let checkpoint = checkpoint(&folder, &cache);
+    let checkpoint = folder.reasoner("checkpoint", |_| {});
     let output = folder.path("run");
     let controls = ["--controls", "base,exits_off,base_random_depths,static,base_target_depths", "--n", "24"];
-    let whole = evaluate(&checkpoint, &output, &cache, &controls);
+    let whole = evaluate(&folder, &checkpoint, &output, &controls);
 
     // Half of the exits happen at each candidate, and controls of equal mean depth are near it.
     let savings = |model: &str| record(&whole, model, "savings.average")["value"].as_f64().unwrap();
@@ -53,14 +39,14 @@ fn an_interrupted_run_goes_on_and_another_one_is_refused() {
 
     // What was written is not done again, so that the same command prints it: the answers, or everything.
     let fixed = ["eval", &checkpoint, "--output", &output, "--tier", "toy", "--max-new-tokens", "24"];
-    let text = aloud_with_cache(&[&fixed[..], &controls].concat(), &cache).ok();
+    let text = folder.run(&[&fixed[..], &controls].concat()).ok();
     assert!(text.lines().count() <= 15, "{text}");
     for expected in
         ["exits against base: 24 items of serial", "saved    layers: ", "cost     accuracy: ", "claims   not claimed"]
     {
         assert!(text.contains(expected), "{expected}\n{text}");
     }
-    let table = aloud_with_cache(&[&fixed[..], &controls, &["--all"]].concat(), &cache).ok();
+    let table = folder.run(&[&fixed[..], &controls, &["--all"]].concat()).ok();
     assert!(table.starts_with("metric") && table.contains("\nwritten to "), "{table}");
     assert!(table.contains("H1 not testable"), "{table}");
 
@@ -71,23 +57,21 @@ fn an_interrupted_run_goes_on_and_another_one_is_refused() {
         fs::write(ee.join(file), &text[..text.len() * 2 / 3]).unwrap();
     }
     fs::remove_file(ee.join("metrics.json")).unwrap();
-    let again = evaluate(&checkpoint, &output, &cache, &[&controls[..], &["--batch", "3"]].concat());
+    let again = evaluate(&folder, &checkpoint, &output, &[&controls[..], &["--batch", "3"]].concat());
     assert_eq!(again["metrics"], whole["metrics"]);
 
     let arguments = ["eval", &checkpoint, "--output", &output, "--tier", "toy", "--max-new-tokens", "24", "--n", "24"];
-    let message = aloud_with_cache(&[&arguments[..], &["--exit-offset", "1"]].concat(), &cache).error(1);
-    assert!(message.contains("another `dial`"), "{message}");
+    folder.run(&[&arguments[..], &["--exit-offset", "1"]].concat()).fails(1, &["another `dial`"]);
 }
 
 #[test]
 fn a_response_that_fills_the_context_is_evaluated() {
     let folder = Folder::new();
-    let cache = folder.path("cache");
-    let checkpoint = checkpoint(&folder, &cache);
+    let checkpoint = folder.reasoner("checkpoint", |_| {});
     // Without learned places, responses go on until the model has no position left.
     let fixed = ["eval", &checkpoint, "--output", &folder.path("run"), "--tier", "toy", "--max-new-tokens", "120"];
     let asked = ["--task", "perm", "--n", "96", "--controls", "base_random_depths", "--json"];
-    let evaluation = aloud_with_cache(&[&fixed[..], &asked].concat(), &cache).json();
+    let evaluation = folder.run(&[&fixed[..], &asked].concat()).json();
     let answers = record(&evaluation, "base_random_depths", "early_answering.area");
     assert_eq!(answers["gates"][0]["name"], "replay_parity");
     // Nothing is asked after a trace that has no end.
@@ -97,12 +81,11 @@ fn a_response_that_fills_the_context_is_evaluated() {
 #[test]
 fn a_sweep_has_a_row_a_value_and_one_of_the_base() {
     let folder = Folder::new();
-    let cache = folder.path("cache");
-    let checkpoint = checkpoint(&folder, &cache);
+    let checkpoint = folder.reasoner("checkpoint", |_| {});
     let output = folder.path("sweep");
     let arguments = ["sweep", &checkpoint, "--dial", "offset", "--values", "-2,2", "--output", &output];
     let asked = ["--task", "chain", "--tier", "toy", "--n", "8", "--max-new-tokens", "12", "--json"];
-    let sweep = aloud_with_cache(&[&arguments[..], &asked].concat(), &cache).json();
+    let sweep = folder.run(&[&arguments[..], &asked].concat()).json();
     let rows = sweep["rows"].as_array().unwrap();
     assert_eq!(
         rows.iter().map(|row| row["offset"].clone()).collect::<Vec<_>>(),
@@ -119,6 +102,6 @@ fn a_sweep_has_a_row_a_value_and_one_of_the_base() {
         &["sweep", &checkpoint, "--values", "1", "--output", "x"],
         &["sweep", &checkpoint, "--dial", "offset", "--values", "1,1", "--output", "x"],
     ] {
-        aloud_with_cache(arguments, &cache).error(2);
+        folder.run(arguments).error(2);
     }
 }

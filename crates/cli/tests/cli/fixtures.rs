@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use aloud_kernels::matrix::Matrix;
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
+use aloud_model::load::{PretrainedModel, load};
 use aloud_model::lora::{Lora, LoraPair, Projection};
 use aloud_model::source::ResolvedSource;
+use aloud_train::stage1::traces::{FORMAT_VERSION, FinishReason, HiddenDType, Trace, TraceHeader, TraceWriter};
 use assert_cmd::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -43,6 +45,14 @@ impl Run {
         let line = self.stderr.lines().find_map(|line| line.strip_prefix("error: "));
         line.unwrap_or_else(|| panic!("no error line in {}", self.stderr)).to_owned()
     }
+
+    /// Checks that the run failed with this code, and that its complaint says all of this.
+    pub(crate) fn fails(self, code: i32, parts: &[&str]) {
+        let error = self.error(code);
+        for part in parts {
+            assert!(error.contains(part), "expected `{part}`: {error}");
+        }
+    }
 }
 
 /// Runs `aloud` with these arguments and this input, away from the user's caches.
@@ -50,14 +60,9 @@ pub(crate) fn aloud_with_input(arguments: &[&str], input: &str) -> Run {
     run(arguments, input, "/nonexistent/cache", &[])
 }
 
-/// Runs `aloud` with these arguments and this cache directory.
-pub(crate) fn aloud_with_cache(arguments: &[&str], cache: &str) -> Run {
-    run(arguments, "", cache, &[])
-}
-
 /// The same with these variables in the environment.
-pub(crate) fn aloud_with_environment(arguments: &[&str], cache: &str, variables: &[(&str, &str)]) -> Run {
-    run(arguments, "", cache, variables)
+pub(crate) fn aloud_with_environment(arguments: &[&str], variables: &[(&str, &str)]) -> Run {
+    run(arguments, "", "/nonexistent/cache", variables)
 }
 
 fn run(arguments: &[&str], input: &str, cache: &str, variables: &[(&str, &str)]) -> Run {
@@ -157,6 +162,30 @@ impl Folder {
         path
     }
 
+    /// Runs `aloud` with the cache of this folder.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
+        self.run_with(arguments, &[])
+    }
+
+    /// The same with these variables in the environment.
+    pub(crate) fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Run {
+        run(arguments, "", &self.path("cache"), variables)
+    }
+
+    /// Where the built-in model is, in the cache of this folder.
+    pub(crate) fn tiny_reasoner(&self) -> String {
+        self.run(&["fetch", "tiny-reasoner"]).ok().trim_end().to_owned()
+    }
+
+    /// A checkpoint of the built-in model ([`tiny_reasoner_checkpoint`]), changed by `edit`.
+    pub(crate) fn reasoner(&self, name: &str, edit: impl FnOnce(&mut Checkpoint)) -> String {
+        let mut checkpoint = tiny_reasoner_checkpoint(&self.tiny_reasoner());
+        edit(&mut checkpoint);
+        let path = self.path(name);
+        checkpoint.save(Path::new(&path), None).unwrap();
+        path
+    }
+
     /// A copy of the tiny Llama with a tokenizer of single characters and a chat template.
     pub(crate) fn model_with_tokenizer(&self) -> String {
         let path = self.path("model");
@@ -176,41 +205,76 @@ impl Folder {
     }
 }
 
+/// A folder with the tiny Llama, with a tokenizer.
+pub(crate) fn llama() -> (Folder, String) {
+    let folder = Folder::new();
+    let model = folder.model_with_tokenizer();
+    (folder, model)
+}
+
+/// The same with a checkpoint of the model.
+pub(crate) fn student() -> (Folder, String, String) {
+    let (folder, model) = llama();
+    let checkpoint = folder.checkpoint(&model);
+    (folder, model, checkpoint)
+}
+
+/// Writes `n` traces of three response tokens; the lens KL at the first candidate is 0 and at the second large.
+pub(crate) fn write_traces(path: &Path, model: &str, candidates: [usize; 2], n: usize) {
+    let header = TraceHeader {
+        format_version: FORMAT_VERSION,
+        base_model: BaseIdentity { source: model.to_owned(), sha256: "00".to_owned() },
+        candidates: candidates.to_vec(),
+        n_blocks: 6,
+        hidden_size: 2,
+        hidden_dtype: HiddenDType::F32,
+        settings: json!({"temperature": 0.7}),
+        items: None,
+    };
+    let mut writer = TraceWriter::create_or_resume(path, header).unwrap().with_traces_per_shard(2);
+    for index in 0..n {
+        let trace = Trace {
+            index,
+            id: format!("trace-{index}"),
+            item: None,
+            prompt: "p".to_owned(),
+            response: "abc".to_owned(),
+            token_ids: vec![1, 70, 71, 72],
+            prompt_len: 1,
+            final_hidden: vec![0.0; 6],
+            lens_kl: [0.0, 50.0].repeat(3),
+            token_log_probabilities: vec![-1.0; 3],
+            finish_reason: FinishReason::Stop,
+        };
+        writer.append(trace).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
 /// A checkpoint of the built-in model, unpacked at `directory`: heads after every second block with hazards of one half,
 /// and an adapter that changes nothing.
 pub(crate) fn tiny_reasoner_checkpoint(directory: &str) -> Checkpoint {
-    let loaded = aloud_model::load::load(&ResolvedSource::Directory(directory.into())).unwrap();
+    let loaded = load(&ResolvedSource::Directory(directory.into())).unwrap();
     let config = &loaded.config;
     let zeros = |rows, columns| Matrix::from_f32(rows, columns, vec![0.0; rows * columns]).unwrap();
     let pair = LoraPair { a: zeros(1, config.hidden_size), b: zeros(config.query_size(), 1) };
     let candidates: Vec<usize> = (2..config.n_layers).step_by(2).collect();
-    Checkpoint {
-        base: BaseIdentity { source: "tiny-reasoner".to_owned(), sha256: loaded.identity.sha256 },
-        n_blocks: config.n_layers,
-        hidden_size: config.hidden_size,
-        start_adapter: None,
-        trained: Trained::Lora(Lora { rank: 1, alpha: 1.0, pairs: BTreeMap::from([((0, Projection::QProj), pair)]) }),
-        exit_heads: ExitHeads {
-            input: HeadInput::Rms,
-            weights: vec![vec![0.0; config.hidden_size]; candidates.len()],
-            biases: vec![0.0; candidates.len()],
-            candidates,
-        },
-        exit_offset: None,
-        training: json!({}),
-        lineage: None,
-        trained_items: None,
-        metrics: json!({}),
-    }
+    let heads = ExitHeads {
+        input: HeadInput::Rms,
+        weights: vec![vec![0.0; config.hidden_size]; candidates.len()],
+        biases: vec![0.0; candidates.len()],
+        candidates,
+    };
+    let pairs = BTreeMap::from([((0, Projection::QProj), pair)]);
+    checkpoint_of("tiny-reasoner", &loaded, Lora { rank: 1, alpha: 1.0, pairs }, heads)
 }
 
 /// The golden student of a tiny model as a checkpoint.
 pub(crate) fn golden_student(model: &str, base: &str) -> Checkpoint {
     let golden = Golden::read(model, "student.safetensors");
-    let loaded = aloud_model::load::load(&ResolvedSource::Directory(base.into())).unwrap();
-    let config = &loaded.config;
+    let loaded = load(&ResolvedSource::Directory(base.into())).unwrap();
     let mut pairs = BTreeMap::new();
-    for block in 0..config.n_layers {
+    for block in 0..loaded.config.n_layers {
         for projection in Projection::ALL {
             let factor = |name: &str| golden.matrix(&format!("layers.{block}.{}.{name}", projection.path()));
             if let (Some(a), Some(b)) = (factor("lora_a"), factor("lora_b")) {
@@ -220,18 +284,22 @@ pub(crate) fn golden_student(model: &str, base: &str) -> Checkpoint {
     }
     assert!(!pairs.is_empty());
     let candidates = golden.integers("candidates").to_vec();
-    let exit_heads = ExitHeads {
+    let heads = ExitHeads {
         input: HeadInput::Rms,
         weights: candidates.iter().map(|depth| golden.floats(&format!("head.{depth}.weight")).to_vec()).collect(),
         biases: candidates.iter().map(|depth| golden.floats(&format!("head.{depth}.bias"))[0]).collect(),
         candidates,
     };
+    checkpoint_of(base, &loaded, Lora { rank: RANK, alpha: ALPHA, pairs }, heads)
+}
+
+fn checkpoint_of(source: &str, base: &PretrainedModel, lora: Lora, exit_heads: ExitHeads) -> Checkpoint {
     Checkpoint {
-        base: BaseIdentity { source: base.to_owned(), sha256: loaded.identity.sha256 },
-        n_blocks: config.n_layers,
-        hidden_size: config.hidden_size,
+        base: BaseIdentity { source: source.to_owned(), sha256: base.identity.sha256.clone() },
+        n_blocks: base.config.n_layers,
+        hidden_size: base.config.hidden_size,
         start_adapter: None,
-        trained: Trained::Lora(Lora { rank: RANK, alpha: ALPHA, pairs }),
+        trained: Trained::Lora(lora),
         exit_heads,
         exit_offset: None,
         training: json!({}),
@@ -270,6 +338,22 @@ fn write_tokenizer(model: &Path, vocab_size: usize) {
     let config = json!({"bos_token": "<|im_start|>", "eos_token": "<|endoftext|>", "chat_template": template});
     fs::write(model.join("tokenizer.json"), tokenizer.to_string()).unwrap();
     fs::write(model.join("tokenizer_config.json"), config.to_string()).unwrap();
+}
+
+/// The words of a command, with spaces between them.
+pub(crate) fn words(command: &str) -> Vec<&str> {
+    command.split_whitespace().collect()
+}
+
+/// Settings of a recipe as arguments.
+pub(crate) fn settings<'a>(settings: &[&'a str]) -> Vec<&'a str> {
+    settings.iter().flat_map(|setting| ["--set", setting]).collect()
+}
+
+/// The record of a metric of a model in what an evaluation printed.
+pub(crate) fn record<'a>(evaluation: &'a Value, model: &str, id: &str) -> &'a Value {
+    let records = evaluation["metrics"].as_array().unwrap();
+    records.iter().find(|record| record["id"] == id && record["model"] == model).expect(id)
 }
 
 /// The values of a JSON Lines output.

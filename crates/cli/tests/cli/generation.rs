@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::fixtures::{Folder, aloud, aloud_with_input, golden, json_lines, text};
+use crate::fixtures::{aloud, aloud_with_input, golden, json_lines, llama, student, text};
 
 /// Four prompts, more than run at once.
 const PROMPTS: [&str; 8] = ["-p", "one?", "-p", "Say two.", "-p", "3", "-p", "four or five"];
@@ -17,9 +17,7 @@ fn depths(record: &Value) -> Vec<u64> {
 
 #[test]
 fn results_do_not_depend_on_the_batch() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
-    let checkpoint = folder.checkpoint(&model);
+    let (_folder, model, checkpoint) = student();
     let run = |batch: &str| {
         let fixed = ["generate", "--model", &model, "--checkpoint", &checkpoint, "--json", "--samples", "2"];
         aloud(&[&fixed, &PROMPTS[..], &["--max-new-tokens", "24", "--batch", batch]].concat()).ok()
@@ -40,9 +38,7 @@ fn results_do_not_depend_on_the_batch() {
 
 #[test]
 fn records_say_how_they_were_made() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
-    let checkpoint = folder.checkpoint(&model);
+    let (folder, model, checkpoint) = student();
     let out = folder.path("records.jsonl");
     let records =
         generate(&["--model", &model, "--checkpoint", &checkpoint, "-p", "one?", "--out", &out, "--seed", "5"]);
@@ -65,9 +61,7 @@ fn records_say_how_they_were_made() {
 
 #[test]
 fn the_offset_moves_exits_and_off_stops_them() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
-    let checkpoint = folder.checkpoint(&model);
+    let (_folder, model, checkpoint) = student();
     let run = |arguments: &[&str]| {
         let records = generate(&[&["--model", &model, "--checkpoint", &checkpoint, "-p", "one?"], arguments].concat());
         (depths(&records[0])[1..].to_vec(), records[0]["candidates"].clone())
@@ -88,9 +82,7 @@ fn the_offset_moves_exits_and_off_stops_them() {
 /// The answer has its own offset, from its marker on; the record says both, and `verify` reads them.
 #[test]
 fn the_answer_has_its_own_offset() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
-    let checkpoint = folder.checkpoint(&model);
+    let (folder, model, checkpoint) = student();
     let base = ["--model", &model, "--checkpoint", &checkpoint, "-p", "one?"];
     let record = |arguments: &[&str]| generate(&[&base[..], arguments].concat()).remove(0);
     // The first token of one character, but for token 0, begins the answer.
@@ -132,9 +124,7 @@ fn the_answer_has_its_own_offset() {
 
 #[test]
 fn responses_begin_with_a_forced_text() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
-    let checkpoint = folder.checkpoint(&model);
+    let (folder, model, checkpoint) = student();
     let base = ["--model", &model, "--checkpoint", &checkpoint, "-p", "one?", "--samples", "3"];
     let records_file = folder.path("records.jsonl");
     let records = generate(&[&base[..], &["--force-start", "So: ", "--out", &records_file]].concat());
@@ -164,13 +154,12 @@ fn responses_begin_with_a_forced_text() {
     });
     assert!(same_tokens.count() > 0);
     let error = aloud(&[&["generate"], &base[..], &["--force-start", "So: ", "--max-new-tokens", "3"]].concat());
-    assert!(error.error(2).contains("4 tokens"));
+    error.fails(2, &["4 tokens"]);
 }
 
 #[test]
 fn stop_texts_are_cut() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (_folder, model) = llama();
     let base = ["--model", &model, "-p", "one?", "--temperature", "1"];
     let whole = generate(&base)[0]["response"].as_str().unwrap().to_owned();
     let characters: Vec<char> = whole.chars().collect();
@@ -185,9 +174,7 @@ fn stop_texts_are_cut() {
 
 #[test]
 fn a_lens_shows_every_candidate_that_was_reached() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
-    let checkpoint = folder.checkpoint(&model);
+    let (_folder, model, checkpoint) = student();
     let with_heads = generate(&["--model", &model, "--checkpoint", &checkpoint, "-p", "one?", "--lens"]);
     let without = generate(&["--model", &model, "--checkpoint", &checkpoint, "-p", "one?"]);
     let candidates: Vec<u64> =
@@ -215,8 +202,7 @@ fn a_lens_shows_every_candidate_that_was_reached() {
 
 #[test]
 fn prompts_come_from_files_and_sources() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (folder, model) = llama();
     let file = folder
         .file("prompts.jsonl", "{\"id\": \"a\", \"question\": \"One?\"}\n{\"id\": \"b\", \"question\": \"Two?\"}\n");
     for source in ["--prompts", "--data"] {
@@ -231,14 +217,12 @@ fn prompts_come_from_files_and_sources() {
     let raw = &generate(&["--model", &model, "-p", "One", "--raw", "--instruction", "go"])[0];
     assert_eq!(raw["prompt"], "One\n\ngo");
     // Word problems do not fit into a context of 128 characters.
-    let error = aloud(&["generate", "-m", &model, "--data", "word-problems", "--n", "1"]).error(1);
-    assert!(error.contains("128"), "{error}");
+    aloud(&["generate", "-m", &model, "--data", "word-problems", "--n", "1"]).fails(1, &["128"]);
 }
 
 #[test]
 fn several_responses_are_printed_with_headings() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (_folder, model) = llama();
     let run = aloud(&[&["generate", "--model", &model, "--max-new-tokens", "4"], &PROMPTS[..]].concat());
     assert_eq!(run.stdout.matches("[prompt-").count(), 4, "{}", run.stdout);
     assert!(!run.stdout.contains('\x1b'), "no colours outside of terminals");
@@ -254,8 +238,7 @@ fn several_responses_are_printed_with_headings() {
 
 #[test]
 fn wrong_settings_are_usage_errors() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (_folder, model) = llama();
     let wrong: [&[&str]; 13] = [
         &[],
         &["-p", "a", "--exits", "on"],
@@ -274,26 +257,21 @@ fn wrong_settings_are_usage_errors() {
     for arguments in wrong {
         aloud(&[&["generate", "--model", &model], arguments].concat()).error(2);
     }
-    let error = aloud(&["generate", "--model", text(&golden("tiny_llama")), "-p", "a"]).error(1);
-    assert!(error.contains("tokenizer"), "{error}");
+    aloud(&["generate", "--model", text(&golden("tiny_llama")), "-p", "a"]).fails(1, &["tokenizer"]);
 }
 
 #[test]
 fn a_model_without_a_chat_template_says_what_to_do() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (_folder, model) = llama();
     std::fs::remove_file(format!("{model}/tokenizer_config.json")).unwrap();
-    let error = aloud(&["generate", "--model", &model, "-p", "a"]).error(2);
-    assert!(error.contains("--raw"), "{error}");
+    aloud(&["generate", "--model", &model, "-p", "a"]).fails(2, &["--raw"]);
     aloud(&["generate", "--model", &model, "-p", "a", "--raw", "--max-new-tokens", "3"]).ok();
     aloud(&["chat", "--model", &model]).error(2);
 }
 
 #[test]
 fn a_chat_reads_piped_lines() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
-    let checkpoint = folder.checkpoint(&model);
+    let (_folder, model, checkpoint) = student();
     let fixed = ["chat", "--model", &model, "--checkpoint", &checkpoint, "--max-new-tokens", "5", "--temperature", "0"];
     let answer = |input: &str| aloud_with_input(&fixed, input);
     let once = answer("hi\n").ok();
@@ -315,8 +293,7 @@ fn a_chat_reads_piped_lines() {
 /// A template that uses a variable, as Qwen3's does, and prompt files as other trainers write them.
 #[test]
 fn template_arguments_and_conversations_reach_prompts_and_traces() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (folder, model) = llama();
     let path = std::path::Path::new(&model).join("tokenizer_config.json");
     let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     let template = config["chat_template"].as_str().unwrap();
@@ -355,6 +332,5 @@ fn template_arguments_and_conversations_reach_prompts_and_traces() {
         assert!(rows.contains(part), "{part}: {rows}");
     }
     // What was recorded with one template does not go on with another.
-    let error = trace(&[]).error(1);
-    assert!(error.contains("template_arg.enable_thinking false"), "{error}");
+    trace(&[]).fails(1, &["template_arg.enable_thinking false"]);
 }

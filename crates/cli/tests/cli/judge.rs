@@ -6,30 +6,26 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::fixtures::{Folder, Run, aloud_with_cache, aloud_with_environment, is_written, tiny_reasoner_checkpoint};
+use crate::fixtures::{Folder, Run, is_written, json_lines, record};
 
 #[path = "../../../oversight/examples/scripted_judge/surface_grades.rs"]
 mod surface_grades;
 
-use aloud_openai::scripted_server::{Answer, ScriptedServer, completion};
+use aloud_openai::scripted_server::{ScriptedServer, completion};
 
 const KEY: &str = "sk-judge-0123456789-secret";
 
 /// A checkpoint of the built-in model whose heads exit half of the time, and where models and runs are.
 struct Setting {
     folder: Folder,
-    cache: String,
     checkpoint: String,
 }
 
 impl Setting {
     fn new() -> Self {
         let folder = Folder::new();
-        let cache = folder.path("cache");
-        let directory = aloud_with_cache(&["fetch", "tiny-reasoner"], &cache).ok();
-        let checkpoint = folder.path("checkpoint");
-        tiny_reasoner_checkpoint(directory.trim_end()).save(Path::new(&checkpoint), None).unwrap();
-        Self { folder, cache, checkpoint }
+        let checkpoint = folder.reasoner("checkpoint", |_| {});
+        Self { folder, checkpoint }
     }
 
     /// `aloud eval` of the checkpoint and the base, with a judge. What was generated before is not generated again.
@@ -41,7 +37,7 @@ impl Setting {
     }
 
     fn run(&self, arguments: &[&str]) -> Run {
-        aloud_with_environment(arguments, &self.cache, &[("JUDGE_KEY", KEY)])
+        self.folder.run_with(arguments, &[("JUDGE_KEY", KEY)])
     }
 
     fn judge_file(&self, name: &str) -> String {
@@ -54,8 +50,7 @@ impl Setting {
 
     /// Rows of `judge.jsonl` for a purpose.
     fn rows(&self, purpose: &str) -> Vec<Value> {
-        let rows = self.judge_file("judge.jsonl");
-        let rows = rows.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let rows = json_lines(&self.judge_file("judge.jsonl")).into_iter();
         rows.filter(|row| row["purpose"] == purpose).collect()
     }
 }
@@ -63,11 +58,6 @@ impl Setting {
 /// A judge that counts words.
 fn counting_judge() -> ScriptedServer {
     ScriptedServer::answering(|body| completion(&surface_grades::reply(body).expect("a question of a judge"), "stop"))
-}
-
-fn record<'a>(evaluation: &'a Value, model: &str, id: &str) -> &'a Value {
-    let records = evaluation["metrics"].as_array().unwrap();
-    records.iter().find(|record| record["id"] == id && record["model"] == model).expect(id)
 }
 
 #[test]
@@ -140,26 +130,8 @@ fn grades_become_records_and_a_second_run_sends_nothing() {
 
     // A reply that is not in the cache ends a run that may send nothing; the evaluation without it stands.
     let other = ["--judge-offline", "--judge-model", "another"];
-    let message = setting.evaluate(server.address(), &other).error(1);
-    assert!(message.contains("no cached reply of `another`"), "{message}");
+    setting.evaluate(server.address(), &other).fails(1, &["no cached reply of `another`"]);
     assert_eq!(server.seen().len(), n_sent);
-}
-
-#[test]
-fn what_passes_is_tried_again() {
-    let setting = Setting::new();
-    let mut n = 0;
-    let server = ScriptedServer::answering(move |body| {
-        n += 1;
-        match n {
-            1..=3 => Answer::Status(429, vec!["retry-after: 0"], "{\"error\": {\"message\": \"slowly\"}}".to_owned()),
-            _ => completion(&surface_grades::reply(body).expect("a question of a judge"), "stop"),
-        }
-    });
-    let evaluation = setting.evaluate(server.address(), &["--judge-model", "scripted-judge"]).json();
-    assert!(record(&evaluation, "exits", "quality.overall")["value"].is_number());
-    assert_eq!(setting.report()["client"]["n_sent"], server.seen().len());
-    assert_eq!(setting.report()["client"]["n_failed"], 0);
 }
 
 #[test]
@@ -272,11 +244,11 @@ fn a_sweep_is_judged_as_a_whole() {
 fn a_judge_needs_a_folder_and_a_key_that_is_there() {
     let setting = Setting::new();
     let judge = ["eval", "tiny-reasoner", "--judge-url", "http://127.0.0.1:9/v1", "--judge-model", "m"];
-    let message = setting.run(&judge).error(2);
-    assert!(message.contains("--output"), "{message}");
+    setting.run(&judge).fails(2, &["--output"]);
     let run = setting.folder.path("run");
-    let message = setting.run(&[&judge[..], &["--output", &run, "--judge-key-env", "NO_SUCH_KEY"]].concat()).error(2);
-    assert!(message.contains("--judge-key-env"), "{message}");
+    setting
+        .run(&[&judge[..], &["--output", &run, "--judge-key-env", "NO_SUCH_KEY"]].concat())
+        .fails(2, &["--judge-key-env"]);
     // Nothing was generated before that was found.
     assert!(!Path::new(&run).join("base/samples.jsonl").exists());
 }

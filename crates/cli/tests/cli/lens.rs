@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fixtures::{Folder, Golden, aloud, golden, text};
+use crate::fixtures::{Folder, Golden, aloud, golden, llama, text, words};
 
 fn list(values: impl IntoIterator<Item = usize>) -> String {
     serde_json::to_string(&values.into_iter().collect::<Vec<_>>()).unwrap()
@@ -61,10 +61,9 @@ fn kl_and_hazards_equal_the_reference() {
         let folder = Folder::new();
         let file = folder.file("ids.json", list(student.integers("token_ids")[rows.clone()].iter().copied()));
         let run = |factor: &[&str]| {
-            let fixed = ["lens", "-m", text(&golden(model)), "--tokens-file", &file, "--json", "--candidates", &chosen]
-                .map(str::to_owned);
-            let arguments: Vec<&str> = fixed.iter().map(String::as_str).chain(factor.iter().copied()).collect();
-            aloud(&arguments).json()
+            let model = golden(model);
+            let fixed = ["lens", "-m", text(&model), "--tokens-file", &file, "--json", "--candidates", &chosen];
+            aloud(&[&fixed[..], factor].concat()).json()
         };
         for (factor, arguments) in [(1.0, &[][..]), (0.25, &["--kl-factor", "0.25"])] {
             let report = run(arguments);
@@ -97,19 +96,9 @@ fn prescribed_depths_equal_the_masked_reference() {
         let (ids, depths) = (&student.integers("token_ids")[rows.clone()], &student.integers("depths")[rows.clone()]);
         let ids_file = folder.file("ids.json", list(ids.iter().copied()));
         let depths_file = folder.file("depths.json", list(depths.iter().copied()));
-        let report = aloud(&[
-            "lens",
-            "--model",
-            text(&model),
-            "--checkpoint",
-            &checkpoint,
-            "--tokens-file",
-            &ids_file,
-            "--depths-file",
-            &depths_file,
-            "--json",
-        ])
-        .json();
+        let command =
+            format!("lens --checkpoint {checkpoint} --tokens-file {ids_file} --depths-file {depths_file} --json");
+        let report = aloud(&[&words(&command)[..], &["--model", text(&model)]].concat()).json();
         assert_eq!(report["candidates"], serde_json::json!(candidates));
         assert!(depths.iter().any(|depth| candidates.contains(depth)));
         for (at, (position, row)) in report["positions"].as_array().unwrap().iter().zip(rows).enumerate() {
@@ -158,8 +147,7 @@ fn the_table_needs_no_tokenizer() {
 
 #[test]
 fn texts_and_prompts_are_read_by_the_tokenizer() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (_folder, model) = llama();
     let ids = |arguments: &[&str]| -> Vec<u64> {
         let arguments = [&["lens", "--model", &model, "--json"], arguments].concat();
         aloud(&arguments).json()["positions"].as_array().unwrap().iter().map(|p| p["id"].as_u64().unwrap()).collect()
@@ -190,8 +178,7 @@ fn usage_errors_exit_with_two() {
     ];
     for (content, expected) in tokens {
         let file = folder.file("wrong.json", content);
-        let error = aloud(&["lens", "--model", text(&model), "--tokens-file", &file, "--json"]).error(2);
-        assert!(error.contains(expected), "{content}: {error}");
+        aloud(&["lens", "--model", text(&model), "--tokens-file", &file, "--json"]).fails(2, &[expected]);
     }
     let depths = [
         ("[6, 6]", "2 depths for 3 tokens"),
@@ -204,9 +191,8 @@ fn usage_errors_exit_with_two() {
     ];
     for (content, expected) in depths {
         let file = folder.file("depths.json", content);
-        let error =
-            aloud(&["lens", "--model", text(&model), "--tokens-file", &ids, "--depths-file", &file, "--json"]).error(2);
-        assert!(error.contains(expected), "{content}: {error}");
+        aloud(&["lens", "--model", text(&model), "--tokens-file", &ids, "--depths-file", &file, "--json"])
+            .fails(2, &[expected]);
     }
     let model = text(&model);
     let others: [&[&str]; 7] = [
@@ -227,15 +213,13 @@ fn usage_errors_exit_with_two() {
 fn failures_exit_with_one() {
     let folder = Folder::new();
     let ids = folder.file("ids.json", "[1]");
-    let error = aloud(&["lens", "--model", "/nonexistent/model", "--tokens-file", &ids]).error(1);
-    assert!(error.contains("/nonexistent/model") && error.contains("no such file or directory"), "{error}");
+    aloud(&["lens", "--model", "/nonexistent/model", "--tokens-file", &ids])
+        .fails(1, &["/nonexistent/model", "no such file or directory"]);
     let model = golden("tiny_llama");
     let error = aloud(&["lens", "--model", text(&model), "--tokens-file", &folder.path("none.json")]).error(1);
     assert!(error.starts_with("cannot read ") && error.contains("none.json"), "{error}");
     // One token more than the context of 128.
     let long = folder.file("long.json", list(vec![1; 129]));
-    let error = aloud(&["lens", "--model", text(&model), "--tokens-file", &long]).error(1);
-    assert!(error.contains("129") && error.contains("128"), "{error}");
-    let error = aloud(&["lens", "--model", text(&model), "--text", "a"]).error(1);
-    assert!(error.contains("tokenizer"), "{error}");
+    aloud(&["lens", "--model", text(&model), "--tokens-file", &long]).fails(1, &["129", "128"]);
+    aloud(&["lens", "--model", text(&model), "--text", "a"]).fails(1, &["tokenizer"]);
 }

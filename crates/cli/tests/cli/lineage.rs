@@ -70,10 +70,8 @@ fn an_edited_file_is_another_input() {
     let data = ["--data", &file];
     stage1.reinforce("reinforced", &data).ok();
     write("3");
-    let error = record("3").error(1);
-    assert!(error.contains("another items.sha256") && error.contains("choose another directory"), "{error}");
-    let error = stage1.reinforce("reinforced", &data).error(1);
-    assert!(error.contains("another `data`") && error.contains("items.jsonl"), "{error}");
+    record("3").fails(1, &["another items.sha256", "choose another directory"]);
+    stage1.reinforce("reinforced", &data).fails(1, &["another `data`", "items.jsonl"]);
     write("2");
     stage1.reinforce("reinforced", &data).ok();
 
@@ -89,8 +87,7 @@ fn an_edited_file_is_another_input() {
     let (before, rest) = text.split_once("[digests]").unwrap();
     let (_, after) = rest.split_once("\n\n").unwrap();
     fs::write(&config, format!("{before}{after}")).unwrap();
-    let error = stage1.reinforce("reinforced", &data).error(1);
-    assert!(error.contains("before digests of its inputs were recorded"), "{error}");
+    stage1.reinforce("reinforced", &data).fails(1, &["before digests of its inputs were recorded"]);
 }
 
 #[test]
@@ -131,8 +128,7 @@ fn what_is_trained_or_tuned_is_of_the_training_part() {
     let line = |digit: usize| format!("{{\"question\": \"<q> {digit} + 1\", \"answer\": \"#### {}\"}}\n", digit + 1);
     fs::write(Path::new(&folder).join("train.jsonl"), (1..8).map(line).collect::<String>()).unwrap();
     let data = ["--data", &format!("gsm8k:{folder}"), "--raw", "--instruction", ""];
-    let error = stage1.run(&[&["generate", "--model", "tiny-reasoner"][..], &data].concat()).error(1);
-    assert!(error.contains("holds no `test.jsonl`"), "{error}");
+    stage1.run(&[&["generate", "--model", "tiny-reasoner"][..], &data].concat()).fails(1, &["holds no `test.jsonl`"]);
     let checkpoint = stage1.path("stage1");
     let dial = ["dial", "--checkpoint", &checkpoint, "--target-savings", "0.4", "--max-new-tokens", "8"];
     let dialled = stage1.run(&[&dial[..], &data].concat());

@@ -7,7 +7,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
-use crate::fixtures::{Folder, aloud, aloud_with_cache, golden, json_lines, text};
+use crate::fixtures::{Folder, aloud, golden, json_lines, llama, text};
 use crate::gguf_writer::Content;
 
 /// Changes a key of a model's `config.json`.
@@ -22,8 +22,7 @@ fn configure(model: &str, key: &str, value: Value) {
 #[cfg(unix)]
 #[test]
 fn a_long_context_takes_no_memory() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (_folder, model) = llama();
     for positions in [131_072_u64, 1 << 24] {
         configure(&model, "max_position_embeddings", json!(positions));
         let output = std::process::Command::new("sh")
@@ -34,16 +33,15 @@ fn a_long_context_takes_no_memory() {
         assert_eq!(output.status.code(), Some(0), "{positions}: {}", String::from_utf8_lossy(&output.stderr));
     }
     configure(&model, "max_position_embeddings", json!(1_u64 << 31));
-    let message = aloud(&["generate", "--model", &model, "--prompt", "2"]).error(1);
-    assert!(message.contains("key `max_position_embeddings`: expected a number from 1 to 16777216"), "{message}");
+    aloud(&["generate", "--model", &model, "--prompt", "2"])
+        .fails(1, &["key `max_position_embeddings`: expected a number from 1 to 16777216"]);
 }
 
 /// More lenses than rows of logits that exist at a time.
 #[test]
 fn a_model_of_many_blocks_is_traced_at_every_one() {
     const BLOCKS: usize = 67;
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (folder, model) = llama();
     let path = Path::new(&model).join("model.safetensors");
     let bytes = fs::read(&path).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
@@ -72,8 +70,7 @@ fn a_model_of_many_blocks_is_traced_at_every_one() {
 /// them ends is not cut, also if it is the last token allowed.
 #[test]
 fn every_end_of_sequence_ends_a_response() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (folder, model) = llama();
     let generate = |n: usize| {
         let n = n.to_string();
         let fixed = ["generate", "--model", &model, "--prompt", "2 + 2", "--temperature", "1", "--json"];
@@ -117,8 +114,7 @@ fn every_end_of_sequence_ends_a_response() {
 /// Two sources of weights, and a vocabulary that does not say how words are split: a warning, unless told to be quiet.
 #[test]
 fn a_guess_about_a_model_is_said() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (folder, model) = llama();
     fs::write(Path::new(&model).join("model.safetensors.index.json"), r#"{"weight_map": {}}"#).unwrap();
     let lens = ["lens", "--model", &model, "--text", "2"];
     let run = aloud(&lens);
@@ -153,6 +149,6 @@ fn a_guess_about_a_model_is_said() {
 #[test]
 fn the_built_in_model_is_verified() {
     let folder = Folder::new();
-    let report = aloud_with_cache(&["verify", "--model", "tiny-reasoner", "--json"], &folder.path("cache")).json();
+    let report = folder.run(&["verify", "--model", "tiny-reasoner", "--json"]).json();
     assert_eq!((&report["passed"], &report["responses"]), (&json!(true), &json!(4)));
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
-use crate::fixtures::{Folder, Run, aloud, aloud_with_cache};
+use crate::fixtures::{Folder, Run, aloud, llama};
 
 /// Sets the first value of a tensor in a model's file, whose values are F32 or BF16.
 fn damage(model: &str, name: &str, value: f32) {
@@ -62,8 +62,7 @@ fn weights_that_are_not_finite_are_named() {
 
 #[test]
 fn the_first_token_with_logits_that_are_not_finite_is_named() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (folder, model) = llama();
     damage(&model, "model.layers.1.mlp.down_proj.weight", 1e38);
     let [generate, lens, trace] = say(&folder, &model).map(|run| run.error(1));
     assert!(generate.contains("the logits of response token 0 of sequence 0"), "{generate}");
@@ -73,25 +72,23 @@ fn the_first_token_with_logits_that_are_not_finite_is_named() {
     // A given response is only read.
     let given = folder.file("given.jsonl", "{\"id\": \"first\", \"prompt\": \"2 + 2\", \"response\": \"4\"}\n");
     let traces = folder.path("given");
-    let message = aloud(&["trace", "--model", &model, "--responses", &given, "--output", &traces]).error(1);
-    assert!(message.contains("response of `first`, token 0: its log-probability is NaN"), "{message}");
+    aloud(&["trace", "--model", &model, "--responses", &given, "--output", &traces])
+        .fails(1, &["response of `first`, token 0: its log-probability is NaN"]);
 }
 
 #[test]
 fn an_evaluation_of_such_a_model_ends() {
     let folder = Folder::new();
-    let cache = folder.path("cache");
-    let built_in = aloud_with_cache(&["fetch", "tiny-reasoner"], &cache).ok();
     let model = folder.path("model");
     fs::create_dir(&model).unwrap();
-    for entry in fs::read_dir(built_in.trim_end()).unwrap() {
+    for entry in fs::read_dir(folder.tiny_reasoner()).unwrap() {
         let path = entry.unwrap().path();
         fs::copy(&path, Path::new(&model).join(path.file_name().unwrap())).unwrap();
     }
     damage(&model, "model.layers.3.mlp.down_proj.weight", 1e38);
     let output = folder.path("run");
     for arguments in [&["--n", "3"][..], &["--task", "chain", "--tier", "toy", "--n", "2", "--output", &output]] {
-        let message = aloud(&[&["eval", &model, "--max-new-tokens", "4"], arguments].concat()).error(1);
-        assert!(message.contains("of sequence ") && message.contains("are not finite"), "{message}");
+        aloud(&[&["eval", &model, "--max-new-tokens", "4"], arguments].concat())
+            .fails(1, &["of sequence ", "are not finite"]);
     }
 }

@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use aloud_model::checkpoint::BaseIdentity;
-use aloud_train::stage1::traces::{FORMAT_VERSION, FinishReason, HiddenDType, Trace, TraceHeader, TraceWriter};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::fixtures::{Folder, aloud, golden, json_lines, text};
+use crate::fixtures::{Folder, aloud, golden, json_lines, llama, student, text, write_traces};
 
 fn generated(folder: &Folder, model: &str, arguments: &[&str]) -> String {
     let out = folder.path("records.jsonl");
@@ -18,9 +16,7 @@ fn generated(folder: &Folder, model: &str, arguments: &[&str]) -> String {
 
 #[test]
 fn generated_records_are_verified() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
-    let checkpoint = folder.checkpoint(&model);
+    let (folder, model, checkpoint) = student();
     for exits in [&[][..], &["--exit-offset", "1", "--temperature", "1.3"], &["--depth", "3"]] {
         let records = generated(&folder, &model, &[&["--checkpoint", &checkpoint], exits].concat());
         let report = aloud(&["verify", "-m", &model, "-c", &checkpoint, "--records", &records, "--json"]).json();
@@ -45,8 +41,7 @@ fn verify_needs_neither_checkpoint_nor_tokenizer() {
 
 #[test]
 fn a_record_that_was_changed_is_found() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (folder, model) = llama();
     let records = generated(&folder, &model, &["--depth", "5"]);
     let mut lines = json_lines(&std::fs::read_to_string(&records).unwrap());
     let verify = |lines: &[Value]| {
@@ -67,10 +62,10 @@ fn a_record_that_was_changed_is_found() {
     assert!(verify(&lines).error(1).contains(&format!("line {}", changed + 1)));
     lines[changed]["tokens"][last]["depth"] = 5.into();
     lines[0]["settings"]["model_sha256"] = "00".into();
-    assert!(verify(&lines).error(1).contains("SHA-256 00"));
+    verify(&lines).fails(1, &["SHA-256 00"]);
     let other = folder.file("one.jsonl", json_lines(&std::fs::read_to_string(&records).unwrap())[0].to_string());
-    let error = aloud(&["verify", "--model", text(&golden("tiny_qwen2")), "--records", &other]).error(1);
-    assert!(error.contains("6 blocks, this one has 5"), "{error}");
+    aloud(&["verify", "--model", text(&golden("tiny_qwen2")), "--records", &other])
+        .fails(1, &["6 blocks, this one has 5"]);
 }
 
 /// A page that would load nothing from elsewhere.
@@ -83,9 +78,7 @@ fn assert_self_contained(page: &str) {
 
 #[test]
 fn records_become_a_page() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
-    let checkpoint = folder.checkpoint(&model);
+    let (folder, model, checkpoint) = student();
     let records = generated(&folder, &model, &["--checkpoint", &checkpoint, "--lens"]);
     let out = folder.path("page.html");
     assert_eq!(aloud(&["view", &records, "--out", &out, "--title", "Two tokens"]).ok(), format!("{out}\n"));
@@ -95,50 +88,15 @@ fn records_become_a_page() {
     let limited = folder.path("one.html");
     aloud(&["view", &records, "--out", &limited, "--limit", "1"]).ok();
     assert!(!std::fs::read_to_string(&limited).unwrap().contains("prompt-1"));
-    let error = aloud(&["view", &folder.file("x.jsonl", "{}"), "--out", &out]).error(1);
-    assert!(error.contains("x.jsonl, line 1"), "{error}");
-    assert!(aloud(&["view", &folder.path(""), "--out", &out]).error(1).contains("traces.json"));
-}
-
-/// A store of two traces of three response tokens; the lens KL at the first candidate is 0 and at the second large.
-fn write_traces(folder: &Folder, model: &str, candidates: &[usize]) -> String {
-    let path = folder.path("traces");
-    let header = TraceHeader {
-        format_version: FORMAT_VERSION,
-        base_model: BaseIdentity { source: model.to_owned(), sha256: "00".to_owned() },
-        candidates: candidates.to_vec(),
-        n_blocks: 6,
-        hidden_size: 2,
-        hidden_dtype: HiddenDType::F32,
-        settings: json!({}),
-        items: None,
-    };
-    let mut writer = TraceWriter::create_or_resume(Path::new(&path), header).unwrap();
-    for index in 0..2 {
-        let trace = Trace {
-            index,
-            id: format!("trace-{index}"),
-            item: None,
-            prompt: "p".to_owned(),
-            response: "abc".to_owned(),
-            token_ids: vec![1, 70, 71, 72],
-            prompt_len: 1,
-            final_hidden: vec![0.0; 6],
-            lens_kl: [0.0, 50.0].repeat(3),
-            token_log_probabilities: vec![-1.0; 3],
-            finish_reason: FinishReason::Stop,
-        };
-        writer.append(trace).unwrap();
-    }
-    writer.finish().unwrap();
-    path
+    aloud(&["view", &folder.file("x.jsonl", "{}"), "--out", &out]).fails(1, &["x.jsonl, line 1"]);
+    aloud(&["view", &folder.path(""), "--out", &out]).fails(1, &["traces.json"]);
 }
 
 #[test]
 fn traces_become_a_page_with_their_targets() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
-    let traces = write_traces(&folder, &model, &[2, 5]);
+    let (folder, model) = llama();
+    let traces = folder.path("traces");
+    write_traces(Path::new(&traces), &model, [2, 5], 2);
     let out = folder.path("page.html");
     aloud(&["view", &traces, "--out", &out, "--kl-factor", "0.5"]).ok();
     let page = std::fs::read_to_string(&out).unwrap();
@@ -152,6 +110,5 @@ fn traces_become_a_page_with_their_targets() {
     // All exits at 5, and a target that does not know depth 2 has all mass at full depth.
     assert!(page.contains("total variation distance 1.000"), "{page}");
     let records = generated(&folder, &model, &["--depth", "3"]);
-    let error = aloud(&["view", &records, "--traces", &traces, "--out", &out]).error(1);
-    assert!(error.contains("[2, 5]") && error.contains("[3, 5]"), "{error}");
+    aloud(&["view", &records, "--traces", &traces, "--out", &out]).fails(1, &["[2, 5]", "[3, 5]"]);
 }

@@ -9,12 +9,12 @@ use aloud_measure::metric_record::{
     write_metric_records,
 };
 use aloud_measure::run_files::{
-    ExitConvention, Extracted, LogWriter, Manifest, RUN_SCHEMA, RunIdentity, RunStatus, SampleRow, Stop, TokenRow,
-    sample_key, write_manifest,
+    ExitConvention, LogWriter, Manifest, RUN_SCHEMA, RunIdentity, RunStatus, SampleRow, TokenRow, sample_key,
+    write_manifest,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::fixtures::{Folder, aloud};
+use crate::fixtures::{Folder, aloud, llama};
 
 const TASK: &str = "chain";
 
@@ -35,32 +35,14 @@ fn write_run(folder: &Path, model: &str, tokenizer: &str, model_source: &str, n_
     let mut tokens = LogWriter::open(&folder.join("tokens.jsonl"), &identity).unwrap();
     for (index, item) in items.iter().enumerate() {
         let key = sample_key(TASK, item, "think", 0);
-        let sample = SampleRow {
-            key: key.clone(),
-            task: TASK.to_owned(),
-            item_id: item.clone(),
-            arm: "think".to_owned(),
-            sample_idx: 0,
-            seed: 0,
-            prompt_hash: "dd".to_owned(),
-            prompt: "What is 7 + 5?".to_owned(),
-            completion: "<script>alert(1)</script>".to_owned(),
-            cot: String::new(),
-            answer_text: String::new(),
-            stop: Stop::Eos,
-            closed: true,
-            extracted: Extracted { strict: Some("4".to_owned()), flex: None },
-            gold: Some("4".to_owned()),
-            correct: BTreeMap::from([("strict".to_owned(), index < n_right)]),
-            n_prompt: 7,
-            n_cot: 4,
-            n_answer: 1,
-            mean_depth: Some(4.0),
-            n_steps: None,
-            step_coverage: None,
-            ms: 1.0,
-        };
-        samples.append(&sample).unwrap();
+        let sample = json!({
+            "key": key, "task": TASK, "item_id": item, "arm": "think", "sample_idx": 0, "seed": 0, "prompt_hash": "dd",
+            "prompt": "What is 7 + 5?", "completion": "<script>alert(1)</script>", "cot": "", "answer_text": "",
+            "stop": "eos", "closed": true, "extracted": {"strict": "4"}, "gold": "4",
+            "correct": {"strict": index < n_right}, "n_prompt": 7, "n_cot": 4, "n_answer": 1, "mean_depth": 4.0, "ms": 1.0,
+        });
+        let sample: SampleRow = serde_json::from_value(sample).unwrap();
+        samples.append_all(&[sample]).unwrap();
         let row = TokenRow {
             key,
             ids: vec![1, 2, 3, 4, 5],
@@ -68,7 +50,7 @@ fn write_run(folder: &Path, model: &str, tokenizer: &str, model_source: &str, n_
             forced_full: (0..5).map(|token| token == 0).collect(),
             ..TokenRow::default()
         };
-        tokens.append(&row).unwrap();
+        tokens.append_all(&[row]).unwrap();
     }
     let dial = Dial { policy: if n_exits == 0 { DepthPolicy::Off } else { DepthPolicy::Sampled }, ..Dial::default() };
     let decoding = Decoding { temperature: 0.0, top_p: 1.0, max_new_tokens: 8 };
@@ -146,18 +128,15 @@ fn differences_are_printed_and_written() {
 fn runs_that_cannot_be_compared_are_refused() {
     let folder = evaluation("nowhere");
     write_run(Path::new(&folder.path("other")), "exits", "ff", "nowhere", 2, 1);
-    let error = aloud(&["compare", &folder.path("run/base"), &folder.path("other")]).error(1);
-    assert!(error.contains("tokenizer_sha256 is ff, expected cc"), "{error}");
-    let error = aloud(&["compare", &folder.path("run"), &folder.path("other")]).error(2);
-    assert!(error.contains("holds several runs; name one of them"), "{error}");
-    let error = aloud(&["compare", &folder.path("run/base"), &folder.path("none")]).error(1);
-    assert!(error.contains("none/manifest.json"), "{error}");
+    aloud(&["compare", &folder.path("run/base"), &folder.path("other")])
+        .fails(1, &["tokenizer_sha256 is ff, expected cc"]);
+    aloud(&["compare", &folder.path("run"), &folder.path("other")]).fails(2, &["holds several runs; name one of them"]);
+    aloud(&["compare", &folder.path("run/base"), &folder.path("none")]).fails(1, &["none/manifest.json"]);
 }
 
 #[test]
 fn a_report_is_one_page_and_its_figures_are_files() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (folder, model) = llama();
     let evaluation = evaluation(&model);
     let (page, figures) = (folder.path("report.html"), folder.path("figures"));
     let arguments = ["report", &evaluation.path("run"), &evaluation.path("none"), "-o", &page, "--figures", &figures];
@@ -175,8 +154,8 @@ fn a_report_is_one_page_and_its_figures_are_files() {
 
     let without = aloud(&["report", &folder.path("none"), "-o", &page]).error(1);
     assert!(without.contains("neither a manifest.json nor a curve.json"), "{without}");
-    let error = aloud(&["report", &evaluation.path("run"), "-o", &page, "--side-by-side", "exits", "exitss"]).error(2);
-    assert!(error.contains("no run is called `exitss`; expected one of: base; exits"), "{error}");
+    aloud(&["report", &evaluation.path("run"), "-o", &page, "--side-by-side", "exits", "exitss"])
+        .fails(2, &["no run is called `exitss`; expected one of: base; exits"]);
 }
 
 #[test]
@@ -189,6 +168,6 @@ fn runs_are_exported() {
         let log: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
         assert_eq!((&log["version"], &log["results"]["total_samples"]), (&2.into(), &3.into()));
     }
-    let error = aloud(&["export", "tensorboard", &folder.path("run"), "-o", &out]).error(2);
-    assert!(error.contains("writes no event files any more; docs/guide.md"), "{error}");
+    aloud(&["export", "tensorboard", &folder.path("run"), "-o", &out])
+        .fails(2, &["writes no event files any more; docs/guide.md"]);
 }

@@ -4,67 +4,55 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::fixtures::{Run, aloud_with_cache, text};
+use crate::fixtures::{Folder, Run, json_lines, settings, words};
 
-/// A folder with a cache, and a short stage 1 of the tiny reasoner in it.
-pub(crate) struct Stage1 {
-    folder: TempDir,
+/// A folder with a short stage 1 of the tiny reasoner in it.
+pub(crate) struct Stage1(Folder);
+
+impl std::ops::Deref for Stage1 {
+    type Target = Folder;
+
+    fn deref(&self) -> &Folder {
+        &self.0
+    }
 }
 
 impl Stage1 {
     pub(crate) fn new() -> Self {
-        let stage1 = Self { folder: tempfile::tempdir().unwrap() };
+        let stage1 = Self(Folder::new());
         let traces = stage1.path("traces");
-        let arguments = ["trace", "--model", "tiny-reasoner", "--data", "serial:steps=1", "--n", "24", "--candidates"];
-        stage1.run(&[&arguments[..], &["every 4", "--temperature", "1", "--output", &traces]].concat()).ok();
-        let overrides = [
-            "--set",
+        let trace = words("trace --model tiny-reasoner --data serial:steps=1 --n 24 --temperature 1");
+        stage1.run(&[&trace[..], &["--candidates", "every 4", "--output", &traces]].concat()).ok();
+        let recipe = settings(&[
             "candidates=every 4",
-            "--set",
             "trained=full",
-            "--set",
             "held_out=0",
-            "--set",
             "run.evaluate_every=0",
-        ];
-        let arguments = ["distill", "--traces", &traces, "--output", &stage1.path("stage1")];
-        let steps = ["--set", "schedule.max_steps=2", "--set", "target.kl_factor=8"];
-        stage1.run(&[&arguments[..], &overrides, &steps].concat()).ok();
+            "schedule.max_steps=2",
+            "target.kl_factor=8",
+        ]);
+        let distill = ["distill", "--traces", &traces, "--output", &stage1.path("stage1")];
+        stage1.run(&[&distill[..], &recipe].concat()).ok();
         stage1
-    }
-
-    pub(crate) fn path(&self, name: &str) -> String {
-        text(&self.folder.path().join(name)).to_owned()
-    }
-
-    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
-        aloud_with_cache(arguments, &self.path("cache"))
     }
 
     /// A short stage 2 into `output`.
     pub(crate) fn reinforce(&self, output: &str, arguments: &[&str]) -> Run {
-        let small = [
-            "--set",
+        let small = settings(&[
             "rollouts.prompts_per_step=2",
-            "--set",
             "rollouts.group_size=3",
-            "--set",
-            "schedule.steps=3", //
-            "--set",
+            "schedule.steps=3",
             "rollouts.max_new_tokens=16",
-            "--set",
             "run.checkpoint_every=2",
-        ];
+        ]);
         let (checkpoint, output) = (self.path("stage1"), self.path(output));
         let start = ["reinforce", "--checkpoint", &checkpoint, "--output", &output];
         self.run(&[&start[..], &small, arguments].concat())
     }
 
     fn metrics(&self, output: &str) -> Vec<Value> {
-        let text = fs::read_to_string(Path::new(&self.path(output)).join("metrics.jsonl")).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        json_lines(&fs::read_to_string(Path::new(&self.path(output)).join("metrics.jsonl")).unwrap())
     }
 }
 
@@ -87,8 +75,7 @@ fn stage_2_trains_writes_samples_and_goes_on() {
     let again = stage1.reinforce("stage2", &["--data", "serial:steps=1", "--json"]).json();
     assert_eq!((again["steps"].as_u64(), again["resumed_at"].as_u64()), (Some(3), Some(3)));
     // Another data source is another run.
-    let error = stage1.reinforce("stage2", &["--data", "chain"]).error(1);
-    assert!(error.contains("recipe.data"), "{error}");
+    stage1.reinforce("stage2", &["--data", "chain"]).fails(1, &["recipe.data"]);
 }
 
 #[test]
@@ -110,10 +97,10 @@ fn the_dial_moves_depth_one_way_and_a_target_is_stored() {
     let stored: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     assert_eq!(stored["exit_offset"], point["exit_offset"]);
 
-    let error = stage1.run(&[&dial[..], &prompts, &["--target-savings", "0.99", "--no-store"]].concat()).error(1);
-    assert!(error.contains("no exit offset saves 99.0 %"), "{error}");
-    let error = stage1.run(&[&dial[..], &prompts, &["--exit-offset", "1"]].concat()).error(2);
-    assert!(error.contains("use --offsets"), "{error}");
+    stage1
+        .run(&[&dial[..], &prompts, &["--target-savings", "0.99", "--no-store"]].concat())
+        .fails(1, &["no exit offset saves 99.0 %"]);
+    stage1.run(&[&dial[..], &prompts, &["--exit-offset", "1"]].concat()).fails(2, &["use --offsets"]);
 }
 
 #[test]
@@ -126,20 +113,17 @@ fn what_stage_2_cannot_do_is_said_before_it_begins() {
         ("rollouts.tok_k=5", "unknown key"),
         ("rollouts.exits=off", "set `reward.depth_penalty=0`"),
     ] {
-        let error = stage1.reinforce("refused", &["--data", "serial", "--set", overrides]).error(2);
-        assert!(error.contains(expected), "{overrides}: {error}");
+        stage1.reinforce("refused", &["--data", "serial", "--set", overrides]).fails(2, &[expected]);
     }
     let off = ["--target-savings", "0.3", "--set", "rollouts.exits=off", "--set", "reward.depth_penalty=0"];
-    let error = stage1.reinforce("refused", &[&["--data", "serial"], &off[..]].concat()).error(2);
-    assert!(error.contains("`rollouts.exits` is \"off\""), "{error}");
+    stage1.reinforce("refused", &[&["--data", "serial"], &off[..]].concat()).fails(2, &["`rollouts.exits` is \"off\""]);
     let items = stage1.path("items.jsonl");
     fs::write(&items, "{\"prompt\": \"<q> 1 + 1\", \"raw\": true}\n").unwrap();
-    let error = stage1.reinforce("refused", &["--data", &items]).error(2);
-    assert!(error.contains("has no `answer`") && error.contains("--reward-command"), "{error}");
+    stage1.reinforce("refused", &["--data", &items]).fails(2, &["has no `answer`", "--reward-command"]);
     let traces = stage1.path("traces");
-    let error =
-        stage1.run(&["reinforce", "--model", "tiny-reasoner", "--data", "serial", "--output", &traces]).error(2);
-    assert!(error.contains("distil one first"), "{error}");
+    stage1
+        .run(&["reinforce", "--model", "tiny-reasoner", "--data", "serial", "--output", &traces])
+        .fails(2, &["distil one first"]);
     assert!(!Path::new(&stage1.path("refused")).exists());
 }
 
@@ -153,8 +137,7 @@ fn programs_that_reward_may_fail_in_every_way() {
         ("while read line; do echo nonsense; done", "nonsense"),
         ("while read line; do echo NaN; done", "finite"),
     ] {
-        let error = stage1.reinforce("rewards", &[&data[..], &["--reward-command", command]].concat()).error(1);
-        assert!(error.contains(expected), "{command}: {error}");
+        stage1.reinforce("rewards", &[&data[..], &["--reward-command", command]].concat()).fails(1, &[expected]);
         fs::remove_dir_all(stage1.path("rewards")).ok();
     }
     let good = "while read line; do echo '{\"reward\": 0.5}'; done";
@@ -191,57 +174,34 @@ fn rewards_that_never_differ_are_said_and_end_the_run() {
 
 #[test]
 fn pretraining_makes_a_model_that_answers() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| text(&folder.path().join(name)).to_owned();
-    let output = path("run");
-    let small = [
-        "--set",
+    let folder = Folder::new();
+    let output = folder.path("run");
+    let small = settings(&[
         "model.n_blocks=2",
-        "--set",
         "model.hidden_size=32",
-        "--set",
-        "model.intermediate_size=64", //
-        "--set",
+        "model.intermediate_size=64",
         "schedule.steps=3",
-        "--set",
         "tokens_per_step=256",
-    ];
-    let result =
-        aloud_with_cache(&[&["pretrain", "--output", &output, "--json"][..], &small].concat(), &path("c")).json();
+    ]);
+    let result = folder.run(&[&["pretrain", "--output", &output, "--json"][..], &small].concat()).json();
     assert_eq!(result["steps"], 3);
     let model = result["model"].as_str().unwrap();
     let arguments = ["generate", "--model", model, "--prompt", "<q> 1 + 1", "--raw", "--max-new-tokens", "4", "--json"];
-    let record = aloud_with_cache(&arguments, &path("c")).json();
+    let record = folder.run(&arguments).json();
     assert!((1..=4).contains(&record["tokens"].as_array().unwrap().len()), "{record}");
-    let error =
-        aloud_with_cache(&["pretrain", "--output", &output, "--set", "data.sources=['gsm8k:x']"], &path("c")).error(2);
-    assert!(error.contains("expected serial"), "{error}");
+    folder.run(&["pretrain", "--output", &output, "--set", "data.sources=['gsm8k:x']"]).fails(2, &["expected serial"]);
 }
 
 #[test]
 fn the_demo_runs_both_stages_and_reuses_what_is_there() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| text(&folder.path().join(name)).to_owned();
-    let output = path("demo");
-    let demo = [
-        "demo",
-        "--json",
-        "--output",
-        &output,
-        "--problems",
-        "24",
-        "--items",
-        "24",
-        "--max-new-tokens",
-        "24", //
-        "--set",
-        "schedule.epochs=1",
-        "--set-stage2",
-        "schedule.steps=2",
-        "--set-stage2",
-        "rollouts.prompts_per_step=2",
-    ];
-    let outcome = aloud_with_cache(&demo, &path("cache")).json();
+    let folder = Folder::new();
+    let output = folder.path("demo");
+    let small = words(
+        "demo --json --problems 24 --items 24 --max-new-tokens 24 --set schedule.epochs=1 --set-stage2 schedule.steps=2 \
+         --set-stage2 rollouts.prompts_per_step=2",
+    );
+    let demo = [&small[..], &["--output", &output]].concat();
+    let outcome = folder.run(&demo).json();
     for (stage, keys) in [
         ("base", &["accuracy", "accuracy_own_style", "think_aloud_rate"][..]),
         ("stage1", &["accuracy", "accuracy_own_style", "als", "exit_rate", "think_aloud_rate"]),
@@ -256,7 +216,7 @@ fn the_demo_runs_both_stages_and_reuses_what_is_there() {
     // A headline a stage, side by side.
     assert_eq!(page.matches("<dl class=\"summary\">").count(), 2);
     assert!(page.contains("<h2>After stage 1: ") && page.contains("<h2>After stage 2: "));
-    let again = aloud_with_cache(&demo, &path("cache")).json();
+    let again = folder.run(&demo).json();
     assert_eq!(again["stage2_resumed_at"], 2);
     assert_eq!(again["stage2"], outcome["stage2"]);
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::fixtures::{Folder, Run, aloud, aloud_with_environment, is_written, json_lines};
+use crate::fixtures::{Folder, Run, aloud, aloud_with_environment, is_written, json_lines, llama, record, words};
 use aloud_openai::scripted_server::{Answer, ScriptedServer, completion};
 
 const KEY: &str = "sk-stories-0123456789-secret";
@@ -37,18 +37,11 @@ fn limited(left: &Arc<AtomicUsize>) -> ScriptedServer {
 /// `aloud data tom` of two families with these arguments, and the key in the environment.
 fn tom(arguments: &[&str]) -> Run {
     let fixed = ["data", "tom", "--seed", "4", "--families", "relocate,topic-public", "--people", "3", "--moves", "2"];
-    aloud_with_environment(&[&fixed, arguments].concat(), "/nonexistent/cache", &[("STORY_KEY", KEY)])
+    aloud_with_environment(&[&fixed, arguments].concat(), &[("STORY_KEY", KEY)])
 }
 
-fn endpoint(kind: &str, url: &str) -> Vec<String> {
-    [format!("--{kind}-url"), url.to_owned(), format!("--{kind}-model"), "m-1".to_owned(), format!("--{kind}-key-env")]
-        .into_iter()
-        .chain(["STORY_KEY".to_owned()])
-        .collect()
-}
-
-fn borrowed(arguments: &[String]) -> Vec<&str> {
-    arguments.iter().map(String::as_str).collect()
+fn endpoint(kind: &str, url: &str) -> String {
+    format!("--{kind}-url {url} --{kind}-model m-1 --{kind}-key-env STORY_KEY")
 }
 
 /// The file of an uninterrupted run, and of one whose endpoint fails in the middle and then comes back.
@@ -58,19 +51,16 @@ fn interrupted(kind: &str) -> (Folder, String) {
     let models = endpoint(kind, server.address());
     let folder = Folder::new();
     let (whole, cut) = (folder.path("whole.jsonl"), folder.path("cut.jsonl"));
-    let arguments = |out: &'static str, path: &str| -> Vec<String> {
-        let fixed = ["--n", "6", "--out", path].map(str::to_owned);
-        assert!(path.ends_with(out));
-        fixed.into_iter().chain(models.iter().cloned()).collect()
-    };
-    let written = tom(&borrowed(&arguments("whole.jsonl", &whole)));
+    let arguments = |path: &str| format!("--n 6 --out {path} {models}");
+    let written = tom(&words(&arguments(&whole)));
     assert_eq!(written.code, 0, "{}", written.stderr);
     assert!(written.stderr.contains("m-1: ") && written.stderr.contains(" requests sent, "), "{}", written.stderr);
     assert_eq!(server.seen()[0].authorization.as_deref(), Some(format!("Bearer {KEY}").as_str()));
 
     left.store(server.seen().len() / 2, Ordering::SeqCst);
-    let command = arguments("cut.jsonl", &cut);
-    let error = tom(&borrowed(&command)).error(1);
+    let command = arguments(&cut);
+    let command = words(&command);
+    let error = tom(&command).error(1);
     let partial = format!("{cut}.partial");
     for expected in
         ["finished stories are kept in", &partial, "the same command goes on", "403", "no credit left", "m-1"]
@@ -80,11 +70,11 @@ fn interrupted(kind: &str) -> (Folder, String) {
     let kept = json_lines(&fs::read_to_string(&partial).unwrap());
     assert!(!kept.is_empty() && !Path::new(&cut).exists());
     // Other settings are another file.
-    let other = [&borrowed(&command)[..], &["--no-unknown"]].concat();
-    assert!(tom(&other).error(1).contains("an unfinished file of other settings"));
+    let other = [&command[..], &["--no-unknown"]].concat();
+    tom(&other).fails(1, &["an unfinished file of other settings"]);
 
     left.store(usize::MAX, Ordering::SeqCst);
-    let again = tom(&borrowed(&command));
+    let again = tom(&command);
     assert_eq!(again.code, 0, "{}", again.stderr);
     assert!(again.stderr.contains("going on after"), "{}", again.stderr);
     assert_eq!(fs::read_to_string(&cut).unwrap(), fs::read_to_string(&whole).unwrap());
@@ -94,7 +84,7 @@ fn interrupted(kind: &str) -> (Folder, String) {
     // All is in the cache now: nothing needs to be sent, nor the key to be there, and the key is nowhere.
     let n_seen = server.seen().len();
     fs::remove_file(&cut).unwrap();
-    tom(&[&borrowed(&command)[..], &["--offline"]].concat()).ok();
+    tom(&[&command[..], &["--offline"]].concat()).ok();
     assert_eq!((fs::read_to_string(&cut).unwrap(), server.seen().len()), (fs::read_to_string(&whole).unwrap(), n_seen));
     assert!(!is_written(Path::new(&folder.path("")), KEY.as_bytes()));
     (folder, whole)
@@ -128,18 +118,9 @@ fn prose_goes_on_where_the_endpoint_failed() {
     assert!(bare.iter().zip(&rows).all(|(bare, row)| bare["answer"] == row["answer"] && bare["trace"] == row["trace"]));
     // As prompts, stories are read in prose.
     let table = folder.path("whole.csv");
-    let fails = tom(&[
-        "--n",
-        "1",
-        "--out",
-        &table,
-        "--offline",
-        "--infill-url",
-        "http://localhost:9/v1",
-        "--infill-model",
-        "m",
-    ]);
-    assert!(fails.error(1).contains("no cached reply"));
+    let fails =
+        tom(&words(&format!("--n 1 --out {table} --offline --infill-url http://localhost:9/v1 --infill-model m")));
+    fails.fails(1, &["no cached reply"]);
 }
 
 #[test]
@@ -153,7 +134,7 @@ fn prose_that_loses_facts_is_rejected_and_counted() {
     let folder = Folder::new();
     let out = folder.path("stories.jsonl");
     let models = endpoint("infill", server.address());
-    tom(&[&["--n", "3", "--out", &out], &borrowed(&models)[..]].concat()).ok();
+    tom(&[&["--n", "3", "--out", &out], &words(&models)[..]].concat()).ok();
     let rows = json_lines(&fs::read_to_string(&out).unwrap());
     assert!(rows.iter().all(|row| row["family"] == "relocate"));
     let mut rejected: Vec<(u64, u64)> = rows
@@ -169,8 +150,8 @@ fn prose_that_loses_facts_is_rejected_and_counted() {
 
     let server = ScriptedServer::answering(|_| completion("Something was said.", "stop"));
     let models = endpoint("infill", server.address());
-    let error = tom(&[&["--n", "3", "--replies", &folder.path("r")], &borrowed(&models)[..]].concat()).error(1);
-    assert!(error.contains("for 20 stories in a row") && error.contains("choose another model"), "{error}");
+    tom(&[&["--n", "3", "--replies", &folder.path("r")], &words(&models)[..]].concat())
+        .fails(1, &["for 20 stories in a row", "choose another model"]);
 }
 
 #[test]
@@ -178,31 +159,19 @@ fn wrong_endpoints_are_refused() {
     let url = ["--n", "1", "--search-url", "http://localhost:9/v1"];
     let with = |arguments: &[&str]| tom(&[&url, arguments].concat());
     assert!(with(&[]).stderr.contains("--search-model"));
-    assert!(with(&["--search-model", "m"]).error(2).contains("--replies"));
+    with(&["--search-model", "m"]).fails(2, &["--replies"]);
     let named = ["--search-model", "m", "--replies", "r"];
     let error = with(&[&named[..], &["--search-key-env", "sk-secret"]].concat()).error(2);
     assert!(error.contains("--search-key-env: ") && !error.contains("sk-secret"), "{error}");
-    assert!(with(&[&named[..], &["--search-order", "3"]].concat()).error(2).contains("order 1 or 2, found 3"));
-    assert!(with(&[&named[..], &["--concurrency", "0"]].concat()).error(2).contains("at least one"));
-    let error = tom(&["--n", "1", "--infill-url", "localhost", "--infill-model", "m", "--replies", "r"]).error(2);
-    assert!(error.contains("--infill-url: "), "{error}");
-}
-
-#[test]
-fn contradictory_words_are_refused_with_their_line() {
-    let folder = Folder::new();
-    let words = "name = \"attic\"\nrooms = [\"loft\", \"landing\"]\ncontainers = [\"hamper\", \"satchel\", \"toy chest\", \"crate\"]\n\
-                 topics = [\"the parrot\"]\nobjects = [{ name = \"kite\" }]\n\
-                 placements = [{ what = \"kite\", room = \"loft\" },\n  { what = \"kite\", room = \"landing\" }]\n";
-    let file = folder.file("my.toml", words);
-    let error = aloud(&["data", "tom", "--n", "1", "--words", &file]).error(1);
-    assert!(error.contains("my.toml, line 7: contradictory placement"), "{error}");
+    with(&[&named[..], &["--search-order", "3"]].concat()).fails(2, &["order 1 or 2, found 3"]);
+    with(&[&named[..], &["--concurrency", "0"]].concat()).fails(2, &["at least one"]);
+    tom(&["--n", "1", "--infill-url", "localhost", "--infill-model", "m", "--replies", "r"])
+        .fails(2, &["--infill-url: "]);
 }
 
 #[test]
 fn an_evaluation_of_stories() {
-    let folder = Folder::new();
-    let model = folder.model_with_tokenizer();
+    let (folder, model) = llama();
     // A story has more characters, which are its tokens, than the tiny model has positions.
     let config = Path::new(&model).join("config.json");
     let mut values: Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
@@ -222,26 +191,22 @@ fn an_evaluation_of_stories() {
 
     let output = folder.path("run");
     let run = aloud(&[&["eval", &checkpoint, "--output", &output, "--json"], &fixed[..]].concat()).json();
-    let record = |model: &str, id: &str| {
-        let records = run["metrics"].as_array().unwrap();
-        records.iter().find(|record| record["id"] == id && record["model"] == model).expect(id).clone()
-    };
     for model in ["exits", "base"] {
         for id in ["accuracy.strict", "accuracy.lenient", "accuracy.balanced"] {
-            let record = record(model, id);
+            let record = record(&run, model, id);
             assert!(
                 record["value"].is_number() && record["extra"]["per_type"]["yes-no"]["majority"] == 0.5,
                 "{record}"
             );
         }
-        assert_eq!(record(model, "accuracy.balanced")["n"], 4);
+        assert_eq!(record(&run, model, "accuracy.balanced")["n"], 4);
     }
-    assert!(!record("exits", "depth.by_token_class")["extra"]["classes"].as_array().unwrap().is_empty());
+    assert!(!record(&run, "exits", "depth.by_token_class")["extra"]["classes"].as_array().unwrap().is_empty());
     // Nothing is known of steps, and no equation is in a story.
     let ids: Vec<&str> =
         run["metrics"].as_array().unwrap().iter().map(|record| record["id"].as_str().unwrap()).collect();
     assert!(!ids.contains(&"horizon.without_trace"));
-    assert!(record("exits", "written_steps.coverage")["value"].is_null());
+    assert!(record(&run, "exits", "written_steps.coverage")["value"].is_null());
     let again = aloud(&[&["eval", &checkpoint, "--output", &output, "--all"], &fixed[..]].concat()).ok();
     assert!(again.contains("kind of question") && again.contains("majority baseline"), "{again}");
 }

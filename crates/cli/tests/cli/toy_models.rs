@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_engine::decode::batching::{Engine, Event, Flow, Limits};
+use aloud_engine::decode::batching::Limits;
+use aloud_engine::decode::complete::{Completion, complete};
 use aloud_engine::decode::request::{Forced, Prefix, Request};
 use aloud_engine::decode::sampling::Sampling;
 use aloud_kernels::cpu::Cpu;
@@ -15,7 +16,7 @@ use aloud_tasks::item::Split;
 use aloud_tasks::serial::{SERIAL_VOCABULARY, SerialItem, SerialSource, SerialTask};
 use serde_json::Value;
 
-use crate::fixtures::{Folder, aloud_with_cache};
+use crate::fixtures::{Folder, record};
 
 const ANSWER_FIRST: &str = "answer-first";
 const WRITTEN_STEPS: &str = "written-steps";
@@ -31,15 +32,14 @@ impl Evaluation {
     /// The smallest tier, without a network.
     fn of(model: &str, arguments: &[&str]) -> Self {
         let folder = Folder::new();
-        let (output, cache) = (folder.path("run"), folder.path("cache"));
+        let output = folder.path("run");
         let model = folder_of(model).display().to_string();
         let fixed = ["eval", &model, "--task", "chain", "--tier", "toy", "--output", &output, "--json"];
-        Self(aloud_with_cache(&[&fixed, arguments].concat(), &cache).json())
+        Self(folder.run(&[&fixed, arguments].concat()).json())
     }
 
     fn record(&self, id: &str) -> &Value {
-        let records = self.0["metrics"].as_array().unwrap();
-        records.iter().find(|record| record["id"] == id).expect(id)
+        record(&self.0, "base", id)
     }
 
     fn value(&self, id: &str) -> f64 {
@@ -74,10 +74,9 @@ fn a_trace_whose_steps_lead_to_the_answer_is_needed() {
 fn fewer_steps_can_be_taken_at_half_the_depth() {
     let model = folder_of(WRITTEN_STEPS).display().to_string();
     let folder = Folder::new();
-    let cache = folder.path("cache");
     let horizon = |depth: &str| {
         let arguments = ["eval", &model, "--task", "chain", "--n", "96", "--depth", depth, "--json"];
-        let report = aloud_with_cache(&arguments, &cache).json();
+        let report = folder.run(&arguments).json();
         report["tasks"][0]["opaque_serial_horizon"].clone()
     };
     let (half, whole) = (horizon("2"), horizon("4"));
@@ -129,16 +128,11 @@ impl Continued {
             forced: Forced::Start(beginning.given.clone()),
         };
         let requests: Vec<Request> = (0..).zip(beginnings).map(request).collect();
-        let mut responses: Vec<Vec<u32>> = beginnings.iter().map(|beginning| beginning.kept.clone()).collect();
-        let engine = Engine::new(&self.decoder, None, Limits::default());
-        let run = engine.run(&requests, &mut |event| {
-            if let Event::Token { request, token } = event {
-                responses[request].push(token.id);
-            }
-            Flow::Continue
-        });
-        run.unwrap();
-        responses
+        let responses = complete(&self.decoder, None, Limits::default(), &requests, &|| {}).unwrap();
+        let whole = |(beginning, response): (&Beginning, Completion)| {
+            beginning.kept.iter().copied().chain(response.tokens.iter().map(|token| token.id)).collect()
+        };
+        beginnings.iter().zip(responses).map(whole).collect()
     }
 }
 

@@ -6,27 +6,24 @@ use std::path::{Path, PathBuf};
 use aloud_kernels::cpu::Cpu;
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::record::read_records;
-use aloud_model::checkpoint::{BaseIdentity, Checkpoint};
+use aloud_model::checkpoint::Checkpoint;
 use aloud_model::decoder::{Decoder, PackedBatch};
 use aloud_model::gguf::GgufFile;
 use aloud_model::load::load;
 use aloud_model::source::ResolvedSource;
 use aloud_report::view::{ViewOptions, render_page};
 use aloud_tasks::gsm8k::read_gsm8k;
-use aloud_tasks::item::Message;
-use aloud_tasks::item::Split;
+use aloud_tasks::item::{Message, Split};
 use aloud_tasks::prompt_file::{read_csv, read_jsonl};
 use aloud_text::text_codec::TextCodec;
 use aloud_train::pretrain::recipe::PretrainRecipe;
 use aloud_train::settings::resolve;
 use aloud_train::stage1::recipe::DistillRecipe;
-use aloud_train::stage1::traces::{
-    FORMAT_VERSION, FinishReason, HiddenDType, Trace, TraceHeader, TraceReader, TraceWriter,
-};
+use aloud_train::stage1::traces::TraceReader;
 use aloud_train::stage2::recipe::ReinforceRecipe;
 use serde_json::json;
 
-use crate::fixtures::{Folder, aloud, aloud_with_cache, golden, golden_student, text};
+use crate::fixtures::{Folder, aloud, golden, golden_student, text, write_traces};
 use crate::gguf_writer::Content;
 use crate::mutation::Kind;
 
@@ -83,42 +80,11 @@ pub(crate) fn write(folder: &Path) {
 
     let base = golden("tiny_llama");
     golden_student("tiny_llama", text(&base)).save(&folder.join("checkpoint"), None).unwrap();
-    write_traces(&folder.join("traces"));
+    write_traces(&folder.join("traces"), "m", [2, 4], 3);
     write_prompts(&directory("prompts"));
     write_evaluation(folder);
     let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
     copy(recipes, &["distill-tiny.toml", "reinforce-tiny.toml", "tiny-reasoner.toml"], &directory("recipes"));
-}
-
-fn write_traces(directory: &Path) {
-    let header = TraceHeader {
-        format_version: FORMAT_VERSION,
-        base_model: BaseIdentity { source: "m".to_owned(), sha256: "ab".to_owned() },
-        candidates: vec![2, 4],
-        n_blocks: 6,
-        hidden_size: 3,
-        hidden_dtype: HiddenDType::F32,
-        settings: json!({"temperature": 0.7}),
-        items: None,
-    };
-    let mut writer = TraceWriter::create_or_resume(directory, header).unwrap().with_traces_per_shard(2);
-    for number in 0..3 {
-        let trace = Trace {
-            index: number,
-            id: format!("t{number}"),
-            item: None,
-            prompt: "p".to_owned(),
-            response: "r".to_owned(),
-            token_ids: vec![1, 2, 3, 4],
-            prompt_len: 2,
-            final_hidden: vec![0.5; 6],
-            lens_kl: vec![1.0; 4],
-            token_log_probabilities: vec![-1.0; 2],
-            finish_reason: FinishReason::Stop,
-        };
-        writer.append(trace).unwrap();
-    }
-    writer.finish().unwrap();
 }
 
 fn write_prompts(directory: &Path) {
@@ -137,8 +103,8 @@ fn write_prompts(directory: &Path) {
 
 /// Records of responses, and an evaluation run, as the program writes them.
 fn write_evaluation(folder: &Path) {
-    let (model, cache) = (Folder::new(), folder.join("cache"));
-    let model = model.model_with_tokenizer();
+    let home = Folder::new();
+    let model = home.model_with_tokenizer();
     let records = folder.join("records.jsonl");
     let generate =
         ["generate", "--model", &model, "--prompt", "2 + 2", "--max-new-tokens", "4", "--out", text(&records)];
@@ -146,7 +112,7 @@ fn write_evaluation(folder: &Path) {
     let run = folder.join("run");
     let evaluate = ["eval", "tiny-reasoner", "--output", text(&run), "--task", "chain", "--tier", "toy", "--n", "2"];
     let evaluate = [&evaluate[..], &["--max-new-tokens", "6", "--threads", "1"]].concat();
-    aloud_with_cache(&evaluate, text(&cache)).ok();
+    home.run(&evaluate).ok();
 }
 
 /// Every file below `directory` whose kind is known, for a reader of the directory.

@@ -9,7 +9,7 @@ use super::matching::{EQUAL_ACCURACY, accuracy_difference, items_needed};
 
 /// How many items accuracy is measured on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccuracyItems {
+pub(crate) enum AccuracyItems {
     /// The run's own.
     Own,
     /// As many as it takes to tell equal accuracies from others, up to those of the largest tier.
@@ -20,7 +20,7 @@ pub enum AccuracyItems {
 
 impl AccuracyItems {
     /// As it stands in a manifest.
-    pub fn description(self) -> serde_json::Value {
+    pub(crate) fn description(self) -> serde_json::Value {
         match self {
             Self::Own => "own".into(),
             Self::AsNeeded => "as_needed".into(),
@@ -36,17 +36,17 @@ const PLANNED_HALF_WIDTH: f64 = 0.03;
 /// and not by the difference itself: so the number says nothing of the result. A control whose difference is certainly larger
 /// than [`EQUAL_ACCURACY`] needs no more. Accuracy by number of steps is asked for too (with the base, at its horizon), with an
 /// interval of [`EQUAL_ACCURACY`] to each side.
-pub fn needed(family: &Examination<'_>, model: &[SampleRow], controls: &[&[SampleRow]]) -> usize {
+pub(crate) fn needed(exam: &Examination<'_>, model: &[SampleRow], controls: &[&[SampleRow]]) -> usize {
     let steps: BTreeSet<usize> = model.iter().filter_map(|row| row.n_steps).collect();
     let of_control = |control: &&[SampleRow]| {
-        let [first, second] = answers(family, model, control, None);
+        let [first, second] = answers(exam, model, control, None);
         let is_other = accuracy_difference(&first, &second)
             .is_some_and(|[low, high]| low > EQUAL_ACCURACY || high < -EQUAL_ACCURACY);
         if is_other {
             return 0;
         }
         let of_steps = steps.iter().map(|k| {
-            let [first, second] = answers(family, model, control, Some(*k));
+            let [first, second] = answers(exam, model, control, Some(*k));
             items_needed(&first, &second, EQUAL_ACCURACY) * steps.len()
         });
         of_steps.fold(items_needed(&first, &second, PLANNED_HALF_WIDTH), usize::max)
@@ -56,12 +56,12 @@ pub fn needed(family: &Examination<'_>, model: &[SampleRow], controls: &[&[Sampl
 
 /// Whether two models are right, by the strict scorer, on the items that both answered with a trace.
 fn answers(
-    family: &Examination<'_>,
+    exam: &Examination<'_>,
     first: &[SampleRow],
     second: &[SampleRow],
     n_steps: Option<usize>,
 ) -> [Vec<bool>; 2] {
-    let has_trace = |row: &&SampleRow| family.arms().iter().any(|arm| arm.has_trace && arm.name == row.arm);
+    let has_trace = |row: &&SampleRow| exam.has_trace(&row.arm);
     let of_second: BTreeMap<&str, &SampleRow> =
         second.iter().filter(has_trace).map(|row| (row.item_id.as_str(), row)).collect();
     let is_asked = |row: &&SampleRow| n_steps.is_none_or(|k| row.n_steps == Some(k));
@@ -103,18 +103,18 @@ mod tests {
     #[test]
     fn as_many_items_as_equal_accuracies_take() {
         let codec = symbol_codec();
-        let family = serial_examination(&codec, None, Amount::InAll(24));
+        let exam = serial_examination(&codec, None, Amount::InAll(24));
         // One item in ten is right in one model alone, and one in the other: 20 % differ, 850 items are planned for.
         let model = answers(|item| item % 10 != 0, None);
         let equal = answers(|item| item % 10 != 1, None);
-        let n = needed(&family, &model, &[&equal]);
+        let n = needed(&exam, &model, &[&equal]);
         assert!((830..=900).contains(&n), "{n}");
         // Ten numbers of steps would take 5 points at each: here there is one.
-        let n = needed(&family, &answers(|item| item % 10 != 0, Some(3)), &[&equal]);
+        let n = needed(&exam, &answers(|item| item % 10 != 0, Some(3)), &[&equal]);
         assert!((830..=900).contains(&n), "{n}");
         // What is certainly another accuracy, and what never differs, take no more than the run has.
-        assert_eq!(needed(&family, &model, &[&answers(|item| item % 2 != 0, None)]), 0);
-        assert!(needed(&family, &model, &[&model]) < 50);
-        assert_eq!(needed(&family, &model, &[]), 0);
+        assert_eq!(needed(&exam, &model, &[&answers(|item| item % 2 != 0, None)]), 0);
+        assert!(needed(&exam, &model, &[&model]) < 50);
+        assert_eq!(needed(&exam, &model, &[]), 0);
     }
 }

@@ -37,9 +37,6 @@ pub(crate) fn lens_depths(decoder: &Decoder<Cpu>, candidates: &[usize]) -> Vec<u
 }
 
 /// Reads a response to a prompt at `depths` (blocks, ascending, below full depth) and at full depth.
-///
-/// # Errors
-/// If they do not fit the model, or the model's logits somewhere are not finite.
 pub(crate) fn read_response(
     decoder: &Decoder<Cpu>,
     prompt: &[u32],
@@ -75,9 +72,6 @@ pub(crate) fn read_response(
 ///
 /// # Shapes
 /// `[tokens][candidates]`.
-///
-/// # Errors
-/// If prompt and response do not fit the model.
 pub(crate) fn exit_logits(
     decoder: &Decoder<Cpu>,
     policy: &Policy<Cpu>,

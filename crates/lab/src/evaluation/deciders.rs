@@ -8,11 +8,11 @@ use aloud_method::targets::target_hazard;
 /// Exits by the teacher's targets: a step stops with the target hazard of its own lens KLs. All blocks are run, so it saves
 /// nothing: it shows what exits are worth that are placed by the rule that stage 1 teaches.
 #[derive(Clone, Debug)]
-pub struct Oracle {
+pub(crate) struct Oracle {
     /// Depths (blocks) at which a step may stop: strictly increasing, below full depth.
-    pub candidates: Vec<usize>,
+    pub(crate) candidates: Vec<usize>,
     /// How fast hazards fall with the KL, per nat.
-    pub kl_factor: f32,
+    pub(crate) kl_factor: f32,
 }
 
 impl ExitDecider for Oracle {
@@ -33,7 +33,7 @@ impl ExitDecider for Oracle {
 
 /// Depths drawn from another model's depth histogram, whatever the token: the same depths on average, placed at random.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RandomMatched {
+pub(crate) struct RandomMatched {
     /// The depths that there are, ascending, and for each the share of tokens up to it.
     depths: Vec<usize>,
     shares: Vec<f64>,
@@ -42,7 +42,7 @@ pub struct RandomMatched {
 
 impl RandomMatched {
     /// Matches the depths (blocks) of eligible tokens of the other model. With no depths, every token runs `n_blocks`.
-    pub fn new(depths: impl IntoIterator<Item = usize>, n_blocks: usize) -> Self {
+    pub(crate) fn new(depths: impl IntoIterator<Item = usize>, n_blocks: usize) -> Self {
         let mut sorted: Vec<usize> = depths.into_iter().collect();
         sorted.sort_unstable();
         let mut below = 0;

@@ -1,8 +1,6 @@
 //! How far a model's distributions are from the base's, on traces of the base.
 
-use aloud_engine::decode::batching::{Engine, Limits};
-use aloud_engine::decode::request::{Forced, Prefix, Request};
-use aloud_engine::decode::sampling::Sampling;
+use aloud_engine::decode::request::{Forced, Request};
 use aloud_kernels::backend::{KlDirection, MAX_LOGIT_ROWS, Memory as _, Readout, Unembedding as _};
 use aloud_kernels::cpu::Cpu;
 use aloud_model::decoder::Decoder;
@@ -12,7 +10,6 @@ use aloud_session::error::SessionError;
 use super::base_reading::consumed;
 use super::elicitation::Traced;
 use super::examination::Examination;
-use super::samples::run;
 use super::subject::Subject;
 
 /// `KL(p_base || p)` in nats of every token of traces of the base: the model reads them with exits of its own, and `p` is its
@@ -20,35 +17,22 @@ use super::subject::Subject;
 ///
 /// # Shapes
 /// `[traces][tokens]`.
-///
-/// # Errors
-/// If a trace does not fit the model, or a KL is not finite.
 pub(crate) fn base_kls(
     subject: &Subject<'_>,
     base: &Decoder<Cpu>,
-    family: &Examination<'_>,
+    exam: &Examination<'_>,
     traces: &[Traced<'_>],
     max_sequences: usize,
 ) -> Result<Vec<Vec<f64>>, SessionError> {
-    let request = |traced: &Traced<'_>| {
-        let n_tokens = traced.tokens.ids.len();
-        Request {
-            prompt: family.items()[traced.asked.item].prompt.token_ids.clone(),
-            prefix: Prefix::default(),
-            max_new_tokens: n_tokens,
-            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            exits: subject.exits(),
-            stop_tokens: Vec::new(),
-            seed: traced.sample.seed,
-            sequence: traced.asked.sequence,
-            forced: Forced::Whole(traced.tokens.ids.clone()),
-        }
+    let request = |traced: &Traced<'_>| Request {
+        stop_tokens: Vec::new(),
+        forced: Forced::Whole(traced.tokens.ids.clone()),
+        ..traced.asked.request(exam, subject.exits(), traced.sample.seed)
     };
-    let engine = Engine::new(subject.decoder, subject.policy, Limits { max_sequences, max_prompt_rows: 2048 });
     let requests: Vec<Request> = traces.iter().map(request).collect();
-    let read = run(&engine, &requests, &|| {})?;
-    let kls = traces.iter().zip(&requests).zip(read).map(|((traced, request), (tokens, _))| {
-        let depths: Vec<usize> = tokens.iter().map(|token| token.depth).collect();
+    let read = subject.complete(max_sequences, &requests, &|| {})?;
+    let kls = traces.iter().zip(&requests).zip(read).map(|((traced, request), read)| {
+        let depths: Vec<usize> = read.tokens.iter().map(|token| token.depth).collect();
         kls_at(subject, base, &request.prompt, &traced.tokens.ids, &depths)
     });
     kls.collect()

@@ -4,14 +4,13 @@
 use aloud_session::error::SessionError;
 use std::collections::{BTreeMap, BTreeSet};
 
-use aloud_engine::decode::batching::{Engine, Limits};
+use aloud_engine::decode::complete::Completion;
 use aloud_engine::decode::request::{Forced, Prefix, Request};
-use aloud_engine::decode::sampling::Sampling;
 use aloud_measure::metric_record::ReplayMode;
 use aloud_measure::run_files::{ElicitationKind, ElicitationRow, LogRow as _, LogWriter, SampleRow, TokenRow};
 
 use super::examination::Examination;
-use super::samples::{Asked, run};
+use super::samples::Asked;
 use super::subject::Subject;
 
 /// Samples whose answers are elicited between two times of writing.
@@ -21,7 +20,7 @@ const CHUNK: usize = 64;
 const MAX_STEPS: usize = 20;
 const PLACES: usize = 10;
 
-/// By which of a family's suffixes an answer is asked for.
+/// By which of an examination's suffixes an answer is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Suffix {
     /// The one that metrics are of.
@@ -39,11 +38,11 @@ impl Suffix {
         }
     }
 
-    /// Its tokens after the first `length` tokens of a response; none if the family has no such suffix.
-    fn tokens(self, family: &Examination<'_>, response: &[u32], length: usize) -> Vec<u32> {
+    /// Its tokens after the first `length` tokens of a response; none if the examination has no such suffix.
+    fn tokens(self, exam: &Examination<'_>, response: &[u32], length: usize) -> Vec<u32> {
         match self {
-            Self::Default => family.suffix(response, length),
-            Self::Second => family.second_suffix().unwrap_or_default(),
+            Self::Default => exam.suffix(response, length),
+            Self::Second => exam.second_suffix().unwrap_or_default(),
         }
     }
 }
@@ -74,12 +73,9 @@ struct Place {
 
 /// Elicits the answers that are missing in the log, by one suffix and in every mode of `modes`, and appends them. `on_done` hears of every
 /// sample.
-///
-/// # Errors
-/// If a beginning does not fit the model, or the log cannot be written.
 pub(crate) fn elicit(
     subject: &Subject<'_>,
-    family: &Examination<'_>,
+    exam: &Examination<'_>,
     traces: &[Traced<'_>],
     modes: &[ReplayMode],
     suffix: Suffix,
@@ -87,13 +83,11 @@ pub(crate) fn elicit(
     log: &mut LogWriter<ElicitationRow>,
     on_done: &(dyn Fn() + Sync),
 ) -> Result<(), SessionError> {
-    let limits = Limits { max_sequences, max_prompt_rows: 2048 };
-    let engine = Engine::new(subject.decoder, subject.policy, limits);
     for chunk in traces.chunks(CHUNK) {
         // A trace that lacks one is done again as a whole: its answers are compared with that after the whole trace.
         let places: Vec<Place> = (chunk.iter().enumerate())
-            .filter(|(_, traced)| has_room(subject, family, traced, suffix))
-            .map(|(trace, traced)| places(family, trace, traced, modes, suffix))
+            .filter(|(_, traced)| has_room(subject, exam, traced, suffix))
+            .map(|(trace, traced)| places(exam, trace, traced, modes, suffix))
             .filter(|places| places.iter().any(|place| !log.has(&row(&chunk[place.trace], place).key())))
             .flatten()
             .collect();
@@ -105,7 +99,7 @@ pub(crate) fn elicit(
                 let arm = is_without.then(|| ElicitationRow { kind: ElicitationKind::NoTrace, ..row.clone() });
                 arm.into_iter().chain([row])
             };
-            let rows = answers(&engine, subject, family, chunk, &places)?;
+            let rows = answers(subject, exam, chunk, &places, max_sequences)?;
             let rows: Vec<ElicitationRow> = rows.into_iter().flat_map(with_arm).collect();
             log.append_all(&rows)?;
         }
@@ -117,29 +111,28 @@ pub(crate) fn elicit(
 }
 
 /// Whether the model's context has room for an answer after the whole of a trace.
-fn has_room(subject: &Subject<'_>, family: &Examination<'_>, traced: &Traced<'_>, suffix: Suffix) -> bool {
+fn has_room(subject: &Subject<'_>, exam: &Examination<'_>, traced: &Traced<'_>, suffix: Suffix) -> bool {
     let ids = &traced.tokens.ids;
-    family.steps(ids).and_then(|steps| steps.ends.last().copied()).is_none_or(|whole| {
-        let n_asked = suffix.tokens(family, ids, whole).len() + family.max_answer_tokens();
-        let prompt = &family.items()[traced.asked.item].prompt.token_ids;
+    exam.steps(ids).and_then(|ends| ends.last().copied()).is_none_or(|whole| {
+        let n_asked = suffix.tokens(exam, ids, whole).len() + exam.task().max_answer_tokens();
+        let prompt = &exam.items()[traced.asked.item].prompt.token_ids;
         prompt.len() + whole + n_asked <= subject.decoder.config().max_position_embeddings
     })
 }
 
 /// Where answers are elicited from a trace: without any of it, after steps of it, and after all of it.
 fn places(
-    family: &Examination<'_>,
+    exam: &Examination<'_>,
     trace: usize,
     traced: &Traced<'_>,
     modes: &[ReplayMode],
     suffix: Suffix,
 ) -> Vec<Place> {
-    let Some(steps) = family.steps(&traced.tokens.ids) else { return Vec::new() };
-    let ends = thinned(&steps.ends);
+    let Some(ends) = exam.steps(&traced.tokens.ids).map(|ends| thinned(&ends)) else { return Vec::new() };
     let n_positions = ends.len() - 1;
     let whole = ends.last().copied().unwrap_or(0).max(1) as f64;
     let n_values: Vec<Option<usize>> =
-        ends.iter().map(|end| family.n_written_values(traced.asked.item, &traced.tokens.ids[..*end])).collect();
+        ends.iter().map(|end| exam.n_written_values(traced.asked.item, &traced.tokens.ids[..*end])).collect();
     let new_value = |position: usize| {
         let before = n_values[position.saturating_sub(1)]?;
         Some(n_values[position]? > before)
@@ -202,38 +195,34 @@ fn prefix(subject: &Subject<'_>, tokens: &TokenRow, length: usize, mode: ReplayM
 
 /// The rows of places: first the answers, then, with these known, what the reference and the gold answer were worth.
 fn answers(
-    engine: &Engine<'_, aloud_kernels::cpu::Cpu>,
     subject: &Subject<'_>,
-    family: &Examination<'_>,
+    exam: &Examination<'_>,
     chunk: &[Traced<'_>],
     places: &[Place],
+    max_sequences: usize,
 ) -> Result<Vec<ElicitationRow>, SessionError> {
     let request = |place: &Place, answer: Option<&[u32]>| {
         let Traced { asked, sample, tokens } = chunk[place.trace];
-        let suffix = place.suffix.tokens(family, &tokens.ids, place.length);
-        let n_asked = answer.map_or(family.max_answer_tokens(), <[u32]>::len);
-        let max_new_tokens = suffix.len() + n_asked;
+        let suffix = place.suffix.tokens(exam, &tokens.ids, place.length);
+        let n_asked = answer.map_or(exam.task().max_answer_tokens(), <[u32]>::len);
         Request {
-            prompt: family.items()[asked.item].prompt.token_ids.clone(),
             prefix: prefix(subject, tokens, place.length, place.mode),
-            max_new_tokens,
-            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            exits: subject.exits(),
-            stop_tokens: if answer.is_some() { Vec::new() } else { family.stop_tokens().to_vec() },
-            seed: sample.seed,
-            sequence: asked.sequence,
+            max_new_tokens: suffix.len() + n_asked,
+            stop_tokens: if answer.is_some() { Vec::new() } else { exam.stop_tokens().to_vec() },
             forced: match answer {
                 None => Forced::Start(suffix),
                 Some(answer) => Forced::Whole([suffix.as_slice(), answer].concat()),
             },
+            ..asked.request(exam, subject.exits(), sample.seed)
         }
     };
+    let complete = |requests: &[Request]| subject.complete(max_sequences, requests, &|| {});
     let asked: Vec<Request> = places.iter().map(|place| request(place, None)).collect();
     let mut rows = Vec::with_capacity(places.len());
-    for ((place, asked), (tokens, _)) in places.iter().zip(&asked).zip(run(engine, &asked, &|| {})?) {
+    for ((place, asked), response) in places.iter().zip(&asked).zip(complete(&asked)?) {
         let n_suffix = asked.forced.tokens().len();
-        let ids: Vec<u32> = tokens.iter().skip(n_suffix).map(|token| token.id).collect();
-        rows.push(ElicitationRow { answer: family.read_answer(&ids), ..row(&chunk[place.trace], place) });
+        let ids: Vec<u32> = response.tokens.iter().skip(n_suffix).map(|token| token.id).collect();
+        rows.push(ElicitationRow { answer: exam.read_answer(&ids), ..row(&chunk[place.trace], place) });
     }
     // The reference answer is the one after the whole trace in the same mode.
     let references: BTreeMap<(usize, ReplayMode), Option<String>> = (places.iter().zip(&rows))
@@ -246,13 +235,13 @@ fn answers(
     for (index, place) in places.iter().enumerate() {
         let gold = chunk[place.trace].sample.gold.as_deref();
         for (is_gold, answer) in [(false, reference(place)), (true, gold)] {
-            if let Some(ids) = answer.and_then(|answer| family.answer_tokens(answer)) {
+            if let Some(ids) = answer.and_then(|answer| exam.answer_tokens(answer)) {
                 worths.push((index, is_gold, ids.len()));
                 requests.push(request(place, Some(&ids)));
             }
         }
     }
-    for ((index, is_gold, n), (tokens, _)) in worths.into_iter().zip(run(engine, &requests, &|| {})?) {
+    for ((index, is_gold, n), Completion { tokens, .. }) in worths.into_iter().zip(complete(&requests)?) {
         let of_answer = &tokens[tokens.len().saturating_sub(n)..];
         let worth = Some(of_answer.iter().map(|token| f64::from(token.log_probability)).sum());
         if is_gold { rows[index].logp_gold = worth } else { rows[index].logp = worth }

@@ -11,92 +11,68 @@ use aloud_session::error::{Context as _, SessionError};
 use aloud_session::prompts::{EncodedPrompt, Template};
 use aloud_session::task_text::TaskText;
 use aloud_tasks::answer_form::{PromptForm, THINK_CLOSE};
-use aloud_tasks::item::{Item, Split};
-use aloud_tasks::task::{self, Amount, ExaminationItem, ItemKind, Task};
+use aloud_tasks::item::Split;
+use aloud_tasks::task::{self, Amount, ExaminationItem, Task};
 use aloud_text::text_codec::TextCodec;
-
-/// Keeps the elements that are to be kept.
-fn retain<T>(elements: &mut Vec<T>, keep: &[bool]) {
-    let mut keep = keep.iter();
-    elements.retain(|_| keep.next().copied().unwrap_or(true));
-}
 
 #[cfg(test)]
 mod tests;
 
 /// One item as a model is asked it.
 #[derive(Clone, Debug)]
-pub struct EvaluationItem {
-    /// Name of its task.
-    pub task: String,
-    /// Number of the item among all of its family, whichever of them are evaluated: what its random numbers are drawn by.
-    pub number: u64,
-    /// Name, text, tokens and gold answer.
-    pub prompt: EncodedPrompt,
-    /// Written steps that a full solution has, if that is known.
-    pub n_steps: Option<usize>,
-    /// What is asked, without instructions and marks.
-    pub question: String,
-    /// A worked solution, with its calculator annotations, if there is one.
-    pub solution: Option<String>,
+pub(crate) struct EvaluationItem {
     /// The item as its task knows it.
-    item: Item,
-    kind: Option<ItemKind>,
+    pub(crate) asked: ExaminationItem,
+    /// Name, text, tokens and gold answer.
+    pub(crate) prompt: EncodedPrompt,
 }
 
 /// A way in which every item is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Arm {
+pub(crate) struct Arm {
     /// Its name in sample keys.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Tokens that every response begins with.
-    pub start: Vec<u32>,
+    pub(crate) start: Vec<u32>,
     /// Whether responses hold a trace: what metrics of depth, length and externalisation are of.
-    pub has_trace: bool,
+    pub(crate) has_trace: bool,
 }
 
 /// A response, read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ReadResponse {
+pub(crate) struct ReadResponse {
     /// The whole text.
-    pub completion: String,
+    pub(crate) completion: String,
     /// The trace.
-    pub trace: String,
+    pub(crate) trace: String,
     /// What stands after it.
-    pub answer_text: String,
+    pub(crate) answer_text: String,
     /// Whether the trace was closed.
-    pub closed: bool,
+    pub(crate) closed: bool,
     /// Number of tokens of the trace, its end mark included.
-    pub n_trace: usize,
+    pub(crate) n_trace: usize,
     /// Answers found.
-    pub extracted: Extracted,
+    pub(crate) extracted: Extracted,
     /// Whether the answer is right, by name of the scorer.
-    pub correct: BTreeMap<String, bool>,
-}
-
-/// Where answers are elicited from a trace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TraceSteps {
-    /// Number of response tokens up to the end of step `j`, ascending; the first is that of no step at all.
-    pub ends: Vec<usize>,
+    pub(crate) correct: BTreeMap<String, bool>,
 }
 
 /// How many items are asked, of which part, and with which limit.
 #[derive(Clone, Copy, Debug)]
-pub struct Extent {
+pub(crate) struct Extent {
     /// How many.
-    pub amount: Amount,
+    pub(crate) amount: Amount,
     /// Part of the data.
-    pub split: Split,
+    pub(crate) split: Split,
     /// Seed of the items.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Most tokens of a response.
-    pub max_new_tokens: usize,
+    pub(crate) max_new_tokens: usize,
 }
 
 /// The items of a task, asked of a model with its codec.
 #[derive(Clone, Debug)]
-pub struct Examination<'a> {
+pub(crate) struct Examination<'a> {
     task: Arc<dyn Task>,
     text: TaskText<'a>,
     items: Vec<EvaluationItem>,
@@ -113,10 +89,7 @@ pub struct Examination<'a> {
 
 impl<'a> Examination<'a> {
     /// Items of a task. The choice of fewer items is part of the choice of more. `stop_tokens` end a response in words.
-    ///
-    /// # Errors
-    /// If the items cannot be read or made, or the model cannot be asked.
-    pub fn new(
+    pub(crate) fn new(
         task: &Arc<dyn Task>,
         extent: Extent,
         codec: &'a TextCodec,
@@ -157,44 +130,57 @@ impl<'a> Examination<'a> {
         PromptForm { prompt: &self.prompt, marks_traces: self.marks_traces }
     }
 
+    /// The task.
+    pub(crate) fn task(&self) -> &dyn Task {
+        self.task.as_ref()
+    }
+
     /// The name of the task in records.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.task.short_name()
     }
 
     /// The items in order.
-    pub fn items(&self) -> &[EvaluationItem] {
+    pub(crate) fn items(&self) -> &[EvaluationItem] {
         &self.items
     }
 
+    /// The number of each item among the items, by its name.
+    pub(crate) fn places(&self) -> BTreeMap<&str, usize> {
+        self.items.iter().enumerate().map(|(place, item)| (item.prompt.id.as_str(), place)).collect()
+    }
+
     /// Keeps the items that are to be kept: one flag an item.
-    pub fn retain(&mut self, keep: &[bool]) {
-        retain(&mut self.items, keep);
+    pub(crate) fn retain(&mut self, keep: &[bool]) {
+        let mut keep = keep.iter();
+        self.items.retain(|_| keep.next().copied().unwrap_or(true));
     }
 
     /// How every item is asked.
-    pub fn arms(&self) -> &[Arm] {
+    pub(crate) fn arms(&self) -> &[Arm] {
         &self.arms
     }
 
+    /// Whether responses in the arm of this name hold a trace.
+    pub(crate) fn has_trace(&self, arm: &str) -> bool {
+        self.arms.iter().any(|known| known.has_trace && known.name == arm)
+    }
+
     /// Tokens that end a response.
-    pub fn stop_tokens(&self) -> &[u32] {
+    pub(crate) fn stop_tokens(&self) -> &[u32] {
         &self.stop_tokens
     }
 
     /// Most tokens of a response.
-    pub fn max_new_tokens(&self) -> usize {
+    pub(crate) fn max_new_tokens(&self) -> usize {
         self.max_new_tokens
     }
 
     /// Reads a response to item number `item`; `truncated` says that it was ended by the limit on its tokens.
-    ///
-    /// # Errors
-    /// If its tokens are no text.
-    pub fn read(&self, item: usize, ids: &[u32], truncated: bool) -> Result<ReadResponse, SessionError> {
+    pub(crate) fn read(&self, item: usize, ids: &[u32], truncated: bool) -> Result<ReadResponse, SessionError> {
         let completion = self.text.text(ids)?;
         let end = self.task.trace_end(&completion, &self.prompt);
-        let score = self.task.score(&self.items[item].item, &completion, truncated);
+        let score = self.task.score(&self.items[item].asked.item, &completion, truncated);
         let (trace_end, answer_start) = end.unwrap_or((completion.len(), completion.len()));
         Ok(ReadResponse {
             trace: completion[..trace_end].to_owned(),
@@ -210,22 +196,23 @@ impl<'a> Examination<'a> {
         })
     }
 
-    /// The steps of a trace; `None` if nothing can be elicited from it: it was not closed.
-    pub fn steps(&self, ids: &[u32]) -> Option<TraceSteps> {
+    /// Where answers are elicited from a trace: the number of response tokens up to the end of each step, ascending; the first is that
+    /// of no step at all. `None` if nothing can be elicited from it: it was not closed.
+    pub(crate) fn steps(&self, ids: &[u32]) -> Option<Vec<usize>> {
         let completion = self.text.text(ids).ok()?;
         let (end, _) = self.task.trace_end(&completion, &self.prompt)?;
         self.trace_steps(ids, &completion[..end])
     }
 
     /// The steps of a trace, the text at the beginning of a response of tokens `ids`; `None` if there is no step.
-    fn trace_steps(&self, ids: &[u32], trace: &str) -> Option<TraceSteps> {
+    fn trace_steps(&self, ids: &[u32], trace: &str) -> Option<Vec<usize>> {
         let bytes = self.text.byte_ends(ids);
         let ends: Vec<usize> = self.task.step_ends(trace).into_iter().map(|end| n_tokens_of(&bytes, end)).collect();
-        Some(TraceSteps { ends: step_ends(&ends, self.task.min_step_tokens()) }).filter(|steps| steps.ends.len() > 1)
+        Some(step_ends(&ends, self.task.min_step_tokens())).filter(|ends| ends.len() > 1)
     }
 
     /// The texts that models are given, by name.
-    pub fn texts(&self) -> BTreeMap<String, String> {
+    pub(crate) fn texts(&self) -> BTreeMap<String, String> {
         let mut texts = self.task.suffixes(self.form());
         texts.extend(self.variables.clone());
         texts
@@ -233,72 +220,52 @@ impl<'a> Examination<'a> {
 
     /// What is appended to the first `length` tokens of a response to have the answer at once, in the form in which the response
     /// gives it. Of length 0, it stands for no trace.
-    pub fn suffix(&self, response: &[u32], length: usize) -> Vec<u32> {
+    pub(crate) fn suffix(&self, response: &[u32], length: usize) -> Vec<u32> {
         let text = |ids: &[u32]| self.text.text(ids).unwrap_or_default();
         let suffix = self.task.suffix(self.form(), &text(response), &text(&response[..length]));
         self.text.tokens(&suffix).unwrap_or_default()
     }
 
     /// The same in other words, for the question how much depends on them; `None` if there are no others.
-    pub fn second_suffix(&self) -> Option<Vec<u32>> {
+    pub(crate) fn second_suffix(&self) -> Option<Vec<u32>> {
         self.text.tokens(&self.task.second_suffix()?)
     }
 
-    /// Most tokens of an elicited answer.
-    pub fn max_answer_tokens(&self) -> usize {
-        self.task.max_answer_tokens()
-    }
-
     /// The answer in tokens that follow a suffix.
-    pub fn read_answer(&self, ids: &[u32]) -> Option<String> {
+    pub(crate) fn read_answer(&self, ids: &[u32]) -> Option<String> {
         self.task.elicited_answer(&self.text.text(ids).ok()?)
     }
 
     /// How many values of item number `item`'s gold solution the beginning of a response brings; `None` where the solution's steps are
     /// not known.
-    pub fn n_written_values(&self, item: usize, beginning: &[u32]) -> Option<usize> {
-        let EvaluationItem { item, question, solution, .. } = self.items.get(item)?;
+    pub(crate) fn n_written_values(&self, item: usize, beginning: &[u32]) -> Option<usize> {
+        let item = &self.items.get(item)?.asked.item;
         let beginning = self.text.text(beginning).ok()?;
         if self.task.has_exact_steps() {
             return self.task.n_written_steps(item, &beginning);
         }
-        n_written_values(question, solution.as_deref()?, item.answer.as_deref()?, &beginning)
+        n_written_values(&item.question, item.solution.as_deref()?, item.answer.as_deref()?, &beginning)
     }
 
     /// The answer that a response gives by itself, to be compared with elicited ones.
-    pub fn own_answer<'e>(&self, extracted: &'e Extracted) -> Option<&'e str> {
+    pub(crate) fn own_answer<'e>(&self, extracted: &'e Extracted) -> Option<&'e str> {
         self.task.own_answer(extracted.strict.as_deref(), extracted.flex.as_deref())
     }
 
     /// The tokens of an answer after a suffix; `None` if it cannot be written.
-    pub fn answer_tokens(&self, answer: &str) -> Option<Vec<u32>> {
+    pub(crate) fn answer_tokens(&self, answer: &str) -> Option<Vec<u32>> {
         self.text.tokens(answer).filter(|ids| !ids.is_empty())
-    }
-
-    /// Names of its scorers, the strict one first.
-    pub fn scorers(&self) -> Vec<&'static str> {
-        self.task.scorers()
     }
 
     /// Of item number `item` the kind of its question, and whether that kind has only two answers; `None` where all questions
     /// are alike.
-    pub fn question_kind(&self, item: usize) -> Option<(&'static str, bool)> {
-        self.items.get(item)?.kind.map(|kind| (kind.name, kind.is_binary))
-    }
-
-    /// Accuracy of a blind guess at a task's answers; 0 where there is no telling.
-    pub fn chance(&self, task: &str) -> f64 {
-        self.task.chance(task)
-    }
-
-    /// Whether the steps of items are known symbol by symbol.
-    pub fn has_exact_steps(&self) -> bool {
-        self.task.has_exact_steps()
+    pub(crate) fn question_kind(&self, item: usize) -> Option<(&'static str, bool)> {
+        self.items.get(item)?.asked.kind.map(|kind| (kind.name, kind.is_binary))
     }
 
     /// Whether each step of item number `item` is written rightly and in its place; `None` where steps are not known exactly.
-    pub fn written_steps(&self, item: usize, completion: &str) -> Option<Vec<bool>> {
-        self.task.written_steps(&self.items.get(item)?.item, completion)
+    pub(crate) fn written_steps(&self, item: usize, completion: &str) -> Option<Vec<bool>> {
+        self.task.written_steps(&self.items.get(item)?.asked.item, completion)
     }
 }
 
@@ -317,7 +284,7 @@ fn encoded(
     codec: &TextCodec,
     template: &Template,
 ) -> Result<EvaluationItem, SessionError> {
-    let ExaminationItem { item, task, number, n_steps, kind } = asked;
+    let item = &asked.item;
     let prompt = match text.symbols() {
         Some(symbols) => EncodedPrompt {
             id: item.id.clone(),
@@ -326,10 +293,9 @@ fn encoded(
             answer: item.answer.clone(),
             item: ItemKey::of_question(&item.question),
         },
-        None => template.encode(&item, instruction, codec)?,
+        None => template.encode(item, instruction, codec)?,
     };
-    let (question, solution) = (item.question.clone(), item.solution.clone());
-    Ok(EvaluationItem { task: task.to_owned(), number, prompt, n_steps, question, solution, item, kind })
+    Ok(EvaluationItem { asked, prompt })
 }
 
 /// Numbers of tokens at which steps end, beginning with 0 for no step: `ends` without those that would make a step of fewer

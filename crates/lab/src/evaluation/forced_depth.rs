@@ -11,8 +11,7 @@ use std::collections::BTreeMap;
 
 use aloud_kernels::backend::{MAX_LOGIT_ROWS, Memory as _, Readout, Unembedding as _};
 use aloud_kernels::cpu::Cpu;
-use aloud_measure::metrics::serial_horizon::Horizon;
-use aloud_measure::metrics::serial_horizon::serial_horizon;
+use aloud_measure::metrics::serial_horizon::{Horizon, serial_horizon};
 use aloud_model::decoder::{Decoder, PackedBatch};
 use serde_json::{Value, json};
 
@@ -24,22 +23,19 @@ type Counts = BTreeMap<usize, [usize; 4]>;
 /// The curves of every task whose items have a known number of steps and are answered without a trace too: `[{depth, accuracy,
 /// acc: [{k, accuracy}], against_full: [{k, both, only_here, only_full, neither}], horizon, relation}]` at every depth (blocks). An
 /// answer is its first token.
-///
-/// # Errors
-/// If an item does not fit the model.
 pub(crate) fn forced_depth_curves(
     decoder: &Decoder<Cpu>,
-    family: &Examination<'_>,
+    exam: &Examination<'_>,
 ) -> Result<BTreeMap<String, Value>, SessionError> {
     let mut counts: BTreeMap<&str, Vec<Counts>> = BTreeMap::new();
-    let arm = family.arms().iter().find(|arm| !arm.has_trace).filter(|_| family.has_exact_steps());
+    let arm = exam.arms().iter().find(|arm| !arm.has_trace).filter(|_| exam.task().has_exact_steps());
     let Some(arm) = arm else { return Ok(BTreeMap::new()) };
-    for items in family.items().chunks(MAX_LOGIT_ROWS) {
+    for items in exam.items().chunks(MAX_LOGIT_ROWS) {
         for (item, answers) in items.iter().zip(answers(decoder, items, &arm.start)?) {
-            let Some(n_steps) = item.n_steps else { continue };
-            let of_task = counts.entry(&item.task).or_insert_with(|| vec![Counts::new(); decoder.n_blocks()]);
+            let Some(n_steps) = item.asked.n_steps else { continue };
+            let of_task = counts.entry(item.asked.task).or_insert_with(|| vec![Counts::new(); decoder.n_blocks()]);
             let is_right =
-                |answer: u32| item.prompt.answer.is_some() && family.read_answer(&[answer]) == item.prompt.answer;
+                |answer: u32| item.prompt.answer.is_some() && exam.read_answer(&[answer]) == item.prompt.answer;
             let right: Vec<bool> = answers.into_iter().map(is_right).collect();
             let at_full = right.last().copied().unwrap_or(false);
             for (of_depth, here) in of_task.iter_mut().zip(right) {
@@ -54,7 +50,7 @@ pub(crate) fn forced_depth_curves(
         }
     }
     let curve = |(task, of_depths): (&str, Vec<Counts>)| {
-        let chance = family.chance(task);
+        let chance = exam.task().chance(task);
         let points = (1..).zip(&of_depths).map(|(depth, counts)| point(depth, counts, chance)).collect();
         (task.to_owned(), points)
     };
@@ -121,9 +117,9 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use std::path::Path;
 
-    use aloud_engine::decode::batching::{Engine, Limits};
-    use aloud_engine::decode::request::{Forced, Prefix, Request};
-    use aloud_engine::decode::sampling::Sampling;
+    use aloud_engine::decode::batching::Limits;
+    use aloud_engine::decode::complete::complete;
+    use aloud_engine::decode::request::Request;
     use aloud_method::exit_policy::ExitPolicy;
     use aloud_model::load::load;
     use aloud_model::source::ResolvedSource;
@@ -132,7 +128,7 @@ mod tests {
     use aloud_tasks::task::Amount;
 
     use super::*;
-    use crate::evaluation::samples::run;
+    use crate::evaluation::samples::{Asked, all_asked};
     use crate::evaluation::test_codec::{serial_examination, symbol_codec};
 
     #[test]
@@ -141,25 +137,16 @@ mod tests {
         let model = load(&ResolvedSource::Directory(folder)).unwrap();
         let decoder = Decoder::new(&Cpu::new(1), &model.config, &model.weights);
         let codec = symbol_codec();
-        let family = serial_examination(&codec, Some(SerialTask::Chain), Amount::InAll(24));
-        let start = &family.arms()[1].start;
-        let at_once = answers(&decoder, family.items(), start).unwrap();
-        let engine = Engine::new(&decoder, None, Limits::default());
+        let exam = serial_examination(&codec, Some(SerialTask::Chain), Amount::InAll(24));
+        let start = &exam.arms()[1].start;
+        let at_once = answers(&decoder, exam.items(), start).unwrap();
+        let at_once_asked: Vec<Asked<'_>> = all_asked(&exam).into_iter().filter(|asked| !asked.arm.has_trace).collect();
         for depth in 1..=decoder.n_blocks() {
-            let request = |item: &EvaluationItem| Request {
-                prompt: item.prompt.token_ids.clone(),
-                prefix: Prefix::default(),
-                max_new_tokens: 2,
-                sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-                exits: if depth < decoder.n_blocks() { ExitPolicy::Fixed { depth } } else { ExitPolicy::Off }.into(),
-                stop_tokens: Vec::new(),
-                seed: 0,
-                sequence: 0,
-                forced: Forced::Start(start.clone()),
-            };
-            let requests: Vec<Request> = family.items().iter().map(request).collect();
-            let stopped: Vec<u32> =
-                run(&engine, &requests, &|| {}).unwrap().iter().map(|(tokens, _)| tokens[1].id).collect();
+            let exits = if depth < decoder.n_blocks() { ExitPolicy::Fixed { depth } } else { ExitPolicy::Off };
+            let requests: Vec<Request> =
+                at_once_asked.iter().map(|asked| asked.request(&exam, exits.clone().into(), 0)).collect();
+            let responses = complete(&decoder, None, Limits::default(), &requests, &|| {}).unwrap();
+            let stopped: Vec<u32> = responses.iter().map(|response| response.tokens[1].id).collect();
             let expected: Vec<u32> = at_once.iter().map(|answers| answers[depth - 1]).collect();
             assert_eq!(stopped, expected, "depth {depth}");
         }

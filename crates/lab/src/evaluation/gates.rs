@@ -3,17 +3,14 @@
 use aloud_session::error::SessionError;
 use std::collections::BTreeMap;
 
-use aloud_engine::decode::batching::{Engine, Limits};
 use aloud_engine::decode::exits::Exits;
 use aloud_engine::decode::request::{Forced, Prefix, Request, Token};
-use aloud_engine::decode::sampling::Sampling;
 use aloud_measure::metric_record::{Gate, MetricRecord, ReplayMode};
 use aloud_measure::run_files::{ElicitationKind, ElicitationRow, SampleRow};
 
 use super::elicitation::{Suffix, Traced};
 use super::examination::Examination;
 use super::parts::part;
-use super::samples::run;
 use super::subject::Subject;
 
 /// Traces of which replay is checked.
@@ -21,6 +18,9 @@ const PARITY_TRACES: usize = 8;
 
 /// Beginnings of each that are replayed, at equal distances.
 const PARITY_PLACES: usize = 16;
+
+/// Replays decoded together.
+const PARITY_SEQUENCES: usize = 64;
 
 /// Smallest share of positions at which replay has the same most likely token.
 const MIN_SAME_TOKEN: f64 = 0.995;
@@ -37,20 +37,16 @@ pub(crate) struct Gates(Vec<Gate>);
 
 impl Gates {
     /// Measures both gates.
-    ///
-    /// # Errors
-    /// If a trace does not fit the model.
     pub(crate) fn measure(
         subject: &Subject<'_>,
-        family: &Examination<'_>,
+        exam: &Examination<'_>,
         traces: &[Traced<'_>],
         elicitations: &[ElicitationRow],
     ) -> Result<Self, SessionError> {
         let items: Vec<usize> = traces.iter().map(|traced| traced.asked.item).collect();
-        let some: Vec<Traced<'_>> =
-            part(family, &items, PARITY_TRACES).into_iter().map(|place| traces[place]).collect();
-        let parity = replay_parity(subject, family, &some)?;
-        let anchor = anchor_stability(family, traces.iter().map(|traced| traced.sample), elicitations);
+        let some: Vec<Traced<'_>> = part(exam, &items, PARITY_TRACES).into_iter().map(|place| traces[place]).collect();
+        let parity = replay_parity(subject, exam, &some)?;
+        let anchor = anchor_stability(exam, traces.iter().map(|traced| traced.sample), elicitations);
         Ok(Self([parity, anchor].into_iter().flatten().collect()))
     }
 
@@ -64,45 +60,39 @@ impl Gates {
 /// the log-probability of the recorded one. `None` without a token to compare.
 fn replay_parity(
     subject: &Subject<'_>,
-    family: &Examination<'_>,
+    exam: &Examination<'_>,
     traces: &[Traced<'_>],
 ) -> Result<Option<Gate>, SessionError> {
-    let engine = Engine::new(subject.decoder, subject.policy, Limits { max_sequences: 64, max_prompt_rows: 2048 });
-    let request = |traced: &Traced<'_>, length: usize, forced: Forced, max_new_tokens: usize| Request {
-        prompt: family.items()[traced.asked.item].prompt.token_ids.clone(),
+    let complete = |requests: Vec<Request>| subject.complete(PARITY_SEQUENCES, &requests, &|| {});
+    let request = |traced: &Traced<'_>, length: usize, forced: Forced| Request {
         prefix: Prefix::of(&traced.tokens.ids, &traced.tokens.depth, length),
-        max_new_tokens,
-        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        exits: Exits::recorded(traced.tokens.depth.clone()),
+        max_new_tokens: 1,
         stop_tokens: Vec::new(),
-        seed: 0,
-        sequence: 0,
         forced,
+        ..traced.asked.request(exam, Exits::recorded(traced.tokens.depth.clone()), 0)
     };
-    let whole = |traced: &Traced<'_>| {
-        let ids = &traced.tokens.ids;
-        request(traced, 0, Forced::Whole(ids.clone()), ids.len())
-    };
-    let stepwise = run(&engine, &traces.iter().map(whole).collect::<Vec<_>>(), &|| {})?;
+    let whole = |traced: &Traced<'_>| request(traced, 0, Forced::Whole(traced.tokens.ids.clone()));
+    let stepwise = complete(traces.iter().map(whole).collect())?;
     // The longest first: what is shorter begins as it does, and is not run again. A beginning that fills the context has no next token.
     let context = subject.decoder.config().max_position_embeddings;
     let has_room = |(trace, length): &(usize, usize)| {
-        family.items()[traces[*trace].asked.item].prompt.token_ids.len() + length < context
+        exam.items()[traces[*trace].asked.item].prompt.token_ids.len() + length < context
     };
     let places: Vec<(usize, usize)> = (traces.iter().enumerate())
         .flat_map(|(trace, traced)| replayed_lengths(traced.tokens.ids.len()).rev().map(move |length| (trace, length)))
         .filter(has_room)
         .collect();
     let next = |forced: &dyn Fn(usize, usize) -> Forced| -> Result<Vec<Option<Token>>, SessionError> {
-        let request = |&(trace, length): &(usize, usize)| request(&traces[trace], length, forced(trace, length), 1);
-        let responses = run(&engine, &places.iter().map(request).collect::<Vec<_>>(), &|| {})?;
-        Ok(responses.into_iter().map(|(tokens, _)| tokens.into_iter().next()).collect())
+        let request = |&(trace, length): &(usize, usize)| request(&traces[trace], length, forced(trace, length));
+        let responses = complete(places.iter().map(request).collect())?;
+        Ok(responses.into_iter().map(|response| response.tokens.into_iter().next()).collect())
     };
     let recorded = next(&|trace, length| Forced::Start(vec![traces[trace].tokens.ids[length]]))?;
     let likely = next(&|_, _| Forced::None)?;
     let (mut n, mut n_same, mut is_close) = (0_usize, 0_usize, true);
     for (&(trace, length), (recorded, likely)) in places.iter().zip(recorded.iter().zip(&likely)) {
-        let (Some(stepwise), Some(recorded), Some(likely)) = (stepwise[trace].0.get(length), recorded, likely) else {
+        let (Some(stepwise), Some(recorded), Some(likely)) = (stepwise[trace].tokens.get(length), recorded, likely)
+        else {
             continue;
         };
         n += 1;
@@ -124,12 +114,12 @@ fn replayed_lengths(n_tokens: usize) -> impl DoubleEndedIterator<Item = usize> {
 /// How often the answer elicited after the whole trace is the one that the model gave by itself. `None` if no response had an
 /// answer.
 fn anchor_stability<'a>(
-    family: &Examination<'_>,
+    exam: &Examination<'_>,
     samples: impl Iterator<Item = &'a SampleRow>,
     elicitations: &[ElicitationRow],
 ) -> Option<Gate> {
     let natural: BTreeMap<&str, &str> =
-        samples.filter_map(|sample| Some((sample.key.as_str(), family.own_answer(&sample.extracted)?))).collect();
+        samples.filter_map(|sample| Some((sample.key.as_str(), exam.own_answer(&sample.extracted)?))).collect();
     let is_reference = |row: &&ElicitationRow| {
         row.suffix == Suffix::Default.name()
             && row.mode == ReplayMode::Recorded

@@ -1,8 +1,5 @@
 //! A judge's grades of responses that evaluations have written: asked for, written beside them, and added to their records.
 
-use aloud_session::error::Context as _;
-use aloud_session::error::SessionError;
-use aloud_session::host::{Host, Progress};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,10 +17,12 @@ use aloud_oversight::judge::{
     JudgeMaterial, JudgePart, JudgeSettings, JudgedRecords, JudgedRun, JudgedTask, Judgement, Kinship, calibrate,
     judged_item, kinship,
 };
+use aloud_session::error::{Context as _, SessionError};
+use aloud_session::host::{Host, Progress};
 use aloud_tasks::gsm8k::strip_annotations;
 use serde_json::json;
 
-use super::examination::Examination;
+use super::examination::{EvaluationItem, Examination};
 use super::parts::stratum;
 
 /// Time between two looks at whether the judge keeps us waiting, and the shortest wait that is said.
@@ -55,16 +54,24 @@ pub struct JudgedFolder {
     pub path: PathBuf,
 }
 
-/// What a judge has to know of the items of a family, by their names in its rows.
-pub fn judged_tasks(family: &Examination<'_>) -> BTreeMap<String, JudgedTask> {
-    let of_item = |(number, item): (usize, &super::examination::EvaluationItem)| {
-        let solution = item.solution.as_deref().map(strip_annotations);
-        (
-            judged_item(&item.task, &item.prompt.id),
-            JudgedTask { question: item.question.clone(), solution, stratum: stratum(family, number) },
-        )
-    };
-    family.items().iter().enumerate().map(of_item).collect()
+/// What a judge has to know of what was asked.
+pub struct JudgedItems {
+    /// Name of the task in records of all items.
+    task: &'static str,
+    /// The items, by their names in the judge's rows.
+    items: BTreeMap<String, JudgedTask>,
+}
+
+impl JudgedItems {
+    pub(crate) fn of(exam: &Examination<'_>) -> Self {
+        let of_item = |(number, item): (usize, &EvaluationItem)| {
+            let solution = item.asked.item.solution.as_deref().map(strip_annotations);
+            let task =
+                JudgedTask { question: item.asked.item.question.clone(), solution, stratum: stratum(exam, number) };
+            (judged_item(item.asked.task, &item.prompt.id), task)
+        };
+        Self { task: exam.name(), items: exam.items().iter().enumerate().map(of_item).collect() }
+    }
 }
 
 /// Has the responses of all runs judged together, writes what the judge said to `judge` below `output`, and adds the records
@@ -78,33 +85,33 @@ pub fn judge_folders(
     judge: &Judge,
     output: &Path,
     folders: &[JudgedFolder],
-    family: &str,
-    tasks: &BTreeMap<String, JudgedTask>,
+    asked: &JudgedItems,
     host: &dyn Host,
 ) -> Result<Vec<Vec<MetricRecord>>, SessionError> {
+    let JudgedItems { task, items } = asked;
     let runs = folders.iter().map(|folder| EvaluationRun::open(&folder.path)).collect::<Result<Vec<_>, _>>()?;
     let judged: Vec<JudgedRun<'_>> =
         folders.iter().zip(&runs).map(|(folder, run)| JudgedRun { name: &folder.name, run }).collect();
     let folder = output.join("judge");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let judgement = ask(judge, &JudgeMaterial::choose(&judged, family, tasks, judge.settings.seed), host)?;
+    let judgement = ask(judge, &JudgeMaterial::choose(&judged, task, items, judge.settings.seed), host)?;
     judgement.write(&folder)?;
     write_report(judge, &judgement, &judged, &folder.join("report.json"))?;
 
     let bootstrap = Bootstrap::default();
     let base = judged.iter().find(|judged| judged.run.manifest.model == BASE).map(|judged| judged.name);
     let records = JudgedRecords { judgement: &judgement, settings: &judge.settings, base, bootstrap };
-    let agreement = calibrate(&judged, family, &judgement.quality, &bootstrap);
+    let agreement = calibrate(&judged, task, &judgement.quality, &bootstrap);
     let mut all = Vec::new();
     for JudgedRun { name, run } in &judged {
-        let of_judge = records.of_run(name, &run.manifest.model_source, &record_context(run, family));
+        let of_judge = records.of_run(name, &run.manifest.model_source, &record_context(run, task));
         let may_be_used = of_judge.iter().any(|record| record.id == "quality.overall" && record.value.is_some());
         let mut of_run: Vec<MetricRecord> = run
             .records
             .iter()
             .filter(|record| !is_judged(&record.id))
             .map(|record| match agreement.get(record.id.as_str()) {
-                Some(value) if may_be_used && record.context.task == family => {
+                Some(value) if may_be_used && record.context.task == *task => {
                     record.clone().with_extra("judge_spearman", value.clone())
                 }
                 _ => record.clone(),
@@ -120,7 +127,7 @@ pub fn judge_folders(
 
 /// Whether a metric is a judge's.
 fn is_judged(id: &str) -> bool {
-    ["quality.", "judge.", "reading."].iter().any(|family| id.starts_with(family))
+    ["quality.", "judge.", "reading."].iter().any(|group| id.starts_with(group))
 }
 
 fn ask(judge: &Judge, material: &JudgeMaterial, host: &dyn Host) -> Result<Judgement, SessionError> {
@@ -162,12 +169,12 @@ fn waiting_words((waited, failure): (Duration, Option<String>)) -> Option<String
 }
 
 /// The circumstances of a run, for records of all its items.
-fn record_context(run: &EvaluationRun, family: &str) -> RecordContext {
+fn record_context(run: &EvaluationRun, task: &str) -> RecordContext {
     let manifest = &run.manifest;
     RecordContext {
         model: manifest.model.clone(),
         control_of: run.records.first().and_then(|record| record.context.control_of.clone()),
-        task: family.to_owned(),
+        task: task.to_owned(),
         split: run.records.first().map_or_else(|| "unknown".to_owned(), |record| record.context.split.clone()),
         tier: manifest.tier,
         dial: manifest.dial.clone(),

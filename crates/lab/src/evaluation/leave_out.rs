@@ -12,7 +12,7 @@ use super::subject::Models;
 
 /// What is known of the items that a model was trained on.
 #[derive(Clone, Debug)]
-pub struct TrainedOn {
+pub(crate) struct TrainedOn {
     /// Their keys; of a model whose items are not known, none.
     keys: BTreeSet<ItemKey>,
     /// Why they are not known, if they are not.
@@ -21,7 +21,7 @@ pub struct TrainedOn {
 
 impl TrainedOn {
     /// What the checkpoints of these models say. Says what is not known.
-    pub fn of(models: &Models, host: &dyn Host) -> Self {
+    pub(crate) fn of(models: &Models, host: &dyn Host) -> Self {
         let mut known = Self { keys: BTreeSet::new(), unknown: None };
         for training in models.trainings() {
             match &training.trained_items {
@@ -39,40 +39,34 @@ impl TrainedOn {
     }
 
     /// In words, for the manifest of a run.
-    pub fn description(&self) -> String {
+    pub(crate) fn description(&self) -> String {
         self.unknown.as_ref().map_or_else(|| "known".to_owned(), |reason| format!("unknown: {reason}"))
     }
 
     /// Whether the item with this question was trained on.
-    pub fn has(&self, question: &str) -> bool {
+    pub(crate) fn has(&self, question: &str) -> bool {
         self.keys.contains(&ItemKey::of_question(question))
     }
 
     /// Leaves the items that were trained on out of those to be evaluated. Returns how many, by task, and says so.
-    ///
-    /// # Errors
-    /// If fewer than half are left.
-    pub fn leave_out(
+    pub(crate) fn leave_out(
         &self,
-        family: &mut Examination<'_>,
+        exam: &mut Examination<'_>,
         host: &dyn Host,
     ) -> Result<BTreeMap<String, usize>, SessionError> {
-        let keep: Vec<bool> = family.items().iter().map(|item| !self.has(&item.question)).collect();
+        let keep: Vec<bool> = exam.items().iter().map(|item| !self.has(&item.asked.item.question)).collect();
         let mut left_out: BTreeMap<String, usize> = BTreeMap::new();
-        for (item, _) in family.items().iter().zip(&keep).filter(|(_, keep)| !**keep) {
-            *left_out.entry(item.task.clone()).or_default() += 1;
+        for (item, _) in exam.items().iter().zip(&keep).filter(|(_, keep)| !**keep) {
+            *left_out.entry(item.asked.task.to_owned()).or_default() += 1;
         }
         check_enough_left(left_out.values().sum(), keep.len(), host)?;
-        family.retain(&keep);
+        exam.retain(&keep);
         Ok(left_out)
     }
 }
 
 /// Says how many of `n_items` are left out because the model was trained on them.
-///
-/// # Errors
-/// If fewer than half are left.
-pub fn check_enough_left(n_left_out: usize, n_items: usize, host: &dyn Host) -> Result<(), SessionError> {
+pub(crate) fn check_enough_left(n_left_out: usize, n_items: usize, host: &dyn Host) -> Result<(), SessionError> {
     if 2 * n_left_out > n_items {
         bail!(
             "the model was trained on {n_left_out} of the {n_items} items to be evaluated, so fewer than half are left: name \

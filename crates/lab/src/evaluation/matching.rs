@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use aloud_base::random::{self, Domain, KeyedRandom};
-use aloud_engine::decode::batching::{Engine, Limits};
+use aloud_engine::decode::complete::{Completion, complete};
 use aloud_engine::decode::exits::Exits;
-use aloud_engine::decode::request::{FinishReason, Forced, Prefix, Request, Token};
-use aloud_engine::decode::sampling::Sampling;
+use aloud_engine::decode::request::{FinishReason, Request};
 use aloud_kernels::cpu::Cpu;
 use aloud_kernels::matrix::Matrix;
 use aloud_measure::run_files::NoiseControl;
 use aloud_measure::statistics::Bootstrap;
 use aloud_method::exit_policy::ExitPolicy;
+use aloud_method::savings::mean_depth;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::PretrainedModel;
 use aloud_model::weights::Parameter;
@@ -20,13 +20,14 @@ use aloud_session::error::SessionError;
 use super::deciders::Oracle;
 use super::examination::Examination;
 use super::parts::part;
-use super::samples::{Asked, all_asked, run};
+use super::samples::{Asked, all_asked, ids};
+use super::subject::limits;
 
 /// Training items that a setting is first tried on.
 const TRIED_ITEMS: usize = 96;
 
 /// Most training items that noise is tuned on.
-pub const NOISE_ITEMS: usize = 1024;
+pub(crate) const NOISE_ITEMS: usize = 1024;
 
 /// Settings that are tried in a search, and in the second search for noise, about what the first one found.
 const TRIES: usize = 12;
@@ -40,7 +41,7 @@ const NEAR_ACCURACY: f64 = 0.03;
 const NEAREST_ACCURACY: f64 = 0.01;
 
 /// How far the 95 % interval of the difference of accuracy may reach for two models to count as equally accurate.
-pub const EQUAL_ACCURACY: f64 = 0.05;
+pub(crate) const EQUAL_ACCURACY: f64 = 0.05;
 
 /// Half width of the interval of a difference that noise is tuned at: [`EQUAL_ACCURACY`] less the difference that is left.
 const TUNED_HALF_WIDTH: f64 = EQUAL_ACCURACY - NEAREST_ACCURACY;
@@ -57,43 +58,32 @@ struct Trial<'a> {
 
 /// Items that settings are tried on.
 #[derive(Clone, Copy)]
-pub struct Tuning<'a> {
+pub(crate) struct Tuning<'a> {
     /// Training items.
-    pub family: &'a Examination<'a>,
+    pub(crate) exam: &'a Examination<'a>,
     /// Seed of all draws.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Most sequences decoded together.
-    pub max_sequences: usize,
+    pub(crate) max_sequences: usize,
 }
 
 impl Tuning<'_> {
     /// Responses of a model to `n` of the items, in the arm with a trace.
-    fn responses(&self, trial: &Trial<'_>, n: usize) -> Result<Vec<(usize, Vec<Token>, FinishReason)>, SessionError> {
-        let asked: Vec<Asked<'_>> = all_asked(self.family).into_iter().filter(|asked| asked.arm.has_trace).collect();
+    fn responses(&self, trial: &Trial<'_>, n: usize) -> Result<Vec<(usize, Completion)>, SessionError> {
+        let asked: Vec<Asked<'_>> = all_asked(self.exam).into_iter().filter(|asked| asked.arm.has_trace).collect();
         let items: Vec<usize> = asked.iter().map(|asked| asked.item).collect();
-        let asked: Vec<Asked<'_>> = part(self.family, &items, n).into_iter().map(|place| asked[place]).collect();
-        let request = |asked: &Asked<'_>| Request {
-            prompt: self.family.items()[asked.item].prompt.token_ids.clone(),
-            prefix: Prefix::default(),
-            max_new_tokens: self.family.max_new_tokens(),
-            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            exits: trial.exits.clone(),
-            stop_tokens: self.family.stop_tokens().to_vec(),
-            seed: self.seed,
-            sequence: asked.sequence,
-            forced: if asked.arm.start.is_empty() { Forced::None } else { Forced::Start(asked.arm.start.clone()) },
-        };
+        let asked: Vec<Asked<'_>> = part(self.exam, &items, n).into_iter().map(|place| asked[place]).collect();
+        let request = |asked: &Asked<'_>| asked.request(self.exam, trial.exits.clone(), self.seed);
         let requests: Vec<Request> = asked.iter().map(request).collect();
-        let limits = Limits { max_sequences: self.max_sequences, max_prompt_rows: 2048 };
-        let responses = run(&Engine::new(trial.decoder, trial.policy, limits), &requests, &|| {})?;
-        Ok(asked.iter().zip(responses).map(|(asked, (tokens, reason))| (asked.item, tokens, reason)).collect())
+        let limits = limits(self.max_sequences);
+        let responses = complete(trial.decoder, trial.policy, limits, &requests, &|| {})?;
+        Ok(asked.iter().map(|asked| asked.item).zip(responses).collect())
     }
 
     /// Whether a model answers each of `n` items rightly.
     fn answers(&self, trial: &Trial<'_>, n: usize) -> Result<Vec<bool>, SessionError> {
-        let is_right = |(item, tokens, reason): (usize, Vec<Token>, FinishReason)| {
-            let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
-            let read = self.family.read(item, &ids, reason == FinishReason::Length)?;
+        let is_right = |(item, response): (usize, Completion)| {
+            let read = self.exam.read(item, &ids(&response), response.reason == FinishReason::Length)?;
             Ok(read.correct.get("strict") == Some(&true))
         };
         self.responses(trial, n)?.into_iter().map(is_right).collect()
@@ -105,7 +95,7 @@ fn share(right: &[bool]) -> f64 {
 }
 
 /// The 95 % interval of the difference of accuracy, first less second, of two models on the same items; `None` for fewer than two.
-pub fn accuracy_difference(first: &[bool], second: &[bool]) -> Option<[f64; 2]> {
+pub(crate) fn accuracy_difference(first: &[bool], second: &[bool]) -> Option<[f64; 2]> {
     let difference: Vec<f64> =
         first.iter().zip(second).map(|(first, second)| f64::from(*first) - f64::from(*second)).collect();
     let n = difference.len();
@@ -118,7 +108,7 @@ pub fn accuracy_difference(first: &[bool], second: &[bool]) -> Option<[f64; 2]> 
 
 /// Items at which the 95 % interval of a difference of accuracy is `half_width` to each side, where two models differ in whether
 /// they are right at this share of `first` and `second`. One item more each way, since a few items may happen to have none.
-pub fn items_needed(first: &[bool], second: &[bool], half_width: f64) -> usize {
+pub(crate) fn items_needed(first: &[bool], second: &[bool], half_width: f64) -> usize {
     const Z: f64 = 1.96;
     let discordant = first.iter().zip(second).filter(|(first, second)| first != second).count();
     let share = (discordant + 1) as f64 / (first.len() + 2) as f64;
@@ -126,47 +116,41 @@ pub fn items_needed(first: &[bool], second: &[bool], half_width: f64) -> usize {
 }
 
 /// The factor at which the oracle on the base model has the mean depth (blocks) `wanted`, as nearly as a search finds it.
-///
-/// # Errors
-/// If an item does not fit the model.
-pub fn oracle_factor(
+pub(crate) fn oracle_factor(
     base: &Decoder<Cpu>,
     candidates: &[usize],
     wanted: f64,
     tuning: Tuning<'_>,
 ) -> Result<f32, SessionError> {
-    let mean_depth = |factor: f64| {
+    let depth_at = |factor: f64| {
         let oracle = Oracle { candidates: candidates.to_vec(), kl_factor: factor as f32 };
         let exits = Exits::Decider(Arc::new(oracle));
         let responses = tuning.responses(&Trial { decoder: base, policy: None, exits }, TRIED_ITEMS)?;
-        let depths: Vec<usize> =
-            responses.iter().flat_map(|(_, tokens, _)| tokens.iter().skip(1).map(|token| token.depth)).collect();
-        Ok::<_, SessionError>(depths.iter().sum::<usize>() as f64 / depths.len().max(1) as f64)
+        let tokens = responses.iter().flat_map(|(_, response)| response.tokens.iter().skip(1));
+        let depths: Vec<usize> = tokens.map(|token| token.depth).collect();
+        Ok::<_, SessionError>(mean_depth(&depths).unwrap_or(0.0))
     };
     let near = NEAR_DEPTH * base.n_blocks() as f64;
     // Depth rises with the factor.
-    let factor = search([-10.0, 16.0], near, TRIES, &mut |exponent| Ok(mean_depth(exponent.exp2())? - wanted))?;
+    let factor = search([-10.0, 16.0], near, TRIES, &mut |exponent| Ok(depth_at(exponent.exp2())? - wanted))?;
     Ok(factor.exp2() as f32)
 }
 
 /// The base model with noise in its weights.
 #[derive(Debug)]
-pub struct NoisyModel {
+pub(crate) struct NoisyModel {
     /// Strength 0 says that there is no such model: the trained one is more accurate than the base.
-    pub noise: NoiseControl,
+    pub(crate) noise: NoiseControl,
     /// The model, if there is one.
-    pub decoder: Option<Decoder<Cpu>>,
+    pub(crate) decoder: Option<Decoder<Cpu>>,
     /// Whether both are equally accurate on the tuning items, as far as these can tell: the interval of the difference is within
     /// [`EQUAL_ACCURACY`].
-    pub is_equal: bool,
+    pub(crate) is_equal: bool,
 }
 
 /// The base model with noise in its weights, as accurate as the trained model `policy` with `exits` on items that are not
 /// evaluated: first on a few, then on as many as tell a difference of [`EQUAL_ACCURACY`], if there are so many.
-///
-/// # Errors
-/// If an item does not fit the model.
-pub fn noisy_model(
+pub(crate) fn noisy_model(
     base: &PretrainedModel,
     cpu: &Cpu,
     trained: (&Decoder<Cpu>, Option<&Policy<Cpu>>, &ExitPolicy),

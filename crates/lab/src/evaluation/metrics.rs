@@ -17,15 +17,14 @@ use aloud_measure::metrics::item_rows::{ItemRows, MetricSetting, PairedItems, jo
 use aloud_measure::metrics::layer_savings::layer_savings_record;
 use aloud_measure::metrics::necessity::{NecessityItem, necessity_records};
 use aloud_measure::metrics::serial_depth::{exchange_record, opaque_depth_record};
-use aloud_measure::metrics::serial_horizon::serial_horizon;
-use aloud_measure::metrics::serial_horizon::{Horizon, StepAccuracy, serial_horizon_record};
+use aloud_measure::metrics::serial_horizon::{Horizon, StepAccuracy, serial_horizon, serial_horizon_record};
 use aloud_measure::metrics::settling::{SettlingCriterion, regret_record};
 use aloud_measure::metrics::step_coverage::{SolvedItem, step_coverage_records};
 use aloud_measure::metrics::surprisal::surprisal_record;
 use aloud_measure::metrics::text_drift::{base_kl_record, script_record, unknown_record};
-use aloud_measure::metrics::trace_statistics::{distinct_record, perplexity_record, text_statistics_records};
 use aloud_measure::metrics::token_classes::token_class_record;
 use aloud_measure::metrics::trace_length::trace_length_record;
+use aloud_measure::metrics::trace_statistics::{distinct_record, perplexity_record, text_statistics_records};
 use aloud_measure::metrics::truncation::truncation_record;
 use aloud_measure::run_files::{ElicitationKind, ElicitationRow, Log, Manifest, SampleRow, TokenRow};
 use aloud_measure::statistics::Bootstrap;
@@ -80,21 +79,20 @@ pub(crate) struct BaseKls {
 static NO_TOKENS: LazyLock<TokenRow> = LazyLock::new(TokenRow::default);
 
 impl Evaluated {
-    /// The samples of one kind of arm.
-    pub(crate) fn of_arms(&self, family: &Examination<'_>, has_trace: bool) -> Log<SampleRow> {
-        let is_one =
-            |sample: &&SampleRow| family.arms().iter().any(|arm| arm.has_trace == has_trace && arm.name == sample.arm);
-        Log { rows: self.samples.rows.iter().filter(is_one).cloned().collect(), ..self.samples.clone() }
+    /// The samples with a trace.
+    fn with_trace(&self, exam: &Examination<'_>) -> Log<SampleRow> {
+        let rows = self.samples.rows.iter().filter(|sample| exam.has_trace(&sample.arm)).cloned().collect();
+        Log { rows, ..self.samples.clone() }
     }
 
     /// Depths (blocks) of the eligible tokens of traces.
-    pub(crate) fn eligible_depths(&self, family: &Examination<'_>) -> Vec<usize> {
-        self.trace_tokens(family).flat_map(|row| row.eligible_depths().collect::<Vec<_>>()).collect()
+    pub(crate) fn eligible_depths(&self, exam: &Examination<'_>) -> Vec<usize> {
+        self.trace_tokens(exam).flat_map(|row| row.eligible_depths().collect::<Vec<_>>()).collect()
     }
 
     /// Number of tokens of all traces.
-    pub(crate) fn n_trace_tokens(&self, family: &Examination<'_>) -> usize {
-        self.of_arms(family, true).rows.iter().map(|sample| sample.n_cot).sum()
+    pub(crate) fn n_trace_tokens(&self, exam: &Examination<'_>) -> usize {
+        self.samples.rows.iter().filter(|sample| exam.has_trace(&sample.arm)).map(|sample| sample.n_cot).sum()
     }
 
     /// `items`, and those of which accuracy alone is measured.
@@ -104,9 +102,9 @@ impl Evaluated {
         items.iter().cloned().chain(self.accuracy.iter().map(further)).collect()
     }
 
-    fn trace_tokens<'a>(&'a self, family: &'a Examination<'a>) -> impl Iterator<Item = &'a TokenRow> {
-        let has_trace = |sample: &SampleRow| family.arms().iter().any(|arm| arm.has_trace && arm.name == sample.arm);
-        self.samples.rows.iter().zip(&self.tokens.rows).filter(move |(sample, _)| has_trace(sample)).map(|(_, row)| row)
+    fn trace_tokens<'a>(&'a self, exam: &'a Examination<'a>) -> impl Iterator<Item = &'a TokenRow> {
+        let pairs = self.samples.rows.iter().zip(&self.tokens.rows);
+        pairs.filter(|(sample, _)| exam.has_trace(&sample.arm)).map(|(_, row)| row)
     }
 
     fn setting<'a>(&'a self, context: &'a RecordContext) -> MetricSetting<'a> {
@@ -115,52 +113,46 @@ impl Evaluated {
 }
 
 /// All records of a model; `base` is the base model at full depth on the same items, if this is another one. `wide` has the
-/// items of `family` and those of which accuracy alone is measured.
-///
-/// # Errors
-/// If the rows do not belong together.
+/// items of `exam` and those of which accuracy alone is measured.
 pub(crate) fn of_run(
     run: &Evaluated,
     base: Option<&Evaluated>,
-    [family, wide]: [&Examination<'_>; 2],
+    [exam, wide]: [&Examination<'_>; 2],
     n_distinct_tokens: usize,
 ) -> Result<Vec<MetricRecord>, SessionError> {
     let path = Path::new("tokens.jsonl");
-    let samples = run.of_arms(family, true);
+    let samples = run.with_trace(exam);
     let items = join_items(&samples, &run.tokens, path)?;
-    let base_samples = base.map(|base| base.of_arms(family, true));
+    let base_samples = base.map(|base| base.with_trace(exam));
     let base_items = match (&base_samples, base) {
         (Some(samples), Some(base)) => Some(join_items(samples, &base.tokens, path)?),
         _ => None,
     };
     let paired = base_items.as_ref().map(|base_items| pair_items(&items, base_items));
     let setting = run.setting(&run.context);
-    let strata = Strata::of(family);
+    let strata = Strata::of(exam);
     let answered = run.answered(&items);
     let base_answered = base.zip(base_items.as_ref()).map(|(base, items)| base.answered(items));
     let paired_answers = base_answered.as_ref().map(|base| pair_items(&answered, base));
     let mut records = depth_records(run, &items, paired.as_ref(), &strata, &setting)?;
     records.extend(accuracy_records(run, &answered, paired_answers.as_ref(), wide, &setting));
-    records.extend(length_records(run, &items, paired.as_ref(), family, &setting));
-    records.extend(text_records(run, &items, family, &strata, n_distinct_tokens, &setting));
-    records.extend(elicited_records(run, family, &strata));
-    records.extend(horizon_records(run, base, family));
-    records.extend(coverage_records(run, &items, family));
+    records.extend(length_records(run, &items, paired.as_ref(), exam, &setting));
+    records.extend(text_records(run, &items, exam, &strata, n_distinct_tokens, &setting));
+    records.extend(elicited_records(run, exam, &strata));
+    records.extend(horizon_records(run, base, exam));
+    records.extend(coverage_records(run, &items, exam));
     let n_trained_on = |task: &str| match run.trained_on.get(task) {
         Some(n) => *n,
-        None if task == family.name() => run.trained_on.values().sum(),
+        None if task == exam.name() => run.trained_on.values().sum(),
         None => 0,
     };
-    let records: Vec<MetricRecord> = (records.into_iter())
-        .map(|record| {
-            let n = n_trained_on(&record.context.task);
-            record.with_excluded("trained_on", n)
-        })
-        .collect();
-    for record in &records {
+    let with_trained_on = |record: MetricRecord| {
+        let n = n_trained_on(&record.context.task);
+        let record = record.with_excluded("trained_on", n);
         record.check()?;
-    }
-    Ok(records)
+        Ok(record)
+    };
+    records.into_iter().map(with_trained_on).collect()
 }
 
 /// The metrics of depth.
@@ -204,24 +196,25 @@ fn accuracy_records(
     run: &Evaluated,
     items: &[ItemRows<'_>],
     paired: Option<&PairedItems<'_>>,
-    family: &Examination<'_>,
+    exam: &Examination<'_>,
     setting: &MetricSetting<'_>,
 ) -> Vec<MetricRecord> {
     let mut records = Vec::new();
     // A control has to be better than guessing.
-    let chance = family.items().iter().map(|item| family.chance(&item.task)).sum::<f64>() / family.items().len() as f64;
-    for scorer in family.scorers() {
+    let chance =
+        exam.items().iter().map(|item| exam.task().chance(item.asked.task)).sum::<f64>() / exam.items().len() as f64;
+    for scorer in exam.task().scorers() {
         let record = accuracy_record(&accuracy_id(scorer), scorer, items, setting).with_extra("chance", chance);
-        records.push(of_kinds(record, scorer, items, family));
+        records.push(of_kinds(record, scorer, items, exam));
     }
-    records.extend(balanced_record(items, family, setting));
+    records.extend(balanced_record(items, exam, setting));
     records.extend(paired.map(|paired| paired_accuracy("accuracy.strict_minus_base", "strict", paired, setting)));
-    for (task, of_task) in by_task(family, items) {
+    for (task, of_task) in by_task(exam, items) {
         let context = RecordContext { task, ..setting.context.clone() };
         let setting = run.setting(&context);
         let mut by_steps: BTreeMap<usize, Vec<ItemRows<'_>>> = BTreeMap::new();
         for (item, rows) in of_task {
-            if let Some(k) = item.n_steps {
+            if let Some(k) = item.asked.n_steps {
                 by_steps.entry(k).or_default().push(rows);
             }
         }
@@ -238,25 +231,25 @@ fn length_records(
     run: &Evaluated,
     items: &[ItemRows<'_>],
     paired: Option<&PairedItems<'_>>,
-    family: &Examination<'_>,
+    exam: &Examination<'_>,
     setting: &MetricSetting<'_>,
 ) -> [MetricRecord; 2] {
-    let cap = cap(run, family);
+    let cap = cap(run, exam);
     [trace_length_record(items, cap, paired, setting), truncation_record(items, cap, setting)]
 }
 
 /// The number of tokens that every response may have: the limit, or less where the model's context ends before. The last
 /// position emits a token too.
-fn cap(run: &Evaluated, family: &Examination<'_>) -> usize {
-    let longest = family.items().iter().map(|item| item.prompt.token_ids.len()).max().unwrap_or(0);
-    family.max_new_tokens().min((run.context_length + 1).saturating_sub(longest))
+fn cap(run: &Evaluated, exam: &Examination<'_>) -> usize {
+    let longest = exam.items().iter().map(|item| item.prompt.token_ids.len()).max().unwrap_or(0);
+    exam.max_new_tokens().min((run.context_length + 1).saturating_sub(longest))
 }
 
 /// What is said of texts without a judge.
 fn text_records(
     run: &Evaluated,
     items: &[ItemRows<'_>],
-    family: &Examination<'_>,
+    exam: &Examination<'_>,
     strata: &Strata<'_>,
     n_distinct_tokens: usize,
     setting: &MetricSetting<'_>,
@@ -264,7 +257,7 @@ fn text_records(
     let mut records = text_statistics_records(items, setting);
     records.extend([1, 2].map(|n| distinct_record(items, n, n_distinct_tokens, setting)));
     records.push(perplexity_record(items, setting));
-    let prompts = family.items().iter().map(|item| (item.prompt.id.as_str(), item.prompt.text.as_str())).collect();
+    let prompts = exam.items().iter().map(|item| (item.prompt.id.as_str(), item.prompt.text.as_str())).collect();
     records.push(script_record(items, &prompts, setting));
     records.push(unknown_record(items, run.unknown_token, setting));
     let is_base = setting.context.model == ModelKey::Base.name();
@@ -278,7 +271,7 @@ fn text_records(
 }
 
 /// Early answering and necessity, in each mode of replay.
-fn elicited_records(run: &Evaluated, family: &Examination<'_>, strata: &Strata<'_>) -> Vec<MetricRecord> {
+fn elicited_records(run: &Evaluated, exam: &Examination<'_>, strata: &Strata<'_>) -> Vec<MetricRecord> {
     let samples: BTreeMap<&str, &SampleRow> =
         run.samples.rows.iter().map(|sample| (sample.key.as_str(), sample)).collect();
     let gold = |key: &str| samples.get(key).and_then(|sample| sample.gold.clone());
@@ -302,7 +295,7 @@ fn elicited_records(run: &Evaluated, family: &Examination<'_>, strata: &Strata<'
             _ => false,
         };
         let agrees = |row: &&&ElicitationRow| {
-            let natural = samples.get(row.sample.as_str()).and_then(|sample| family.own_answer(&sample.extracted));
+            let natural = samples.get(row.sample.as_str()).and_then(|sample| exam.own_answer(&sample.extracted));
             let reference = with_and_without.get(row.sample.as_str()).and_then(|pair| pair[0]);
             reference.is_none_or(|reference| reference.answer.is_none() || reference.answer.as_deref() == natural)
         };
@@ -313,7 +306,7 @@ fn elicited_records(run: &Evaluated, family: &Examination<'_>, strata: &Strata<'
         let (second, _) = EarlyAnswers::gather(&run.elicitations, mode, Suffix::Second.name(), |_| false);
         let n_elicited = with_and_without.len();
         excluded.insert("anchor_disagrees", n_elicited - n_anchored);
-        let [n_not_closed, n_closed] = traces_by_end(run, family);
+        let [n_not_closed, n_closed] = traces_by_end(run, exam);
         excluded.insert("not_closed", n_not_closed);
         excluded.insert("no_room_in_context", n_closed.saturating_sub(n_elicited));
         let context = RecordContext { mode: Some(mode), ..run.context.clone() };
@@ -354,18 +347,18 @@ fn elicited_records(run: &Evaluated, family: &Examination<'_>, strata: &Strata<'
 }
 
 /// Traces among those that answers are to be elicited from: how many were not closed, and how many were.
-fn traces_by_end(run: &Evaluated, family: &Examination<'_>) -> [usize; 2] {
-    let traced = traced_part(family, &run.samples.rows, run.n_elicited);
-    let n_closed = traced.iter().filter(|(place, _)| family.steps(&run.tokens.rows[*place].ids).is_some()).count();
+fn traces_by_end(run: &Evaluated, exam: &Examination<'_>) -> [usize; 2] {
+    let traced = traced_part(exam, &run.samples.rows, run.n_elicited);
+    let n_closed = traced.iter().filter(|(place, _)| exam.steps(&run.tokens.rows[*place].ids).is_some()).count();
     [traced.len() - n_closed, n_closed]
 }
 
 /// The serial horizon of every task whose items have a known number of steps and are answered without a trace too.
-fn horizon_records(run: &Evaluated, base: Option<&Evaluated>, family: &Examination<'_>) -> Vec<MetricRecord> {
-    let base_curves = base.map(|base| step_accuracies(base, family));
-    let accuracies = step_accuracies(run, family);
+fn horizon_records(run: &Evaluated, base: Option<&Evaluated>, exam: &Examination<'_>) -> Vec<MetricRecord> {
+    let base_curves = base.map(|base| step_accuracies(base, exam));
+    let accuracies = step_accuracies(run, exam);
     let records = accuracies.iter().map(|(task, accuracies)| {
-        let chance = family.chance(task);
+        let chance = exam.task().chance(task);
         let horizon = |accuracies: &[StepAccuracy]| {
             let share = |right: &[bool]| right.iter().filter(|right| **right).count() as f64 / right.len() as f64;
             let curve: Vec<(usize, f64)> =
@@ -387,10 +380,10 @@ fn horizon_records(run: &Evaluated, base: Option<&Evaluated>, family: &Examinati
 }
 
 /// Whether answers are right, by task and number of steps; only where there are answers without a trace.
-fn step_accuracies(run: &Evaluated, family: &Examination<'_>) -> BTreeMap<String, Vec<StepAccuracy>> {
+fn step_accuracies(run: &Evaluated, exam: &Examination<'_>) -> BTreeMap<String, Vec<StepAccuracy>> {
     let mut answers: BTreeMap<(String, usize), [Vec<bool>; 2]> = BTreeMap::new();
     for sample in run.samples.rows.iter().chain(&run.accuracy) {
-        let arm = family.arms().iter().find(|arm| arm.name == sample.arm);
+        let arm = exam.arms().iter().find(|arm| arm.name == sample.arm);
         if let (Some(k), Some(arm)) = (sample.n_steps, arm) {
             let right = sample.correct.get("strict").copied().unwrap_or(false);
             answers.entry((sample.task.clone(), k)).or_default()[usize::from(arm.has_trace)].push(right);
@@ -406,45 +399,39 @@ fn step_accuracies(run: &Evaluated, family: &Examination<'_>) -> BTreeMap<String
 }
 
 /// Step coverage: of annotated solutions, or of the written steps of serial items.
-fn coverage_records(run: &Evaluated, items: &[ItemRows<'_>], family: &Examination<'_>) -> Vec<MetricRecord> {
+fn coverage_records<'a>(run: &'a Evaluated, items: &[ItemRows<'a>], exam: &'a Examination<'_>) -> Vec<MetricRecord> {
     let setting = run.setting(&run.context);
-    if family.has_exact_steps() {
-        return written_step_records(items, family, &setting);
+    if exam.task().has_exact_steps() {
+        return written_step_records(items, exam, &setting);
     }
-    let by_id: BTreeMap<&str, &EvaluationItem> =
-        family.items().iter().map(|item| (item.prompt.id.as_str(), item)).collect();
+    let places = exam.places();
     let mut solved: Vec<Vec<SolvedItem<'_>>> = Vec::new();
     for rows in items {
-        let Some(item) = by_id.get(rows.item_id) else { continue };
-        let (Some(annotated_solution), Some(gold)) = (&item.solution, &item.prompt.answer) else { continue };
-        let mut of_item = Vec::new();
-        for (sample, _) in &rows.samples {
-            let sample: &SampleRow = sample;
-            of_item.push(SolvedItem {
-                question: &item.question,
-                annotated_solution,
-                gold,
-                trace: &sample.cot,
-                answer: sample.extracted.flex.as_deref(),
-                correct: sample.correct.get("flex").copied().unwrap_or(false),
-            });
-        }
-        solved.push(of_item);
+        let Some(item) = places.get(rows.item_id).map(|place| &exam.items()[*place]) else { continue };
+        let (Some(annotated_solution), Some(gold)) = (&item.asked.item.solution, &item.prompt.answer) else { continue };
+        let of_sample = |(sample, _): &(&'a SampleRow, _)| SolvedItem {
+            question: &item.asked.item.question,
+            annotated_solution,
+            gold,
+            trace: &sample.cot,
+            answer: sample.extracted.flex.as_deref(),
+            correct: sample.correct.get("flex").copied().unwrap_or(false),
+        };
+        solved.push(rows.samples.iter().map(of_sample).collect());
     }
     step_coverage_records(&solved, &setting)
 }
 
 /// Items with their rows, by task.
 fn by_task<'a>(
-    family: &'a Examination<'a>,
+    exam: &'a Examination<'a>,
     items: &[ItemRows<'a>],
 ) -> BTreeMap<String, Vec<(&'a EvaluationItem, ItemRows<'a>)>> {
-    let by_id: BTreeMap<&str, &EvaluationItem> =
-        family.items().iter().map(|item| (item.prompt.id.as_str(), item)).collect();
+    let places = exam.places();
     let mut by_task: BTreeMap<String, Vec<(&EvaluationItem, ItemRows<'_>)>> = BTreeMap::new();
     for rows in items {
-        if let Some(item) = by_id.get(rows.item_id) {
-            by_task.entry(item.task.clone()).or_default().push((item, rows.clone()));
+        if let Some(item) = places.get(rows.item_id).map(|place| &exam.items()[*place]) {
+            by_task.entry(item.asked.task.to_owned()).or_default().push((item, rows.clone()));
         }
     }
     by_task

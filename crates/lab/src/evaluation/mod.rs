@@ -3,18 +3,17 @@
 //!
 //! Only this folder lets models run for an evaluation. Metrics are functions of the rows, in `aloud-measure`.
 
-pub mod accuracy_items;
+mod accuracy_items;
 mod base_reading;
-pub mod deciders;
-mod digest;
+mod deciders;
 mod divergence;
 mod elicitation;
-pub mod examination;
+mod examination;
 mod forced_depth;
 mod gates;
 pub mod judging;
-pub mod leave_out;
-pub mod matching;
+pub(crate) mod leave_out;
+mod matching;
 mod metrics;
 mod parts;
 pub mod question_kinds;
@@ -28,6 +27,6 @@ pub mod subject;
 pub mod task_choice;
 #[cfg(test)]
 mod test_codec;
-pub mod training;
+mod training;
 mod verdicts;
 mod written_steps;

@@ -1,13 +1,12 @@
 //! Tasks that ask different kinds of questions: accuracy by kind beside what guessing is worth, and balanced accuracy.
 
-use std::collections::BTreeMap;
-
 use aloud_measure::metric_record::MetricRecord;
 use aloud_measure::metrics::answer_kinds::{KindAnswer, balanced_accuracy_record, with_kinds};
 use aloud_measure::metrics::item_rows::{ItemRows, MetricSetting};
 use aloud_report::table::{Align, Table};
 
 use super::examination::Examination;
+use crate::words::percent;
 
 /// Where the true answers come from.
 const LABEL_SOURCE: &str = "belief tracking";
@@ -15,35 +14,39 @@ const LABEL_SOURCE: &str = "belief tracking";
 /// The scorer whose answers are balanced.
 const BALANCED_SCORER: &str = "strict";
 
-/// The record of a scorer with the accuracy of every kind of question, if the family has kinds.
-pub fn of_kinds(record: MetricRecord, scorer: &str, items: &[ItemRows<'_>], family: &Examination<'_>) -> MetricRecord {
-    match answers(items, scorer, family) {
+/// The record of a scorer with the accuracy of every kind of question, if the examination has kinds.
+pub(crate) fn of_kinds(
+    record: MetricRecord,
+    scorer: &str,
+    items: &[ItemRows<'_>],
+    exam: &Examination<'_>,
+) -> MetricRecord {
+    match answers(items, scorer, exam) {
         Some(answers) => with_kinds(record, &answers, LABEL_SOURCE),
         None => record,
     }
 }
 
-/// Balanced accuracy, if the family has kinds.
-pub fn balanced_record(
+/// Balanced accuracy, if the examination has kinds.
+pub(crate) fn balanced_record(
     items: &[ItemRows<'_>],
-    family: &Examination<'_>,
+    exam: &Examination<'_>,
     setting: &MetricSetting<'_>,
 ) -> Option<MetricRecord> {
-    let answers = answers(items, BALANCED_SCORER, family)?;
+    let answers = answers(items, BALANCED_SCORER, exam)?;
     let record = balanced_accuracy_record("accuracy.balanced", &answers, LABEL_SOURCE, setting);
     Some(record.with_extra("scorer", BALANCED_SCORER))
 }
 
-fn answers<'a>(items: &[ItemRows<'a>], scorer: &str, family: &Examination<'_>) -> Option<Vec<KindAnswer<'a>>> {
-    let kinds: BTreeMap<&str, (&'static str, bool)> = (family.items().iter().enumerate())
-        .filter_map(|(number, item)| Some((item.prompt.id.as_str(), family.question_kind(number)?)))
-        .collect();
-    if kinds.is_empty() {
+fn answers<'a>(items: &[ItemRows<'a>], scorer: &str, exam: &Examination<'_>) -> Option<Vec<KindAnswer<'a>>> {
+    let places = exam.places();
+    if places.values().all(|place| exam.question_kind(*place).is_none()) {
         return None;
     }
     let mut answers = Vec::new();
     for item in items {
-        let Some((kind, is_binary)) = kinds.get(item.item_id).copied() else { continue };
+        let kind = places.get(item.item_id).and_then(|place| exam.question_kind(*place));
+        let Some((kind, is_binary)) = kind else { continue };
         for (sample, _) in &item.samples {
             let (Some(gold), Some(is_right)) = (sample.gold.as_deref(), sample.correct.get(scorer)) else { continue };
             answers.push(KindAnswer { kind, is_binary, gold, is_right: *is_right });
@@ -63,7 +66,6 @@ pub fn kinds_text(records: &[MetricRecord]) -> String {
         ("95 %", Align::Left),
         ("majority baseline", Align::Right),
     ]);
-    let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", 100.0 * share));
     let mut has_kinds = false;
     for record in records {
         let Some(kinds) = record.extra.get("per_type").and_then(|kinds| kinds.as_object()) else { continue };

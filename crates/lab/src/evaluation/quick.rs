@@ -1,18 +1,29 @@
 //! Accuracy and depth on a task in words, without an evaluation run: nothing is written.
 
-use aloud_engine::decode::batching::{Engine, Limits};
-use aloud_engine::decode::request::{FinishReason, Request, Token};
+use aloud_engine::decode::complete::Completion;
+use aloud_engine::decode::request::{FinishReason, Request};
 use aloud_measure::metrics::answer_kinds::{
     KindAccuracy, KindAnswer, accuracy_by_kind, balanced_accuracy, majority_baseline,
 };
 use aloud_measure::statistics::{Bootstrap, wilson_interval};
+use aloud_method::exit_policy::ExitPolicy;
+use aloud_method::savings::{average_layer_savings, exit_rate, mean_depth};
 use aloud_report::table::{Align, Table};
 use aloud_session::error::SessionError;
+use aloud_session::host::{Host, counting};
+use aloud_tasks::item::Split;
+use aloud_text::text_codec::TextCodec;
 use serde::Serialize;
 
 use super::examination::Examination;
-use super::samples::{all_asked, run};
-use super::subject::Subject;
+use super::leave_out::TrainedOn;
+use super::samples::{all_asked, ids};
+use super::subject::{Matched, Models};
+use super::task_choice::TaskChoice;
+use crate::words::{blocks, interval, percent};
+
+/// Number of questions where nothing else is asked for.
+const DEFAULT_QUESTIONS: u32 = 400;
 
 /// The kind of questions that are all alike, and the row of all questions.
 const ALL: &str = "all";
@@ -57,43 +68,45 @@ pub struct QuickReport {
     n_blocks: usize,
 }
 
-/// Asks everything once, with greedy tokens.
+/// Asks everything once, with greedy tokens, but for what the model was trained on.
 ///
 /// # Errors
-/// If an item does not fit the model.
+/// If an item does not fit the model, or it was trained on most of the items.
 pub fn evaluate_once(
-    family: &Examination<'_>,
-    subject: &Subject<'_>,
-    seed: u64,
-    max_sequences: usize,
-    on_done: &(dyn Fn() + Sync),
+    models: &Models,
+    codec: &TextCodec,
+    exits: &ExitPolicy,
+    task: &TaskChoice,
+    host: &dyn Host,
 ) -> Result<QuickReport, SessionError> {
-    let asked = all_asked(family);
-    let requests: Vec<Request> = asked.iter().map(|asked| asked.request(family, subject, seed)).collect();
-    let engine = Engine::new(subject.decoder, subject.policy, Limits { max_sequences, max_prompt_rows: 2048 });
-    let responses = run(&engine, &requests, on_done)?;
-    report(family, &responses, subject.decoder.n_blocks())
+    let n = task.n.or(task.tier.is_none().then_some(DEFAULT_QUESTIONS));
+    let mut exam = TaskChoice { n, ..task.clone() }.exam(Split::Test, codec, &models.trained.decoder)?;
+    TrainedOn::of(models, host).leave_out(&mut exam, host)?;
+    let matched = Matched::default();
+    let subject = models.subject(models.main_key(), exits, &matched)?;
+    let asked = all_asked(&exam);
+    let requests: Vec<Request> = asked.iter().map(|asked| asked.request(&exam, subject.exits(), task.seed)).collect();
+    let responses = counting(host, "evaluating", "responses", requests.len(), |on_done| {
+        subject.complete(task.batch.into(), &requests, on_done)
+    })?;
+    report(&exam, &responses, subject.decoder.n_blocks())
 }
 
-fn report(
-    family: &Examination<'_>,
-    responses: &[(Vec<Token>, FinishReason)],
-    n_blocks: usize,
-) -> Result<QuickReport, SessionError> {
+fn report(exam: &Examination<'_>, responses: &[Completion], n_blocks: usize) -> Result<QuickReport, SessionError> {
     let (mut strict, mut lenient) = (Vec::new(), Vec::new());
     let (mut n_unparsed, mut n_truncated, mut n_tokens) = (0, 0, 0);
     let mut depths: Vec<usize> = Vec::new();
-    for (number, (tokens, reason)) in responses.iter().enumerate() {
-        let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
-        let read = family.read(number, &ids, *reason == FinishReason::Length)?;
+    for (number, response) in responses.iter().enumerate() {
+        let is_truncated = response.reason == FinishReason::Length;
+        let read = exam.read(number, &ids(response), is_truncated)?;
         n_unparsed += usize::from(read.extracted.strict.is_none());
-        n_truncated += usize::from(*reason == FinishReason::Length);
-        n_tokens += tokens.len();
+        n_truncated += usize::from(is_truncated);
+        n_tokens += response.tokens.len();
         // The first token always has full depth.
-        depths.extend(tokens.iter().skip(1).map(|token| token.depth));
-        let Some(gold) = family.items()[number].prompt.answer.as_deref() else { continue };
-        let (kind, is_binary) = family.question_kind(number).unwrap_or((ALL, false));
-        for (answers, scorer) in [&mut strict, &mut lenient].into_iter().zip(family.scorers()) {
+        depths.extend(response.tokens.iter().skip(1).map(|token| token.depth));
+        let Some(gold) = exam.items()[number].prompt.answer.as_deref() else { continue };
+        let (kind, is_binary) = exam.question_kind(number).unwrap_or((ALL, false));
+        for (answers, scorer) in [&mut strict, &mut lenient].into_iter().zip(exam.task().scorers()) {
             let is_right = read.correct.get(scorer).copied().unwrap_or(false);
             answers.push(KindAnswer { kind, is_binary, gold, is_right });
         }
@@ -111,9 +124,6 @@ fn report(
     };
     let balanced = balanced_accuracy(&strict, &Bootstrap::default());
     let of_responses = |count: usize| count as f64 / responses.len().max(1) as f64;
-    let of_depths = |count: f64| (!depths.is_empty()).then(|| count / depths.len() as f64);
-    let sum: usize = depths.iter().sum();
-    let mean_depth = of_depths(sum as f64);
     Ok(QuickReport {
         n: responses.len(),
         strict: all(&by_kind),
@@ -127,9 +137,9 @@ fn report(
         unparsed_rate: of_responses(n_unparsed),
         truncated_rate: of_responses(n_truncated),
         response_tokens: of_responses(n_tokens),
-        exit_rate: of_depths(depths.iter().filter(|depth| **depth < n_blocks).count() as f64),
-        als: mean_depth.map(|depth| 1.0 - depth / n_blocks as f64),
-        mean_depth,
+        exit_rate: exit_rate(&depths, n_blocks),
+        als: average_layer_savings(&depths, n_blocks),
+        mean_depth: mean_depth(&depths),
         n_blocks,
     })
 }
@@ -141,13 +151,6 @@ fn share(n_right: usize, n: usize) -> Share {
 impl QuickReport {
     /// The report for people.
     pub fn text(&self) -> String {
-        let percent =
-            |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", 100.0 * share));
-        let bounds = |share: Share| {
-            let bound =
-                |at: usize| share.interval.map_or_else(|| "-".to_owned(), |it| format!("{:.1}", 100.0 * it[at]));
-            format!("{} to {}", bound(0), bound(1))
-        };
         let mut table = Table::new([
             ("kind of question", Align::Left),
             ("n", Align::Right),
@@ -157,7 +160,7 @@ impl QuickReport {
             ("majority baseline", Align::Right),
         ]);
         let mut row = |kind: &str, n: usize, strict: Share, lenient: Share, majority: Option<f64>| {
-            let cells = [kind.to_owned(), n.to_string(), percent(strict.value), bounds(strict)];
+            let cells = [kind.to_owned(), n.to_string(), percent(strict.value), interval(strict.interval)];
             table.row(cells.into_iter().chain([percent(lenient.value), percent(majority)]));
         };
         for kind in self.kinds.iter().filter(|kind| kind.kind != ALL) {
@@ -169,12 +172,12 @@ impl QuickReport {
              average layer savings {}, exit rate {}, mean depth {} of {} blocks, {:.1} tokens a response\n\n{table}\n",
             self.n,
             percent(self.balanced.value),
-            bounds(self.balanced),
-            percent(Some(self.unparsed_rate)),
-            percent(Some(self.truncated_rate)),
+            interval(self.balanced.interval),
+            percent(self.unparsed_rate),
+            percent(self.truncated_rate),
             percent(self.als),
             percent(self.exit_rate),
-            self.mean_depth.map_or_else(|| "-".to_owned(), |depth| format!("{depth:.1}")),
+            blocks(self.mean_depth),
             self.n_blocks,
             self.response_tokens,
         )

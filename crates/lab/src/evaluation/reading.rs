@@ -37,13 +37,10 @@ pub(crate) struct ExitReadings {
 impl ExitReadings {
     /// Reads traces with the base model, where `known` does not say already what it makes of them, and, if the model has exit
     /// heads that decide, with exits off.
-    ///
-    /// # Errors
-    /// If a trace does not fit the model.
     pub(crate) fn read(
         models: &Models,
         subject: &Subject<'_>,
-        family: &Examination<'_>,
+        exam: &Examination<'_>,
         traces: &[Traced<'_>],
         known: &Readings,
     ) -> Result<Self, SessionError> {
@@ -54,7 +51,7 @@ impl ExitReadings {
         let (mut items, mut hazards) = (BTreeSet::new(), BTreeMap::new());
         let mut settled: [Vec<Vec<SettledToken>>; 3] = Default::default();
         for Traced { asked, sample, tokens } in traces {
-            let prompt = &family.items()[asked.item].prompt.token_ids;
+            let prompt = &exam.items()[asked.item].prompt.token_ids;
             let new;
             let readings = if let Some(readings) = known.get(&sample.key) {
                 readings

@@ -1,12 +1,8 @@
 //! One evaluation: the model and its controls, each to a folder of its own.
 
-use aloud_session::error::Context as _;
-use aloud_session::error::SessionError;
-use aloud_session::host::Host;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::Instant;
 
 use aloud_kernels::cpu::Cpu;
@@ -15,6 +11,9 @@ use aloud_measure::run_files::{
     ElicitationRow, Log, LogRow, LogWriter, Manifest, NoiseControl, RunIdentity, RunStatus, SampleRow, TokenRow,
     read_log, read_manifest, write_manifest,
 };
+use aloud_method::savings::mean_depth;
+use aloud_session::error::{Context as _, SessionError};
+use aloud_session::host::{Host, counting};
 use aloud_text::text_codec::TextCodec;
 use serde_json::json;
 
@@ -24,6 +23,7 @@ use super::elicitation::{Suffix, Traced, elicit};
 use super::examination::Examination;
 use super::forced_depth::forced_depth_curves;
 use super::gates::Gates;
+use super::judging::JudgedItems;
 use super::matching::{NoisyModel, Tuning, noisy_model, oracle_factor};
 use super::metrics::{self, BaseKls, Evaluated};
 use super::parts::{part, traced_part};
@@ -45,8 +45,15 @@ const KL_TRACES: usize = 32;
 
 const MANIFEST: &str = "manifest.json";
 
-/// Evaluates the model and its controls on items. What an interrupted call has written is not done again. Returns the records of
-/// all models, which are in their folders too.
+/// What an evaluation came to.
+pub struct Evaluation {
+    /// The records of all models, which are in their folders too.
+    pub records: Vec<MetricRecord>,
+    /// What was asked, for a judge.
+    pub asked: JudgedItems,
+}
+
+/// Evaluates the model and its controls. What an interrupted call has written is not done again.
 ///
 /// # Errors
 /// If the output is of another run or cannot be written, an item does not fit the model, or there is nothing to match.
@@ -54,19 +61,19 @@ pub fn evaluate(
     models: &Models,
     codec: &TextCodec,
     cpu: &Cpu,
-    asked: &AskedItems<'_>,
-    settings: &RunSettings,
+    settings: &RunSettings<'_>,
     host: &dyn Host,
-) -> Result<Vec<MetricRecord>, SessionError> {
+) -> Result<Evaluation, SessionError> {
     let main = models.main_key();
-    let family = asked.family;
-    let run = Run { models, codec, asked, family, settings, host };
+    let asked = &AskedItems::new(models, codec, settings, host)?;
+    let exam = &asked.exam;
+    let run = Run { models, codec, cpu, asked, exam, settings, host };
     let mut matched = Matched::default();
     let mut evaluated: Vec<(ModelKey, Evaluated)> = Vec::new();
     let mut all = Vec::new();
     for key in settings.models(main) {
         if key != main {
-            match_control(&mut matched, key, models, cpu, asked.tuning, settings, host)?;
+            run.match_control(&mut matched, key)?;
         }
         if key == ModelKey::BaseNoise
             && let Some(NoisyModel { noise, decoder: None, .. }) = &matched.noisy
@@ -78,7 +85,7 @@ pub fn evaluate(
         let rows = run.fill(&subject)?;
         drop(subject);
         if key == main {
-            matched.depths = rows.eligible_depths(family);
+            matched.depths = rows.eligible_depths(exam);
         }
         evaluated.push((key, rows));
     }
@@ -90,12 +97,12 @@ pub fn evaluate(
         evaluated.insert(place, (ModelKey::Base, base));
     }
     let further = run.fill_accuracy(&mut evaluated, &matched)?;
-    let wide = further.as_ref().unwrap_or(family);
+    let wide = further.as_ref().unwrap_or(exam);
     let base = evaluated.iter().find(|(key, _)| *key == ModelKey::Base).map(|(_, rows)| rows);
     // The share of distinct n-grams falls with length: all models are compared at the length of the shortest.
-    let n_tokens = evaluated.iter().map(|(_, rows)| rows.n_trace_tokens(family)).min().unwrap_or(0);
+    let n_tokens = evaluated.iter().map(|(_, rows)| rows.n_trace_tokens(exam)).min().unwrap_or(0);
     for (key, rows) in &evaluated {
-        let records = metrics::of_run(rows, base.filter(|_| *key != ModelKey::Base), [family, wide], n_tokens)?;
+        let records = metrics::of_run(rows, base.filter(|_| *key != ModelKey::Base), [exam, wide], n_tokens)?;
         let folder = settings.folder(*key);
         write_metric_records(&folder.join("metrics.json"), &records)?;
         let manifest = Manifest { status: RunStatus::Finished, ..rows.manifest.clone() };
@@ -105,48 +112,7 @@ pub fn evaluate(
     let folders: Vec<(ModelKey, PathBuf)> =
         settings.models(main).into_iter().map(|key| (key, settings.folder(key))).collect();
     verdicts::write_verdicts(&settings.output, &folders)?;
-    Ok(all)
-}
-
-/// Finds what a control has to be made equal to.
-fn match_control(
-    matched: &mut Matched,
-    key: ModelKey,
-    models: &Models,
-    cpu: &Cpu,
-    tuning: Option<&Examination<'_>>,
-    settings: &RunSettings,
-    host: &dyn Host,
-) -> Result<(), SessionError> {
-    let tuning = || {
-        let family = tuning.with_context(|| format!("{key}: there are no items to tune it on"))?;
-        Ok::<_, SessionError>(Tuning { family, seed: settings.seed, max_sequences: settings.max_sequences })
-    };
-    match key {
-        ModelKey::BaseTargetDepths if !matched.depths.is_empty() => {
-            host.say("base_target_depths: looking for the factor of equal mean depth");
-            let wanted = matched.depths.iter().sum::<usize>() as f64 / matched.depths.len() as f64;
-            let candidates = models.trained.head_depths().unwrap_or_default();
-            matched.oracle_factor = Some(oracle_factor(models.base(), candidates, wanted, tuning()?)?);
-        }
-        ModelKey::BaseNoise => {
-            host.say("base_noise: looking for noise of equal accuracy");
-            let trained = (&models.trained.decoder, models.trained.policy.as_ref(), &settings.exits);
-            let noisy = noisy_model(&models.pretrained, cpu, trained, tuning()?)?;
-            if noisy.decoder.is_some() && !noisy.is_equal {
-                host.say(&format!(
-                    "warning: base_noise: no noise was found that makes the base as accurate as the model on training items, as \
-                     far as {} of them tell ({:.1} % against {:.1} %): it may be no control of equal accuracy",
-                    noisy.noise.n_items,
-                    100.0 * noisy.noise.found_accuracy,
-                    100.0 * noisy.noise.wanted_accuracy
-                ));
-            }
-            matched.noisy = Some(noisy);
-        }
-        _ => {}
-    }
-    Ok(())
+    Ok(Evaluation { records: all, asked: JudgedItems::of(exam) })
 }
 
 /// Controls whose accuracy has to be told from the model's.
@@ -155,43 +121,83 @@ const ACCURATE: [ModelKey; 4] = [ModelKey::Base, ModelKey::BaseNoise, ModelKey::
 /// What all models of an evaluation share.
 struct Run<'a, 'f> {
     models: &'a Models,
-    codec: &'a TextCodec,
+    codec: &'f TextCodec,
+    cpu: &'a Cpu,
     asked: &'a AskedItems<'f>,
-    family: &'a Examination<'a>,
-    settings: &'a RunSettings,
+    exam: &'a Examination<'f>,
+    settings: &'a RunSettings<'a>,
     host: &'a dyn Host,
 }
 
 impl<'f> Run<'_, 'f> {
+    fn max_sequences(&self) -> usize {
+        self.settings.task.batch.into()
+    }
+
+    /// Finds what a control has to be made equal to.
+    fn match_control(&self, matched: &mut Matched, key: ModelKey) -> Result<(), SessionError> {
+        let Self { models, settings, host, .. } = *self;
+        let tuning = || {
+            let exam = self.asked.tuning.as_ref();
+            let exam = exam.with_context(|| format!("{key}: there are no items to tune it on"))?;
+            Ok::<_, SessionError>(Tuning { exam, seed: settings.task.seed, max_sequences: self.max_sequences() })
+        };
+        match key {
+            ModelKey::BaseTargetDepths if !matched.depths.is_empty() => {
+                host.say("base_target_depths: looking for the factor of equal mean depth");
+                let wanted = mean_depth(&matched.depths).unwrap_or(0.0);
+                let candidates = models.trained.head_depths().unwrap_or_default();
+                matched.oracle_factor = Some(oracle_factor(models.base(), candidates, wanted, tuning()?)?);
+            }
+            ModelKey::BaseNoise => {
+                host.say("base_noise: looking for noise of equal accuracy");
+                let trained = (&models.trained.decoder, models.trained.policy.as_ref(), &settings.exits);
+                let noisy = noisy_model(&models.pretrained, self.cpu, trained, tuning()?)?;
+                if noisy.decoder.is_some() && !noisy.is_equal {
+                    host.say(&format!(
+                        "warning: base_noise: no noise was found that makes the base as accurate as the model on training items, as \
+                         far as {} of them tell ({:.1} % against {:.1} %): it may be no control of equal accuracy",
+                        noisy.noise.n_items,
+                        100.0 * noisy.noise.found_accuracy,
+                        100.0 * noisy.noise.wanted_accuracy
+                    ));
+                }
+                matched.noisy = Some(noisy);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Generates and elicits what is missing of a model, and reads everything.
     fn fill(&self, subject: &Subject<'_>) -> Result<Evaluated, SessionError> {
         let start = Instant::now();
         let folder = self.settings.folder(subject.key);
         let (identity, mut manifest) = self.begin(subject, &folder)?;
-        let asked = all_asked(self.family);
+        let asked = all_asked(self.exam);
         let known = self.generate(subject, &identity, &asked, &folder)?;
-        let samples = rows::<SampleRow>(self.family, &folder.join("samples.jsonl"), &asked)?;
-        let tokens = rows::<TokenRow>(self.family, &folder.join("tokens.jsonl"), &asked)?;
+        let samples = rows::<SampleRow>(self.exam, &folder.join("samples.jsonl"), &asked)?;
+        let tokens = rows::<TokenRow>(self.exam, &folder.join("tokens.jsonl"), &asked)?;
         let part = |n_of_task: usize| -> Vec<Traced<'_>> {
-            traced_part(self.family, &samples.rows, n_of_task)
+            traced_part(self.exam, &samples.rows, n_of_task)
                 .into_iter()
                 .map(|(place, sample)| Traced { asked: asked[place], sample, tokens: &tokens.rows[place] })
                 .collect()
         };
-        let n_elicited = self.settings.n_elicited;
+        let n_elicited = self.settings.task.n_elicited();
         let traced = part(n_elicited);
         let elicitations = self.elicit(subject, &identity, &traced, &folder)?;
-        let gates = Gates::measure(subject, self.family, &traced, &elicitations)?;
+        let gates = Gates::measure(subject, self.exam, &traced, &elicitations)?;
         let readings = if subject.is_full_depth() {
             None
         } else {
-            Some(ExitReadings::read(self.models, subject, self.family, &part(READ_TRACES), &known)?)
+            Some(ExitReadings::read(self.models, subject, self.exam, &part(READ_TRACES), &known)?)
         };
         manifest.wall_seconds = start.elapsed().as_secs_f64();
         let context = self.record_context(subject, &manifest);
         let (shape, context_length) = (shape(subject), subject.decoder.config().max_position_embeddings);
         let forced_depth = match subject.key {
-            ModelKey::Base => forced_depth_curves(subject.decoder, self.family)?,
+            ModelKey::Base => forced_depth_curves(subject.decoder, self.exam)?,
             _ => BTreeMap::new(),
         };
         Ok(Evaluated {
@@ -206,7 +212,7 @@ impl<'f> Run<'_, 'f> {
             gates,
             forced_depth,
             base_kls: None,
-            trained_on: self.asked.trained_on.clone(),
+            trained_on: self.asked.left_out.clone(),
             unknown_token: self.codec.tokenizer.unknown_token_id(),
             shape,
             context_length,
@@ -216,7 +222,7 @@ impl<'f> Run<'_, 'f> {
     /// Makes the folder of a model, or checks that what it holds was made with the same settings.
     fn begin(&self, subject: &Subject<'_>, folder: &Path) -> Result<(RunIdentity, Manifest), SessionError> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let identity = identity(self.models, subject, self.codec, self.settings.seed);
+        let identity = identity(self.models, subject, self.codec, self.settings.task.seed);
         let manifest = manifest(self.models, subject, identity.clone(), self.asked, self.settings);
         let path = folder.join(MANIFEST);
         if path.exists() {
@@ -231,9 +237,9 @@ impl<'f> Run<'_, 'f> {
         RecordContext {
             model: subject.key.name().to_owned(),
             control_of: (subject.key != main).then(|| main.name().to_owned()),
-            task: self.family.name().to_owned(),
-            split: self.asked.split.to_owned(),
-            tier: self.settings.tier,
+            task: self.exam.name().to_owned(),
+            split: self.settings.task.split_name().to_owned(),
+            tier: self.settings.task.tier(),
             dial: manifest.dial.clone(),
             decoding: manifest.decoding.clone(),
             mode: None,
@@ -265,7 +271,7 @@ impl<'f> Run<'_, 'f> {
         Ok(record)
     }
 
-    /// Has further items answered by the model and the controls whose accuracy has to be told from its own; the family that has
+    /// Has further items answered by the model and the controls whose accuracy has to be told from its own; the examination that has
     /// them, if there are some.
     fn fill_accuracy(
         &self,
@@ -278,16 +284,17 @@ impl<'f> Run<'_, 'f> {
             .map(|(_, rows)| rows.samples.rows.as_slice())
             .collect();
         let Some((_, model)) = evaluated.iter().find(|(key, _)| *key == main) else { return Ok(None) };
-        let n = match self.settings.accuracy {
+        let n = match self.settings.accuracy() {
             AccuracyItems::Own => 0,
-            AccuracyItems::AsNeeded => needed(self.family, &model.samples.rows, &controls),
+            AccuracyItems::AsNeeded => needed(self.exam, &model.samples.rows, &controls),
             AccuracyItems::Number(n) => n,
         };
-        if n <= self.family.items().len() {
+        if n <= self.exam.items().len() {
             return Ok(None);
         }
-        let wide = (self.asked.further)(n)?;
-        let own: HashSet<&str> = self.family.items().iter().map(|item| item.prompt.id.as_str()).collect();
+        let mut wide = self.settings.task.further_exam(n, self.codec, &self.models.trained.decoder)?;
+        self.asked.trained_on.leave_out(&mut wide, self.host)?;
+        let own: HashSet<&str> = self.exam.items().iter().map(|item| item.prompt.id.as_str()).collect();
         let asked: Vec<Asked<'_>> = all_asked(&wide)
             .into_iter()
             .filter(|asked| asked.arm.has_trace && !own.contains(wide.items()[asked.item].prompt.id.as_str()))
@@ -298,7 +305,7 @@ impl<'f> Run<'_, 'f> {
             let mut log = LogWriter::<SampleRow>::open(&path, &rows_of_model.samples.identity)?;
             let generation = self.generation(&subject, &wide);
             let n_missing = asked.len().saturating_sub(log.n_rows());
-            self.with_progress(&format!("{key} accuracy"), "responses", n_missing, &mut |advance| {
+            counting(self.host, &format!("{key} accuracy"), "responses", n_missing, |advance| {
                 generate_answers(&generation, &asked, &mut log, advance)
             })?;
             drop(log);
@@ -309,23 +316,23 @@ impl<'f> Run<'_, 'f> {
 
     /// How far a model's distributions are from the base's on traces of the base.
     fn base_kls(&self, subject: &Subject<'_>, base: &Evaluated) -> Result<BaseKls, SessionError> {
-        let asked = all_asked(self.family);
-        let traces: Vec<Traced<'_>> = traced_part(self.family, &base.samples.rows, KL_TRACES)
+        let asked = all_asked(self.exam);
+        let traces: Vec<Traced<'_>> = traced_part(self.exam, &base.samples.rows, KL_TRACES)
             .into_iter()
             .map(|(place, sample)| Traced { asked: asked[place], sample, tokens: &base.tokens.rows[place] })
             .collect();
-        let kls = base_kls(subject, self.models.base(), self.family, &traces, self.settings.max_sequences)?;
+        let kls = base_kls(subject, self.models.base(), self.exam, &traces, self.max_sequences())?;
         Ok(BaseKls { items: traces.iter().map(|traced| traced.sample.item_id.clone()).collect(), kls })
     }
 
-    fn generation<'b>(&'b self, subject: &'b Subject<'b>, family: &'b Examination<'b>) -> Generation<'b> {
+    fn generation<'b>(&'b self, subject: &'b Subject<'b>, exam: &'b Examination<'b>) -> Generation<'b> {
         Generation {
             subject,
-            family,
+            exam,
             codec: self.codec,
             base: self.models.base(),
-            seed: self.settings.seed,
-            max_sequences: self.settings.max_sequences,
+            seed: self.settings.task.seed,
+            max_sequences: self.max_sequences(),
         }
     }
 
@@ -338,9 +345,9 @@ impl<'f> Run<'_, 'f> {
     ) -> Result<Readings, SessionError> {
         let mut samples = LogWriter::<SampleRow>::open(&folder.join("samples.jsonl"), identity)?;
         let mut tokens = LogWriter::<TokenRow>::open(&folder.join("tokens.jsonl"), identity)?;
-        let generation = self.generation(subject, self.family);
+        let generation = self.generation(subject, self.exam);
         let n_missing = asked.len().saturating_sub(samples.n_rows());
-        self.with_progress(&format!("{} responses", subject.key), "responses", n_missing, &mut |advance| {
+        counting(self.host, &format!("{} responses", subject.key), "responses", n_missing, |advance| {
             generate(&generation, asked, &mut samples, &mut tokens, advance)
         })
     }
@@ -357,42 +364,27 @@ impl<'f> Run<'_, 'f> {
         let both = [ReplayMode::Recorded, ReplayMode::Full];
         let modes = if subject.is_full_depth() { &both[..1] } else { &both[..] };
         let mut log = LogWriter::<ElicitationRow>::open(&path, identity)?;
-        let batch = self.settings.max_sequences;
-        self.with_progress(&format!("{} elicitations", subject.key), "traces", traced.len(), &mut |advance| {
-            elicit(subject, self.family, traced, modes, Suffix::Default, batch, &mut log, advance)
+        let batch = self.max_sequences();
+        counting(self.host, &format!("{} elicitations", subject.key), "traces", traced.len(), |advance| {
+            elicit(subject, self.exam, traced, modes, Suffix::Default, batch, &mut log, advance)
         })?;
-        if !traced.is_empty() && self.family.second_suffix().is_some() {
+        if !traced.is_empty() && self.exam.second_suffix().is_some() {
             let items: Vec<usize> = traced.iter().map(|traced| traced.asked.item).collect();
             let some: Vec<Traced<'_>> =
-                part(self.family, &items, SECOND_SUFFIX_ITEMS).into_iter().map(|place| traced[place]).collect();
-            elicit(subject, self.family, &some, &modes[..1], Suffix::Second, batch, &mut log, &|| {})?;
+                part(self.exam, &items, SECOND_SUFFIX_ITEMS).into_iter().map(|place| traced[place]).collect();
+            elicit(subject, self.exam, &some, &modes[..1], Suffix::Second, batch, &mut log, &|| {})?;
         }
         drop(log);
         Ok(read_log(&path)?.rows)
     }
-
-    fn with_progress<T>(
-        &self,
-        what: &str,
-        unit: &'static str,
-        total: usize,
-        work: &mut dyn FnMut(&(dyn Fn() + Sync)) -> T,
-    ) -> T {
-        let progress = Mutex::new(self.host.progress(what, unit, Some(total as u64)));
-        work(&|| {
-            if let Ok(mut progress) = progress.lock() {
-                progress.advance(1);
-            }
-        })
-    }
 }
 
-/// The rows of the samples of a family that were asked for, in their order.
-fn rows<Row: LogRow>(family: &Examination<'_>, path: &Path, asked: &[Asked<'_>]) -> Result<Log<Row>, SessionError> {
+/// The rows of the samples of an examination that were asked for, in their order.
+fn rows<Row: LogRow>(exam: &Examination<'_>, path: &Path, asked: &[Asked<'_>]) -> Result<Log<Row>, SessionError> {
     let log = read_log::<Row>(path)?;
     let mut by_key: HashMap<String, Row> = log.rows.into_iter().map(|row| (row.key(), row)).collect();
     let row = |asked: &Asked<'_>| {
-        let key = asked.key(family);
+        let key = asked.key(exam);
         by_key.remove(&key).with_context(|| format!("{}: no row `{key}`: run the evaluation again", path.display()))
     };
     let rows = asked.iter().map(row).collect::<Result<Vec<Row>, SessionError>>()?;

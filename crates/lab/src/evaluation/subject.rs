@@ -1,11 +1,13 @@
 //! The model of an evaluation and its controls (as the metric cards name them), and how each decides its depths.
 
-use aloud_session::error::Context as _;
-use aloud_session::error::SessionError;
+use aloud_session::error::{Context as _, SessionError};
 use std::fmt;
 use std::sync::Arc;
 
+use aloud_engine::decode::batching::Limits;
+use aloud_engine::decode::complete::{Completion, complete};
 use aloud_engine::decode::exits::{ExitDecider, Exits};
+use aloud_engine::decode::request::Request;
 use aloud_kernels::cpu::Cpu;
 use aloud_measure::metric_record::{DepthPolicy, Dial};
 use aloud_measure::metrics::controls::static_depth_of_equal_mean;
@@ -73,7 +75,7 @@ impl ModelKey {
     }
 
     /// Whether it is the base model that runs.
-    pub fn is_base(self) -> bool {
+    pub(crate) fn is_base(self) -> bool {
         !matches!(self, Self::Exits | Self::ExitsOff | Self::SameTraining)
     }
 }
@@ -92,11 +94,11 @@ pub struct Models {
     /// The base model, if something was trained on it.
     base: Option<Decoder<Cpu>>,
     /// What the checkpoint says of its training, if something was trained.
-    pub training: Option<Training>,
+    pub(crate) training: Option<Training>,
     /// The model of the same recipe and steps without a price of depth and without exits, if it is to be a control.
     same_training: Option<(LoadedModel, Training)>,
     /// The weights of the base model, to be disturbed.
-    pub pretrained: PretrainedModel,
+    pub(crate) pretrained: PretrainedModel,
 }
 
 impl Models {
@@ -129,7 +131,7 @@ impl Models {
     }
 
     /// What the checkpoints of the model and of its control of the same training say.
-    pub fn trainings(&self) -> impl Iterator<Item = &Training> {
+    pub(crate) fn trainings(&self) -> impl Iterator<Item = &Training> {
         self.training.iter().chain(self.same_training.as_ref().map(|(_, training)| training))
     }
 
@@ -144,16 +146,13 @@ impl Models {
     }
 
     /// The base model at full depth, which reads texts for metrics.
-    pub fn base(&self) -> &Decoder<Cpu> {
+    pub(crate) fn base(&self) -> &Decoder<Cpu> {
         self.base.as_ref().unwrap_or(&self.trained.decoder)
     }
 
     /// A model ready to be asked. `exits` are those of the trained model. Controls need `matched`: what they are made
     /// equal to.
-    ///
-    /// # Errors
-    /// If the model was not trained, or did nothing to be matched.
-    pub fn subject<'a>(
+    pub(crate) fn subject<'a>(
         &'a self,
         key: ModelKey,
         exits: &ExitPolicy,
@@ -217,56 +216,71 @@ impl Models {
     }
 }
 
+/// How much of an evaluation's requests is done together.
+pub(crate) fn limits(max_sequences: usize) -> Limits {
+    Limits { max_sequences, max_prompt_rows: 2048 }
+}
+
 /// What controls are made equal to.
 #[derive(Debug, Default)]
-pub struct Matched {
+pub(crate) struct Matched {
     /// Depths (blocks) of the trained model's eligible tokens.
-    pub depths: Vec<usize>,
+    pub(crate) depths: Vec<usize>,
     /// The oracle's factor of equal mean depth.
-    pub oracle_factor: Option<f32>,
+    pub(crate) oracle_factor: Option<f32>,
     /// The base model with noise in its weights, of equal accuracy.
-    pub noisy: Option<NoisyModel>,
+    pub(crate) noisy: Option<NoisyModel>,
 }
 
 /// A model that is asked.
-pub struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     /// Which model of the evaluation it is.
-    pub key: ModelKey,
+    pub(crate) key: ModelKey,
     /// Its weights.
-    pub decoder: &'a Decoder<Cpu>,
+    pub(crate) decoder: &'a Decoder<Cpu>,
     /// Its adapters and exit heads.
-    pub policy: Option<&'a Policy<Cpu>>,
+    pub(crate) policy: Option<&'a Policy<Cpu>>,
     /// What decides depths.
     exits: ExitPolicy,
     /// Who does, if not the model.
     decider: Option<Arc<dyn ExitDecider>>,
     /// Depths (blocks) at which tokens may stop, ascending.
-    pub candidates: Vec<usize>,
+    pub(crate) candidates: Vec<usize>,
     /// What the checkpoint says of its training, if something was trained.
-    pub training: Option<&'a Training>,
+    pub(crate) training: Option<&'a Training>,
     /// The noise in its weights, if there is some.
-    pub noise: Option<NoiseControl>,
+    pub(crate) noise: Option<NoiseControl>,
 }
 
 impl Subject<'_> {
     /// The base as the control `base_noise`, where there is no noise that would make it one.
     #[must_use]
-    pub fn that_noise_would_weaken(self, noise: NoiseControl) -> Self {
+    pub(crate) fn that_noise_would_weaken(self, noise: NoiseControl) -> Self {
         Self { key: ModelKey::BaseNoise, noise: Some(noise), ..self }
     }
 
+    /// Its answers to requests, `max_sequences` of them decoded together. `on_done` hears of every response that is complete.
+    pub(crate) fn complete(
+        &self,
+        max_sequences: usize,
+        requests: &[Request],
+        on_done: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Completion>, SessionError> {
+        Ok(complete(self.decoder, self.policy, limits(max_sequences), requests, on_done)?)
+    }
+
     /// What decides where its steps stop.
-    pub fn exits(&self) -> Exits {
+    pub(crate) fn exits(&self) -> Exits {
         self.decider.clone().map_or_else(|| self.exits.clone().into(), Exits::Decider)
     }
 
     /// What is added to exit logits, if exit heads decide.
-    pub fn offset(&self) -> Option<&ExitOffset> {
+    pub(crate) fn offset(&self) -> Option<&ExitOffset> {
         self.exits.offset()
     }
 
     /// Probability of a stop where a head's logit is `logit`, if exit heads decide.
-    pub fn hazard(&self, logit: f32, offset: f32) -> f64 {
+    pub(crate) fn hazard(&self, logit: f32, offset: f32) -> f64 {
         let hazard = sigmoid_f64(f64::from(logit) + f64::from(offset));
         match &self.exits {
             policy @ (ExitPolicy::Threshold { .. } | ExitPolicy::Compat { .. }) => {
@@ -277,20 +291,17 @@ impl Subject<'_> {
     }
 
     /// The targets that its exit heads were trained for, or why they are not known.
-    ///
-    /// # Errors
-    /// Why they are not known.
-    pub fn target(&self) -> Result<&Target, &'static str> {
+    pub(crate) fn target(&self) -> Result<&Target, &'static str> {
         self.training.ok_or("not_trained")?.target.as_ref().map_err(|reason| *reason)
     }
 
     /// Whether every token runs at full depth.
-    pub fn is_full_depth(&self) -> bool {
+    pub(crate) fn is_full_depth(&self) -> bool {
         self.exits == ExitPolicy::Off
     }
 
     /// The dials.
-    pub fn dial(&self) -> Dial {
+    pub(crate) fn dial(&self) -> Dial {
         let (policy, static_depth) = match &self.exits {
             ExitPolicy::Off | ExitPolicy::Recorded => (DepthPolicy::Off, None),
             ExitPolicy::Sampled { .. } => (DepthPolicy::Sampled, None),

@@ -41,18 +41,18 @@ pub struct TaskChoice {
 
 impl TaskChoice {
     /// How much is asked.
-    pub fn tier(&self) -> Tier {
+    pub(crate) fn tier(&self) -> Tier {
         self.tier.unwrap_or(Tier::Standard)
     }
 
     /// Most traces of a task from which answers are elicited.
-    pub fn n_elicited(&self) -> usize {
+    pub(crate) fn n_elicited(&self) -> usize {
         const DEFAULT: usize = 200;
         self.elicited.map_or(DEFAULT, |n| n as usize)
     }
 
     /// How many items accuracy is measured on, where verdicts on the model need to know that controls are as accurate or not.
-    pub fn accuracy_items(&self, has_verdicts: bool) -> AccuracyItems {
+    pub(crate) fn accuracy_items(&self, has_verdicts: bool) -> AccuracyItems {
         match self.accuracy_items {
             Some(n) => AccuracyItems::Number(n as usize),
             None if has_verdicts && self.n.is_none() && self.tier() >= Tier::Standard => AccuracyItems::AsNeeded,
@@ -61,7 +61,7 @@ impl TaskChoice {
     }
 
     /// Name of the part of the data that is evaluated: `all` where the source has one part only.
-    pub fn split_name(&self) -> &'static str {
+    pub(crate) fn split_name(&self) -> &'static str {
         self.task.part(Split::Test)
     }
 
@@ -80,10 +80,7 @@ impl TaskChoice {
     }
 
     /// Items of a part of the data, ready to be asked.
-    ///
-    /// # Errors
-    /// If they cannot be read or made.
-    pub fn family<'a>(
+    pub(crate) fn exam<'a>(
         &self,
         split: Split,
         codec: &'a TextCodec,
@@ -94,10 +91,7 @@ impl TaskChoice {
     }
 
     /// About `n` held-out items, those of fewer items among them: as many as the largest tier has, if these are fewer.
-    ///
-    /// # Errors
-    /// If they cannot be read or made.
-    pub fn further_family<'a>(
+    pub(crate) fn further_exam<'a>(
         &self,
         n: usize,
         codec: &'a TextCodec,
@@ -108,16 +102,13 @@ impl TaskChoice {
 
     /// Training items for controls that are tuned: at the tiers that give verdicts as many as noise may need, else as many as are
     /// evaluated.
-    ///
-    /// # Errors
-    /// If they cannot be read or made.
-    pub fn tuning_family<'a>(
+    pub(crate) fn tuning_exam<'a>(
         &self,
         codec: &'a TextCodec,
         decoder: &Decoder<Cpu>,
     ) -> Result<Examination<'a>, SessionError> {
         if self.tier() < Tier::Standard {
-            return self.family(Split::Train, codec, decoder);
+            return self.exam(Split::Train, codec, decoder);
         }
         self.examination(Amount::InAll(NOISE_ITEMS), Split::Train, codec, decoder)
     }

@@ -10,17 +10,17 @@ use serde_json::{Value, json};
 
 /// What a model was trained for and on.
 #[derive(Clone, Debug)]
-pub struct Training {
+pub(crate) struct Training {
     /// SHA-256 of the checkpoint.
     pub sha256: String,
     /// Where the checkpoint is, for people.
-    pub source: String,
+    pub(crate) source: String,
     /// The targets of stage 1, or why they are not known.
-    pub target: Result<Target, &'static str>,
+    pub(crate) target: Result<Target, &'static str>,
     /// Price of depth of the last stage, if it had one.
-    pub depth_penalty: Option<f64>,
+    pub(crate) depth_penalty: Option<f64>,
     /// Every item that it was trained on; `Err` says why that is not known.
-    pub trained_items: Result<BTreeSet<ItemKey>, String>,
+    pub(crate) trained_items: Result<BTreeSet<ItemKey>, String>,
     /// Every stage; `None`: trained before lineage was recorded.
     lineage: Option<Lineage>,
     /// Optimiser steps of the last stage, where the checkpoint says them.
@@ -29,11 +29,11 @@ pub struct Training {
 
 /// The rule of the targets of stage 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Target {
+pub(crate) struct Target {
     /// Factor of the lens KL.
-    pub kl_factor: f64,
+    pub(crate) kl_factor: f64,
     /// Whether hazards below the compatible policy's cut are 0.
-    pub is_cut: bool,
+    pub(crate) is_cut: bool,
 }
 
 /// [`Training::target`] of a policy that this program does not know.
@@ -41,10 +41,7 @@ const POLICY_UNKNOWN: &str = "target_policy_unknown";
 
 impl Training {
     /// Reads the checkpoint at `path`.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub fn read(path: &Path) -> Result<Self, SessionError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, SessionError> {
         let checkpoint = Checkpoint::load(path, None)?;
         let target = checkpoint.target().and_then(|target| match target.policy.as_str() {
             "exact" => Ok(Target { kl_factor: target.kl_factor, is_cut: false }),
@@ -72,10 +69,7 @@ impl Training {
 
     /// Whether `control` is this model trained by the same recipe for as many steps, but without a price of depth and without
     /// exits.
-    ///
-    /// # Errors
-    /// Why it is not: the first field that differs, or why there is no such control.
-    pub fn check_same_training(&self, control: &Self) -> Result<(), String> {
+    pub(crate) fn check_same_training(&self, control: &Self) -> Result<(), String> {
         let stages = |training: &Self| match &training.lineage {
             Some(lineage) => Ok(lineage.stages.clone()),
             None => Err(format!("{}: {BEFORE_LINEAGE}, so its recipe cannot be compared", training.source)),

@@ -14,9 +14,6 @@ const VERDICTS: &str = "verdicts.json";
 
 /// Writes `verdicts.json` into the folder of the evaluation; `folders` are those of its models. Nothing without a trained model,
 /// its base, and one more of the controls that it has to differ from.
-///
-/// # Errors
-/// If a run cannot be read or the file cannot be written.
 pub(crate) fn write_verdicts(output: &Path, folders: &[(ModelKey, PathBuf)]) -> Result<(), SessionError> {
     let folder = |key: ModelKey| folders.iter().find(|(known, _)| *known == key).map(|(_, folder)| folder);
     let (Some(model), Some(_)) = (folder(ModelKey::Exits), folder(ModelKey::Base)) else { return Ok(()) };

@@ -1,31 +1,28 @@
 //! Step coverage of items whose steps are known exactly: which intermediate steps a trace writes.
 
-use std::collections::BTreeMap;
-
 use aloud_measure::metric_record::{Direction, MetricRecord};
 use aloud_measure::metrics::item_rows::{ItemRows, MetricSetting};
-use aloud_measure::metrics::step_coverage::SolvedItem;
-use aloud_measure::metrics::step_coverage::step_coverage;
+use aloud_measure::metrics::step_coverage::{SolvedItem, step_coverage};
 use aloud_measure::statistics::{Bootstrap, Cluster, mean_of_clusters};
 use serde_json::json;
 
-use super::examination::{Examination, ReadResponse};
+use super::examination::{EvaluationItem, Examination, ReadResponse};
 
 /// Share of the intermediate steps of item number `item` that a response writes down; `None` for a wrong answer, and where there
 /// are no such steps or they are not known.
-pub(crate) fn right_coverage(family: &Examination<'_>, item: usize, read: &ReadResponse) -> Option<f64> {
+pub(crate) fn right_coverage(exam: &Examination<'_>, item: usize, read: &ReadResponse) -> Option<f64> {
     let is_right = |scorer: &str| read.correct.get(scorer).copied().unwrap_or(false);
-    if family.has_exact_steps() {
-        return family
+    if exam.task().has_exact_steps() {
+        return exam
             .written_steps(item, &read.completion)
             .filter(|_| is_right("strict"))
             .and_then(|steps| share(&steps));
     }
-    let asked = family.items().get(item)?;
+    let EvaluationItem { asked, prompt } = exam.items().get(item)?;
     let solved = SolvedItem {
-        question: &asked.question,
-        annotated_solution: asked.solution.as_deref()?,
-        gold: asked.prompt.answer.as_deref()?,
+        question: &asked.item.question,
+        annotated_solution: asked.item.solution.as_deref()?,
+        gold: prompt.answer.as_deref()?,
         trace: &read.trace,
         answer: read.extracted.flex.as_deref(),
         correct: is_right("flex"),
@@ -45,11 +42,10 @@ fn share(written: &[bool]) -> Option<f64> {
 /// same for wrong answers.
 pub(crate) fn written_step_records(
     items: &[ItemRows<'_>],
-    family: &Examination<'_>,
+    exam: &Examination<'_>,
     setting: &MetricSetting<'_>,
 ) -> Vec<MetricRecord> {
-    let places: BTreeMap<&str, usize> =
-        family.items().iter().enumerate().map(|(place, item)| (item.prompt.id.as_str(), place)).collect();
+    let places = exam.places();
     // By item: coverage and unsupported, of right answers and of wrong ones.
     let mut coverage: [Vec<Cluster>; 2] = Default::default();
     let mut unsupported: [Vec<Cluster>; 2] = Default::default();
@@ -58,7 +54,7 @@ pub(crate) fn written_step_records(
         let mut of_item: [[Vec<f64>; 2]; 2] = Default::default();
         for (sample, _) in &rows.samples {
             let place = places.get(rows.item_id).copied();
-            let Some(written) = place.and_then(|place| family.written_steps(place, &sample.completion)) else {
+            let Some(written) = place.and_then(|place| exam.written_steps(place, &sample.completion)) else {
                 continue;
             };
             let right = sample.correct.get("strict").copied().unwrap_or(false);

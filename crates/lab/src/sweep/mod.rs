@@ -2,10 +2,9 @@
 
 pub mod points;
 pub mod row;
+pub mod table;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 use aloud_engine::decode::sampling::Sampling;
@@ -15,20 +14,19 @@ use aloud_measure::metric_record::{Dial, MetricRecord};
 use aloud_measure::run_files::{CurveIndex, CurvePoint, RUN_SCHEMA, RunStatus, read_manifest, write_curve_index};
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::source::ModelSource;
-use aloud_oversight::judge::JudgedTask;
 use aloud_report::page::quality_distribution_figures;
 use aloud_report::plot::files::write_figures;
 use aloud_session::error::{Context as _, SessionError};
 use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
 use aloud_session::model_choice::ModelChoice;
-use aloud_session::prompts::{content_digest, item_source, stop_tokens};
-use aloud_session::rollout_task::{DataTask, Rewards};
+use aloud_session::prompts::item_source;
+use aloud_session::rollout_task::Rewards;
 use aloud_session::stage1::{self, Recording};
 use aloud_session::stage2::{Stage2, reinforce};
 use aloud_session::task_text::TaskText;
-use aloud_tasks::item::Split;
 use aloud_tasks::extract::Scoring;
+use aloud_tasks::item::Split;
 use aloud_text::text_codec::TextCodec;
 use aloud_train::settings::{self, Settings};
 use aloud_train::stage1::recipe::DistillRecipe;
@@ -36,10 +34,9 @@ use aloud_train::stage1::teacher::TracePrompt;
 use aloud_train::stage1::traces::HiddenDType;
 use aloud_train::stage2::recipe::ReinforceRecipe;
 
-use crate::evaluation::judging::{Judge, JudgedFolder, judge_folders, judged_tasks};
-use crate::evaluation::leave_out::TrainedOn;
-use crate::evaluation::run::evaluate;
-use crate::evaluation::run_settings::{AskedItems, RunSettings};
+use crate::evaluation::judging::{Judge, JudgedFolder, JudgedItems, judge_folders};
+use crate::evaluation::run::{Evaluation, evaluate};
+use crate::evaluation::run_settings::RunSettings;
 use crate::evaluation::subject::{ModelKey, Models};
 use crate::evaluation::task_choice::TaskChoice;
 use points::{SweepPoint, SweptDial};
@@ -75,14 +72,6 @@ pub struct Sweep {
 /// If a model cannot be had or evaluated, or the output cannot be written.
 pub fn run_sweep(sweep: &Sweep, judge: Option<&Judge>, host: &dyn Host) -> Result<Vec<SweepRow>, SessionError> {
     Run { sweep, cpu: host.cpu(), host }.run(judge)
-}
-
-/// What all points are asked.
-struct SweptItems {
-    /// Name of the family of tasks.
-    family: &'static str,
-    /// The items, for a judge.
-    tasks: BTreeMap<String, JudgedTask>,
 }
 
 /// A sweep at work.
@@ -126,8 +115,9 @@ impl Run<'_> {
                 self.sweep.dial,
                 point.value
             ));
-            let (records, judged) = self.point(point)?;
-            asked.get_or_insert(judged);
+            let evaluation = self.point(point)?;
+            let records = evaluation.records;
+            asked.get_or_insert(evaluation.asked);
             let of = |key: ModelKey| -> Vec<MetricRecord> {
                 records.iter().filter(|record| record.context.model == key.name()).cloned().collect()
             };
@@ -165,16 +155,16 @@ impl Run<'_> {
         &self,
         judge: &Judge,
         index: &CurveIndex,
-        asked: &SweptItems,
+        asked: &JudgedItems,
     ) -> Result<Vec<Vec<MetricRecord>>, SessionError> {
         let output = &self.sweep.output;
         let folder = |point: &CurvePoint| JudgedFolder { name: point.folder.clone(), path: output.join(&point.folder) };
         let folders: Vec<JudgedFolder> = index.points.iter().map(folder).collect();
-        judge_folders(judge, output, &folders, asked.family, &asked.tasks, self.host)
+        judge_folders(judge, output, &folders, asked, self.host)
     }
 
     /// The records of a point and of the base, and what was asked.
-    fn point(&self, point: &SweepPoint) -> Result<(Vec<MetricRecord>, SweptItems), SessionError> {
+    fn point(&self, point: &SweepPoint) -> Result<Evaluation, SessionError> {
         let (model, base) = self.model(point)?;
         let codec = model.text_codec()?;
         TaskText::new(self.sweep.task.task.as_ref(), &codec)?;
@@ -189,36 +179,14 @@ impl Run<'_> {
             SweptDial::KlFactor | SweptDial::DepthPenalty => model.recommended_offset.unwrap_or(0.0),
         };
         let models = Models::new(model, base, &self.cpu)?;
-        let decoder = &models.trained.decoder;
-        let trained_on = TrainedOn::of(&models, self.host);
-        let mut family = self.sweep.task.family(Split::Test, &codec, decoder)?;
-        let left_out = trained_on.leave_out(&mut family, self.host)?;
         let settings = RunSettings {
+            task: &self.sweep.task,
             output: self.sweep.output.join(point.folder(self.sweep.dial)),
             base_folder: Some(self.sweep.output.join(BASE_FOLDER)),
-            tier: self.sweep.task.tier(),
             exits: ExitPolicy::Sampled { offset: offset.into() },
             controls: vec![ModelKey::Base],
-            seed: self.sweep.task.seed,
-            max_sequences: self.sweep.task.batch.into(),
-            n_elicited: self.sweep.task.n_elicited(),
-            accuracy: self.sweep.task.accuracy_items(false),
-            trained_items: trained_on.description(),
         };
-        let further = |n: usize| {
-            let mut family = self.sweep.task.further_family(n, &codec, decoder)?;
-            trained_on.leave_out(&mut family, self.host)?;
-            Ok::<_, SessionError>(family)
-        };
-        let items = AskedItems {
-            family: &family,
-            tuning: None,
-            further: &further,
-            split: self.sweep.task.split_name(),
-            trained_on: left_out,
-        };
-        let records = evaluate(&models, &codec, &self.cpu, &items, &settings, self.host)?;
-        Ok((records, SweptItems { family: family.name(), tasks: judged_tasks(&family) }))
+        evaluate(&models, &codec, &self.cpu, &settings, self.host)
     }
 
     /// The model of a point, trained if need be.
@@ -238,8 +206,7 @@ impl Run<'_> {
     fn recipe<T: Settings>(&self, point: &SweepPoint) -> Result<T, SessionError> {
         let mut overrides = self.sweep.overrides.clone();
         overrides.extend(self.sweep.dial.recipe_key().map(|key| format!("{key}={:?}", point.value)));
-        settings::resolve(self.sweep.recipe.as_deref(), &overrides)
-            .map_err(|error| SessionError::usage(error.to_string()))
+        settings::resolve(self.sweep.recipe.as_deref(), &overrides).map_err(SessionError::usage)
     }
 
     /// Stage 1 at a factor.
@@ -271,7 +238,6 @@ impl Run<'_> {
             candidates: recipe.candidates.depths(config.n_layers)?,
             sampling: Sampling { temperature: task.teacher_temperature(), ..Sampling::default() },
             max_new_tokens: self.sweep.task.max_new_tokens(),
-            stop_tokens: stop_tokens(&codec, &config.eos_token_ids),
             seed: self.sweep.task.seed,
             batch: self.sweep.task.batch.into(),
             hidden_dtype: HiddenDType::F32,
@@ -284,18 +250,19 @@ impl Run<'_> {
     fn reinforce(&self, point: &SweepPoint) -> Result<PathBuf, SessionError> {
         let recipe: ReinforceRecipe = self.recipe(point)?;
         let (base, path, checkpoint) = self.sweep.model.load_to_train(&self.cpu, self.host)?;
-        let codec = TextCodec::load(&base.location)?;
-        let source = &self.sweep.task.task;
+        let TaskChoice { task, template, .. } = self.sweep.task.clone();
+        let stage2 = Stage2 {
+            base: &base,
+            stage1: (&path, &checkpoint),
+            recipe: &recipe,
+            data: format!("{task}{}", template.variables.description()),
+            task,
+            n: None,
+            template,
+            directory: &self.sweep.output.join(point.folder(self.sweep.dial)).join("training"),
+        };
         let rewards = Rewards::OfTask(Scoring::Flexible);
-        let stops = stop_tokens(&codec, &base.pretrained.config.eos_token_ids);
-        let template = self.sweep.task.template.clone();
-        let mut task = DataTask::new(Arc::clone(source), None, rewards, &codec, template, recipe.seed, stops)?;
-        let directory = self.sweep.output.join(point.folder(self.sweep.dial)).join("training");
-        let data = format!("{source}{}", self.sweep.task.template.variables.description());
-        let data_sha256 = content_digest(source.as_ref(), Split::Train)?;
-        let stage1 = (&*path, &checkpoint);
-        let stage2 = Stage2 { base: &base, stage1, recipe: &recipe, data, data_sha256, directory: &directory };
-        Ok(reinforce(&stage2, &mut task, &self.cpu, self.host)?.checkpoint)
+        Ok(reinforce(stage2, rewards, &self.cpu, self.host)?.checkpoint)
     }
 }
 

@@ -42,7 +42,7 @@ impl SweepRow {
         });
         let mut quality = Map::new();
         for record in records {
-            if let Some(name) = ["quality.", "reading."].iter().find_map(|family| record.id.strip_prefix(family)) {
+            if let Some(name) = ["quality.", "reading."].iter().find_map(|group| record.id.strip_prefix(group)) {
                 quality.insert(name.to_owned(), json!(record.value));
             } else if let Some(name) = record.id.strip_prefix("text.") {
                 quality.insert(format!("proxy_{name}"), json!(record.value));

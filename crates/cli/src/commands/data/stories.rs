@@ -16,8 +16,9 @@ use clap::{Args, ValueEnum};
 
 use super::story_models::StoryModelArgs;
 use crate::arguments::endpoint::ChatTextModel;
+use crate::arguments::{Choice, one_of};
 use crate::context::{Context, print};
-use crate::error::UsageError;
+use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 
 /// Stories with an own structure fail to appear: so many duplicates in a row end the work.
@@ -40,17 +41,12 @@ enum PartArg {
 }
 
 /// Whether somebody peeks or is distracted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum AsymmetryArg {
-    /// In half of the stories
-    Mixed,
-    /// In none
-    Never,
-    /// In all
-    Always,
-}
+const ASYMMETRIES: [Choice<Asymmetry>; 3] = [
+    ("mixed", "In half of the stories", Asymmetry::Mixed),
+    ("never", "In none", Asymmetry::Never),
+    ("always", "In all", Asymmetry::Always),
+];
 
-/// Arguments of `aloud data tom`.
 #[derive(Args, Debug)]
 pub(super) struct StoryArgs {
     /// Number of stories
@@ -72,8 +68,8 @@ pub(super) struct StoryArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     families: Vec<Family>,
     /// Whether somebody secretly sees something or misses it
-    #[arg(long, value_enum, default_value = "mixed")]
-    asymmetry: AsymmetryArg,
+    #[arg(long, value_parser = one_of(&ASYMMETRIES), default_value = "mixed")]
+    asymmetry: Asymmetry,
     /// Number of people: 3 or 2..4
     #[arg(long, value_name = "RANGE", default_value = "2..4", value_parser = range)]
     people: RangeInclusive<usize>,
@@ -106,11 +102,7 @@ impl StoryArgs {
     fn settings(&self) -> StorySettings {
         StorySettings {
             families: if self.families.is_empty() { Family::ALL.to_vec() } else { self.families.clone() },
-            asymmetry: match self.asymmetry {
-                AsymmetryArg::Mixed => Asymmetry::Mixed,
-                AsymmetryArg::Never => Asymmetry::Never,
-                AsymmetryArg::Always => Asymmetry::Always,
-            },
+            asymmetry: self.asymmetry,
             people: self.people.clone(),
             moves: self.moves.clone(),
             rooms: self.rooms,
@@ -156,10 +148,9 @@ fn range(text: &str) -> Result<RangeInclusive<usize>, String> {
     }
 }
 
-/// Runs the command.
 pub(super) fn run(arguments: &StoryArgs, context: &Context) -> anyhow::Result<()> {
     let usage = |error| match error {
-        error @ TasksError::StorySetting { .. } => UsageError::new(error.to_string()).into(),
+        error @ TasksError::StorySetting { .. } => SessionError::usage(error.to_string()).into(),
         error => anyhow::Error::from(error),
     };
     let mut generator = StoryGenerator::new(arguments.settings(), arguments.seed).map_err(usage)?;

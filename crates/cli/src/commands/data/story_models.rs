@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aloud_openai::budget::BudgetLimits;
-use aloud_openai::retry::RetryPolicy;
+use aloud_openai::client::ChatSettings;
 use clap::Args;
 
-use crate::arguments::endpoint::{ChatTextModel, EndpointOptions};
-use crate::error::UsageError;
+use crate::arguments::endpoint::{ChatTextModel, chat_settings};
+use aloud_session::error::SessionError;
 
 /// Models behind OpenAI-compatible endpoints. Without them stories are made by this program alone.
 #[derive(Args, Debug)]
@@ -60,21 +60,15 @@ pub(super) struct StoryModels {
 
 impl StoryModelArgs {
     /// The models that were named. `out` is the file of the stories.
-    pub(super) fn open(&self, out: &Path) -> Result<StoryModels, UsageError> {
+    pub(super) fn open(&self, out: &Path) -> Result<StoryModels, SessionError> {
         let model = |flag, url: &Option<String>, model: &Option<String>, key: &Option<String>| match (url, model) {
             (Some(url), Some(model)) => {
-                let options = EndpointOptions {
-                    flag,
-                    url,
-                    key_variable: key.as_deref(),
-                    cache: self.cache(out)?,
-                    offline: self.offline,
+                let settings = ChatSettings {
                     concurrency: self.concurrency,
                     limits: BudgetLimits { max_calls: self.max_calls, ..BudgetLimits::default() },
-                    retry: RetryPolicy::default(),
-                    seed: 0,
+                    ..chat_settings(flag, url, key.as_deref(), self.cache(out)?, self.offline)?
                 };
-                ChatTextModel::open(&options, model).map(|model| Some(Arc::new(model)))
+                ChatTextModel::open(settings, model).map(|model| Some(Arc::new(model)))
             }
             _ => Ok(None),
         };
@@ -84,10 +78,10 @@ impl StoryModelArgs {
         })
     }
 
-    fn cache(&self, out: &Path) -> Result<PathBuf, UsageError> {
+    fn cache(&self, out: &Path) -> Result<PathBuf, SessionError> {
         match &self.replies {
             Some(folder) => Ok(folder.clone()),
-            None if out == Path::new("-") => Err(UsageError::new(
+            None if out == Path::new("-") => Err(SessionError::usage(
                 "stdout has no place beside it for the replies of a model: name a folder with --replies",
             )),
             None => Ok(PathBuf::from(format!("{}.replies", out.display()))),

@@ -9,7 +9,7 @@ use aloud_measure::depth_summary::summarise;
 use aloud_measure::record::{ResponseRecord, write_records};
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::Checkpoint;
-use aloud_report::table::{Align, Table};
+use aloud_report::table::Table;
 use aloud_report::view::{ViewOptions, render_page};
 use aloud_tasks::item::Split;
 use aloud_tasks::task::Task as _;
@@ -22,17 +22,17 @@ use aloud_train::stage1::traces::{HiddenDType, TraceReader};
 use serde::Serialize;
 
 use super::DemoArgs;
-use crate::context::{Context, print};
+use crate::context::{Context, print_result};
 use crate::distilled::distilled_tables;
-use crate::error::UsageError;
+use aloud_lab::words::{columns, or_dash, percent};
 use aloud_session::candidates;
-use aloud_session::generation::{GenerationSettings, Happening, generate, record};
+use aloud_session::error::SessionError;
+use aloud_session::generation::{GenerationSettings, generate_records};
 use aloud_session::host::Host;
 use aloud_session::lens_annotation::annotate;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
-use aloud_session::prompts::{EncodedPrompt, Template, item_source, stop_tokens};
-use aloud_session::stage1;
-use aloud_session::stage1::{Distilled, Recording, target_savings};
+use aloud_session::prompts::{EncodedPrompt, Template, item_source};
+use aloud_session::stage1::{self, Distilled, Recording, target_savings};
 
 /// The recipe of the demo, part of the program.
 const RECIPE: &str = include_str!("../../../../../recipes/distill-demo.toml");
@@ -80,12 +80,12 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
     let max_new_tokens = arguments.max_new_tokens.unwrap_or(MOST.1);
     if !(4..=u32::from(MOST.0)).contains(&problems) || !(8..=MOST.1).contains(&max_new_tokens) {
         let message = "on a language model the demo takes 4 to 64 --problems and 8 to 96 --max-new-tokens";
-        return Err(UsageError::new(message).into());
+        return Err(SessionError::usage(message).into());
     }
     let max_new_tokens = usize::from(max_new_tokens);
     let directory = &arguments.output;
-    let recipe: DistillRecipe = settings::resolve_text("the demo's recipe", RECIPE, &arguments.overrides)
-        .map_err(|error| UsageError::new(error.to_string()))?;
+    let recipe: DistillRecipe =
+        settings::resolve_text("the demo's recipe", RECIPE, &arguments.overrides).map_err(SessionError::usage)?;
     context.say("1/5 model");
     let base = BaseModel::load(&arguments.model, &cpu, context)?;
     let codec = TextCodec::load(&base.location)?;
@@ -135,10 +135,7 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
         page,
         seconds: start.elapsed().as_secs_f64(),
     };
-    if arguments.json {
-        return Ok(print(&format!("{}\n", serde_json::to_string(&outcome)?))?);
-    }
-    Ok(print(&outcome.text())?)
+    print_result(arguments.json, &outcome, || outcome.text())
 }
 
 /// The built-in word problems, of any number of steps.
@@ -167,7 +164,6 @@ fn record_teacher(
         candidates: candidates::resolve(None, None, config.n_layers)?,
         sampling: sampling(),
         max_new_tokens,
-        stop_tokens: stop_tokens(codec, &config.eos_token_ids),
         seed: 0,
         batch: 16,
         hidden_dtype: HiddenDType::F32,
@@ -191,24 +187,11 @@ fn responses(
 ) -> anyhow::Result<(Generated, Vec<ResponseRecord>)> {
     let settings = GenerationSettings {
         sampling: sampling(),
-        max_new_tokens,
         seed: 1,
-        exits,
-        stop_texts: Vec::new(),
-        stop_tokens: stop_tokens(codec, &model.decoder.config().eos_token_ids),
-        candidates: candidates::resolve(None, model.head_depths(), model.n_blocks())?,
-        forced_start: Vec::new(),
+        ..GenerationSettings::new(model, codec, max_new_tokens, exits)
     };
     let mut progress = context.progress("generating", "responses", Some(prompts.len() as u64));
-    let mut records: Vec<Option<ResponseRecord>> = vec![None; prompts.len()];
-    let timing = generate(model, codec, prompts, &settings, 16, &mut |happening| {
-        if let Happening::Finished { request, response } = happening {
-            records[request] = Some(record(model, codec, &settings, request, &prompts[request], response));
-            progress.advance(1);
-        }
-        Ok(())
-    })?;
-    let records: Vec<ResponseRecord> = records.into_iter().flatten().collect();
+    let (records, timing) = generate_records(model, codec, prompts, &settings, 16, &mut || progress.advance(1))?;
     let summary = summarise(&records)?;
     let generated = Generated {
         exit_rate: summary.exit_rate,
@@ -242,17 +225,8 @@ fn write_page(
 impl Outcome {
     /// The tables for people.
     fn text(&self) -> String {
-        let percent =
-            |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", 100.0 * share));
-        let kl = |kl: Option<f64>| kl.map_or_else(|| "-".to_owned(), |kl| format!("{kl:.2}"));
         let report = self.distilled.held_out.as_ref();
-        let mut table = Table::new([
-            ("generated", Align::Left),
-            ("exit rate", Align::Right),
-            ("ALS", Align::Right),
-            ("token KL at exits", Align::Right),
-            ("tokens/s", Align::Right),
-        ]);
+        let mut table = Table::new(columns(&["generated"], &["exit rate", "ALS", "token KL at exits", "tokens/s"]));
         let mut row = |name: String, generated: &Generated, token_kl: String| {
             table.row([
                 name,
@@ -263,14 +237,14 @@ impl Outcome {
             ]);
         };
         row("base model, full depth".to_owned(), &self.full_depth, "-".to_owned());
-        let token_kl = kl(report.and_then(|report| report.token_kl_exited));
+        let token_kl = or_dash(report.and_then(|report| report.token_kl_exited), |kl| format!("{kl:.2}"));
         row(format!("student with exits, kl_factor {}", self.kl_factor), &self.with_exits, token_kl);
-        let mut targets = Table::new([("targets", Align::Left), ("exit rate", Align::Right), ("ALS", Align::Right)]);
+        let mut targets = Table::new(columns(&["targets"], &["exit rate", "ALS"]));
         for target in &self.targets {
             targets.row([
                 format!("kl_factor {}", target.kl_factor),
-                percent(Some(target.exit_rate)),
-                percent(Some(target.average_layer_savings)),
+                percent(target.exit_rate),
+                percent(target.average_layer_savings),
             ]);
         }
         format!(

@@ -6,16 +6,15 @@ use std::sync::Arc;
 use aloud_base::durable_file;
 use aloud_engine::decode::sampling::Sampling;
 use aloud_measure::record::{ResponseRecord, write_records};
-use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::Checkpoint;
-use aloud_report::table::{Align, Table};
+use aloud_report::table::Table;
 use aloud_report::view::{ResponseGroup, ViewOptions, render_page};
-use aloud_tasks::item::Split;
 use aloud_tasks::extract::Scoring;
+use aloud_tasks::item::Split;
 use aloud_tasks::serial::{MAX_SERIAL_STEPS, SerialSource, THINK};
 use aloud_tasks::task::Task;
 use aloud_text::text_codec::TextCodec;
-use aloud_train::settings::{self, Settings};
+use aloud_train::settings;
 use aloud_train::stage1::recipe::DistillRecipe;
 use aloud_train::stage1::teacher::TracePrompt;
 use aloud_train::stage1::traces::HiddenDType;
@@ -23,17 +22,18 @@ use aloud_train::stage2::recipe::ReinforceRecipe;
 use serde::Serialize;
 
 use super::DemoArgs;
-use crate::context::{Context, print};
-use crate::error::UsageError;
-use aloud_lab::serial_evaluation::{SerialReport, SerialSettings, evaluate_serial};
-use aloud_session::generation::{GenerationSettings, Happening, generate, record};
+use crate::context::{Context, print_result};
+use aloud_lab::serial_evaluation::{SerialSettings, evaluate_serial, held_out_items};
+use aloud_lab::serial_report::{SerialReport, StepsReport};
+use aloud_lab::words::{columns, percent};
+use aloud_session::error::SessionError;
+use aloud_session::generation::{GenerationSettings, generate_records};
 use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
-use aloud_session::prompts::{EncodedPrompt, Template, item_source, stop_tokens};
-use aloud_session::rollout_task::{DataTask, Rewards};
+use aloud_session::prompts::{EncodedPrompt, Template, item_source};
+use aloud_session::rollout_task::Rewards;
 use aloud_session::serial_data::symbol_id;
-use aloud_session::stage1;
-use aloud_session::stage1::Recording;
+use aloud_session::stage1::{self, Recording};
 use aloud_session::stage2::{Stage2, reinforce};
 
 /// The recipes of the demo, part of the program.
@@ -81,8 +81,12 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
     let start = std::time::Instant::now();
     let cpu = context.cpu();
     let directory = &arguments.output;
-    let stage1_recipe: DistillRecipe = resolve("the demo's recipe of stage 1", STAGE1, &arguments.overrides)?;
-    let stage2_recipe: ReinforceRecipe = resolve("the demo's recipe of stage 2", STAGE2, &arguments.stage2_overrides)?;
+    let stage1_recipe: DistillRecipe =
+        settings::resolve_text("the demo's recipe of stage 1", STAGE1, &arguments.overrides)
+            .map_err(SessionError::usage)?;
+    let stage2_recipe: ReinforceRecipe =
+        settings::resolve_text("the demo's recipe of stage 2", STAGE2, &arguments.stage2_overrides)
+            .map_err(SessionError::usage)?;
     let problems = arguments.problems.unwrap_or(DEFAULT_PROBLEMS);
     let max_new_tokens = arguments.max_new_tokens.unwrap_or(MAX_NEW_TOKENS);
     let tag = format!("{problems}x{max_new_tokens}");
@@ -90,7 +94,6 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
     context.say("1/6 the built-in tiny reasoner");
     let base = BaseModel::load(&arguments.model, &cpu, context)?;
     let codec = TextCodec::load(&base.location)?;
-    let stops = stop_tokens(&codec, &base.pretrained.config.eos_token_ids);
 
     context.say("2/6 traces of the teacher");
     let traces = directory.join(format!("tiny-traces-{tag}"));
@@ -103,7 +106,6 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
         candidates: stage1_recipe.candidates.depths(n_blocks)?,
         sampling: Sampling::default(),
         max_new_tokens: max_new_tokens.into(),
-        stop_tokens: stops.clone(),
         seed: 0,
         batch: BATCH,
         hidden_dtype: HiddenDType::F32,
@@ -120,18 +122,17 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
 
     let penalty = stage2_recipe.reward.depth_penalty;
     context.say(&format!("4/6 stage 2: reinforcement learning with depth_penalty {penalty}"));
-    let template = Template::default();
-    let rewards = Rewards::OfTask(Scoring::default());
-    let mut task = DataTask::new(Arc::clone(&source), None, rewards, &codec, template, stage2_recipe.seed, stops)?;
     let stage2 = Stage2 {
         base: &base,
         stage1: (&stage1_path, &stage1_checkpoint),
         recipe: &stage2_recipe,
         data: source.to_string(),
-        data_sha256: None,
+        task: source,
+        n: None,
+        template: Template::default(),
         directory: &directory.join(format!("tiny-stage2-{tag}")),
     };
-    let reinforced = reinforce(&stage2, &mut task, &cpu, context)?;
+    let reinforced = reinforce(stage2, Rewards::OfTask(Scoring::default()), &cpu, context)?;
 
     context.say("5/6 held-out items, at full depth and with exits");
     let plain = LoadedModel::assemble(base.clone(), None, &cpu)?;
@@ -169,28 +170,13 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
     };
     write_page(&outcome, &records, groups, penalty)?;
     outcome.seconds = start.elapsed().as_secs_f64();
-    if arguments.json {
-        return Ok(print(&format!("{}\n", serde_json::to_string(&outcome)?))?);
-    }
-    Ok(print(&outcome.text())?)
-}
-
-fn resolve<T: Settings>(name: &str, text: &str, overrides: &[String]) -> anyhow::Result<T> {
-    Ok(settings::resolve_text(name, text, overrides).map_err(|error| UsageError::new(error.to_string()))?)
+    print_result(arguments.json, &outcome, || outcome.text())
 }
 
 /// Items of the serial tasks as prompts.
 fn serial_prompts(n: usize, split: Split, codec: &TextCodec) -> anyhow::Result<Vec<EncodedPrompt>> {
     let items = SerialSource::ALL.load(Some(n), 0, split)?;
     Ok(items.iter().map(|item| Template::default().encode(item, None, codec)).collect::<Result<_, _>>()?)
-}
-
-/// Exits as the model's checkpoint recommends them, if it has one.
-fn exits_of(model: &LoadedModel) -> ExitPolicy {
-    match model.policy {
-        Some(_) => ExitPolicy::Sampled { offset: model.recommended_offset.unwrap_or(0.0).into() },
-        None => ExitPolicy::Off,
-    }
 }
 
 fn evaluate(model: &LoadedModel, arguments: &DemoArgs, context: &Context) -> anyhow::Result<SerialReport> {
@@ -201,9 +187,7 @@ fn evaluate(model: &LoadedModel, arguments: &DemoArgs, context: &Context) -> any
         max_sequences: BATCH,
         max_new_tokens: arguments.max_new_tokens.unwrap_or(MAX_NEW_TOKENS).into(),
     };
-    let exits = exits_of(model);
-    let mut progress = context.progress("evaluating", "responses", Some(2 * u64::from(arguments.items)));
-    Ok(evaluate_serial(&model.decoder, model.policy.as_ref(), &exits, &settings, &mut || progress.advance(1))?)
+    Ok(evaluate_serial(model, &model.recommended_exits(), &settings, &held_out_items(&settings)?, context)?)
 }
 
 fn measured(report: &SerialReport) -> Measured {
@@ -225,24 +209,14 @@ fn responses(
 ) -> anyhow::Result<Vec<ResponseRecord>> {
     let settings = GenerationSettings {
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        max_new_tokens: MAX_NEW_TOKENS.into(),
-        seed: 0,
-        exits: exits_of(model),
-        stop_texts: Vec::new(),
-        stop_tokens: stop_tokens(codec, &model.decoder.config().eos_token_ids),
-        candidates: model.head_depths().unwrap_or_default().to_vec(),
         forced_start: vec![symbol_id(THINK)],
+        ..GenerationSettings::new(model, codec, MAX_NEW_TOKENS.into(), model.recommended_exits())
     };
-    let mut records: Vec<Option<ResponseRecord>> = vec![None; prompts.len()];
-    generate(model, codec, prompts, &settings, BATCH, &mut |happening| {
-        if let Happening::Finished { request, response } = happening {
-            let mut record = record(model, codec, &settings, request, &prompts[request], response);
-            record.id = format!("{}, {stage}", record.id);
-            records[request] = Some(record);
-        }
-        Ok(())
-    })?;
-    Ok(records.into_iter().flatten().collect())
+    let (mut records, _) = generate_records(model, codec, prompts, &settings, BATCH, &mut || {})?;
+    for record in &mut records {
+        record.id = format!("{}, {stage}", record.id);
+    }
+    Ok(records)
 }
 
 fn write_page(
@@ -279,22 +253,13 @@ fn write_page(
     Ok(())
 }
 
-fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
-}
-
 impl Outcome {
     /// The tables for people.
     fn text(&self) -> String {
-        let optional = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), percent);
-        let mut table = Table::new([
-            ("held-out items", Align::Left),
-            ("accuracy", Align::Right),
-            ("own style", Align::Right),
-            ("think-aloud rate", Align::Right),
-            ("ALS", Align::Right),
-            ("exit rate", Align::Right),
-        ]);
+        let mut table = Table::new(columns(
+            &["held-out items"],
+            &["accuracy", "own style", "think-aloud rate", "ALS", "exit rate"],
+        ));
         for (name, measured) in
             [("base model, full depth", &self.base), ("stage 1", &self.stage1), ("stage 2", &self.stage2)]
         {
@@ -303,21 +268,15 @@ impl Outcome {
                 percent(measured.accuracy),
                 percent(measured.accuracy_own_style),
                 percent(measured.think_aloud_rate),
-                optional(measured.als),
-                optional(measured.exit_rate),
+                percent(measured.als),
+                percent(measured.exit_rate),
             ]);
         }
-        let mut steps = Table::new([
-            ("stage 2, steps k", Align::Right),
-            ("thinking aloud", Align::Right),
-            ("direct", Align::Right),
-            ("ALS", Align::Right),
-        ]);
+        let mut steps = Table::new(columns(&[], &["stage 2, steps k", "thinking aloud", "direct", "ALS"]));
         for k in 1..=MAX_SERIAL_STEPS {
             let rows = || self.stage2_report.tasks.iter().flat_map(|task| &task.steps).filter(|row| row.k == k);
-            let mean = |value: &dyn Fn(&aloud_lab::serial_evaluation::StepsReport) -> f64| {
-                rows().map(value).sum::<f64>() / rows().count().max(1) as f64
-            };
+            let mean =
+                |value: &dyn Fn(&StepsReport) -> f64| rows().map(value).sum::<f64>() / rows().count().max(1) as f64;
             steps.row([
                 k.to_string(),
                 percent(mean(&|row| row.all.accuracy)),

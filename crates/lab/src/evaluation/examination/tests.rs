@@ -20,17 +20,13 @@ fn problems(codec: &TextCodec) -> Examination<'_> {
 }
 
 /// Elicits from a scripted response: after each step, `answers` are what the model goes on with.
-fn elicited(
-    family: &Examination<'_>,
-    response: &str,
-    answers: &[&str],
-) -> (Extracted, Vec<String>, Vec<ElicitationRow>) {
-    let encode = |text: &str| family.text.tokens(text).unwrap();
+fn elicited(exam: &Examination<'_>, response: &str, answers: &[&str]) -> (Extracted, Vec<String>, Vec<ElicitationRow>) {
+    let encode = |text: &str| exam.text.tokens(text).unwrap();
     let ids = encode(response);
-    let read = family.read(0, &ids, false).unwrap();
-    let steps = family.steps(&ids).unwrap();
-    assert_eq!(steps.ends.len(), answers.len(), "{response}: {:?}", steps.ends);
-    let found: Vec<Option<String>> = answers.iter().map(|answer| family.read_answer(&encode(answer))).collect();
+    let read = exam.read(0, &ids, false).unwrap();
+    let steps = exam.steps(&ids).unwrap();
+    assert_eq!(steps.len(), answers.len(), "{response}: {steps:?}");
+    let found: Vec<Option<String>> = answers.iter().map(|answer| exam.read_answer(&encode(answer))).collect();
     let reference = found.last().cloned().flatten();
     let row = |(position, answer): (usize, &Option<String>)| ElicitationRow {
         sample: "s".to_owned(),
@@ -48,7 +44,7 @@ fn elicited(
         same: reference.as_ref().map(|reference| answer.as_ref() == Some(reference)),
     };
     let rows = found.iter().enumerate().map(row).collect();
-    let suffixes = steps.ends.iter().map(|length| family.text.text(&family.suffix(&ids, *length)).unwrap()).collect();
+    let suffixes = steps.iter().map(|length| exam.text.text(&exam.suffix(&ids, *length)).unwrap()).collect();
     (read.extracted, suffixes, rows)
 }
 
@@ -87,12 +83,12 @@ fn early_answering_has_values_for_every_form_of_answer() {
         ),
     ];
     for (codec, response, answers, without_trace, after_trace) in cases {
-        let family = problems(codec);
-        let (extracted, suffixes, rows) = elicited(&family, response, &answers);
+        let exam = problems(codec);
+        let (extracted, suffixes, rows) = elicited(&exam, response, &answers);
         assert_eq!(suffixes[0], without_trace, "{response}");
         assert!(suffixes[1..].iter().all(|suffix| *suffix == after_trace), "{response}: {suffixes:?}");
         // The anchor: what the model said by itself is what it says after the whole trace.
-        assert_eq!(family.own_answer(&extracted), rows[3].answer.as_deref(), "{response}");
+        assert_eq!(exam.own_answer(&extracted), rows[3].answer.as_deref(), "{response}");
         assert_eq!(rows[3].answer.as_deref(), Some("18"));
         let (traces, excluded) = EarlyAnswers::gather(&rows, ReplayMode::Recorded, "default", |_| true);
         assert!(excluded.is_empty());
@@ -105,15 +101,15 @@ fn early_answering_has_values_for_every_form_of_answer() {
 #[test]
 fn an_open_trace_is_closed_before_it_is_asked() {
     let codec = byte_codec(&MARKS);
-    let mut family = problems(&codec);
+    let mut exam = problems(&codec);
     // As R1's template ends.
-    "<think>\n".clone_into(&mut family.prompt);
+    "<think>\n".clone_into(&mut exam.prompt);
     let response = "9 + 9 is 18.\nSo 18.\n</think>\n\n\\boxed{18}";
-    let (_, suffixes, _) = elicited(&family, response, &["9}", "18}", "18}"]);
+    let (_, suffixes, _) = elicited(&exam, response, &["9}", "18}", "18}"]);
     assert!(suffixes.iter().all(|suffix| suffix == "\n</think>\n\nThe final answer is \\boxed{"), "{suffixes:?}");
     // Thinking that was cut has no answer, whatever it boxed on its way.
     let ids = codec.tokenizer.encode("Perhaps \\boxed{9}. Wait", false).unwrap();
-    assert_eq!(family.steps(&ids), None);
+    assert_eq!(exam.steps(&ids), None);
 }
 
 /// The definition, by decoding every beginning: half a character is not there yet.
@@ -150,9 +146,9 @@ fn long_traces_are_cut_in_linear_time() {
     let steps = problems(&codec).trace_steps(&ids, &trace).unwrap();
     // Decoding a beginning for every look at one took a minute for this.
     assert!(start.elapsed().as_secs() < 10);
-    assert_eq!(steps.ends.len(), 4001);
+    assert_eq!(steps.len(), 4001);
     // The line break is too short for a step of its own, and joins the next line.
-    assert_eq!(steps.ends[1], line.trim_end().len());
+    assert_eq!(steps[1], line.trim_end().len());
 }
 
 #[test]
@@ -166,24 +162,24 @@ fn short_pieces_join_the_step_before_or_after() {
 #[test]
 fn traces_in_symbols_end_at_the_mark_of_the_answer() {
     let codec = symbol_codec();
-    let family = serial_examination(&codec, None, Amount::InAll(24));
-    let ids = |text: &str| family.text.tokens(text).unwrap();
-    let read = family.read(0, &ids("<t> 1 + 1 = 2 ; 2 + 2 = 4 <a> 4 <eos>"), false).unwrap();
+    let exam = serial_examination(&codec, None, Amount::InAll(24));
+    let ids = |text: &str| exam.text.tokens(text).unwrap();
+    let read = exam.read(0, &ids("<t> 1 + 1 = 2 ; 2 + 2 = 4 <a> 4 <eos>"), false).unwrap();
     assert_eq!((read.trace.as_str(), read.answer_text.as_str()), ("<t> 1 + 1 = 2 ; 2 + 2 = 4", "4"));
     assert_eq!((read.closed, read.n_trace), (true, 13));
-    let direct = family.read(0, &ids("<a> 4 <eos>"), false).unwrap();
+    let direct = exam.read(0, &ids("<a> 4 <eos>"), false).unwrap();
     assert_eq!((direct.trace.as_str(), direct.answer_text.as_str(), direct.n_trace), ("", "4", 1));
-    let no_answer = family.read(0, &ids("<t> <a> <eos>"), false).unwrap();
+    let no_answer = exam.read(0, &ids("<t> <a> <eos>"), false).unwrap();
     assert_eq!((no_answer.trace.as_str(), no_answer.answer_text.as_str(), no_answer.n_trace), ("<t>", "", 2));
-    let open = family.read(0, &ids("<t> 1 + 1"), true).unwrap();
+    let open = exam.read(0, &ids("<t> 1 + 1"), true).unwrap();
     assert_eq!((open.closed, open.n_trace, open.extracted), (false, 4, Extracted::default()));
 }
 
 #[test]
 fn steps_in_symbols_end_before_separators() {
     let codec = symbol_codec();
-    let family = serial_examination(&codec, None, Amount::InAll(24));
-    let ends = |text: &str| family.steps(&family.text.tokens(text).unwrap()).map(|steps| steps.ends);
+    let exam = serial_examination(&codec, None, Amount::InAll(24));
+    let ends = |text: &str| exam.steps(&exam.text.tokens(text).unwrap());
     assert_eq!(ends("<t> 1 + 1 = 2 ; 2 + 2 = 4 <a> 4 <eos>"), Some(vec![0, 6, 12]));
     assert_eq!(ends("<t> ; ; 1 <a> 4"), Some(vec![0, 1, 2, 4]));
     assert_eq!(ends("<t> <a> 4"), Some(vec![0, 1]));
@@ -194,12 +190,12 @@ fn steps_in_symbols_end_before_separators() {
 #[test]
 fn answers_in_symbols_are_asked_for_by_their_mark() {
     let codec = symbol_codec();
-    let family = serial_examination(&codec, None, Amount::InAll(24));
-    let ids = |text: &str| family.text.tokens(text).unwrap();
-    assert_eq!(family.suffix(&ids("<t> 1 <a> 2"), 2), ids("<a>"));
-    assert_eq!(family.second_suffix(), Some(ids("; <a>")));
-    assert_eq!(family.arms().iter().map(|arm| arm.start.clone()).collect::<Vec<_>>(), [ids("<t>"), ids("<a>")]);
-    assert_eq!((family.stop_tokens(), family.answer_tokens("7")), (&*ids("<eos>"), Some(ids("7"))));
-    assert_eq!((family.read_answer(&ids("7")), family.read_answer(&ids("<eos>"))), (Some("7".to_owned()), None));
-    assert_eq!((family.read_answer(&[47]), family.answer_tokens("seven")), (None, None));
+    let exam = serial_examination(&codec, None, Amount::InAll(24));
+    let ids = |text: &str| exam.text.tokens(text).unwrap();
+    assert_eq!(exam.suffix(&ids("<t> 1 <a> 2"), 2), ids("<a>"));
+    assert_eq!(exam.second_suffix(), Some(ids("; <a>")));
+    assert_eq!(exam.arms().iter().map(|arm| arm.start.clone()).collect::<Vec<_>>(), [ids("<t>"), ids("<a>")]);
+    assert_eq!((exam.stop_tokens(), exam.answer_tokens("7")), (&*ids("<eos>"), Some(ids("7"))));
+    assert_eq!((exam.read_answer(&ids("7")), exam.read_answer(&ids("<eos>"))), (Some("7".to_owned()), None));
+    assert_eq!((exam.read_answer(&[47]), exam.answer_tokens("seven")), (None, None));
 }

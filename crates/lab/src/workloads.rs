@@ -1,4 +1,4 @@
-//! What `aloud bench` times: the same work that its users would run today with other programs.
+//! Work whose speed is measured: what its users would run today with other programs.
 
 use std::collections::BTreeMap;
 
@@ -15,80 +15,75 @@ use aloud_model::decoder::{Decoder, Gradients, Policy, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::load::PretrainedModel;
 use aloud_model::lora::{Lora, LoraPair, Projection};
+use aloud_session::error::{Context as _, SessionError};
 use aloud_train::optimizer::{AdamW, OptimizerSettings};
 use aloud_train::stage1::student::{LossSettings, student_pass};
 use aloud_train::stage1::teacher::read_responses;
-use anyhow::{Context as _, Result};
 
 /// A row of the benchmark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Row {
-    /// A prompt of 512 tokens to its first new token.
-    Prefill512,
-    /// 32 prompt and 64 new tokens.
-    DecodeBatch1,
-    /// The same, every token stopping at half depth.
-    DecodeBatch1Half,
-    /// The same, depths drawn uniformly from the candidates and full depth.
-    DecodeBatch1Uniform,
-    /// 16 sequences of 32 prompt and 64 new tokens.
-    DecodeBatch16,
-    /// The same, every token stopping at half depth.
-    DecodeBatch16Half,
-    /// A full-depth pass over 256 tokens with the lens KL at every candidate.
-    TeacherLensKl256,
-    /// Forward, backward and AdamW of a stage-1 step over 256 tokens at full depth, LoRA r 8 on q, k, v, o.
-    StudentStep256,
-    /// The same, every token at half depth.
-    StudentStep256Half,
+#[derive(Debug)]
+pub struct Row {
+    /// Its name; rows that other programs measure too have the same name there.
+    pub name: &'static str,
+    work: Work,
+    depths: Depths,
 }
 
+/// What is done in a row.
+#[derive(Debug)]
+enum Work {
+    /// Sequences with a prompt and new tokens, as many tokens each.
+    Decode { sequences: usize, prompt: usize, new: usize },
+    /// A full-depth pass over 256 tokens with the lens KL at every candidate.
+    TeacherLensKl,
+    /// Forward, backward and AdamW of a stage-1 step over 256 tokens, LoRA r 8 on q, k, v, o.
+    StudentStep,
+}
+
+/// Where its tokens stop.
+#[derive(Debug)]
+enum Depths {
+    Full,
+    /// Every token at half depth.
+    Half,
+    /// Drawn uniformly from the candidates and full depth.
+    Uniform,
+}
+
+const ONE: Work = Work::Decode { sequences: 1, prompt: 32, new: 64 };
+const SIXTEEN: Work = Work::Decode { sequences: 16, prompt: 32, new: 64 };
+
+/// The rows.
+pub static ROWS: [Row; 9] = [
+    Row { name: "prefill_512", work: Work::Decode { sequences: 1, prompt: 512, new: 1 }, depths: Depths::Full },
+    Row { name: "decode_batch_1", work: ONE, depths: Depths::Full },
+    Row { name: "decode_batch_1_half", work: ONE, depths: Depths::Half },
+    Row { name: "decode_batch_1_uniform", work: ONE, depths: Depths::Uniform },
+    Row { name: "decode_batch_16", work: SIXTEEN, depths: Depths::Full },
+    Row { name: "decode_batch_16_half", work: SIXTEEN, depths: Depths::Half },
+    Row { name: "teacher_lens_kl_256", work: Work::TeacherLensKl, depths: Depths::Full },
+    Row { name: "student_step_256", work: Work::StudentStep, depths: Depths::Full },
+    Row { name: "student_step_256_half", work: Work::StudentStep, depths: Depths::Half },
+];
+
 impl Row {
-    pub(crate) const ALL: [Self; 9] = [
-        Self::Prefill512,
-        Self::DecodeBatch1,
-        Self::DecodeBatch1Half,
-        Self::DecodeBatch1Uniform,
-        Self::DecodeBatch16,
-        Self::DecodeBatch16Half,
-        Self::TeacherLensKl256,
-        Self::StudentStep256,
-        Self::StudentStep256Half,
-    ];
-
-    /// The row's name; those that other programs measure too have the same name there.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Prefill512 => "prefill_512",
-            Self::DecodeBatch1 => "decode_batch_1",
-            Self::DecodeBatch1Half => "decode_batch_1_half",
-            Self::DecodeBatch1Uniform => "decode_batch_1_uniform",
-            Self::DecodeBatch16 => "decode_batch_16",
-            Self::DecodeBatch16Half => "decode_batch_16_half",
-            Self::TeacherLensKl256 => "teacher_lens_kl_256",
-            Self::StudentStep256 => "student_step_256",
-            Self::StudentStep256Half => "student_step_256_half",
-        }
-    }
-
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|row| row.name() == name)
-    }
-
     /// Tokens that one run handles: prompt tokens of a prefill, new tokens of a decode, tokens of a pass.
-    pub(crate) const fn tokens(self) -> usize {
-        match self {
-            Self::Prefill512 => 512,
-            Self::DecodeBatch1 | Self::DecodeBatch1Half | Self::DecodeBatch1Uniform => 64,
-            Self::DecodeBatch16 | Self::DecodeBatch16Half => 16 * 64,
-            Self::TeacherLensKl256 | Self::StudentStep256 | Self::StudentStep256Half => 256,
+    pub fn tokens(&self) -> usize {
+        match self.work {
+            Work::Decode { prompt, new: 1, .. } => prompt,
+            Work::Decode { sequences, new, .. } => sequences * new,
+            Work::TeacherLensKl | Work::StudentStep => 256,
         }
+    }
+
+    fn trains(&self) -> bool {
+        matches!(self.work, Work::StudentStep)
     }
 }
 
 /// A model with something to run on it.
-pub(crate) struct Workload {
-    row: Row,
+pub struct Workload {
+    row: &'static Row,
     decoder: Decoder<Cpu>,
     policy: Policy<Cpu>,
     candidates: Vec<usize>,
@@ -99,13 +94,17 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    pub(crate) fn new(row: Row, cpu: &Cpu, model: &PretrainedModel) -> Result<Self> {
+    /// The model, ready for a row's work.
+    ///
+    /// # Errors
+    /// If the model cannot be read at the tokens of the row.
+    pub fn new(row: &'static Row, cpu: &Cpu, model: &PretrainedModel) -> Result<Self, SessionError> {
         let config = &model.config;
         let candidates: Vec<usize> = (5..config.n_layers).step_by(5).collect();
         let tokens: Vec<u32> = (0..1024u64).map(|i| (i * 7919 % config.vocab_size as u64) as u32).collect();
         let decoder = Decoder::new(cpu, config, &model.weights);
-        let policy =
-            Policy::new(cpu, lora(model)?.as_ref().filter(|_| row.trains()), heads(&candidates, config.hidden_size));
+        let lora = row.trains().then(|| lora(model)).transpose()?;
+        let policy = Policy::new(cpu, lora.as_ref(), heads(&candidates, config.hidden_size));
         let mut workload = Self {
             row,
             decoder,
@@ -123,29 +122,32 @@ impl Workload {
     }
 
     /// One run.
-    pub(crate) fn run(&mut self) -> Result<()> {
-        match self.row {
-            Row::Prefill512 => self.generate(1, 512, 1, |_| ExitPolicy::Off.into()),
-            Row::DecodeBatch1 => self.generate(1, 32, 64, |_| ExitPolicy::Off.into()),
-            Row::DecodeBatch16 => self.generate(16, 32, 64, |_| ExitPolicy::Off.into()),
-            Row::DecodeBatch1Half => self.generate(1, 32, 64, |l| ExitPolicy::Fixed { depth: l / 2 }.into()),
-            Row::DecodeBatch16Half => self.generate(16, 32, 64, |l| ExitPolicy::Fixed { depth: l / 2 }.into()),
-            Row::DecodeBatch1Uniform => {
-                let depths = self.uniform_depths();
-                self.generate(1, 32, 64, |_| Exits::recorded(depths.clone()))
+    ///
+    /// # Errors
+    /// If the work does not fit the model.
+    pub fn run(&mut self) -> Result<(), SessionError> {
+        let n_blocks = self.decoder.n_blocks();
+        match (&self.row.work, &self.row.depths) {
+            (Work::Decode { sequences, prompt, new }, depths) => {
+                let exits = match depths {
+                    Depths::Full => ExitPolicy::Off.into(),
+                    Depths::Half => ExitPolicy::Fixed { depth: n_blocks / 2 }.into(),
+                    Depths::Uniform => Exits::recorded(self.uniform_depths()),
+                };
+                self.generate(*sequences, *prompt, *new, &exits)
             }
-            Row::TeacherLensKl256 => {
+            (Work::TeacherLensKl, _) => {
                 let cpu = self.decoder.backend();
                 cpu.run(|| read_responses(&self.decoder, &self.candidates, &[self.sequence()]))?;
                 Ok(())
             }
-            Row::StudentStep256 => self.student_step(self.decoder.n_blocks()),
-            Row::StudentStep256Half => self.student_step(self.decoder.n_blocks() / 2),
+            (Work::StudentStep, Depths::Half) => self.student_step(n_blocks / 2),
+            (Work::StudentStep, _) => self.student_step(n_blocks),
         }
     }
 
     /// Depths of new tokens: every outcome equally often, in a scattered order.
-    pub(crate) fn uniform_depths(&self) -> Vec<usize> {
+    fn uniform_depths(&self) -> Vec<usize> {
         let mut outcomes = self.candidates.clone();
         outcomes.push(self.decoder.n_blocks());
         (0..64).map(|i| outcomes[i * 7 % outcomes.len()]).collect()
@@ -161,15 +163,15 @@ impl Workload {
         n_sequences: usize,
         prompt: usize,
         max_new_tokens: usize,
-        exits: impl Fn(usize) -> Exits,
-    ) -> Result<()> {
+        exits: &Exits,
+    ) -> Result<(), SessionError> {
         let requests: Vec<Request> = (0..n_sequences)
             .map(|sequence| Request {
                 prompt: self.tokens[sequence..sequence + prompt].to_vec(),
                 prefix: Prefix::default(),
                 max_new_tokens,
                 sampling: Sampling::default(),
-                exits: exits(self.decoder.n_blocks()),
+                exits: exits.clone(),
                 stop_tokens: Vec::new(),
                 seed: 0,
                 sequence: sequence as u64,
@@ -179,7 +181,7 @@ impl Workload {
         Ok(Engine::new(&self.decoder, None, Limits::default()).run(&requests, &mut |_| Flow::Continue)?)
     }
 
-    fn student_step(&mut self, depth: usize) -> Result<()> {
+    fn student_step(&mut self, depth: usize) -> Result<(), SessionError> {
         let settings = LossSettings {
             exit_weight: 1.0,
             direction: KlDirection::Reverse,
@@ -203,13 +205,7 @@ impl Workload {
                 outcome = Err(error);
             }
         });
-        Ok(outcome?)
-    }
-}
-
-impl Row {
-    fn trains(self) -> bool {
-        matches!(self, Self::StudentStep256 | Self::StudentStep256Half)
+        outcome.map_err(SessionError::caused_by)
     }
 }
 
@@ -218,7 +214,7 @@ fn heads(candidates: &[usize], hidden_size: usize) -> ExitHeads {
 }
 
 /// Adapters of rank 8 on q, k, v, o.
-fn lora(model: &PretrainedModel) -> Result<Option<Lora>> {
+fn lora(model: &PretrainedModel) -> Result<Lora, SessionError> {
     let mut pairs = BTreeMap::new();
     for (block, layer) in model.weights.layers.iter().enumerate() {
         for projection in [Projection::QProj, Projection::KProj, Projection::VProj, Projection::OProj] {
@@ -229,5 +225,5 @@ fn lora(model: &PretrainedModel) -> Result<Option<Lora>> {
             pairs.insert((block, projection), LoraPair { a, b });
         }
     }
-    Ok(Some(Lora { rank: 8, alpha: 16.0, pairs }))
+    Ok(Lora { rank: 8, alpha: 16.0, pairs })
 }
