@@ -19,9 +19,9 @@ use aloud_session::error::SessionError;
 
 use super::deciders::Oracle;
 use super::examination::Examination;
+use super::limits;
 use super::parts::part;
 use super::samples::{Asked, all_asked, ids};
-use super::subject::limits;
 
 /// Training items that a setting is first tried on.
 const TRIED_ITEMS: usize = 96;

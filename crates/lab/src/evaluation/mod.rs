@@ -30,3 +30,10 @@ mod test_codec;
 mod training;
 mod verdicts;
 mod written_steps;
+
+use aloud_engine::decode::batching::Limits;
+
+/// How much of an evaluation's requests is done together.
+fn limits(max_sequences: usize) -> Limits {
+    Limits { max_sequences, max_prompt_rows: 2048 }
+}

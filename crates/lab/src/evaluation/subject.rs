@@ -4,7 +4,6 @@ use aloud_session::error::{Context as _, SessionError};
 use std::fmt;
 use std::sync::Arc;
 
-use aloud_engine::decode::batching::Limits;
 use aloud_engine::decode::complete::{Completion, complete};
 use aloud_engine::decode::exits::{ExitDecider, Exits};
 use aloud_engine::decode::request::Request;
@@ -19,6 +18,7 @@ use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::load::PretrainedModel;
 
 use super::deciders::{Oracle, RandomMatched};
+use super::limits;
 use super::matching::NoisyModel;
 use super::training::{Target, Training};
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
@@ -214,11 +214,6 @@ impl Models {
         let noise = matched.noisy.as_ref().filter(|_| key == ModelKey::BaseNoise).map(|noisy| noisy.noise.clone());
         Ok(Subject { key, decoder, policy, exits, decider, candidates, training, noise })
     }
-}
-
-/// How much of an evaluation's requests is done together.
-pub(crate) fn limits(max_sequences: usize) -> Limits {
-    Limits { max_sequences, max_prompt_rows: 2048 }
 }
 
 /// What controls are made equal to.
