@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use aloud_kernels::backend::{Backend, Rotation};
+use serde::{Deserialize, Serialize};
 
 use super::policy::{factor_names, head_names};
 use super::tape::{BlockTape, Tape};
@@ -11,9 +12,12 @@ use super::{Decoder, FINAL_NORM, Forward, Norm, PackedBatch, Policy, bias_name, 
 use crate::lora::Projection;
 
 /// Which parameters get gradients besides the exit heads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Trained {
-    /// The low-rank adapters.
+    /// The low-rank adapters: `lora`.
+    #[default]
+    #[serde(rename = "lora")]
     Adapters,
     /// Every parameter of the model, and adapters if there are any.
     Full,
