@@ -1,21 +1,11 @@
 //! Groups of settings that the recipes of several stages have, and what is checked in all of them.
 
+use aloud_model::decoder::Trained;
 use aloud_model::lora::Projection;
 use serde::{Deserialize, Serialize};
 
 use crate::optimizer::{OptimizerSettings, StepRates};
 use crate::settings::SettingsError;
-
-/// What is trained beside the exit heads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TrainedWeights {
-    /// Low-rank adapters; the base weights stay as they are.
-    #[default]
-    Lora,
-    /// All weights; the teacher keeps a copy of its own.
-    Full,
-}
 
 /// Low-rank adapters (LoRA, arXiv 2106.09685).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,10 +39,10 @@ impl Default for LearningRates {
 
 impl LearningRates {
     /// The rates of a run that trains `trained` beside the heads.
-    pub fn of(&self, trained: TrainedWeights) -> StepRates {
+    pub fn of(&self, trained: Trained) -> StepRates {
         let trunk = match trained {
-            TrainedWeights::Lora => self.adapters,
-            TrainedWeights::Full => self.weights,
+            Trained::Adapters => self.adapters,
+            Trained::Full => self.weights,
         };
         StepRates { trunk, heads: self.heads }
     }

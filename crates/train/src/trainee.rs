@@ -15,7 +15,7 @@ use aloud_model::weights::ModelWeights;
 use safetensors::Dtype;
 
 use crate::optimizer::{AdamW, OptimizerError, OptimizerSettings, StepRates, clip_gradients};
-use crate::recipe::{LoraSettings, TrainedWeights};
+use crate::recipe::LoraSettings;
 
 /// A model in training.
 pub struct Trainee<B: Backend> {
@@ -23,7 +23,8 @@ pub struct Trainee<B: Backend> {
     pub decoder: Decoder<B>,
     /// Adapters, if those are trained, and exit heads.
     pub policy: Policy<B>,
-    pub(crate) trained: TrainedWeights,
+    /// What gets gradients beside the heads.
+    pub trained: Trained,
     optimizer: AdamW,
 }
 
@@ -62,13 +63,13 @@ impl<B: Backend> Trainee<B> {
     pub fn new(
         backend: &B,
         model: &PretrainedModel,
-        trained: TrainedWeights,
+        trained: Trained,
         lora: &LoraSettings,
         heads: ExitHeads,
         optimizer: OptimizerSettings,
         seed: u64,
     ) -> Self {
-        let lora = (trained == TrainedWeights::Lora).then(|| initial_lora(model, lora, seed));
+        let lora = (trained == Trained::Adapters).then(|| initial_lora(model, lora, seed));
         let policy = Policy::new(backend, lora.as_ref(), heads);
         Self { decoder: trained_decoder(backend, model, trained), policy, trained, optimizer: AdamW::new(optimizer) }
     }
@@ -85,8 +86,8 @@ impl<B: Backend> Trainee<B> {
         optimizer: OptimizerSettings,
     ) -> Result<Self, TraineeError> {
         let (trained, lora, weights) = match &checkpoint.trained {
-            checkpoint::Trained::Lora(lora) => (TrainedWeights::Lora, Some(lora), None),
-            checkpoint::Trained::Full(weights) => (TrainedWeights::Full, None, Some(weights)),
+            checkpoint::Trained::Lora(lora) => (Trained::Adapters, Some(lora), None),
+            checkpoint::Trained::Full(weights) => (Trained::Full, None, Some(weights)),
         };
         let mut decoder = trained_decoder(backend, model, trained);
         if let Some(weights) = weights {
@@ -113,14 +114,6 @@ impl<B: Backend> Trainee<B> {
         });
         self.optimizer = AdamW::from_state(settings, state.optimizer, &parameters)?;
         Ok(())
-    }
-
-    /// What gets gradients beside the heads.
-    pub fn trained(&self) -> Trained {
-        match self.trained {
-            TrainedWeights::Lora => Trained::Adapters,
-            TrainedWeights::Full => Trained::Full,
-        }
     }
 
     /// One step of the optimiser; returns the norm of all gradients together before it was clipped to `clip_norm` (0: not
@@ -168,11 +161,11 @@ impl<B: Backend> Trainee<B> {
     /// The trained weights as a checkpoint holds them.
     fn trained_weights(&self) -> checkpoint::Trained {
         match self.trained {
-            TrainedWeights::Lora => {
+            Trained::Adapters => {
                 let none = || Lora { rank: 1, alpha: 1.0, pairs: BTreeMap::new() };
                 checkpoint::Trained::Lora(self.policy.lora().unwrap_or_else(none))
             }
-            TrainedWeights::Full => {
+            Trained::Full => {
                 let weights = self.decoder.export();
                 let named = weights.parameters().into_iter();
                 let tensors = named.filter_map(|(name, parameter)| {
@@ -193,11 +186,11 @@ impl<B: Backend> Trainee<B> {
 fn visit<B: Backend>(
     decoder: &mut Decoder<B>,
     policy: &mut Policy<B>,
-    trained: TrainedWeights,
+    trained: Trained,
     f: &mut dyn FnMut(&str, ParameterGroup, &mut [f32]),
 ) {
     policy.update_parameters(f);
-    if trained == TrainedWeights::Full {
+    if trained == Trained::Full {
         decoder.update_parameters(&mut |name, values| f(name, ParameterGroup::Trunk, values));
     }
 }
@@ -228,10 +221,10 @@ fn check_weights(model: &ModelWeights, saved: &BTreeMap<String, Tensor>) -> Resu
 }
 
 /// The decoder whose parameters are used: the frozen ones, or f32 copies to train.
-fn trained_decoder<B: Backend>(backend: &B, model: &PretrainedModel, trained: TrainedWeights) -> Decoder<B> {
+fn trained_decoder<B: Backend>(backend: &B, model: &PretrainedModel, trained: Trained) -> Decoder<B> {
     match trained {
-        TrainedWeights::Lora => Decoder::new(backend, &model.config, &model.weights),
-        TrainedWeights::Full => Decoder::widened(backend, &model.config, &model.weights),
+        Trained::Adapters => Decoder::new(backend, &model.config, &model.weights),
+        Trained::Full => Decoder::widened(backend, &model.config, &model.weights),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use aloud_kernels::backend::{Backend, Rotation};
+use serde::{Deserialize, Serialize};
 
 use super::forward::{BlockTape, Tape};
 use super::policy::{factor_names, head_names};
@@ -12,9 +13,12 @@ use crate::lora::Projection;
 use crate::weights::{EMBED_TOKENS, INPUT_NORM, KEY_NORM, LM_HEAD, NORM, POST_ATTENTION_NORM, QUERY_NORM, layer_name};
 
 /// Which parameters get gradients besides the exit heads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Trained {
-    /// The low-rank adapters.
+    /// The low-rank adapters: `lora`.
+    #[default]
+    #[serde(rename = "lora")]
     Adapters,
     /// Every parameter of the model, and adapters if there are any.
     Full,

@@ -7,7 +7,7 @@ use aloud_base::random::{Domain, KeyedRandom};
 use aloud_kernels::backend::Backend;
 use aloud_model::checkpoint::{files, write_folder};
 use aloud_model::config::ModelConfig;
-use aloud_model::decoder::{BatchError, Decoder, Gradients};
+use aloud_model::decoder::{BatchError, Decoder, Gradients, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::load::{ModelIdentity, PretrainedModel, load};
 use aloud_model::source::ResolvedSource;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::optimizer::StepRates;
 use crate::pretrain::initial_weights::initial_weights;
 use crate::pretrain::recipe::PretrainRecipe;
-use crate::recipe::{LoraSettings, TrainedWeights};
+use crate::recipe::LoraSettings;
 use crate::run_directory::{ResumePoint, RunDirectory};
 use crate::stage2::joint_likelihood::{LikelihoodGradient, SampledDistribution, joint_likelihood};
 use crate::trainee::{Trainee, TraineeError};
@@ -153,8 +153,7 @@ impl<'a, B: Backend> Pretraining<'a, B> {
         let no_heads = ExitHeads::new(Vec::new(), HeadInput::Rms, recipe.model.hidden_size, &[]);
         let optimizer = recipe.optimizer;
         let no_lora = LoraSettings { rank: 1, alpha: 1.0, targets: Vec::new() };
-        let mut trainee =
-            Trainee::new(backend, &model, TrainedWeights::Full, &no_lora, no_heads, optimizer, recipe.seed);
+        let mut trainee = Trainee::new(backend, &model, Trained::Full, &no_lora, no_heads, optimizer, recipe.seed);
         if let Some(point) = resume {
             trainee.restore_optimizer(saved_state(point)?, optimizer).map_err(TraineeError::from)?;
         }
@@ -205,7 +204,7 @@ impl<B: Backend> Stage<B> for Pretrain<'_> {
         let d_joint: Vec<Vec<f32>> = sequences.iter().map(|sequence| vec![d_token; sequence.depths.len()]).collect();
         let decoder = &trainee.decoder;
         let mut gradients = Gradients::new(decoder.backend());
-        let gradient = LikelihoodGradient { d_joint: &d_joint, trained: trainee.trained(), gradients: &mut gradients };
+        let gradient = LikelihoodGradient { d_joint: &d_joint, trained: trainee.trained, gradients: &mut gradients };
         let steps = decoder
             .backend()
             .run(|| joint_likelihood(decoder, None, &sequences, SampledDistribution::default(), Some(gradient)))

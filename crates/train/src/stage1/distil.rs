@@ -9,14 +9,13 @@ use aloud_method::savings::savings_of_mean_depth;
 use aloud_method::targets::{TargetStatistics, Targets};
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, Lineage};
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint};
-use aloud_model::decoder::{BatchError, Gradients, Policy};
+use aloud_model::decoder::{BatchError, Gradients, Policy, Trained};
 use aloud_model::exit_heads::ExitHeads;
 use aloud_model::load::PretrainedModel;
 
 use crate::ancestry::{Ancestry, StageItems};
 use crate::metrics::peak_memory_bytes;
 use crate::order::{pattern, split_held_out};
-use crate::recipe::TrainedWeights;
 use crate::run_directory::{ResumePoint, RunDirectory};
 use crate::stage1::held_out::{HeldOutReport, evaluate, prescribed_token_kl};
 use crate::stage1::metrics::StepMetrics;
@@ -185,7 +184,7 @@ impl<B: Backend> Distillation<B> {
     /// If a trace does not fit the model.
     pub fn token_kl_before(&self) -> Result<Option<(Option<f64>, Option<f64>)>> {
         let Distil { recipe, held_out, .. } = &self.stage;
-        if held_out.is_empty() || recipe.trained == TrainedWeights::Full {
+        if held_out.is_empty() || recipe.trained == Trained::Full {
             return Ok(None);
         }
         let backend = self.trainee.decoder.backend();
@@ -203,7 +202,7 @@ impl<B: Backend> Distil<B> {
             exit_weight: self.recipe.loss.exit_weight as f32,
             direction: self.recipe.loss.kl_direction,
             detach_heads: self.recipe.loss.detach_heads,
-            trained: trainee.trained(),
+            trained: trainee.trained,
         };
         let (teacher_unembedding, targets) = (&self.teacher_unembedding, &self.targets);
         Student { decoder: &trainee.decoder, policy, teacher_unembedding, targets, settings }

@@ -3,12 +3,13 @@
 use aloud_kernels::backend::KlDirection;
 use aloud_method::candidates::Candidates;
 use aloud_method::targets::TargetPolicy;
+use aloud_model::decoder::Trained;
 use aloud_model::exit_heads::HeadInput;
 use aloud_model::lora::Projection;
 use serde::{Deserialize, Serialize};
 
 use crate::optimizer::{Decay, OptimizerSettings, Schedule};
-use crate::recipe::{LearningRates, LoraSettings, TrainedWeights, check_at_least_one, check_range, check_seed};
+use crate::recipe::{LearningRates, LoraSettings, check_at_least_one, check_range, check_seed};
 use crate::settings::{Settings, SettingsError};
 
 /// Settings of a distillation (arXiv 2603.21376, stage 1). One TOML file holds them all.
@@ -22,7 +23,7 @@ pub struct DistillRecipe {
     /// What exit heads read: `rms` (the residual over its root mean square) or `raw`.
     pub head_input: HeadInput,
     /// What is trained beside the exit heads: `lora` or `full`.
-    pub trained: TrainedWeights,
+    pub trained: Trained,
     /// Share of the traces that is never trained on, for evaluation; 0 for none.
     pub held_out: f64,
     /// Target exit distribution.
@@ -131,7 +132,7 @@ impl Default for DistillRecipe {
             seed: 0,
             candidates: Candidates::default(),
             head_input: HeadInput::Rms,
-            trained: TrainedWeights::Lora,
+            trained: Trained::Adapters,
             held_out: 0.05,
             target: TargetSettings { kl_factor: 1.0, policy: TargetPolicy::Exact },
             loss: LossSettings {
@@ -201,12 +202,12 @@ impl DistillRecipe {
         if targets.iter().enumerate().any(|(i, target)| targets.iter().skip(i + 1).any(|other| other == target)) {
             return wrong(&["lora.targets"], "a layer is named twice");
         }
-        if self.trained == TrainedWeights::Lora && targets.is_empty() {
+        if self.trained == Trained::Adapters && targets.is_empty() {
             return wrong(&["trained", "lora.targets"], "adapters are to be trained, but no layer has any");
         }
         let (trunk_key, trunk_rate) = match self.trained {
-            TrainedWeights::Lora => ("learning_rate.adapters", self.learning_rate.adapters),
-            TrainedWeights::Full => ("learning_rate.weights", self.learning_rate.weights),
+            Trained::Adapters => ("learning_rate.adapters", self.learning_rate.adapters),
+            Trained::Full => ("learning_rate.weights", self.learning_rate.weights),
         };
         if trunk_rate == 0.0 && self.learning_rate.heads == 0.0 {
             return wrong(&[trunk_key, "learning_rate.heads"], "both are 0: nothing would be trained");

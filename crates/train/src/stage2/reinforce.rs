@@ -220,7 +220,7 @@ impl<B: Backend> Stage<B> for Reinforce<'_, B> {
         (measured.mean_return, advantages) = self.advantages(&prompts, &rollouts, &rewards, kl.as_deref(), step)?;
         let Trainee { decoder, policy, .. } = trainee;
         let mut gradients = Gradients::new(decoder.backend());
-        let gradient = Some((&advantages[..], trainee.trained(), &mut gradients));
+        let gradient = Some((&advantages[..], trainee.trained, &mut gradients));
         let likelihoods = self.read(decoder, Some(policy), &prompts, &rollouts, step, gradient)?;
         let difference = largest_difference(&rollouts, &likelihoods);
         let tolerance = self.recipe.run.ratio_tolerance;

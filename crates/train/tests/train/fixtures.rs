@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use aloud_kernels::matrix::Matrix;
 use aloud_model::checkpoint::BaseIdentity;
+use aloud_model::config::ModelConfig;
 use aloud_model::load::{PretrainedModel, load};
+use aloud_model::lora::{Lora, LoraPair, Projection};
 use aloud_model::source::ResolvedSource;
 use aloud_train::run_directory::{FORMAT_VERSION, RunConfig, RunDirectory};
 use aloud_train::settings::{Settings, resolve};
@@ -50,6 +53,25 @@ pub(crate) fn timeless(path: &Path) -> Vec<serde_json::Value> {
         assert!(step.len() < n && step.len() > 6, "{step:?}");
     }
     metrics
+}
+
+/// Adapters on all projections of some blocks: value `i` of factor A (0) or B (1) is `value(7 * block + projection, factor, i)`.
+pub(crate) fn adapters(
+    config: &ModelConfig,
+    (rank, alpha): (usize, f32),
+    blocks: impl Iterator<Item = usize>,
+    value: impl Fn(usize, usize, usize) -> f32,
+) -> Lora {
+    let pair = |block: usize, projection: Projection| {
+        let (outputs, inputs) = projection.shape(config);
+        let matrix = |factor, rows, columns| {
+            let values = (0..rows * columns).map(|i| value(7 * block + projection as usize, factor, i));
+            Matrix::from_f32(rows, columns, values.collect()).unwrap()
+        };
+        ((block, projection), LoraPair { a: matrix(0, rank, inputs), b: matrix(1, outputs, rank) })
+    };
+    let pairs = blocks.flat_map(|block| Projection::ALL.map(|projection| pair(block, projection))).collect();
+    Lora { rank, alpha, pairs }
 }
 
 /// Named values, as gradients and parameters are.

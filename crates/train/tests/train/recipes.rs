@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use aloud_kernels::backend::KlDirection;
 use aloud_method::candidates::Candidates;
 use aloud_method::targets::TargetPolicy;
+use aloud_model::decoder::Trained;
 use aloud_model::lora::Projection;
 use aloud_train::optimizer::{Decay, Schedule};
 use aloud_train::pretrain::recipe::PretrainRecipe;
-use aloud_train::recipe::TrainedWeights;
 use aloud_train::settings::{Settings, keys, resolve};
 use aloud_train::stage1::recipe::DistillRecipe;
 use aloud_train::stage2::recipe::{ReinforceRecipe, RolloutExits};
@@ -92,7 +92,7 @@ fn defaults_are_those_of_the_design() {
     assert_eq!((recipe.lora.rank, recipe.lora.alpha), (8, 16.0));
     use Projection::{KProj, OProj, QProj, VProj};
     assert_eq!(recipe.lora.targets, [QProj, KProj, VProj, OProj]);
-    assert_eq!((recipe.target.policy, recipe.trained), (TargetPolicy::Exact, TrainedWeights::Lora));
+    assert_eq!((recipe.target.policy, recipe.trained), (TargetPolicy::Exact, Trained::Adapters));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn overrides_are_typed_and_come_last() {
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     fs::write(file.path(), "seed = 1\ntrained = \"full\"\n[lora]\nrank = 4\n").unwrap();
     let recipe: DistillRecipe = resolve(Some(file.path()), &["lora.rank=16".to_owned()]).unwrap();
-    assert_eq!((recipe.seed, recipe.trained, recipe.lora.rank, recipe.lora.alpha), (1, TrainedWeights::Full, 16, 16.0));
+    assert_eq!((recipe.seed, recipe.trained, recipe.lora.rank, recipe.lora.alpha), (1, Trained::Full, 16, 16.0));
 }
 
 #[test]

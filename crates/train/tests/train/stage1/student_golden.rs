@@ -17,7 +17,7 @@ use aloud_model::lora::{Lora, LoraPair, Projection};
 use aloud_model::weights::ModelWeights;
 use aloud_train::stage1::student::{LossSettings, student_pass};
 
-use crate::fixtures::{Named, assert_near, golden_model};
+use crate::fixtures::{Named, adapters, assert_near, golden_model};
 
 struct Golden {
     floats: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
@@ -208,24 +208,10 @@ fn compacted_forward_equals_the_masked_reference() {
     }
 }
 
-/// Numbers between -0.25 and 0.25, the same everywhere.
-fn small(rows: usize, columns: usize, seed: usize) -> Matrix {
-    let values = (0..rows * columns).map(|i| ((i * 37 + seed * 11) % 33) as f32 / 64.0 - 0.25).collect();
-    Matrix::from_f32(rows, columns, values).unwrap()
-}
-
-/// An adapter on some blocks and projections.
+/// An adapter on every other block, of numbers between -0.25 and 0.25.
 fn start_adapter(config: &ModelConfig) -> Lora {
-    let rank = 3;
-    let pair = |block: usize, projection: Projection| {
-        let (outputs, inputs) = projection.shape(config);
-        let seed = 7 * block + projection as usize;
-        let pair = LoraPair { a: small(rank, inputs, seed), b: small(outputs, rank, seed + 50) };
-        ((block, projection), pair)
-    };
-    let blocks = (0..config.n_layers).filter(|block| block % 2 == 0);
-    let pairs = blocks.flat_map(|block| Projection::ALL.map(|projection| pair(block, projection))).collect();
-    Lora { rank, alpha: 1.5, pairs }
+    let value = |number, factor, i| ((i * 37 + (number + 50 * factor) * 11) % 33) as f32 / 64.0 - 0.25;
+    adapters(config, (3, 1.5), (0..config.n_layers).step_by(2), value)
 }
 
 /// `W + (alpha / r) B A`, in f64, by hand.

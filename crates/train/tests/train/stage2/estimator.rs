@@ -3,10 +3,9 @@
 use aloud_engine::read::reading::RecordedSequence;
 use aloud_kernels::cpu::Cpu;
 use aloud_method::returns::leave_one_out_advantages;
-use aloud_model::decoder::{Decoder, Gradients, Policy};
+use aloud_model::decoder::{Decoder, Gradients, Policy, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_train::optimizer::global_norm;
-use aloud_train::recipe::TrainedWeights;
 use aloud_train::stage2::joint_likelihood::{LikelihoodGradient, SampledDistribution, joint_likelihood};
 use aloud_train::stage2::reinforce::ReinforceError;
 use aloud_train::stage2::rollouts::{Rollout, RolloutPlan, draw_rollouts};
@@ -43,7 +42,7 @@ fn the_gradient_is_that_of_the_leave_one_out_estimator() {
             .map(|(rollout, advantage)| vec![(-advantage / 16.0) as f32; rollout.depths.len()])
             .collect();
         let mut gradients = Gradients::new(trainee.decoder.backend());
-        let gradient = LikelihoodGradient { d_joint: &d_joint, trained: trainee.trained(), gradients: &mut gradients };
+        let gradient = LikelihoodGradient { d_joint: &d_joint, trained: trainee.trained, gradients: &mut gradients };
         joint_likelihood(&trainee.decoder, Some(&trainee.policy), &sequences, distribution, Some(gradient)).unwrap();
         let gradients = gradients.into_host();
         let norm = global_norm(gradients.iter().map(|(name, values)| (name.as_str(), &values[..]))).unwrap();
@@ -57,8 +56,8 @@ fn the_gradient_is_that_of_the_leave_one_out_estimator() {
         for (name, gradient) in &gradients {
             let rate = match (name.starts_with("head."), trained) {
                 (true, _) => 2e-2,
-                (false, TrainedWeights::Lora) => 5e-3,
-                (false, TrainedWeights::Full) => 3e-3,
+                (false, Trained::Adapters) => 5e-3,
+                (false, Trained::Full) => 3e-3,
             };
             for ((gradient, before), after) in gradient.iter().zip(&before[name]).zip(&after[name]) {
                 if gradient.abs() > 1e-4 {
@@ -74,7 +73,7 @@ fn the_gradient_is_that_of_the_leave_one_out_estimator() {
 
 #[test]
 fn batching_changes_no_rollout() {
-    let trainee = trainee(&stage1(TrainedWeights::Lora));
+    let trainee = trainee(&stage1(Trained::Adapters));
     let prompts: Vec<Vec<u32>> = toy_prompts(0, 4).into_iter().map(|prompt| prompt.token_ids).collect();
     let plan = |first_sequence, max_sequences| RolloutPlan {
         prompts: &prompts,
@@ -202,7 +201,7 @@ fn kl_to_stage_1_counts_exits_and_begins_at_zero() {
 fn kl_without_a_cost_is_measured_now_and_then() {
     let measured = |every: &str| {
         let overrides = ["schedule.steps=4", &format!("run.measure_kl_every={every}")];
-        let run = Fresh::run(TrainedWeights::Lora, &overrides, &mut Toy::good());
+        let run = Fresh::run(Trained::Adapters, &overrides, &mut Toy::good());
         (run.metrics.iter().map(|step| step.kl_per_response.is_some()).collect::<Vec<_>>(), run.parameters())
     };
     let (sometimes, parameters) = measured("2");
@@ -216,7 +215,7 @@ fn a_difference_beyond_the_tolerance_ends_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let mut task = Toy::good();
     // Rollout and update add up in other orders: they differ by rounding, which this leaves no room for.
-    let error = reinforce(&folder.path().join("run"), TrainedWeights::Lora, &["run.ratio_tolerance=1e-12"], &mut task)
+    let error = reinforce(&folder.path().join("run"), Trained::Adapters, &["run.ratio_tolerance=1e-12"], &mut task)
         .unwrap_err();
     let TrainingError::Stage(ReinforceError::Ratio { step: 1, difference, tolerance }) = error else {
         panic!("{error}")

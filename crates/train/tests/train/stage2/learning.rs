@@ -1,6 +1,6 @@
 //! Whole runs learn what they are rewarded for, and nothing else.
 
-use aloud_train::recipe::TrainedWeights;
+use aloud_model::decoder::Trained;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::stage2::metrics::ReinforceMetrics;
 
@@ -41,7 +41,7 @@ fn a_depth_penalty_makes_responses_shallower() {
             &format!("reward.variance_reduction={reduction}"),
             "learning_rate.heads=5e-2",
         ];
-        Fresh::run(TrainedWeights::Lora, &overrides, &mut Toy::indifferent()).metrics
+        Fresh::run(Trained::Adapters, &overrides, &mut Toy::indifferent()).metrics
     };
     for reduction in ["true", "false"] {
         let metrics = run("mean", reduction);
@@ -56,7 +56,7 @@ fn a_depth_penalty_makes_responses_shallower() {
 #[test]
 fn a_token_cost_makes_responses_shorter() {
     let overrides = ["schedule.steps=40", "rollouts.group_size=8", "reward.token_cost=0.1", "stop.reward_spread=false"];
-    let metrics = Fresh::run(TrainedWeights::Full, &overrides, &mut Toy::indifferent()).metrics;
+    let metrics = Fresh::run(Trained::Full, &overrides, &mut Toy::indifferent()).metrics;
     let (before, after) = course(&metrics, |step| step.response_tokens);
     assert!(after < before - 2.0, "tokens a response: from {before} to {after}");
     let (cut_before, cut_after) = course(&metrics, |step| step.truncated);
@@ -81,8 +81,8 @@ fn weight_decay_shrinks_the_matrices_of_blocks_and_adapters_alone() {
         let run = Fresh::run(trained, &overrides, &mut Toy::indifferent());
         let (before, after) = (parameters(&stage1(trained)), run.parameters());
         let keep = match trained {
-            TrainedWeights::Lora => 1.0 - 10.0 * 5e-3,
-            TrainedWeights::Full => 1.0 - 10.0 * 3e-3,
+            Trained::Adapters => 1.0 - 10.0 * 5e-3,
+            Trained::Full => 1.0 - 10.0 * 3e-3,
         };
         let (mut n_decayed, mut n_kept) = (0, 0);
         for (name, before) in &before {
@@ -96,7 +96,7 @@ fn weight_decay_shrinks_the_matrices_of_blocks_and_adapters_alone() {
         }
         // Four blocks of seven matrices, or of two factors each; three heads with weight and bias, and in the model itself two
         // norms a block, the last norm and both tables of tokens.
-        let expected = if trained == TrainedWeights::Lora { (56, 6) } else { (28, 6 + 8 + 3) };
+        let expected = if trained == Trained::Adapters { (56, 6) } else { (28, 6 + 8 + 3) };
         assert_eq!((n_decayed, n_kept), expected, "{trained:?}");
     }
 }

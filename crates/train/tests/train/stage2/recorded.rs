@@ -1,15 +1,12 @@
 //! Recorded responses of small models with adapters and heads that do something.
 
-use std::collections::BTreeMap;
-
 use aloud_base::random::{Domain, KeyedRandom};
 use aloud_engine::read::reading::RecordedSequence;
 use aloud_kernels::cpu::Cpu;
-use aloud_kernels::matrix::Matrix;
 use aloud_model::config::{Architecture, ModelConfig};
 use aloud_model::decoder::{Decoder, Gradients, Policy, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
-use aloud_model::lora::{Lora, LoraPair, Projection};
+use aloud_model::lora::Lora;
 use aloud_model::weights::ModelWeights;
 use aloud_train::pretrain::initial_weights::initial_weights;
 use aloud_train::pretrain::recipe::ModelShape;
@@ -17,7 +14,7 @@ use aloud_train::stage2::joint_likelihood::{
     LikelihoodGradient, SampledDistribution, StepLikelihood, joint_likelihood,
 };
 
-use crate::fixtures::{Named, golden_model};
+use crate::fixtures::{Named, adapters, golden_model};
 
 /// Neither temperature nor offset is the neutral one.
 pub(crate) const DISTRIBUTION: SampledDistribution = SampledDistribution { temperature: 1.4, exit_offset: Some(0.3) };
@@ -38,20 +35,10 @@ pub(crate) struct Case {
 
 impl Case {
     fn new(config: ModelConfig, weights: ModelWeights, candidates: &[usize], input: HeadInput) -> Self {
-        let rank = 3;
-        let mut pairs = BTreeMap::new();
-        for (block, layer) in weights.layers.iter().enumerate() {
-            for projection in Projection::ALL {
-                let weight = &layer.projection(projection).weight;
-                let stream = 100 + (block * 7 + projection as usize) as u64;
-                let matrix = |rows, columns, first: usize, scale: f32| {
-                    let values = (0..rows * columns).map(|i| scale * noise(stream, first + i)).collect();
-                    Matrix::from_f32(rows, columns, values).unwrap()
-                };
-                let (a, b) = (matrix(rank, weight.columns(), 0, 0.4), matrix(weight.rows(), rank, 10_000, 0.1));
-                pairs.insert((block, projection), LoraPair { a, b });
-            }
-        }
+        let value = |number: usize, factor: usize, i: usize| {
+            [0.4, 0.1][factor] * noise(100 + number as u64, [0, 10_000][factor] + i)
+        };
+        let lora = adapters(&config, (3, 6.0), 0..config.n_layers, value);
         let head = |depth: &usize| (0..config.hidden_size).map(|i| 0.3 * noise(*depth as u64, i)).collect();
         let heads = ExitHeads {
             candidates: candidates.to_vec(),
@@ -59,7 +46,7 @@ impl Case {
             weights: candidates.iter().map(head).collect(),
             biases: candidates.iter().map(|depth| -0.9 + 0.2 * *depth as f32).collect(),
         };
-        Self { cpu: Cpu::new(2), config, weights, lora: Lora { rank, alpha: 6.0, pairs }, heads }
+        Self { cpu: Cpu::new(2), config, weights, lora, heads }
     }
 
     /// Six blocks of Llama with a tied unembedding.

@@ -6,9 +6,9 @@ use std::path::Path;
 use aloud_kernels::cpu::Cpu;
 use aloud_model::checkpoint::files::Tensor;
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, Lineage, Stage, TrainedItems};
-use aloud_model::checkpoint::{Checkpoint, Trained};
+use aloud_model::checkpoint::{self, Checkpoint};
+use aloud_model::decoder::Trained;
 use aloud_train::optimizer::OptimizerSettings;
-use aloud_train::recipe::TrainedWeights;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::stage2::reinforce::ReinforceError;
 use aloud_train::trainee::Trainee;
@@ -58,9 +58,9 @@ fn a_resumed_run_equals_an_unbroken_one() {
 fn a_checkpoint_without_its_training_state_is_not_gone_on_from() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    let (end, _) = reinforce(&run, TrainedWeights::Lora, &[], &mut Toy::good()).unwrap();
+    let (end, _) = reinforce(&run, Trained::Adapters, &[], &mut Toy::good()).unwrap();
     std::fs::remove_dir_all(end.checkpoint.join("training_state")).unwrap();
-    let error = reinforce(&run, TrainedWeights::Lora, &[], &mut Toy::good()).unwrap_err();
+    let error = reinforce(&run, Trained::Adapters, &[], &mut Toy::good()).unwrap_err();
     assert!(matches!(&error, TrainingError::Resume { step: 6, .. }), "{error}");
     assert!(error.to_string().contains("has no training state of step 6; start a new run directory"), "{error}");
 }
@@ -69,16 +69,16 @@ fn a_checkpoint_without_its_training_state_is_not_gone_on_from() {
 fn what_was_made_for_another_model_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut task = Toy::indifferent();
-    let foreign = stage1_of(&model(2), TrainedWeights::Lora);
+    let foreign = stage1_of(&model(2), Trained::Adapters);
     let error = start(&folder.path().join("foreign"), &foreign, &recipe(&[]), &mut task).unwrap_err().to_string();
     assert!(error.contains(&model(1).identity.sha256) && error.contains(&model(2).identity.sha256), "{error}");
 
     // A run whose checkpoint was replaced by one of another model.
     let run = folder.path().join("run");
-    let (end, _) = reinforce(&run, TrainedWeights::Lora, &["schedule.steps=3"], &mut task).unwrap();
+    let (end, _) = reinforce(&run, Trained::Adapters, &["schedule.steps=3"], &mut task).unwrap();
     let state = Checkpoint::load_training_state(&end.checkpoint).unwrap();
     foreign.save(&end.checkpoint, state.as_ref()).unwrap();
-    let error = reinforce(&run, TrainedWeights::Lora, &["schedule.steps=3"], &mut task).unwrap_err();
+    let error = reinforce(&run, Trained::Adapters, &["schedule.steps=3"], &mut task).unwrap_err();
     assert!(matches!(&error, TrainingError::Checkpoint(_)), "{error}");
     assert!(error.to_string().contains("was trained for the base model"), "{error}");
 }
@@ -99,7 +99,7 @@ fn stage_2_goes_on_with_the_lineage_of_stage_1() {
     let stage1 = Checkpoint {
         lineage: Some(Lineage { stages: vec![distill.clone()] }),
         trained_items: Some(keys.clone()),
-        ..stage1(TrainedWeights::Lora)
+        ..stage1(Trained::Adapters)
     };
     let mut task = Toy::indifferent();
     let path = folder.path().join("run");
@@ -120,8 +120,8 @@ fn stage_2_goes_on_with_the_lineage_of_stage_1() {
 fn weights_of_a_checkpoint_that_do_not_fit_are_errors() {
     let model = model(1);
     let error = |change: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
-        let mut checkpoint = stage1(TrainedWeights::Full);
-        if let Trained::Full(weights) = &mut checkpoint.trained {
+        let mut checkpoint = stage1(Trained::Full);
+        if let checkpoint::Trained::Full(weights) = &mut checkpoint.trained {
             change(weights);
         }
         Trainee::from_checkpoint(&Cpu::new(1), &model, &checkpoint, OptimizerSettings::default())

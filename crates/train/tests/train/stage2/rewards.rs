@@ -1,7 +1,7 @@
 //! Rewards and what follows from them: which can be used, what the metrics say, and when a run ends early.
 
 use aloud_model::checkpoint::Checkpoint;
-use aloud_train::recipe::TrainedWeights;
+use aloud_model::decoder::Trained;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::stage2::reinforce::ReinforceError;
 use aloud_train::stage2::task::TaskPrompt;
@@ -14,7 +14,7 @@ fn unusable_rewards_name_the_prompt() {
     let folder = tempfile::tempdir().unwrap();
     let run = |name: &str, judge: Judge| {
         let overrides = ["rollouts.max_new_tokens=16"];
-        reinforce(&folder.path().join(name), TrainedWeights::Lora, &overrides, &mut Toy::new(judge)).unwrap_err()
+        reinforce(&folder.path().join(name), Trained::Adapters, &overrides, &mut Toy::new(judge)).unwrap_err()
     };
     // The last finished response of step 2 has no reward that is a number.
     let error = run(
@@ -45,14 +45,14 @@ fn unusable_rewards_name_the_prompt() {
 #[test]
 fn cut_responses_are_worth_nothing_and_are_not_judged() {
     let mut task = Toy { stop_tokens: Vec::new(), ..Toy::rewarding(|_| 1.0) };
-    let metrics = Fresh::run(TrainedWeights::Lora, &["schedule.steps=2"], &mut task).metrics;
+    let metrics = Fresh::run(Trained::Adapters, &["schedule.steps=2"], &mut task).metrics;
     assert!(metrics.iter().all(|step| (step.truncated, step.task_reward) == (1.0, 0.0)), "{metrics:?}");
     assert!(metrics.iter().all(|step| (step.response_tokens, step.tokens) == (8.0, 128)));
     assert_eq!(task.n_judged, 0);
 
     // Of some cut and some not, each reward goes to its own response.
     let mut task = Toy::rewarding(|rollout| rollout.token_ids.len() as f64);
-    let metrics = Fresh::run(TrainedWeights::Lora, &["schedule.steps=1"], &mut task).metrics;
+    let metrics = Fresh::run(Trained::Adapters, &["schedule.steps=1"], &mut task).metrics;
     let (rollouts, rewards) = task.last();
     for (rollout, reward) in rollouts.iter().zip(&rewards) {
         assert_eq!(*reward, if rollout.is_truncated { 0.0 } else { rollout.token_ids.len() as f64 });
@@ -64,7 +64,7 @@ fn cut_responses_are_worth_nothing_and_are_not_judged() {
 fn metrics_are_those_of_the_rollouts() {
     let overrides = ["schedule.steps=1", "reward.depth_penalty=0.4", "reward.token_cost=0.01"];
     let mut task = Toy::good();
-    let metrics = &Fresh::run(TrainedWeights::Full, &overrides, &mut task).metrics[0];
+    let metrics = &Fresh::run(Trained::Full, &overrides, &mut task).metrics[0];
     let (rollouts, rewards) = task.last();
     let counted: Vec<f64> = rollouts.iter().flat_map(|rollout| &rollout.depths[1..]).map(|d| *d as f64).collect();
     let n = counted.len() as f64;
@@ -101,21 +101,21 @@ fn a_collapse_stops_the_run_at_a_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let overrides = ["stop.patience=2", "stop.min_token_entropy=100"];
-    let (end, metrics) = reinforce(&run, TrainedWeights::Lora, &overrides, &mut Toy::good()).unwrap();
+    let (end, metrics) = reinforce(&run, Trained::Adapters, &overrides, &mut Toy::good()).unwrap();
     assert_eq!((end.steps, metrics.len()), (2, 2));
     assert!(end.collapse.unwrap().contains("`stop.min_token_entropy` is 1.0e2"));
     assert_eq!(RunDirectory::latest(&run).unwrap().unwrap().step, 2);
     assert_eq!(end.checkpoint, run.join("checkpoints/step-000002"));
     assert!(Checkpoint::load_training_state(&end.checkpoint).unwrap().is_some());
     // Started again, it stays stopped.
-    let (again, metrics) = reinforce(&run, TrainedWeights::Lora, &overrides, &mut Toy::good()).unwrap();
+    let (again, metrics) = reinforce(&run, Trained::Adapters, &overrides, &mut Toy::good()).unwrap();
     assert_eq!((again.steps, metrics.len(), again.collapse.is_some()), (2, 0, true));
 
     // The rule looks at all steps of the run, those before an interruption too.
     let run = folder.path().join("resumed");
     let overrides = ["stop.patience=5", "stop.min_token_entropy=100"];
-    reinforce(&run, TrainedWeights::Lora, &overrides, &mut Toy::asleep_at_5(|_| 0.0)).unwrap_err();
-    let (end, _) = reinforce(&run, TrainedWeights::Lora, &overrides, &mut Toy::indifferent()).unwrap();
+    reinforce(&run, Trained::Adapters, &overrides, &mut Toy::asleep_at_5(|_| 0.0)).unwrap_err();
+    let (end, _) = reinforce(&run, Trained::Adapters, &overrides, &mut Toy::indifferent()).unwrap();
     assert_eq!(end.steps, 5);
     assert!(end.collapse.is_some());
 }
@@ -126,7 +126,7 @@ fn rewards_that_never_differ_warn_and_then_end_the_run() {
     let run = folder.path().join("run");
     let overrides = ["stop.patience=2", "reward.depth_penalty=0.3"];
     let mut task = Toy { hint: Some("nobody says `5`"), ..Toy::indifferent() };
-    let (end, metrics) = reinforce(&run, TrainedWeights::Lora, &overrides, &mut task).unwrap();
+    let (end, metrics) = reinforce(&run, Trained::Adapters, &overrides, &mut task).unwrap();
     assert_eq!((end.steps, metrics.len()), (4, 4), "of 6");
     assert!(metrics.iter().all(|step| step.groups_with_spread == 0.0));
     let warned: Vec<bool> = metrics.iter().map(|step| step.warning.is_some()).collect();
@@ -140,12 +140,12 @@ fn rewards_that_never_differ_warn_and_then_end_the_run() {
     }
     assert_eq!(RunDirectory::latest(&run).unwrap().unwrap().step, 4, "at a checkpoint");
     // Started again, it says the same and does nothing.
-    let (again, steps) = reinforce(&run, TrainedWeights::Lora, &overrides, &mut Toy::indifferent()).unwrap();
+    let (again, steps) = reinforce(&run, Trained::Adapters, &overrides, &mut Toy::indifferent()).unwrap();
     assert_eq!((again.collapse, steps.len()), (Some(collapse), 0));
 
     let all = folder.path().join("all");
     let overrides = [&overrides[..], &["stop.reward_spread=false"]].concat();
-    let (end, metrics) = reinforce(&all, TrainedWeights::Lora, &overrides, &mut Toy::indifferent()).unwrap();
+    let (end, metrics) = reinforce(&all, Trained::Adapters, &overrides, &mut Toy::indifferent()).unwrap();
     assert_eq!((end.steps, end.collapse), (6, None), "depth alone, as asked");
     assert!(metrics.iter().all(|step| step.warning.is_none()));
 }
@@ -175,7 +175,7 @@ fn unusable_prompts_are_named() {
     for (name, prompts, start) in cases {
         let mut task = Toy { prompts: Some(prompts), ..Toy::good() };
         let (run, overrides) = (folder.path().join(name), ["run.checkpoint_every=1"]);
-        let message = reinforce(&run, TrainedWeights::Lora, &overrides, &mut task).unwrap_err().to_string();
+        let message = reinforce(&run, Trained::Adapters, &overrides, &mut task).unwrap_err().to_string();
         assert!(message.starts_with(start), "{message}");
         let kept = RunDirectory::latest(&run).unwrap().map_or(0, |point| point.step);
         assert_eq!(kept, u64::from(name != "few"), "steps before are kept");

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use aloud_engine::read::replay::{ReplayedToken, replay};
 use aloud_kernels::cpu::Cpu;
-use aloud_model::checkpoint::{Checkpoint, Trained};
-use aloud_model::decoder::{Decoder, Policy};
+use aloud_model::checkpoint::{self, Checkpoint};
+use aloud_model::decoder::{Decoder, Policy, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::load::{ModelIdentity, PretrainedModel};
 use aloud_model::lora::Projection;
 use aloud_train::optimizer::OptimizerSettings;
 use aloud_train::pretrain::initial_weights::initial_weights;
 use aloud_train::pretrain::recipe::ModelShape;
-use aloud_train::recipe::{LoraSettings, TrainedWeights};
+use aloud_train::recipe::LoraSettings;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::stage2::metrics::ReinforceMetrics;
 use aloud_train::stage2::recipe::ReinforceRecipe;
@@ -26,7 +26,7 @@ use aloud_train::training::TrainingError;
 
 use crate::fixtures::{self, Named, base_of, run_config};
 
-pub(crate) const BOTH: [TrainedWeights; 2] = [TrainedWeights::Lora, TrainedWeights::Full];
+pub(crate) const BOTH: [Trained; 2] = [Trained::Adapters, Trained::Full];
 
 pub(crate) const VOCABULARY: u32 = 16;
 /// Ends a response.
@@ -46,7 +46,7 @@ pub(crate) fn model(seed: u64) -> PretrainedModel {
 }
 
 /// A stage-1 checkpoint for a model: adapters that do something, or all weights, moved away from the base either way.
-pub(crate) fn stage1_of(model: &PretrainedModel, trained: TrainedWeights) -> Checkpoint {
+pub(crate) fn stage1_of(model: &PretrainedModel, trained: Trained) -> Checkpoint {
     let lora = LoraSettings { rank: 4, alpha: 8.0, targets: Projection::ALL.to_vec() };
     let hidden_size = model.config.hidden_size;
     let mut heads = ExitHeads::new(vec![1, 2, 3], HeadInput::Rms, hidden_size, &[0.2, 0.3, 0.4]);
@@ -60,18 +60,18 @@ pub(crate) fn stage1_of(model: &PretrainedModel, trained: TrainedWeights) -> Che
         }
     };
     match trained {
-        TrainedWeights::Lora => trainee.policy.update_parameters(&mut |name, _, values| {
+        Trained::Adapters => trainee.policy.update_parameters(&mut |name, _, values| {
             if name.ends_with("lora_b") {
                 moved(values);
             }
         }),
-        TrainedWeights::Full => trainee.decoder.update_parameters(&mut |_, values| moved(values)),
+        Trained::Full => trainee.decoder.update_parameters(&mut |_, values| moved(values)),
     }
     trainee.to_checkpoint(model, base_of(model))
 }
 
 /// The checkpoint that runs start from.
-pub(crate) fn stage1(trained: TrainedWeights) -> Checkpoint {
+pub(crate) fn stage1(trained: Trained) -> Checkpoint {
     stage1_of(&model(1), trained)
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn parameters(checkpoint: &Checkpoint) -> Named {
     trainee.policy.update_parameters(&mut |name, _, values| {
         all.insert(name.to_owned(), values.to_vec());
     });
-    if matches!(checkpoint.trained, Trained::Full(_)) {
+    if matches!(checkpoint.trained, checkpoint::Trained::Full(_)) {
         trainee.decoder.update_parameters(&mut |name, values| {
             all.insert(name.to_owned(), values.to_vec());
         });
@@ -246,7 +246,7 @@ pub(crate) fn start<'a>(
 /// A whole run, with the metrics of the steps that this call took.
 pub(crate) fn reinforce(
     path: &Path,
-    trained: TrainedWeights,
+    trained: Trained,
     overrides: &[&str],
     task: &mut Toy,
 ) -> Result<(Reinforced, Vec<ReinforceMetrics>), Error> {
@@ -265,7 +265,7 @@ pub(crate) struct Fresh {
 }
 
 impl Fresh {
-    pub(crate) fn run(trained: TrainedWeights, overrides: &[&str], task: &mut Toy) -> Self {
+    pub(crate) fn run(trained: Trained, overrides: &[&str], task: &mut Toy) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
         let (end, metrics) = reinforce(&path, trained, overrides, task).unwrap();
