@@ -19,7 +19,8 @@ const QUOTED: usize = 120;
 
 /// Keys that say how an adapter was trained, saved or begun, and nothing about what it computes.
 const INERT_KEYS: &str = "auto_mapping base_model_name_or_path corda_config ensure_weight_tying eva_config inference_mode \
-    loftq_config lora_dropout lora_ga_config megatron_config megatron_core peft_version qalora_group_size revision runtime_config task_type";
+    loftq_config lora_dropout lora_ga_config megatron_config megatron_core peft_version qalora_group_size \
+    revision runtime_config task_type";
 
 /// First values of the factors that leave the base's weights as they are. Others (`pissa`, `olora`, ...) change them.
 const PLAIN_STARTS: [&str; 3] = ["eva", "gaussian", "orthogonal"];
