@@ -253,15 +253,6 @@ impl Checkpoint {
         })
     }
 
-    /// Reads the training state of a checkpoint, `None` if it was saved without.
-    ///
-    /// # Errors
-    /// If the state is damaged or the directory is no checkpoint.
-    pub fn load_training_state(path: &Path) -> Result<Option<TrainingState>, CheckpointError> {
-        read_description(path)?;
-        Ok(TrainingState::read(path)?)
-    }
-
     /// SHA-256 (hexadecimal digits) over the trained weights and exit heads of the checkpoint at `path`.
     ///
     /// # Errors

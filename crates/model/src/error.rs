@@ -58,28 +58,14 @@ pub enum ModelError {
         /// Names present and not called for.
         unused: Vec<String>,
     },
-    /// The text given as a model source does not say where a model is.
-    #[error("model source `{text}`: {problem}")]
-    Source {
+    /// What the user named is not a source of models or an index of packages, or cannot be fetched.
+    #[error("{what} `{text}`: {problem}")]
+    Named {
+        /// `model source`, `package index` or `cannot fetch`.
+        what: &'static str,
         /// The text as given.
         text: String,
-        /// What is wrong and what may be given.
-        problem: String,
-    },
-    /// The text given as a package index is neither an address nor a folder.
-    #[error("package index `{text}`: {problem}")]
-    Index {
-        /// The text as given.
-        text: String,
-        /// What is wrong and what may be given.
-        problem: String,
-    },
-    /// A model could not be fetched.
-    #[error("cannot fetch `{source_text}`: {problem}")]
-    Fetch {
-        /// The source as given.
-        source_text: String,
-        /// What went wrong, and what to do by hand.
+        /// What is wrong, and what may be given or done instead.
         problem: String,
     },
 }
@@ -110,6 +96,11 @@ impl ModelError {
     /// A [`ModelError::Key`].
     pub fn key(path: &Path, key: &str, problem: impl Into<String>) -> Self {
         Self::Key { path: path.to_owned(), key: key.to_owned(), problem: problem.into() }
+    }
+
+    /// A [`ModelError::Named`].
+    pub(crate) fn named(what: &'static str, text: &impl ToString, problem: impl Into<String>) -> Self {
+        Self::Named { what, text: text.to_string(), problem: problem.into() }
     }
 
     /// A [`ModelError::Tensor`].

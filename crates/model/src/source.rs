@@ -153,7 +153,7 @@ impl FromStr for ModelSource {
     type Err = ModelError;
 
     fn from_str(text: &str) -> Result<Self, ModelError> {
-        let error = |problem: &str| ModelError::Source { text: text.to_owned(), problem: problem.to_owned() };
+        let error = |problem: &str| ModelError::named("model source", &text, problem);
         if let Some(rest) = text.strip_prefix("hf:") {
             let (repository, revision) = rest.split_once('@').unwrap_or((rest, "main"));
             let parts = repository.split_once('/');
@@ -233,7 +233,7 @@ fn is_gguf(path: &Path) -> bool {
 
 /// A directory with `config.json` and safetensors, a GGUF file, or a directory with exactly one GGUF file.
 fn resolve_path(path: &Path) -> Result<ResolvedSource, ModelError> {
-    let error = |problem: String| ModelError::Source { text: path.display().to_string(), problem };
+    let error = |problem: String| ModelError::named("model source", &path.display(), problem);
     if path.is_file() {
         return if is_gguf(path) {
             Ok(ResolvedSource::Gguf(path.to_owned()))

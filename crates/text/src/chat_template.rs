@@ -142,8 +142,33 @@ impl ChatTemplate {
                 let contents: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
                 Ok(contents.join("\n"))
             }
-            Kind::Jinja(jinja) => jinja.render(messages, add_generation_prompt, self.unix_seconds, &self.variables),
+            Kind::Jinja(jinja) => {
+                let bytes: usize =
+                    messages.iter().map(|message| message.role.as_str().len() + message.content.len()).sum();
+                let steps = MAX_STEPS + MAX_STEPS_PER_MESSAGE * messages.len() as u64 + (bytes / BYTES_PER_STEP) as u64;
+                jinja.render(self.values(&jinja.special, messages, add_generation_prompt), steps)
+            }
         }
+    }
+
+    /// What a template sees.
+    fn values(&self, special: &SpecialTexts, messages: &[Message], add_generation_prompt: bool) -> Value {
+        let unix_seconds = self.unix_seconds;
+        let strftime_now = move |format: &str| date::format_time(format, unix_seconds.unwrap_or_else(date::now));
+        let message =
+            |Message { role, content }: &Message| context! { role => role.as_str(), content => content.as_str() };
+        let text = |text: &Option<String>| text.as_deref().map_or(Value::UNDEFINED, Value::from);
+        let mut all = BTreeMap::from([
+            ("messages", messages.iter().map(message).collect()),
+            ("add_generation_prompt", Value::from(add_generation_prompt)),
+            ("tools", Value::from(())),
+            ("documents", Value::from(())),
+            ("strftime_now", Value::from_function(strftime_now)),
+            ("bos_token", text(&special.bos)),
+            ("eos_token", text(&special.eos)),
+        ]);
+        all.extend(self.variables.iter().map(|(name, value)| (name.as_str(), json::from_json(value))));
+        Value::from_pairs(all)
     }
 }
 
@@ -174,60 +199,27 @@ impl Jinja {
         names
     }
 
-    /// Renders on a thread with a stack of its own, large enough for whatever a template can build in its steps.
-    fn render(
-        &self,
-        messages: &[Message],
-        add_generation_prompt: bool,
-        unix_seconds: Option<i64>,
-        variables: &BTreeMap<String, serde_json::Value>,
-    ) -> Result<String, ChatTemplateError> {
-        let failed = |problem: &str| ChatTemplateError::Render {
-            origin: self.source.origin.clone(),
-            line: 1,
-            problem: problem.to_owned(),
+    /// Renders in at most so many steps, on a thread with a stack of its own, large enough for whatever a template can build
+    /// in them.
+    fn render(&self, values: Value, steps: u64) -> Result<String, ChatTemplateError> {
+        let origin = &self.source.origin;
+        let failed =
+            |problem: &str| ChatTemplateError::Render { origin: origin.clone(), line: 1, problem: problem.to_owned() };
+        let render = || {
+            let mut environment = self.environment.clone();
+            environment.set_fuel(Some(steps));
+            let rendered = environment.render_named_str(NAME, &self.source.text, values);
+            rendered.map_err(|error| describe(&error, origin, Some(steps)))
         };
         std::thread::scope(|scope| {
             std::thread::Builder::new()
                 .name(NAME.to_owned())
                 .stack_size(STACK_BYTES)
-                .spawn_scoped(scope, || self.render_here(messages, add_generation_prompt, unix_seconds, variables))
+                .spawn_scoped(scope, render)
                 .map_err(|error| failed(&format!("cannot start a thread: {error}")))?
                 .join()
                 .map_err(|_| failed("the template engine failed"))?
         })
-    }
-
-    fn render_here(
-        &self,
-        messages: &[Message],
-        add_generation_prompt: bool,
-        unix_seconds: Option<i64>,
-        variables: &BTreeMap<String, serde_json::Value>,
-    ) -> Result<String, ChatTemplateError> {
-        let bytes: usize = messages.iter().map(|message| message.role.as_str().len() + message.content.len()).sum();
-        let steps = MAX_STEPS + MAX_STEPS_PER_MESSAGE * messages.len() as u64 + (bytes / BYTES_PER_STEP) as u64;
-        let mut environment = self.environment.clone();
-        environment.set_fuel(Some(steps));
-        let strftime_now = move |format: &str| date::format_time(format, unix_seconds.unwrap_or_else(date::now));
-        let message =
-            |Message { role, content }: &Message| context! { role => role.as_str(), content => content.as_str() };
-        let messages: Vec<Value> = messages.iter().map(message).collect();
-        let SpecialTexts { bos, eos } = &self.special;
-        let text = |text: &Option<String>| text.as_deref().map_or(Value::UNDEFINED, Value::from);
-        let mut all = BTreeMap::from([
-            ("messages", Value::from(messages)),
-            ("add_generation_prompt", Value::from(add_generation_prompt)),
-            ("tools", Value::from(())),
-            ("documents", Value::from(())),
-            ("strftime_now", Value::from_function(strftime_now)),
-            ("bos_token", text(bos)),
-            ("eos_token", text(eos)),
-        ]);
-        all.extend(variables.iter().map(|(name, value)| (name.as_str(), json::from_json(value))));
-        environment
-            .render_named_str(NAME, &self.source.text, Value::from_pairs(all))
-            .map_err(|error| describe(&error, &self.source.origin, Some(steps)))
     }
 }
 

@@ -188,7 +188,7 @@ impl Checkpoint {
 
 /// `trained_items.txt`: the keys, sorted, one a line.
 fn lines(keys: &BTreeSet<ItemKey>) -> String {
-    keys.iter().map(|key| format!("{key}\n")).collect()
+    keys.iter().flat_map(|key| [key.to_string(), "\n".to_owned()]).collect()
 }
 
 /// Writes the keys into the folder of a checkpoint that is being prepared.

@@ -39,13 +39,13 @@ pub(super) fn resolve(
             // Most often it is not there yet. What else may be wrong also prevents writing, which then says so.
             Err(_) => {}
         }
-        write(&directory, &path, content).map_err(|error| ModelError::Fetch {
-            source_text: TINY_REASONER.to_owned(),
-            problem: format!(
+        write(&directory, &path, content).map_err(|error| {
+            let problem = format!(
                 "it comes with this program, but {} cannot be written: {error}; set ALOUD_CACHE to a directory that \
                  can be written to",
                 path.display()
-            ),
+            );
+            ModelError::named("cannot fetch", &TINY_REASONER, problem)
         })?;
     }
     Ok(ResolvedSource::Directory(directory))

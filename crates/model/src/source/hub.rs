@@ -42,13 +42,11 @@ pub(super) fn resolve(
             ),
         },
     };
-    Err(ModelError::Fetch {
-        source_text: source.to_string(),
-        problem: format!(
-            "{problem}. Install the client with `pip install huggingface_hub`, or fetch the model elsewhere and give the path \
-             of its directory"
-        ),
-    })
+    let problem = format!(
+        "{problem}. Install the client with `pip install huggingface_hub`, or fetch the model elsewhere and give the path of \
+         its directory"
+    );
+    Err(ModelError::named("cannot fetch", source, problem))
 }
 
 /// The snapshot of this revision, if all files that a model needs are there.

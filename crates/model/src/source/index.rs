@@ -21,7 +21,7 @@ impl FromStr for PackageIndex {
     type Err = ModelError;
 
     fn from_str(text: &str) -> Result<Self, ModelError> {
-        let error = |problem: &str| Err(ModelError::Index { text: text.to_owned(), problem: problem.to_owned() });
+        let error = |problem: &str| Err(ModelError::named("package index", &text, problem));
         let Some((scheme, rest)) = text.split_once("://") else {
             return if text.is_empty() {
                 error("expected an address, such as https://pypi.org/simple, or a folder with wheels in it")

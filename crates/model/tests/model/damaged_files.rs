@@ -97,7 +97,9 @@ fn files_of(name: &str, sharded: bool) -> tempfile::TempDir {
 /// The bytes of a file with damage within the first `region` of them.
 fn damaged(path: &Path, damages: &[Damage], region: usize) -> Vec<u8> {
     let mut bytes = fs::read(path).unwrap();
-    damages.iter().for_each(|damage| damage.apply(&mut bytes, region));
+    for damage in damages {
+        damage.apply(&mut bytes, region);
+    }
     bytes
 }
 

@@ -258,11 +258,12 @@ fn weights_that_are_not_finite_are_named() {
 #[test]
 fn names_with_another_prefix_are_read() {
     let bare = |name: &str| name.strip_prefix("model.").unwrap_or(name).to_owned();
-    let renamed = |tensors: &mut Tensors, rename: &dyn Fn(&str) -> String| {
+    type Rename<'a> = &'a dyn Fn(&str) -> String;
+    let renamed = |tensors: &mut Tensors, rename: Rename<'_>| {
         *tensors = tensors.iter().map(|(name, tensor)| (rename(name), tensor.clone())).collect();
     };
     // The unembedding of one is tied, that of the other is not.
-    let cases: [(&str, &dyn Fn(&str) -> String); 5] = [
+    let cases: [(&str, Rename<'_>); 5] = [
         ("qwen2", &bare),
         ("llama", &bare),
         ("llama", &|name| format!("module.{name}")),

@@ -6,7 +6,7 @@ use std::path::Path;
 use aloud_kernels::cpu::Cpu;
 use aloud_model::checkpoint::files::Tensor;
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, Lineage, Stage, TrainedItems};
-use aloud_model::checkpoint::{self, Checkpoint};
+use aloud_model::checkpoint::{self, Checkpoint, TrainingState};
 use aloud_model::decoder::Trained;
 use aloud_train::optimizer::OptimizerSettings;
 use aloud_train::run_directory::RunDirectory;
@@ -44,7 +44,7 @@ fn a_resumed_run_equals_an_unbroken_one() {
         }
         let moved = parameters(&stage1(trained));
         assert!(moved.iter().all(|(name, start)| expected[name] != *start), "everything was trained");
-        let state = |path: &Path| Checkpoint::load_training_state(path).unwrap().unwrap();
+        let state = |path: &Path| TrainingState::read(path).unwrap().unwrap();
         assert!(state(&unbroken.checkpoint) == state(&resumed.checkpoint));
 
         // A finished run is done: going on with it takes no step and changes nothing.
@@ -76,7 +76,7 @@ fn what_was_made_for_another_model_is_refused() {
     // A run whose checkpoint was replaced by one of another model.
     let run = folder.path().join("run");
     let (end, _) = reinforce(&run, Trained::Adapters, &["schedule.steps=3"], &mut task).unwrap();
-    let state = Checkpoint::load_training_state(&end.checkpoint).unwrap();
+    let state = TrainingState::read(&end.checkpoint).unwrap();
     foreign.save(&end.checkpoint, state.as_ref()).unwrap();
     let error = reinforce(&run, Trained::Adapters, &["schedule.steps=3"], &mut task).unwrap_err();
     assert!(matches!(&error, TrainingError::Checkpoint(_)), "{error}");

@@ -1,6 +1,6 @@
 //! Rewards and what follows from them: which can be used, what the metrics say, and when a run ends early.
 
-use aloud_model::checkpoint::Checkpoint;
+use aloud_model::checkpoint::TrainingState;
 use aloud_model::decoder::Trained;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::stage2::reinforce::ReinforceError;
@@ -106,7 +106,7 @@ fn a_collapse_stops_the_run_at_a_checkpoint() {
     assert!(end.collapse.unwrap().contains("`stop.min_token_entropy` is 1.0e2"));
     assert_eq!(RunDirectory::latest(&run).unwrap().unwrap().step, 2);
     assert_eq!(end.checkpoint, run.join("checkpoints/step-000002"));
-    assert!(Checkpoint::load_training_state(&end.checkpoint).unwrap().is_some());
+    assert!(TrainingState::read(&end.checkpoint).unwrap().is_some());
     // Started again, it stays stopped.
     let (again, metrics) = reinforce(&run, Trained::Adapters, &overrides, &mut Toy::good()).unwrap();
     assert_eq!((again.steps, metrics.len(), again.collapse.is_some()), (2, 0, true));
