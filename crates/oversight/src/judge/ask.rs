@@ -2,13 +2,32 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::run::JudgeSettings;
 use aloud_openai::client::ChatClient;
 use aloud_openai::error::ChatError;
 use aloud_openai::message::{ChatMessage, ChatReply, ChatRequest, Usage};
 
 /// How often a judge is asked again.
 const MAX_ASKS_AGAIN: u32 = 2;
+
+/// Who judges, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JudgeSettings {
+    /// The judge, by the endpoint's name for it.
+    pub judge_model: String,
+    /// Seed of the endpoint's own sampling, where it has one.
+    pub judge_seed: Option<u64>,
+    /// Upper bound of a reply in tokens. Judges that reason in secret need more than the usual 512.
+    pub max_tokens: u32,
+    /// Seed of the order, and of which items are judged twice.
+    pub seed: u64,
+}
+
+impl JudgeSettings {
+    /// The usual settings for this judge: 512 tokens a reply, seed 0, none for the endpoint.
+    pub fn new(judge_model: impl Into<String>) -> Self {
+        Self { judge_model: judge_model.into(), judge_seed: None, max_tokens: 512, seed: 0 }
+    }
+}
 
 /// One question to a judge.
 #[derive(Clone, Debug)]

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::path::Path;
 
+use super::ask::JudgeSettings;
 use super::material::JudgeMaterial;
 use super::pairwise::{PairwiseRow, judge_pairs};
 use super::rows::{JudgeRow, JudgeStatus, write_rows};
 use super::rubric::{LEGIBILITY, QUALITY};
-use super::run::{JudgeSettings, Judging, judge};
+use super::run::{Judging, judge};
 use aloud_measure::error::MeasureError;
 use aloud_openai::client::ChatClient;
 use aloud_openai::error::ChatError;

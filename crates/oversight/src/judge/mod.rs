@@ -24,9 +24,9 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use ask::JudgeSettings;
 pub use calibration::calibrate;
 pub use judgement::{JudgePart, Judgement};
 pub use kinship::{Kinship, kinship};
 pub use material::{JudgeMaterial, JudgedRun, JudgedTask, judged_item};
 pub use records::JudgedRecords;
-pub use run::JudgeSettings;

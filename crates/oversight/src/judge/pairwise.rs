@@ -2,11 +2,10 @@
 
 use serde::Serialize;
 
-use super::ask::{AskOutcome, Question, ask, ask_all};
+use super::ask::{AskOutcome, JudgeSettings, Question, ask, ask_all};
 use super::lines::{after_name, lines};
 use super::prompt::{about_fences, fence_code, fenced};
 use super::rows::SCHEMA;
-use super::run::JudgeSettings;
 use aloud_base::digest::sha256_digits;
 use aloud_base::random::KeyedRandom;
 use aloud_openai::client::ChatClient;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::ask::JudgeSettings;
 use super::corruption::Corruption;
 use super::gates::{
     GateResult, failure_gates, judged_twice, ladder_drops, ladder_gate, mean_absolute_difference, reliability_gate,
@@ -12,9 +13,7 @@ use super::judgement::Judgement;
 use super::kinship::{Kinship, kinship};
 use super::pairwise::summarise_pairs;
 use super::rows::{JudgeRow, JudgeStatus};
-use super::rubric::{LEGIBILITY, QUALITY, Rubric};
-use super::run::JudgeSettings;
-use super::scores::OVERALL;
+use super::rubric::{LEGIBILITY, OVERALL, QUALITY, Rubric};
 use super::statistics::{krippendorff_alpha, mean, standard_deviation};
 use super::summary::{by_model, count, failure_rate, length_relation, scored_lengths};
 use aloud_measure::metric_record::{ConfidenceInterval, Direction, MetricRecord, RecordContext};

@@ -1,8 +1,7 @@
 //! What a judge is asked to grade, and by which words.
 
-use super::prompt::grading_prompt;
-use super::scores::OVERALL;
-use aloud_base::digest::sha256_digits;
+/// The name of the sum of all grades.
+pub(super) const OVERALL: &str = "overall";
 
 /// A set of criteria with the instructions for them. A change of any word needs a new version.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,21 +76,10 @@ Coverage: X/4",
 };
 
 impl Rubric {
-    /// SHA-256, in hexadecimal, of everything the judge is told by this rubric.
-    pub(super) fn hash(&self) -> String {
-        let empty_prompt = grading_prompt(self, "", "");
-        sha256_digits([self.version, &empty_prompt, self.ask_again].join("\n\n").as_bytes())
-    }
-
     /// The lowest and the highest grade of a criterion, or sum of grades.
     pub(super) fn range(&self, name: &str) -> (u32, u32) {
         let n_grades = if name == OVERALL { self.criteria.len() as u32 } else { 1 };
         (self.lowest * n_grades, self.highest * n_grades)
-    }
-
-    /// Version and hash in one, for the keys of cached replies.
-    pub(super) fn prompt_version(&self) -> String {
-        format!("{}:{}", self.version, self.hash())
     }
 }
 

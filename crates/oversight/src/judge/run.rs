@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::ask::{AskOutcome, Question, ask, ask_all};
+use super::ask::{AskOutcome, JudgeSettings, Question, ask, ask_all};
 use super::prompt::grading_prompt;
 use super::rows::{JudgeRow, JudgeStatus, SCHEMA};
 use super::rubric::Rubric;
@@ -24,26 +24,6 @@ pub struct JudgeItem {
     pub response: String,
     /// Length of the response in tokens, if known.
     pub n_tokens: Option<usize>,
-}
-
-/// Who judges, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JudgeSettings {
-    /// The judge, by the endpoint's name for it.
-    pub judge_model: String,
-    /// Seed of the endpoint's own sampling, where it has one.
-    pub judge_seed: Option<u64>,
-    /// Upper bound of a reply in tokens. Judges that reason in secret need more than the usual 512.
-    pub max_tokens: u32,
-    /// Seed of the order, and of which items are judged twice.
-    pub seed: u64,
-}
-
-impl JudgeSettings {
-    /// The usual settings for this judge: 512 tokens a reply, seed 0, none for the endpoint.
-    pub fn new(judge_model: impl Into<String>) -> Self {
-        Self { judge_model: judge_model.into(), judge_seed: None, max_tokens: 512, seed: 0 }
-    }
 }
 
 /// What is judged, and why.

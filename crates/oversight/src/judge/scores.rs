@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::lines::{after_name, lines};
-use super::rubric::Rubric;
-
-/// The name of the sum of all grades.
-pub(super) const OVERALL: &str = "overall";
+use super::rubric::{OVERALL, Rubric};
 
 /// The grades of one response.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -7,17 +7,19 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::ask::JudgeSettings;
 use super::corruption::ladder_items;
 use super::gates::{failure_gates, ladder_gate, mean_absolute_difference, reliability_gate};
 use super::pairwise::{PairwiseItem, judge_pairs, summarise_pairs};
 use super::rows::{JudgeRow, JudgeStatus, write_rows};
 use super::rubric::{LEGIBILITY, QUALITY};
-use super::run::{JudgeItem, JudgeSettings, Judging, judge};
+use super::run::{JudgeItem, Judging, judge};
 use super::summary::{LengthRelation, length_relation};
 use aloud_openai::api_key::ApiKey;
 use aloud_openai::budget::BudgetLimits;
 use aloud_openai::client::{ChatClient, ChatSettings};
 use aloud_openai::endpoint::Endpoint;
+use aloud_openai::error::ChatError;
 use aloud_openai::retry::RetryPolicy;
 use aloud_openai::scripted_server::{Answer, ScriptedServer, completion};
 
@@ -55,9 +57,13 @@ fn items(n_items: usize) -> Vec<JudgeItem> {
         .collect()
 }
 
-fn grade(client: &ChatClient, items: &[JudgeItem], repeat_share: f64) -> Vec<JudgeRow> {
+fn try_grade(client: &ChatClient, items: &[JudgeItem], repeat_share: f64) -> Result<Vec<JudgeRow>, ChatError> {
     let judging = Judging { purpose: "quality", rubric: &QUALITY, repeat_share };
-    judge(client, &JudgeSettings::new("judge"), &judging, items, &|_, _| {}).unwrap()
+    judge(client, &JudgeSettings::new("judge"), &judging, items, &|_, _| {})
+}
+
+fn grade(client: &ChatClient, items: &[JudgeItem], repeat_share: f64) -> Vec<JudgeRow> {
+    try_grade(client, items, repeat_share).unwrap()
 }
 
 /// The grades of a judge that answers by a script.
@@ -125,9 +131,7 @@ fn a_second_run_needs_no_endpoint_and_the_key_is_nowhere() {
     let files = all_files(run.path());
     assert!(files.len() > 44 * 1000);
     assert!(!files.windows(KEY.len()).any(|window| window == KEY.as_bytes()));
-    let judging = Judging { purpose: "quality", rubric: &QUALITY, repeat_share: 0.2 };
-    let settings = JudgeSettings::new("judge");
-    let error = judge(&offline_client(&server, run.path()), &settings, &judging, &items, &|_, _| {}).unwrap_err();
+    let error = try_grade(&offline_client(&server, run.path()), &items, 0.2).unwrap_err();
     assert!(error.to_string().contains("no cached reply of `judge`"), "{error}");
 
     let expected = |row: &JudgeRow| if row.model == MODELS[1] { [35.0, 8.0] } else { [28.0, 7.0] };
@@ -257,12 +261,9 @@ fn responses_that_cannot_be_judged() {
     assert!(rows.len() == 2 && rows.iter().all(|row| row.status == JudgeStatus::EmptyResponse));
     assert!(server.seen().is_empty());
     two[1].model = MODELS[0].to_owned();
-    let run_judge = |items: &[JudgeItem], repeat_share| {
-        let judging = Judging { purpose: "quality", rubric: &QUALITY, repeat_share };
-        judge(&client, &JudgeSettings::new("judge"), &judging, items, &|_, _| {}).unwrap_err().to_string()
-    };
-    assert!(run_judge(&two, 0.0).contains("`base-model` has two responses to item `item-000`"));
-    assert!(run_judge(&two[..1], 1.5).contains("1.5 is not between 0 and 1"));
+    let error = |items: &[JudgeItem], repeat_share| try_grade(&client, items, repeat_share).unwrap_err().to_string();
+    assert!(error(&two, 0.0).contains("`base-model` has two responses to item `item-000`"));
+    assert!(error(&two[..1], 1.5).contains("1.5 is not between 0 and 1"));
     assert!(grade(&client, &[], 0.1).is_empty());
 }
 

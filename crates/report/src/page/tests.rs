@@ -1,5 +1,6 @@
 //! The page of small evaluation runs.
 #![expect(clippy::unwrap_used, reason = "tests")]
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::*;
@@ -56,7 +57,7 @@ fn markdown_has_every_record_or_its_reason() {
 }
 
 #[test]
-fn the_page_has_all_its_parts() {
+fn the_page_has_all_its_parts_and_needs_no_network() {
     let (_folder, set) = whole();
     let text = |id: u32| token_text(id);
     let options = ReportOptions { side_by_side: Some([0, 1]), token_texts: vec![Some(&text), Some(&text)], ..quick() };
@@ -84,52 +85,22 @@ fn the_page_has_all_its_parts() {
             assert_eq!(svg.contains(&caption_end), medium == Medium::File, "{}", figure.name);
         }
     }
-    assert!(report.figures.iter().any(|figure| figure.name == "gsm8k-early_answering.curve.controls"));
     let names: Vec<&str> = report.figures.iter().map(|figure| figure.name.as_str()).collect();
-    for metric in [
-        "savings.average",
-        "depth.quantiles",
-        "exits.rate",
-        "exits.distance_to_target",
-        "exits.reliability",
-        "depth.by_token_class",
-        "depth.by_surprisal",
-        "depth.regret",
-        "savings.speed",
-        "depth.exchange_rate",
-        "accuracy.strict",
-        "length.trace",
-        "quality.criteria",
-        "text.multiples",
-        "early_answering.curve",
-        "necessity.with_and_without",
-        "necessity.log_probabilities",
-        "horizon.without_trace",
-        "written_steps.coverage",
-        "written_steps.unsupported",
-        "dial.accuracy",
-        "dial.multiples",
-        "dial.depths.offset",
-        "dial.length",
-        "dial.horizon",
-        "length.funnel",
-    ] {
+    let expected = "savings.average depth.quantiles exits.rate exits.distance_to_target exits.reliability depth.by_token_class \
+                    depth.by_surprisal depth.regret savings.speed depth.exchange_rate accuracy.strict length.trace \
+                    quality.criteria text.multiples early_answering.curve early_answering.curve.controls \
+                    necessity.with_and_without necessity.log_probabilities horizon.without_trace written_steps.coverage \
+                    written_steps.unsupported dial.accuracy dial.multiples dial.depths.offset dial.length dial.horizon \
+                    length.funnel";
+    for metric in expected.split(' ') {
         assert!(names.contains(&format!("gsm8k-{metric}").as_str()), "{metric} is missing from {names:?}");
     }
-    let mut sorted = names.clone();
-    sorted.sort_unstable();
-    sorted.dedup();
-    assert_eq!(sorted.len(), names.len(), "ids of figures are unique");
-}
-
-#[test]
-fn the_page_needs_no_network() {
-    let (_folder, set) = whole();
-    let html = render_report(&set, &quick()).html;
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "ids of figures are unique");
+    // It needs no network.
     for word in ["src=", "@import", "url(http", "<link rel=\"stylesheet"] {
-        assert!(!html.contains(word), "{word}");
+        assert!(!report.html.contains(word), "{word}");
     }
-    let without_namespace = html.replace("http://www.w3.org/2000/svg", "").replace("http:%2F%2Fwww.w3.org", "");
+    let without_namespace = report.html.replace("http://www.w3.org/2000/svg", "").replace("http:%2F%2Fwww.w3.org", "");
     assert!(!without_namespace.contains("href=\"http"));
 }
 

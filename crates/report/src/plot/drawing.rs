@@ -26,18 +26,8 @@ pub(super) struct Words {
 }
 
 impl Words {
-    pub(super) const fn new(anchor: Anchor, paint: Paint) -> Self {
-        Self { anchor, size: TEXT, paint, bold: false, turned: 0.0 }
-    }
-
-    pub(super) const fn bold(mut self) -> Self {
-        self.bold = true;
-        self
-    }
-
-    pub(super) const fn sized(mut self, size: f64) -> Self {
-        self.size = size;
-        self
+    pub(super) const fn new(anchor: Anchor, paint: Paint, size: f64) -> Self {
+        Self { anchor, size, paint, bold: false, turned: 0.0 }
     }
 }
 
@@ -204,7 +194,7 @@ mod tests {
     #[test]
     fn words_are_escaped() {
         let mut drawing = Drawing::new(Medium::Page);
-        drawing.words(1.0, 2.0, "a < b & \"c\"", Words::new(Anchor::Start, Paint::Ink));
+        drawing.words(1.0, 2.0, "a < b & \"c\"", Words::new(Anchor::Start, Paint::Ink, TEXT));
         drawing.open_named("<script>");
         assert!(drawing.svg.contains(">a &lt; b &amp; &quot;c&quot;</text><g><title>&lt;script&gt;</title>"));
     }

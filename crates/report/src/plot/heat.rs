@@ -30,7 +30,7 @@ pub(super) fn draw_key(drawing: &mut Drawing, heat: &HeatMap, left: f64, top: f6
     const CELLS: usize = 8;
     let (low, high) = range(heat);
     let [low, high] = [low, high].map(|value| number(value, (high - low) / 100.0, NumberFormat::PerCent));
-    let words = Words::new(Anchor::Start, Paint::Quiet).sized(TICK);
+    let words = Words::new(Anchor::Start, Paint::Quiet, TICK);
     let mut x = left;
     drawing.words(x, top + 11.0, &heat.label, words);
     x += width(&heat.label, TICK) + 14.0;
@@ -63,7 +63,7 @@ pub(super) fn draw_heat(drawing: &mut Drawing, heat: &HeatMap, panel: &Panel, fr
             if width(&written, TICK) + 4.0 <= wide && tall >= 15.0 {
                 // Paper on strong fills, ink on weak ones; both are readable where they change.
                 let paint = if heat_share(share) > INK_TO_PAPER { Paint::Paper } else { Paint::Ink };
-                drawing.words(x, y + 4.0, &written, Words::new(Anchor::Middle, paint).sized(TICK));
+                drawing.words(x, y + 4.0, &written, Words::new(Anchor::Middle, paint, TICK));
             }
             drawing.close();
         }

@@ -58,7 +58,7 @@ pub(super) fn draw_series(drawing: &mut Drawing, panel: &Panel, series: &[Series
     }
     for (x, y, label) in labels {
         if let Some((x, y)) = taken.free_place(x, y, label) {
-            drawing.words(x, y, label, Words::new(Anchor::Start, Paint::Quiet).sized(TICK));
+            drawing.words(x, y, label, Words::new(Anchor::Start, Paint::Quiet, TICK));
         }
     }
 }

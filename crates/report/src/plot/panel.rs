@@ -53,12 +53,17 @@ pub(super) fn draw_panel(drawing: &mut Drawing, panel: &Panel, place: Place<'_>)
     let mut top = room.top;
     if !panel.title.is_empty() && !place.ridge {
         let title = shortened(&panel.title, TEXT, room.right - room.left);
-        drawing.words(room.left, top + 12.0, &title, Words::new(Anchor::Start, Paint::Ink).bold());
+        drawing.words(
+            room.left,
+            top + 12.0,
+            &title,
+            Words { bold: true, ..Words::new(Anchor::Start, Paint::Ink, TEXT) },
+        );
         top += 19.0;
     }
     if !panel.y.label.is_empty() && !place.ridge {
         let label = shortened(&panel.y.label, TICK, room.right - room.left);
-        drawing.words(room.left, top + 11.0, &label, Words::new(Anchor::Start, Paint::Quiet).sized(TICK));
+        drawing.words(room.left, top + 11.0, &label, Words::new(Anchor::Start, Paint::Quiet, TICK));
         top += 23.0;
     } else if !place.ridge {
         // Room for the upper half of the highest number.
@@ -124,7 +129,7 @@ fn draw_horizontal_axis(drawing: &mut Drawing, panel: &Panel, frame: &Frame, pla
         if !place.labelled_below {
             continue;
         }
-        let words = Words::new(Anchor::Middle, Paint::Quiet).sized(TICK);
+        let words = Words::new(Anchor::Middle, Paint::Quiet, TICK);
         if turned {
             let text = shortened(text, TICK, WIDEST_NAME);
             drawing.words(at + 4.0, bottom + 14.0, &text, Words { anchor: Anchor::End, turned: 35.0, ..words });
@@ -144,13 +149,13 @@ fn draw_horizontal_axis(drawing: &mut Drawing, panel: &Panel, frame: &Frame, pla
         let middle = f64::midpoint(left, right);
         // A label that is wider than the frame goes on under the words at the left.
         let at = middle.min(place.room.right - width(&label, TICK) / 2.0);
-        drawing.words(at, place.room.bottom - 7.0, &label, Words::new(Anchor::Middle, Paint::Quiet).sized(TICK));
+        drawing.words(at, place.room.bottom - 7.0, &label, Words::new(Anchor::Middle, Paint::Quiet, TICK));
     }
 }
 
 fn draw_vertical_axis(drawing: &mut Drawing, panel: &Panel, frame: &Frame, place: Place<'_>) {
     let Rectangle { left, right, top, bottom } = frame.inside;
-    let words = Words::new(Anchor::End, Paint::Quiet).sized(TICK);
+    let words = Words::new(Anchor::End, Paint::Quiet, TICK);
     if place.ridge {
         let title = shortened(&panel.title, TICK, place.left_words);
         drawing.words(left - 8.0, f64::midpoint(top, bottom) + 6.0, &title, Words { paint: Paint::Ink, ..words });
@@ -186,7 +191,7 @@ fn draw_guides(drawing: &mut Drawing, guides: &[Guide], frame: &Frame, id: &str)
     drawing.close();
     for guide in guides.iter().filter(|guide| !guide.label.is_empty()) {
         if let Some((x, y)) = last_place_inside(guide, frame) {
-            let words = Words::new(Anchor::End, Paint::Quiet).sized(TICK);
+            let words = Words::new(Anchor::End, Paint::Quiet, TICK);
             let x = x.max(left + width(&guide.label, TICK)).min(right - 2.0);
             drawing.words(x, (y - 5.0).max(top + 10.0), &guide.label, words);
         }

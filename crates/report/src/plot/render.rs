@@ -28,7 +28,12 @@ pub(crate) fn to_svg(figure: &Figure, medium: Medium) -> String {
     let mut top = margin;
     if medium != Medium::Page {
         for line in lines(&figure.title, TITLE, inner) {
-            drawing.words(margin, top + 13.0, &line, Words::new(Anchor::Start, Paint::Ink).bold().sized(TITLE));
+            drawing.words(
+                margin,
+                top + 13.0,
+                &line,
+                Words { bold: true, ..Words::new(Anchor::Start, Paint::Ink, TITLE) },
+            );
             top += 20.0;
         }
         top += 6.0;
@@ -38,7 +43,7 @@ pub(crate) fn to_svg(figure: &Figure, medium: Medium) -> String {
     if medium != Medium::Page {
         top += 8.0;
         for line in lines(&figure.caption, TEXT, inner) {
-            drawing.words(margin, top + 11.0, &line, Words::new(Anchor::Start, Paint::Quiet));
+            drawing.words(margin, top + 11.0, &line, Words::new(Anchor::Start, Paint::Quiet, TEXT));
             top += 17.0;
         }
     }
@@ -97,7 +102,7 @@ fn draw_legend(drawing: &mut Drawing, figure: &Figure, left: f64, top: f64, room
             }
             Mark::Points => drawing.mark(&marker(entry.style, x + 10.5, middle), paint),
         }
-        drawing.words(x + 26.0, middle + 4.0, &entry.name, Words::new(Anchor::Start, Paint::Ink));
+        drawing.words(x + 26.0, middle + 4.0, &entry.name, Words::new(Anchor::Start, Paint::Ink, TEXT));
         x += wide;
     }
     y + LEGEND_ROW + 8.0
