@@ -145,15 +145,8 @@ pub struct StoryGenerator {
     settings: StorySettings,
     own: Option<Setting>,
     seed: u64,
-    reader: Option<ModelReader>,
-}
-
-/// A language model that stories are to be hard for.
-#[derive(Clone, Debug)]
-struct ModelReader {
-    model: Arc<dyn TextModel>,
-    /// Number of people in the chains of the questions that it is asked.
-    order: usize,
+    /// A language model that stories are to be hard for, and the number of people in the chains that it is asked about.
+    reader: Option<(Arc<dyn TextModel>, usize)>,
 }
 
 /// A complete story without text.
@@ -203,7 +196,7 @@ impl StoryGenerator {
             return Err(TasksError::StorySetting { key: "search order", reason });
         }
         let settings = StorySettings { search: true, ..self.settings };
-        Ok(Self { settings, reader: Some(ModelReader { model, order }), ..self })
+        Ok(Self { settings, reader: Some((model, order)), ..self })
     }
 
     /// Story `index` of a part; of all parts mixed if `None`.
@@ -281,7 +274,7 @@ impl StoryGenerator {
         let cast = Cast::draw(setting, size, draw);
         let Ok(mut world) = World::replay(cast.scope(), &cast.placements) else { return Ok(None) };
         let is_of_part = |world: &World| Part::of_structure(structure_hash(world)) == part;
-        if let Some(ModelReader { model, order }) = &self.reader {
+        if let Some((model, order)) = &self.reader {
             let text = [self.seed ^ TEXT_SEED, 4 * index + part as u64];
             let mut target = ModelTarget { model: model.as_ref(), cast: &cast, text, order: *order };
             let Some(found) = search(&world, plan, &mut target, &is_of_part, draw)? else { return Ok(None) };
@@ -315,8 +308,8 @@ impl StoryGenerator {
         if selected.is_empty() {
             return None;
         }
-        let (telling, accuracy, reader) = if let (Some((telling, accuracy)), Some(reader)) = (read, &self.reader) {
-            (telling, accuracy, reader.model.name())
+        let (telling, accuracy, reader) = if let (Some((telling, accuracy)), Some((model, _))) = (read, &self.reader) {
+            (telling, accuracy, model.name())
         } else {
             let accuracy = ReaderPanel::new(&world).accuracy(&all)?;
             (Telling::draw(&world, &cast, draw), accuracy, PanelTarget::NAME)

@@ -222,11 +222,19 @@ mod tests {
         check(passage, script, so_far, claims, &NAMES)
     }
 
+    /// All of these passages are refused so.
+    fn refused(script: &str, so_far: &str, claims: &Claims, cases: &[(&str, &str)]) {
+        for (bad, expected) in cases {
+            let fault = checked(bad, script, so_far, claims).err().unwrap_or_default();
+            assert!(fault.contains(expected), "{bad}: {fault}");
+        }
+    }
+
     #[test]
     fn prose_of_a_move() {
-        let script = "Ines put the lens into the tin in the studio.";
+        let (script, so_far) = ("Ines put the lens into the tin in the studio.", "There was a lens in the hall.");
         let open = Claims::default();
-        let check = |passage: &str| checked(passage, script, "There was a lens in the hall.", &open);
+        let check = |passage: &str| checked(passage, script, so_far, &open);
         for good in [
             "With a quick motion, Ines slid the lens into the tin that stood in the studio.",
             "In the studio, Ines's hand let the Lens slip into the tin!",
@@ -234,7 +242,7 @@ mod tests {
         ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
-        for (bad, expected) in [
+        let cases = [
             ("", "it is empty"),
             ("Ines put the lens into the tin in the studio", "no whole sentence"),
             ("Ines put it into the tin in the studio.", "it does not say `lens`"),
@@ -252,10 +260,8 @@ mod tests {
             ("Ines put a lens into the tin in the studio.", "it introduces `lens` a second time"),
             ("Here is the passage: Ines put the lens into the tin in the studio.", "`passage` changes"),
             ("**Ines** put the lens into the tin in the studio.", "no whole sentence"),
-        ] {
-            let fault = check(bad).err().unwrap_or_default();
-            assert!(fault.contains(expected), "{bad}: {fault}");
-        }
+        ];
+        refused(script, so_far, &open, &cases);
         let long = format!("Ines put the lens into the tin in the studio{}.", " and so on".repeat(40));
         assert!(check(&long).is_err());
     }
@@ -265,15 +271,13 @@ mod tests {
         let script = "Ines told Omar, and nobody else, about the bus strike.";
         let private = Claims { is_private: true, ..Claims::default() };
         assert_eq!(checked("Ines whispered to Omar about the bus strike.", script, "", &private), Ok(()));
-        for (bad, expected) in [
+        let cases = [
             ("Omar whispered to Ines about the bus strike.", "`Omar` is not in the order of the script"),
             ("Ines told Omar about the bus strike.", "does not say that something is said in private"),
             ("Ines whispered to Omar about the strike.", "it does not say `the bus strike`"),
             ("Ines whispered to Omar about the bus strike and the new well.", "it names `the new well`"),
-        ] {
-            let fault = checked(bad, script, "", &private).err().unwrap_or_default();
-            assert!(fault.contains(expected), "{bad}: {fault}");
-        }
+        ];
+        refused(script, "", &private, &cases);
         let script = "Ines told everyone in the hall about the bus strike.";
         let public = Claims { is_public: true, ..Claims::default() };
         assert_eq!(checked("Ines brought the bus strike up with everybody in the hall.", script, "", &public), Ok(()));
@@ -288,14 +292,12 @@ mod tests {
         let claims = Claims { is_peeked: true, is_missed: true, ..Claims::default() };
         let good = "Ines put the lens into the tin in the hall. Omar, unseen, saw it, while Will was lost in thought.";
         assert_eq!(checked(good, script, "", &claims), Ok(()));
-        for (bad, expected) in [
+        let cases = [
             ("Ines put the lens into the tin in the hall. Omar saw it, while Will was lost in thought.", "in secret"),
             ("Ines put the lens into the tin in the hall. Omar, unseen, saw it, and so did Will.", "is missed"),
             ("Ines put the lens into the tin in the hall. Will, unseen, saw it, and Omar missed it.", "order"),
-        ] {
-            let fault = checked(bad, script, "", &claims).err().unwrap_or_default();
-            assert!(fault.contains(expected), "{bad}: {fault}");
-        }
+        ];
+        refused(script, "", &claims, &cases);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The settings of stories, shipped with the program or from a user's own file, each checked by the rules that keep names from
 //! being confused with each other.
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -28,11 +27,6 @@ const SHIPPED: [(&str, &str); 14] = [
     ("mountain hut", include_str!("settings/mountain_hut.toml")),
 ];
 
-/// Which of the settings tell stories of the training, validation and test part: no vocabulary is shared.
-const TRAIN: Range<usize> = 0..8;
-const VALIDATION: Range<usize> = 8..11;
-const TEST: Range<usize> = 11..14;
-
 impl Setting {
     /// The settings of the program.
     pub(crate) fn shipped() -> &'static [Self] {
@@ -42,14 +36,14 @@ impl Setting {
             .get_or_init(|| SHIPPED.iter().filter_map(|(name, text)| Self::parse(Path::new(name), text).ok()).collect())
     }
 
-    /// The settings of a part of the data.
+    /// The settings of a part of the data: no vocabulary is shared.
     pub(crate) fn of_part(part: Part) -> &'static [Self] {
         let range = match part {
-            Part::Train => TRAIN,
-            Part::Validation => VALIDATION,
-            Part::Test => TEST,
+            Part::Train => 0..8,
+            Part::Validation => 8..11,
+            Part::Test => 11..14,
         };
-        Self::shipped().get(range).unwrap_or_default()
+        &Self::shipped()[range]
     }
 
     /// Reads a setting of the user's own.

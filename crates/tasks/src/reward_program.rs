@@ -74,42 +74,33 @@ impl RewardProgram {
         };
         // Each pipe has a thread of its own: whichever of them the program fills or leaves unread, the others go on.
         // The threads end when their pipe or their channel is closed.
-        let thread = || thread::Builder::new().name("reward-program".to_owned());
-        thread()
-            .spawn(move || {
-                for batch in batches {
-                    // A program that no longer reads also no longer answers, and that is what the error is about.
-                    let batch: String = batch;
-                    if stdin.write_all(batch.as_bytes()).is_err() {
-                        return;
-                    }
+        spawn(move || {
+            // A program that no longer reads also no longer answers, and that is what the error is about.
+            let _ = batches.iter().try_for_each(|batch: String| stdin.write_all(batch.as_bytes()));
+        })
+        .map_err(failed)?;
+        spawn(move || {
+            let mut stdout = BufReader::new(stdout);
+            loop {
+                let mut line = Vec::new();
+                let read = stdout.by_ref().take(MAX_ANSWER).read_until(b'\n', &mut line);
+                if !matches!(read, Ok(1..)) || answer.send(line).is_err() {
+                    return;
                 }
-            })
-            .map_err(failed)?;
-        thread()
-            .spawn(move || {
-                let mut stdout = BufReader::new(stdout);
-                loop {
-                    let mut line = Vec::new();
-                    let read = stdout.by_ref().take(MAX_ANSWER).read_until(b'\n', &mut line);
-                    if !matches!(read, Ok(1..)) || answer.send(line).is_err() {
-                        return;
-                    }
-                }
-            })
-            .map_err(failed)?;
-        thread()
-            .spawn(move || {
-                let _open = open;
-                let mut piece = [0; 1024];
-                while let Ok(read @ 1..) = stderr.read(&mut piece) {
-                    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                    kept.extend_from_slice(piece.get(..read).unwrap_or_default());
-                    let surplus = kept.len().saturating_sub(KEPT_ERROR_OUTPUT);
-                    kept.drain(..surplus);
-                }
-            })
-            .map_err(failed)?;
+            }
+        })
+        .map_err(failed)?;
+        spawn(move || {
+            let _open = open;
+            let mut piece = [0; 1024];
+            while let Ok(read @ 1..) = stderr.read(&mut piece) {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.extend_from_slice(&piece[..read]);
+                let surplus = kept.len().saturating_sub(KEPT_ERROR_OUTPUT);
+                kept.drain(..surplus);
+            }
+        })
+        .map_err(failed)?;
 
         match program.answers.recv_timeout(START_WATCH) {
             Err(RecvTimeoutError::Timeout) => Ok(program),
@@ -189,15 +180,11 @@ impl RewardProgram {
         // Only once: after it was reaped, its number may be that of another process.
         self.input.take()?;
         let start = Instant::now();
-        let ended = loop {
-            if group::leader_has_ended(&mut self.child) {
-                break true;
-            }
-            if start.elapsed() >= grace {
-                break false;
-            }
+        let mut ended = group::leader_has_ended(&mut self.child);
+        while !ended && start.elapsed() < grace {
             thread::sleep(POLL_INTERVAL);
-        };
+            ended = group::leader_has_ended(&mut self.child);
+        }
         group::kill(&mut self.child);
         self.child.wait().ok().filter(|_| ended)
     }
@@ -220,6 +207,10 @@ impl Drop for RewardProgram {
     fn drop(&mut self) {
         self.end(END_GRACE);
     }
+}
+
+fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name("reward-program".to_owned()).spawn(work)
 }
 
 /// A line that no completion asked for.

@@ -111,15 +111,15 @@ fn a_program_that_cannot_run_is_known_at_once() {
 
 #[test]
 fn a_program_that_dies_is_reported_with_its_last_words() {
-    let message = error_of("read -r line; echo 1; echo one >&2; echo two >&2; exit 3").to_string();
+    let message = error_of("read -r line; echo 1; echo one >&2; echo two >&2; exit 3");
     assert_eq!(
         message,
         "the reward program ended (exit status: 3) before it answered for item `second`, after it said: one / two; try \
          it by hand on one line of JSON"
     );
-    let message = error_of("read -r line; echo 1; kill -9 $$").to_string();
+    let message = error_of("read -r line; echo 1; kill -9 $$");
     assert!(message.contains("ended (signal: 9 (SIGKILL)) before it answered for item `second`;"), "{message}");
-    let message = error_of("read -r line; echo 1; read -r line; echo 1; exec >&-; sleep 1000").to_string();
+    let message = error_of("read -r line; echo 1; read -r line; echo 1; exec >&-; sleep 1000");
     assert!(message.contains("closed its output before it answered for item `first`;"), "{message}");
 }
 
@@ -133,7 +133,7 @@ fn only_the_end_of_a_long_error_output_is_kept() {
 
 #[test]
 fn nonsense_is_quoted() {
-    let message = error_of("read -r line; echo 1; echo very good; cat").to_string();
+    let message = error_of("read -r line; echo 1; echo very good; cat");
     assert_eq!(
         message,
         "the reward program answered `very good` for item `second`; expected one line `{\"reward\": NUMBER}` or a bare \

@@ -215,13 +215,12 @@ fn stories_are_repeatable_and_parts_share_nothing() {
 }
 
 #[test]
-fn the_first_story_of_seed_zero_stays_what_it_is() {
+fn the_stories_of_a_seed_stay_what_they_are() {
     // Recorded from this program: files named by a seed must not change silently. If it changes, so must the version.
-    let row = &StoryGenerator::new(StorySettings::default(), 0).unwrap().story(0, None).unwrap().rows()[0];
-    assert_eq!((row.version, row.story_text.as_str()), (2, FIRST_STORY));
+    let rows: Vec<StoryRow> = stories(200).iter().flat_map(Story::rows).collect();
+    let digest = aloud_tasks::hash::hash(0, &serde_json::to_string(&rows).unwrap());
+    assert_eq!((rows[0].version, digest), (2, 0x2640_607a_d2c6_a811), "{digest:#x}");
 }
-
-const FIRST_STORY: &str = "Niloufar came into the surgery. Niloufar moved the hot-water bottle into the linen hamper, which stands in the surgery. Niloufar left the surgery. Beatriz came into the surgery. Beatriz walked out of the surgery. Karima walked into the surgery. Jakub walked into the surgery. Karima left the surgery. Jakub put the hot-water bottle into the first-aid box in the surgery. Karima stepped into the surgery. Jakub walked out of the surgery. Karima placed the hot-water bottle in the linen hamper, which stands in the surgery.";
 
 #[test]
 fn unknown_is_not_asked_for_if_it_is_not_wanted() {
