@@ -29,33 +29,14 @@ const METRICS: &[(&str, &str)] = &[
     ("B3.strict_minus_base", "accuracy.strict_minus_base"),
     ("B4.len", "length.trace"),
     ("B5.trunc", "length.truncated"),
-    ("C1.coherence", "quality.coherence"),
-    ("C1.completeness", "quality.completeness"),
-    ("C1.clarity", "quality.clarity"),
-    ("C1.no_repetition", "quality.no_repetition"),
-    ("C1.overall", "quality.overall"),
-    ("C1.overall_minus_base", "quality.overall_minus_base"),
-    ("C3.sanity_ladder", "judge.sanity_ladder"),
-    ("C3.reliability", "judge.reliability"),
-    ("C3.markup_shift", "judge.markup_shift"),
-    ("C3.swap_consistency", "judge.swap_consistency"),
-    ("C3.win_rate", "judge.win_rate"),
-    ("C4.rep_1", "text.repeated_1"),
-    ("C4.rep_2", "text.repeated_2"),
-    ("C4.rep_3", "text.repeated_3"),
-    ("C4.rep_4", "text.repeated_4"),
     ("C4.seq_rep_64", "text.repeated_windows"),
     ("C4.loop_rate", "text.loops"),
     ("C4.zlib_ratio", "text.compression"),
     ("C4.eq_valid", "text.true_equations"),
-    ("C4.distinct_1", "text.distinct_1"),
-    ("C4.distinct_2", "text.distinct_2"),
     ("C4.ppl_base", "text.perplexity"),
     ("C4.lang_ok", "text.same_script"),
     ("C4.unk_rate", "text.unknown_tokens"),
     ("C4.kl_ee_base", "text.divergence_from_base"),
-    ("C5.legibility", "reading.legibility"),
-    ("C5.coverage", "reading.coverage"),
     ("D1.aoc", "early_answering.area"),
     ("D1.aoc_soft", "early_answering.area_soft"),
     ("D1.aoc_steps", "early_answering.area_by_values"),
@@ -71,8 +52,15 @@ const METRICS: &[(&str, &str)] = &[
     ("F.dose", "dial.rank_correlation"),
 ];
 
-/// Accuracies by the number of steps that an item takes: the number follows.
-const AT_STEPS: (&str, &str) = ("B3.acc.", "accuracy.at_steps.");
+/// Beginnings of ids whose ends are the same today.
+const FAMILIES: [(&str, &str); 6] = [
+    ("B3.acc.", "accuracy.at_steps."),
+    ("C1.", "quality."),
+    ("C3.", "judge."),
+    ("C4.rep_", "text.repeated_"),
+    ("C4.distinct_", "text.distinct_"),
+    ("C5.", "reading."),
+];
 
 /// What follows an id where it is of a model replayed at full depth.
 const AT_FULL_DEPTH: &str = ".full_depth";
@@ -80,11 +68,9 @@ const AT_FULL_DEPTH: &str = ".full_depth";
 /// Today's id of a metric.
 pub fn metric_id(id: &str) -> String {
     let (name, suffix) = id.strip_suffix(AT_FULL_DEPTH).map_or((id, ""), |name| (name, AT_FULL_DEPTH));
-    if let Some(steps) = name.strip_prefix(AT_STEPS.0) {
-        return format!("{}{steps}{suffix}", AT_STEPS.1);
-    }
-    let known = METRICS.iter().find(|(earlier, _)| *earlier == name);
-    known.map_or_else(|| id.to_owned(), |(_, today)| format!("{today}{suffix}"))
+    let of_family = |(earlier, today): &(&str, &str)| Some(format!("{today}{}{suffix}", name.strip_prefix(earlier)?));
+    let known = METRICS.iter().find(|(earlier, _)| *earlier == name).map(|(_, today)| format!("{today}{suffix}"));
+    known.or_else(|| FAMILIES.iter().find_map(of_family)).unwrap_or_else(|| id.to_owned())
 }
 
 /// Models of an evaluation.
@@ -111,6 +97,12 @@ mod tests {
             ("A1.als", "savings.average"),
             ("B2.lenient", "accuracy.lenient"),
             ("B3.acc.7", "accuracy.at_steps.7"),
+            ("C1.overall_minus_base", "quality.overall_minus_base"),
+            ("C3.win_rate", "judge.win_rate"),
+            ("C4.rep_4", "text.repeated_4"),
+            ("C4.seq_rep_64", "text.repeated_windows"),
+            ("C4.distinct_2", "text.distinct_2"),
+            ("C5.coverage", "reading.coverage"),
             ("D1.aoc.full_depth", "early_answering.area.full_depth"),
             ("savings.average", "savings.average"),
             ("mine", "mine"),

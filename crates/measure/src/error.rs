@@ -1,6 +1,6 @@
 //! What can be wrong with records and with what is computed from them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aloud_base::durable_file::WriteError;
 
@@ -99,6 +99,23 @@ pub enum MeasureError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl MeasureError {
+    /// [`MeasureError::File`].
+    pub(crate) fn file(path: &Path, reason: impl Into<String>) -> Self {
+        Self::File { path: path.to_path_buf(), reason: reason.into() }
+    }
+
+    /// [`MeasureError::File`], if something is wrong.
+    pub(crate) fn check_file(path: &Path, fault: Option<String>) -> Result<(), Self> {
+        fault.map_or(Ok(()), |reason| Err(Self::file(path, reason)))
+    }
+
+    /// The text of a file.
+    pub(crate) fn read(path: &Path) -> Result<String, Self> {
+        std::fs::read_to_string(path).map_err(|source| Self::Read { path: path.to_path_buf(), source })
+    }
 }
 
 impl From<WriteError> for MeasureError {

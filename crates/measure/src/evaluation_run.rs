@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::error::MeasureError;
 use crate::metric_record::{DepthPolicy, Dial, MetricRecord, ReplayMode, read_metric_records};
 use crate::run_files::{
-    CurveIndex, ElicitationRow, ExitConvention, LogRow, Manifest, RunIdentity, RunStatus, SampleRow, TokenRow,
-    read_curve_index, read_log, read_manifest,
+    CurveIndex, CurvePoint, ElicitationRow, ExitConvention, LogRow, Manifest, RunIdentity, RunStatus, SampleRow,
+    TokenRow, read_curve_index, read_log, read_manifest,
 };
 
 const MANIFEST: &str = "manifest.json";
@@ -214,34 +214,56 @@ impl Logs<'_> {
 /// # Errors
 /// If no run is left; the error is that of the first folder.
 pub fn open_runs(folders: &[PathBuf]) -> Result<RunSet, MeasureError> {
-    let mut set = RunSet::default();
-    let mut first_error = None;
+    let (mut set, mut errors) = (RunSet::default(), Vec::new());
     for folder in folders {
         let (curve, manifest) = (folder.join(CURVE), folder.join(MANIFEST));
-        let opened = if curve.is_file() {
-            read_curve_index(&curve).map(|index| open_sweep(folder, index, &mut set, &mut first_error))
-        } else if manifest.is_file() {
-            EvaluationRun::open(folder).map(|run| set.runs.push(run))
-        } else if let below @ [_, ..] = &*runs_below(folder) {
-            for run in below {
-                open_one(run, &mut set, &mut first_error);
+        let below = runs_below(folder);
+        if curve.is_file() {
+            match read_curve_index(&curve) {
+                Ok(index) => {
+                    let point = |point: &CurvePoint| (folder.join(&point.folder), format!("point `{}`: ", point.label));
+                    let points = index.points.iter().map(point);
+                    let runs = points.map(|(at, name)| set.add(&at, &name, &mut errors)).collect();
+                    set.sweeps.push(Sweep { folder: folder.clone(), index, runs });
+                }
+                Err(error) => set.leave_out(folder, "", error, &mut errors),
             }
-            Ok(())
-        } else {
+        } else if manifest.is_file() {
+            set.add(folder, "", &mut errors);
+        } else if below.is_empty() {
             let reason =
                 "there is neither a manifest.json nor a curve.json; expected the folder of an evaluation or a sweep";
-            Err(MeasureError::File { path: folder.clone(), reason: reason.to_owned() })
-        };
-        if let Err(error) = opened {
-            set.left_out.push(LeftOut { folder: folder.clone(), reason: error.to_string() });
-            first_error.get_or_insert(error);
+            set.leave_out(folder, "", MeasureError::file(folder, reason), &mut errors);
+        } else {
+            below.iter().for_each(|run| _ = set.add(run, "", &mut errors));
         }
     }
     if set.runs.is_empty() {
-        return Err(first_error.unwrap_or(MeasureError::Empty));
+        return Err(errors.into_iter().next().unwrap_or(MeasureError::Empty));
     }
     name_runs(&mut set.runs);
     Ok(set)
+}
+
+impl RunSet {
+    /// Adds a run if it can be read, and returns its place; `name` stands before the reason why it cannot.
+    fn add(&mut self, folder: &Path, name: &str, errors: &mut Vec<MeasureError>) -> Option<usize> {
+        match EvaluationRun::open(folder) {
+            Ok(run) => {
+                self.runs.push(run);
+                Some(self.runs.len() - 1)
+            }
+            Err(error) => {
+                self.leave_out(folder, name, error, errors);
+                None
+            }
+        }
+    }
+
+    fn leave_out(&mut self, folder: &Path, name: &str, error: MeasureError, errors: &mut Vec<MeasureError>) {
+        self.left_out.push(LeftOut { folder: folder.to_path_buf(), reason: format!("{name}{error}") });
+        errors.push(error);
+    }
 }
 
 /// Folders of runs directly below, in order of their names: an evaluation has one for each model.
@@ -250,36 +272,6 @@ fn runs_below(folder: &Path) -> Vec<PathBuf> {
     let mut runs: Vec<PathBuf> = entries.filter(|path| path.join(MANIFEST).is_file()).collect();
     runs.sort();
     runs
-}
-
-fn open_one(folder: &Path, set: &mut RunSet, first_error: &mut Option<MeasureError>) {
-    match EvaluationRun::open(folder) {
-        Ok(run) => set.runs.push(run),
-        Err(error) => {
-            set.left_out.push(LeftOut { folder: folder.to_path_buf(), reason: error.to_string() });
-            first_error.get_or_insert(error);
-        }
-    }
-}
-
-fn open_sweep(folder: &Path, index: CurveIndex, set: &mut RunSet, first_error: &mut Option<MeasureError>) {
-    let mut places = Vec::new();
-    for point in &index.points {
-        let at = folder.join(&point.folder);
-        places.push(match EvaluationRun::open(&at) {
-            Ok(run) => {
-                set.runs.push(run);
-                Some(set.runs.len() - 1)
-            }
-            Err(error) => {
-                let reason = format!("point `{}`: {error}", point.label);
-                set.left_out.push(LeftOut { folder: at, reason });
-                first_error.get_or_insert(error);
-                None
-            }
-        });
-    }
-    set.sweeps.push(Sweep { folder: folder.to_path_buf(), index, runs: places });
 }
 
 fn name_runs(runs: &mut [EvaluationRun]) {

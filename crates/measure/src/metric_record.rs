@@ -66,6 +66,14 @@ pub struct ConfidenceInterval {
     pub seed: Option<u64>,
 }
 
+impl ConfidenceInterval {
+    /// The same bounds, made in another way.
+    #[must_use]
+    pub fn by(self, method: IntervalMethod) -> Self {
+        Self { method, ..self }
+    }
+}
+
 /// How much is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -229,8 +237,8 @@ pub struct MetricRecord {
     pub extra: Map<String, Value>,
 }
 
-/// [`MetricRecord::null_reason`] of a value that is not a finite number.
-const NOT_FINITE: &str = "not_finite";
+/// [`MetricRecord::null_reason`] of a record that has no value yet.
+const NOT_MEASURED: &str = "not_measured";
 
 impl MetricRecord {
     /// A record, version 1, that has no value yet; its reason is `not_measured`.
@@ -247,7 +255,7 @@ impl MetricRecord {
             n_excluded: 0,
             exclusions: BTreeMap::new(),
             context: context.clone(),
-            null_reason: Some("not_measured".to_owned()),
+            null_reason: Some(NOT_MEASURED.to_owned()),
             extra: Map::new(),
         }
     }
@@ -257,7 +265,7 @@ impl MetricRecord {
     pub fn with_value(mut self, value: impl Into<Option<f64>>) -> Self {
         if let Some(value) = value.into() {
             self.value = value.is_finite().then_some(value);
-            self.null_reason = self.value.is_none().then(|| NOT_FINITE.to_owned());
+            self.null_reason = self.value.is_none().then(|| "not_finite".to_owned());
         }
         self
     }
@@ -271,10 +279,22 @@ impl MetricRecord {
         self
     }
 
+    /// Says why there is no value, if none was set.
+    #[must_use]
+    pub fn or_null(self, reason: &str) -> Self {
+        if self.null_reason.as_deref() == Some(NOT_MEASURED) { self.with_null(reason) } else { self }
+    }
+
     /// Sets the interval.
     #[must_use]
     pub fn with_interval(mut self, interval: impl Into<Option<ConfidenceInterval>>) -> Self {
         self.ci = interval.into();
+        self
+    }
+
+    /// Says that the interval is of a comparison of two models on the same items.
+    pub(crate) fn paired(mut self) -> Self {
+        self.ci = self.ci.map(|ci| ci.by(IntervalMethod::PairedClusterBootstrap));
         self
     }
 
@@ -376,9 +396,8 @@ pub fn is_of_depth(id: &str) -> bool {
 /// If the file cannot be read, is not JSON (for instance because it was cut), or a record lacks a field or contradicts
 /// itself; the error names the file and the record.
 pub fn read_metric_records(path: &Path) -> Result<Vec<MetricRecord>, MeasureError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| MeasureError::Read { path: path.to_path_buf(), source })?;
-    let error = |reason| MeasureError::File { path: path.to_path_buf(), reason };
+    let text = MeasureError::read(path)?;
+    let error = |reason| MeasureError::file(path, reason);
     let values: Vec<Value> = serde_json::from_str(&text)
         .map_err(|e| error(format!("damaged: {e}; expected an array of metric records, evaluate again")))?;
     (1..)

@@ -6,16 +6,18 @@ use std::fs;
 use std::path::Path;
 
 use aloud_method::savings::savings_of_mean_depth;
-use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::evaluation_run::EvaluationRun;
 use crate::metric_record::{
-    Decoding, Dial, Direction, Gate, MetricRecord, RecordContext, ReplayMode, Tier, write_metric_records,
+    ConfidenceInterval, Decoding, DepthPolicy, Dial, Direction, Gate, MetricRecord, RecordContext, ReplayMode, Tier,
+    write_metric_records,
 };
 use crate::record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord};
 use crate::run_files::{
-    CurveIndex, CurvePoint, ElicitationKind, ElicitationRow, ExitConvention, Extracted, LogRow, Manifest, RUN_SCHEMA,
-    Region, RunIdentity, RunStatus, SampleRow, Stop, TokenRow, sample_key, write_curve_index, write_manifest,
+    CurveIndex, CurvePoint, ElicitationKind, ElicitationRow, ExitConvention, Extracted, LogRow, LogWriter, Manifest,
+    RUN_SCHEMA, Region, RunIdentity, RunStatus, SampleRow, Stop, TokenRow, sample_key, write_curve_index,
+    write_manifest,
 };
 use crate::statistics::{Bootstrap, Cluster, mean_of_clusters, wilson_confidence};
 use crate::token_class::TokenClass;
@@ -90,7 +92,8 @@ pub fn token_text(id: u32) -> String {
     WORDS[id as usize % WORDS.len()].0.to_owned()
 }
 
-fn identity() -> RunIdentity {
+/// A model of 28 blocks with five candidates.
+pub fn identity() -> RunIdentity {
     RunIdentity {
         schema: RUN_SCHEMA,
         model_sha256: "aa".to_owned(),
@@ -128,17 +131,11 @@ fn sample_and_tokens(fixture: &Fixture, item: usize) -> (SampleRow, TokenRow) {
     }
     let right = draw([item, 2, 0]) < fixture.accuracy;
     let cut = draw([item, 3, 0]) < 0.1;
-    let answer = if right { "48" } else { "47" }.to_owned();
-    let found = (!cut).then_some(answer);
+    let found = (!cut).then(|| if right { "48" } else { "47" }.to_owned());
+    let verdicts = [("strict", right && !cut), ("flex", right && !cut), ("other", right)];
     let sample = SampleRow {
         key,
         task: TASK.to_owned(),
-        item_id,
-        arm: "plain".to_owned(),
-        sample_idx: 0,
-        seed: 0,
-        prompt_hash: "dd".to_owned(),
-        prompt: "What is 7 + 5?".to_owned(),
         completion: text.clone(),
         cot: text,
         answer_text: String::new(),
@@ -146,20 +143,72 @@ fn sample_and_tokens(fixture: &Fixture, item: usize) -> (SampleRow, TokenRow) {
         closed: !cut,
         extracted: Extracted { strict: found.clone(), flex: found },
         gold: Some("48".to_owned()),
-        correct: BTreeMap::from([
-            ("strict".to_owned(), right && !cut),
-            ("flex".to_owned(), right && !cut),
-            ("other".to_owned(), right),
-        ]),
-        n_prompt: 40,
+        correct: verdicts.map(|(scorer, right)| (scorer.to_owned(), right)).into(),
         n_cot: n_tokens - 3,
         n_answer: 3,
         mean_depth: Some(row.depth.iter().sum::<usize>() as f64 / n_tokens as f64),
+        ..sample(&item_id)
+    };
+    (sample, row)
+}
+
+/// A right answer of 8 tokens to an item of the task `chain`.
+pub fn sample(item: &str) -> SampleRow {
+    SampleRow {
+        key: sample_key("chain", item, "plain", 0),
+        task: "chain".to_owned(),
+        item_id: item.to_owned(),
+        arm: "plain".to_owned(),
+        sample_idx: 0,
+        seed: 0,
+        prompt_hash: "dd".to_owned(),
+        prompt: "What is 7 + 5?".to_owned(),
+        completion: "7 + 5 = 2\n#### 2".to_owned(),
+        cot: "7 + 5 = 2\n".to_owned(),
+        answer_text: "#### 2".to_owned(),
+        stop: Stop::Eos,
+        closed: true,
+        extracted: Extracted { strict: Some("2".to_owned()), flex: Some("2".to_owned()) },
+        gold: Some("2".to_owned()),
+        correct: [("strict".to_owned(), true)].into(),
+        n_prompt: 40,
+        n_cot: 6,
+        n_answer: 2,
+        mean_depth: Some(12.5),
         n_steps: None,
         step_coverage: None,
         ms: 12.0,
-    };
-    (sample, row)
+    }
+}
+
+/// A row of tokens with these depths; the first token is pinned to full depth.
+pub fn token_row(key: &str, depth: &[usize]) -> TokenRow {
+    TokenRow {
+        key: key.to_owned(),
+        ids: (1..).take(depth.len()).collect(),
+        depth: depth.to_vec(),
+        forced_full: (0..depth.len()).map(|token| token == 0).collect(),
+        ..TokenRow::default()
+    }
+}
+
+/// An answer that was asked for without any of the four parts of a trace, and not found.
+pub fn elicitation() -> ElicitationRow {
+    ElicitationRow {
+        sample: "s".to_owned(),
+        item: "i".to_owned(),
+        kind: ElicitationKind::Prefix,
+        suffix: "default".to_owned(),
+        position: 0,
+        n_positions: 4,
+        fraction: 0.0,
+        mode: ReplayMode::Recorded,
+        answer: None,
+        logp: None,
+        logp_gold: None,
+        same: None,
+        new_value: None,
+    }
 }
 
 fn elicitations(fixture: &Fixture, sample: &SampleRow, item: usize) -> Vec<ElicitationRow> {
@@ -172,52 +221,27 @@ fn elicitations(fixture: &Fixture, sample: &SampleRow, item: usize) -> Vec<Elici
             sample: sample.key.clone(),
             item: sample.item_id.clone(),
             kind,
-            suffix: "default".to_owned(),
             position,
             n_positions,
             fraction: kept,
-            mode: ReplayMode::Recorded,
             answer: sample.extracted.strict.clone(),
             logp: Some(logp),
-            logp_gold: None,
             same: Some(kept >= fixed_at || position == n_positions),
-            new_value: None,
+            ..elicitation()
         }
     };
-    (0..=n_positions)
-        .map(|position| one(ElicitationKind::Prefix, position))
-        .chain([one(ElicitationKind::NoTrace, 0)])
-        .collect()
+    let prefixes = (0..=n_positions).map(|position| one(ElicitationKind::Prefix, position));
+    prefixes.chain([one(ElicitationKind::NoTrace, 0)]).collect()
 }
 
-fn write_log<Row: LogRow>(folder: &Path, identity: &RunIdentity, rows: &[Row]) {
-    #[derive(Serialize)]
-    struct Header<'a> {
-        file: &'static str,
-        #[serde(flatten)]
-        identity: &'a RunIdentity,
-    }
-    let mut lines = serde_json::to_string(&Header { file: Row::FILE, identity }).unwrap() + "\n";
-    for row in rows {
-        lines += &(serde_json::to_string(row).unwrap() + "\n");
-    }
-    fs::write(folder.join(format!("{}.jsonl", Row::FILE)), lines).unwrap();
+fn write_log<Row: LogRow>(folder: &Path, rows: &[Row]) {
+    LogWriter::open(&folder.join(format!("{}.jsonl", Row::FILE)), &identity()).unwrap().append_all(rows).unwrap();
 }
 
-/// Writes a run into a folder.
-pub fn write_run(folder: &Path, fixture: &Fixture) {
-    fs::create_dir_all(folder).unwrap();
-    let identity = identity();
-    let (samples, tokens): (Vec<SampleRow>, Vec<TokenRow>) =
-        (0..fixture.n_items).map(|item| sample_and_tokens(fixture, item)).unzip();
-    let asked: Vec<ElicitationRow> =
-        samples.iter().enumerate().flat_map(|(item, sample)| elicitations(fixture, sample, item)).collect();
-    write_log(folder, &identity, &samples);
-    write_log(folder, &identity, &tokens);
-    write_log(folder, &identity, &asked);
-    let decoding = Decoding { temperature: 0.0, top_p: 1.0, max_new_tokens: 400 };
-    let manifest = Manifest {
-        identity,
+/// The manifest of a run on these items.
+pub fn manifest(fixture: &Fixture, items: Vec<String>) -> Manifest {
+    Manifest {
+        identity: identity(),
         code_version: "0.1.0".to_owned(),
         model: fixture.model.to_owned(),
         model_source: "models/small".to_owned(),
@@ -226,29 +250,37 @@ pub fn write_run(folder: &Path, fixture: &Fixture) {
         shape: None,
         noise: None,
         dial: fixture.dial.clone(),
-        decoding: decoding.clone(),
+        decoding: context().decoding,
         seeds: vec![0],
         tier: fixture.tier,
-        item_ids: BTreeMap::from([(TASK.to_owned(), samples.iter().map(|sample| sample.item_id.clone()).collect())]),
+        item_ids: BTreeMap::from([(TASK.to_owned(), items)]),
         texts: BTreeMap::from([("suffix".to_owned(), "\n</think>\n\n#### ".to_owned())]),
         settings: serde_json::Map::new(),
         left_out: BTreeMap::new(),
         wall_seconds: 83.0,
         status: fixture.status,
-    };
-    write_manifest(&folder.join("manifest.json"), &manifest).unwrap();
+    }
+}
+
+/// Writes a run into a folder.
+pub fn write_run(folder: &Path, fixture: &Fixture) {
+    fs::create_dir_all(folder).unwrap();
+    let (samples, tokens): (Vec<SampleRow>, Vec<TokenRow>) =
+        (0..fixture.n_items).map(|item| sample_and_tokens(fixture, item)).unzip();
+    let asked: Vec<ElicitationRow> =
+        samples.iter().enumerate().flat_map(|(item, sample)| elicitations(fixture, sample, item)).collect();
+    write_log(folder, &samples);
+    write_log(folder, &tokens);
+    write_log(folder, &asked);
+    let items = samples.iter().map(|sample| sample.item_id.clone()).collect();
+    write_manifest(&folder.join("manifest.json"), &manifest(fixture, items)).unwrap();
     let context = RecordContext {
         model: fixture.model.to_owned(),
-        control_of: (fixture.model.starts_with("base_") || fixture.model == "base_one_depth")
-            .then(|| "exits".to_owned()),
-        task: TASK.to_owned(),
-        split: "test".to_owned(),
+        control_of: fixture.model.starts_with("base_").then(|| "exits".to_owned()),
         tier: fixture.tier,
         dial: fixture.dial.clone(),
-        decoding,
-        mode: Some(ReplayMode::Recorded),
-        seeds: vec![0],
         gates: Vec::new(),
+        ..context()
     };
     let records = records(fixture, &context, &samples, &tokens);
     write_metric_records(&folder.join("metrics.json"), &records).unwrap();
@@ -294,38 +326,29 @@ fn records(
             .with_items(samples.len())
     };
     let around = |id: &str, unit: &str, direction, value: f64, half: f64| {
-        let mut record = mean(id, unit, direction, vec![Cluster::of([value]); 4]).with_items(samples.len());
-        if let Some(interval) = &mut record.ci {
-            (interval.lo, interval.hi) = (value - half, value + half);
-        }
-        record
+        let record = mean(id, unit, direction, vec![Cluster::of([value]); 4]).with_items(samples.len());
+        let interval = record.ci.clone().map(|ci| ConfidenceInterval { lo: value - half, hi: value + half, ..ci });
+        record.with_interval(interval)
     };
     let (better, externalised, describes) =
         (Direction::HigherIsBetter, Direction::HigherIsMoreExternalised, Direction::Descriptive);
     let saving = Direction::HigherIsMoreSaving;
     let c = fixture.commitment;
     let s = fixture.depth_scale;
+    let lengths = samples.iter().map(|sample| Cluster::of([sample.n_tokens() as f64]));
+    let bins = [(0.1, 0.14), (0.4, 0.35), (0.8, 0.86)]
+        .map(|(hazard, target)| json!({"n": 9, "hazard": hazard, "target": target}));
     let mut records = vec![
         mean("savings.average", "fraction", saving, of_depths(|depth| savings_of_mean_depth(depth, N_BLOCKS)))
             .with_tokens(n_tokens),
-        mean("exits.rate", "fraction", saving, of_depths(|depth| f64::from(u8::from(depth < N_BLOCKS as f64))))
+        mean("exits.rate", "fraction", saving, of_depths(|depth| f64::from(depth < N_BLOCKS as f64)))
             .with_tokens(n_tokens),
         around("exits.distance_to_target", "bits", describes, 0.02, 0.008)
             .with_extra("pi", vec![0.14, 0.12, 0.11, 0.1, 0.08, 0.45])
             .with_extra("pi_star", vec![0.18, 0.14, 0.1, 0.08, 0.1, 0.4])
             .with_extra(
                 "reliability",
-                CANDIDATES
-                    .iter()
-                    .map(|depth| {
-                        let bins = [(0.1, 0.14), (0.4, 0.35), (0.8, 0.86)];
-                        let bins: Vec<Value> = bins
-                            .iter()
-                            .map(|(hazard, target)| json!({"n": 9, "hazard": hazard, "target": target}))
-                            .collect();
-                        json!({"depth": depth, "ece": 0.05, "bins": bins})
-                    })
-                    .collect::<Vec<_>>(),
+                CANDIDATES.map(|depth| json!({"depth": depth, "ece": 0.05, "bins": bins})).to_vec(),
             ),
         around("savings.operations", "fraction", saving, 0.8 * s * 0.4, 0.01),
         around("savings.speed_batch_1", "ratio", saving, 1.0 + 0.5 * s, 0.04),
@@ -336,12 +359,7 @@ fn records(
             .with_excluded("unparsed", 3)
             .with_extra("chance", 0.0),
         share("accuracy.flexible", better, &|sample| sample.correct["flex"]),
-        mean(
-            "length.trace",
-            "tokens",
-            describes,
-            samples.iter().map(|sample| Cluster::of([sample.n_tokens() as f64])).collect(),
-        ),
+        mean("length.trace", "tokens", describes, lengths.collect()),
         share("length.truncated", Direction::LowerIsBetter, &|sample| sample.stop == Stop::Cap),
         around("text.perplexity", "perplexity", Direction::LowerIsBetter, 2.1 + s, 0.1),
         around("text.repeated_4", "fraction", Direction::LowerIsBetter, 0.06 + 0.2 * s, 0.02),
@@ -382,6 +400,13 @@ fn records(
     records.into_iter().map(gated).collect()
 }
 
+/// A run, written and read.
+pub fn open_run(fixture: &Fixture) -> EvaluationRun {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), fixture);
+    EvaluationRun::open(folder.path()).unwrap()
+}
+
 /// Writes a sweep over the offset.
 pub fn write_sweep(folder: &Path, offsets: &[f64]) {
     fs::create_dir_all(folder).unwrap();
@@ -411,52 +436,30 @@ pub fn write_sweep(folder: &Path, offsets: &[f64]) {
 
 /// The base model, the trained one and the controls of one evaluation, in folders below.
 pub fn write_controls(folder: &Path, n_items: usize) -> Vec<std::path::PathBuf> {
-    let dial = |policy| Dial { policy, ..Dial::default() };
-    let common = Fixture { n_items, ..Fixture::default() };
-    let runs = [
-        Fixture {
-            model: "base",
-            depth_scale: 0.0,
-            accuracy: 0.82,
-            commitment: 0.4,
-            judged: true,
-            dial: dial(crate::metric_record::DepthPolicy::Off),
-            ..common.clone()
-        },
-        Fixture { judged: true, ..common.clone() },
-        Fixture {
-            model: "exits_off",
-            depth_scale: 0.0,
-            accuracy: 0.8,
-            commitment: 0.45,
-            dial: dial(crate::metric_record::DepthPolicy::Off),
-            ..common.clone()
-        },
-        Fixture {
-            model: "base_noise",
-            depth_scale: 0.0,
-            accuracy: 0.7,
-            commitment: 0.5,
-            failed_gate: true,
-            dial: dial(crate::metric_record::DepthPolicy::Off),
-            ..common.clone()
-        },
-        Fixture {
-            model: "base_one_depth",
-            depth_scale: 0.35,
-            accuracy: 0.3,
-            commitment: 0.3,
-            dial: dial(crate::metric_record::DepthPolicy::Static),
-            ..common
-        },
-    ];
-    runs.iter()
-        .map(|fixture| {
-            let path = folder.join(fixture.model);
-            write_run(&path, fixture);
-            path
-        })
-        .collect()
+    [
+        ("base", DepthPolicy::Off, [0.0, 0.82, 0.4]),
+        ("exits", DepthPolicy::Sampled, [0.3, 0.7, 0.6]),
+        ("exits_off", DepthPolicy::Off, [0.0, 0.8, 0.45]),
+        ("base_noise", DepthPolicy::Off, [0.0, 0.7, 0.5]),
+        ("base_one_depth", DepthPolicy::Static, [0.35, 0.3, 0.3]),
+    ]
+    .map(|(model, policy, [depth_scale, accuracy, commitment])| {
+        let path = folder.join(model);
+        let fixture = Fixture {
+            model,
+            dial: Dial { policy, ..Dial::default() },
+            depth_scale,
+            accuracy,
+            commitment,
+            n_items,
+            failed_gate: model == "base_noise",
+            judged: matches!(model, "base" | "exits"),
+            ..Fixture::default()
+        };
+        write_run(&path, &fixture);
+        path
+    })
+    .into()
 }
 
 /// `value` as JSON with everything that could be a NaN gone: what [`serde_json`] makes of NaN is null.

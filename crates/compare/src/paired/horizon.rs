@@ -6,12 +6,10 @@ use aloud_base::random::Domain;
 use std::collections::BTreeMap;
 
 use aloud_measure::evaluation_run::EvaluationRun;
-use aloud_measure::metric_record::{ConfidenceInterval, Direction, IntervalMethod};
-use aloud_measure::metrics::serial_horizon::Horizon;
-use aloud_measure::metrics::serial_horizon::serial_horizon;
+use aloud_measure::metric_record::{Direction, IntervalMethod};
+use aloud_measure::metrics::serial_horizon::{Horizon, serial_horizon};
 use aloud_measure::run_files::SampleRow;
-use aloud_measure::statistics::Bootstrap;
-use aloud_measure::statistics::Resamples;
+use aloud_measure::statistics::{Bootstrap, Resamples};
 
 use super::Difference;
 
@@ -47,7 +45,7 @@ impl PairedHorizons {
     /// The horizons of the items as they are: `[a, b]`.
     pub(crate) fn values(&self) -> Option<[f64; 2]> {
         let right = self.answers.values().map(|answers| {
-            answers.iter().fold([0.0; 2], |sum, right| [0, 1].map(|run| sum[run] + f64::from(u8::from(right[run]))))
+            answers.iter().fold([0.0; 2], |sum, right| [0, 1].map(|run| sum[run] + f64::from(right[run])))
         });
         self.horizons(right)
     }
@@ -59,8 +57,7 @@ impl PairedHorizons {
         let mut first = 0;
         let by_steps: Vec<Vec<[f64; 2]>> = (self.answers.values())
             .map(|answers| {
-                let numbers: Vec<[f64; 2]> =
-                    answers.iter().map(|right| right.map(|right| f64::from(u8::from(right)))).collect();
+                let numbers: Vec<[f64; 2]> = answers.iter().map(|right| right.map(f64::from)).collect();
                 let sums = resamples.sums(first, &numbers);
                 first += answers.len();
                 sums
@@ -75,13 +72,11 @@ impl PairedHorizons {
 
     /// The horizons, given the numbers of right answers by number of steps.
     fn horizons(&self, right: impl Iterator<Item = [f64; 2]>) -> Option<[f64; 2]> {
-        let of = |(k, answers): (&usize, &Vec<[bool; 2]>), right: [f64; 2]| {
-            (*k, right.map(|right| right / answers.len().max(1) as f64))
-        };
-        let curves: Vec<(usize, [f64; 2])> =
-            self.answers.iter().zip(right).map(|(answers, right)| of(answers, right)).collect();
+        let right: Vec<[f64; 2]> = right.collect();
         let horizon = |run: usize| {
-            let curve: Vec<(usize, f64)> = curves.iter().map(|(k, shares)| (*k, shares[run])).collect();
+            let share =
+                |((k, answers), right): ((&usize, &Vec<_>), &[f64; 2])| (*k, right[run] / answers.len().max(1) as f64);
+            let curve: Vec<(usize, f64)> = self.answers.iter().zip(&right).map(share).collect();
             serial_horizon(&curve, self.chance).map(Horizon::steps)
         };
         Some([horizon(0)?, horizon(1)?])
@@ -100,7 +95,7 @@ impl PairedHorizons {
             b: Some(b),
             difference: ci.is_some().then_some(b - a),
             null_reason: ci.is_none().then(|| "too_few_items".to_owned()),
-            ci: ci.map(|ci| ConfidenceInterval { method: IntervalMethod::StratifiedBootstrap, ..ci }),
+            ci: ci.map(|ci| ci.by(IntervalMethod::StratifiedBootstrap)),
             n_items: self.n_items(),
             n_unpaired: self.n_unpaired,
             mcnemar_p: None,
@@ -139,13 +134,11 @@ mod tests {
     use super::*;
     use crate::paired::compare;
     use aloud_measure::metric_record::MetricRecord;
-    use aloud_measure::test_runs::{Fixture, write_run};
+    use aloud_measure::test_runs::{Fixture, open_run};
 
     /// A run whose items of `k` steps (1 to 3) are answered at once rightly where `right` says so.
     fn run(right: impl Fn(usize, usize) -> bool) -> EvaluationRun {
-        let folder = tempfile::tempdir().unwrap();
-        write_run(folder.path(), &Fixture::default());
-        let mut run = EvaluationRun::open(folder.path()).unwrap();
+        let mut run = open_run(&Fixture::default());
         let direct = run.samples.iter().enumerate().map(|(index, sample)| {
             let k = 1 + index % 3;
             let correct = [("strict".to_owned(), right(k, index / 3))].into();

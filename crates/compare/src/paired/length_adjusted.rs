@@ -3,9 +3,8 @@
 //! Longer traces raise the area by themselves.
 
 use aloud_base::random::Domain;
-use aloud_measure::metric_record::{ConfidenceInterval, Direction, IntervalMethod};
-use aloud_measure::statistics::Bootstrap;
-use aloud_measure::statistics::Resamples;
+use aloud_measure::metric_record::{Direction, IntervalMethod};
+use aloud_measure::statistics::{Bootstrap, Cluster, Resamples};
 
 use super::Difference;
 use super::per_item::{ItemKey, Measure};
@@ -52,13 +51,7 @@ impl PairedAreas {
         let find = |of: &'_ [Measure], id: &str| of.iter().position(|each| each.id == id && each.task == task);
         let [area_a, area_b] = [&a[find(a, AREA)?], &b[find(b, AREA)?]];
         let [length_a, length_b] = [&a[find(a, LENGTH)?], &b[find(b, LENGTH)?]];
-        let mean = |measure: &Measure, item: &ItemKey| {
-            measure
-                .items
-                .get(item)
-                .filter(|cluster| cluster.count > 0)
-                .map(|cluster| cluster.sum / cluster.count as f64)
-        };
+        let mean = |measure: &Measure, item: &ItemKey| measure.items.get(item).copied().and_then(Cluster::mean);
         let of_item = |item: &ItemKey| {
             let log_length_ratio = (mean(length_b, item)? / mean(length_a, item)?).ln();
             let difference = mean(area_b, item)? - mean(area_a, item)?;
@@ -99,9 +92,9 @@ impl PairedAreas {
 
     /// The adjusted difference as one of a comparison.
     pub(super) fn adjusted_difference(&self, task: &str, bootstrap: &Bootstrap) -> Difference {
-        let enough = self.items.len() >= 2;
-        let ci = enough.then(|| bootstrap.interval_of_draws(self.draws(bootstrap).adjusted)).flatten();
-        let ci = ci.map(|ci| ConfidenceInterval { method: IntervalMethod::PairedClusterBootstrap, ..ci });
+        let draws = (self.items.len() >= 2).then(|| self.draws(bootstrap).adjusted);
+        let ci = draws.and_then(|draws| bootstrap.interval_of_draws(draws));
+        let ci = ci.map(|ci| ci.by(IntervalMethod::PairedClusterBootstrap));
         let [_, value] = self.values();
         Difference {
             id: ADJUSTED_AREA.to_owned(),

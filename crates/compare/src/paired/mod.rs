@@ -199,7 +199,8 @@ fn paired(of_a: &Measure, of_b: &Measure, bootstrap: &Bootstrap) -> Difference {
     let (value_a, value_b) = (mean(&a), mean(&b));
     let ci = bootstrap
         .paired_interval(a.len(), |weights| Some(mean_of_clusters(&b, weights)? - mean_of_clusters(&a, weights)?));
-    let right = |clusters: &[Cluster]| clusters.iter().map(|cluster| cluster.sum == 1.0).collect::<Vec<_>>();
+    let right = a.iter().zip(&b).map(|(a, b)| (a.sum == 1.0, b.sum == 1.0));
+    let discordant = Discordant::count(right);
     let binary = of_a.binary && of_b.binary && !a.is_empty();
     let null_reason = match (a.is_empty(), &ci) {
         (true, _) => Some("no_shared_items".to_owned()),
@@ -217,7 +218,7 @@ fn paired(of_a: &Measure, of_b: &Measure, bootstrap: &Bootstrap) -> Difference {
         ci,
         n_items: a.len(),
         n_unpaired: of_a.items.len() + of_b.items.len() - 2 * a.len(),
-        mcnemar_p: binary.then(|| mcnemar_exact(Discordant::count(&right(&a), &right(&b)))),
+        mcnemar_p: binary.then(|| mcnemar_exact(discordant)),
         null_reason,
     }
 }
@@ -274,13 +275,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use aloud_measure::metric_record::{DepthPolicy, Dial};
-    use aloud_measure::test_runs::{Fixture, write_run};
-
-    fn open(fixture: &Fixture) -> EvaluationRun {
-        let folder = tempfile::tempdir().unwrap();
-        write_run(folder.path(), fixture);
-        EvaluationRun::open(folder.path()).unwrap()
-    }
+    use aloud_measure::test_runs::{Fixture, open_run as open};
 
     fn metric<'a>(comparison: &'a Comparison, id: &str) -> &'a Difference {
         comparison.metrics.iter().find(|metric| metric.id == id).unwrap()

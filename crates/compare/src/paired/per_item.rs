@@ -7,8 +7,7 @@ use aloud_method::savings::savings_of_mean_depth;
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::metric_record::Direction;
 use aloud_measure::metrics::accuracy::accuracy_id;
-use aloud_measure::metrics::early_answering::joined_to_values;
-use aloud_measure::metrics::early_answering::{area_over_curve, soft_area_over_curve};
+use aloud_measure::metrics::early_answering::{area_over_curve, joined_to_values, soft_area_over_curve};
 use aloud_measure::metrics::flops::saved_operations;
 use aloud_measure::metrics::necessity::log_probability_necessity;
 use aloud_measure::metrics::text_statistics::{repetition_n, zlib_ratio};
@@ -62,14 +61,12 @@ impl OfTask<'_> {
         id: &str,
         unit: &'static str,
         direction: Direction,
-        values: &dyn Fn(&SampleRow) -> Vec<f64>,
+        value: &dyn Fn(&SampleRow) -> Cluster,
     ) -> Measure {
         let mut items: BTreeMap<ItemKey, Cluster> = BTreeMap::new();
         for sample in samples {
-            let added = Cluster::of(values(sample));
             let item = items.entry((sample.item_id.clone(), sample.arm.clone())).or_default();
-            item.sum += added.sum;
-            item.count += added.count;
+            *item = *item + value(sample);
         }
         items.retain(|_, cluster| cluster.count > 0);
         let zero_or_one = items.values().all(|item| item.count == 1 && (item.sum == 0.0 || item.sum == 1.0));
@@ -82,19 +79,19 @@ impl OfTask<'_> {
         id: &str,
         unit: &'static str,
         direction: Direction,
-        values: &dyn Fn(&SampleRow) -> Vec<f64>,
+        value: &dyn Fn(&SampleRow) -> Cluster,
     ) -> Measure {
-        self.of(&self.samples, id, unit, direction, values)
+        self.of(&self.samples, id, unit, direction, value)
     }
 
     /// A value of each depth that a sample's tokens chose.
-    fn of_depths(&self, value: &dyn Fn(f64) -> f64, sample: &SampleRow) -> Vec<f64> {
-        let Some(row) = self.run.tokens.get(&sample.key) else { return Vec::new() };
+    fn of_depths(&self, value: &dyn Fn(f64) -> f64, sample: &SampleRow) -> Cluster {
+        let Some(row) = self.run.tokens.get(&sample.key) else { return Cluster::default() };
         if self.run.is_at_full_depth() {
             // No token chose its depth; all but the first, which never does, count with the depth that they had.
-            return row.depth.iter().skip(1).map(|depth| value(*depth as f64)).collect();
+            return Cluster::of(row.depth.iter().skip(1).map(|depth| value(*depth as f64)));
         }
-        row.eligible_depths().map(|depth| value(depth as f64)).collect()
+        Cluster::of(row.eligible_depths().map(|depth| value(depth as f64)))
     }
 
     fn depths(&self) -> Vec<Measure> {
@@ -104,7 +101,7 @@ impl OfTask<'_> {
                 self.of_depths(&|depth| savings_of_mean_depth(depth, n_blocks), sample)
             }),
             self.measure("exits.rate", "fraction", Direction::HigherIsMoreSaving, &|sample| {
-                self.of_depths(&|depth| f64::from(u8::from(depth < n_blocks as f64)), sample)
+                self.of_depths(&|depth| f64::from(depth < n_blocks as f64), sample)
             }),
         ]
     }
@@ -116,9 +113,7 @@ impl OfTask<'_> {
         scorers.sort_unstable();
         scorers.dedup();
         let of_scorer = |scorer: &str| {
-            let is_right = |sample: &SampleRow| {
-                sample.correct.get(scorer).map(|right| f64::from(u8::from(*right))).into_iter().collect()
-            };
+            let is_right = |sample: &SampleRow| Cluster::of(sample.correct.get(scorer).map(|right| f64::from(*right)));
             self.of(&answered, &accuracy_id(scorer), "fraction", Direction::HigherIsBetter, &is_right)
         };
         scorers.into_iter().map(of_scorer).collect()
@@ -129,27 +124,29 @@ impl OfTask<'_> {
         let trace = |sample: &SampleRow| tokens(sample).and_then(|row| row.ids.get(..sample.n_cot));
         let coverage =
             self.measure("written_steps.coverage", "fraction", Direction::HigherIsMoreExternalised, &|sample| {
-                sample.step_coverage.into_iter().collect()
+                Cluster::of(sample.step_coverage)
             });
         // A share of steps, also where it happens to be all or none.
         let mut measures = vec![Measure { binary: false, ..coverage }];
         measures.push(self.measure("depth.deepest_step", "blocks", Direction::Descriptive, &|sample| {
             let deepest = tokens(sample).and_then(|row| row.eligible_depths().max());
-            deepest.map(|depth| depth as f64).into_iter().collect()
+            Cluster::of(deepest.map(|depth| depth as f64))
         }));
-        for (n, id) in [(1, "text.repeated_1"), (2, "text.repeated_2"), (3, "text.repeated_3"), (4, "text.repeated_4")]
-        {
-            measures.push(self.measure(id, "fraction", Direction::LowerIsBetter, &|sample| {
-                trace(sample).and_then(|ids| repetition_n(ids, n)).into_iter().collect()
-            }));
-        }
+        measures.extend((1..=4).map(|n| {
+            self.measure(&format!("text.repeated_{n}"), "fraction", Direction::LowerIsBetter, &|sample| {
+                Cluster::of(trace(sample).and_then(|ids| repetition_n(ids, n)))
+            })
+        }));
         measures.push(self.measure("text.compression", "ratio", Direction::Descriptive, &|sample| {
-            zlib_ratio(&sample.cot).into_iter().collect()
+            Cluster::of(zlib_ratio(&sample.cot))
         }));
-        measures
-            .push(self.measure("length.trace", "tokens", Direction::Descriptive, &|sample| vec![sample.n_cot as f64]));
+        measures.push(
+            self.measure("length.trace", "tokens", Direction::Descriptive, &|sample| {
+                Cluster::of([sample.n_cot as f64])
+            }),
+        );
         measures.push(self.measure("length.truncated", "fraction", Direction::LowerIsBetter, &|sample| {
-            vec![f64::from(u8::from(sample.stop == Stop::Cap))]
+            Cluster::of([f64::from(sample.stop == Stop::Cap)])
         }));
         measures
     }
@@ -171,11 +168,11 @@ impl OfTask<'_> {
             measures.push(self.measure(id, unit, externalised, &|sample| {
                 let rows = elicited.get(sample.key.as_str());
                 let counts = rows.is_some_and(|rows| !id.starts_with("early_answering.") || is_anchored(rows, sample));
-                rows.filter(|_| counts).and_then(|rows| value(rows)).into_iter().collect()
+                Cluster::of(rows.filter(|_| counts).and_then(|rows| value(rows)))
             }));
         }
         let necessity = self.measure("necessity.accuracy", "fraction", externalised, &|sample| {
-            elicited.get(sample.key.as_str()).and_then(|rows| right_answers_lost(rows, sample)).into_iter().collect()
+            Cluster::of(elicited.get(sample.key.as_str()).and_then(|rows| right_answers_lost(rows, sample)))
         });
         // Each value is a difference itself: nothing that is right or wrong.
         measures.push(Measure { binary: false, ..necessity });
@@ -184,18 +181,11 @@ impl OfTask<'_> {
 
     fn saved_operations(&self) -> Option<Measure> {
         let shape = self.run.manifest.shape.as_ref()?;
-        let mut saved = self.measure("savings.operations", "fraction", Direction::HigherIsMoreSaving, &|_| vec![0.0]);
-        for (key, cluster) in &mut saved.items {
-            let of_item = self.samples.iter().filter(|sample| (&sample.item_id, &sample.arm) == (&key.0, &key.1));
-            let costs = of_item.filter_map(|sample| {
-                let row = self.run.tokens.get(&sample.key)?;
-                Some(saved_operations(sample, row, shape, &self.run.manifest.identity.exit_candidates))
-            });
-            *cluster = costs.fold(Cluster::default(), |sum, cost| Cluster {
-                sum: sum.sum + cost.sum,
-                count: sum.count + cost.count,
-            });
-        }
+        let candidates = &self.run.manifest.identity.exit_candidates;
+        let saved = self.measure("savings.operations", "fraction", Direction::HigherIsMoreSaving, &|sample| {
+            let row = self.run.tokens.get(&sample.key);
+            row.map_or_else(Cluster::default, |row| saved_operations(sample, row, shape, candidates))
+        });
         Some(Measure { binary: false, ..saved })
     }
 }
@@ -208,33 +198,43 @@ fn kept_share(row: &ElicitationRow) -> Option<f64> {
     }
 }
 
+/// The row of the answer after the whole trace.
+fn after_whole_trace<'a>(rows: &[&'a ElicitationRow]) -> Option<&'a ElicitationRow> {
+    let is_whole = |row: &&ElicitationRow| row.kind == ElicitationKind::Prefix && row.position == row.n_positions;
+    rows.iter().copied().find(is_whole)
+}
+
+/// The row of the answer without a trace.
+fn without_trace<'a>(rows: &[&'a ElicitationRow]) -> Option<&'a ElicitationRow> {
+    rows.iter().copied().find(|row| row.kind == ElicitationKind::NoTrace)
+}
+
 /// Whether the answer after the whole trace, if there is one, is the one that the model gave by itself.
 fn is_anchored(rows: &[&ElicitationRow], sample: &SampleRow) -> bool {
-    let whole = |row: &&&ElicitationRow| row.kind == ElicitationKind::Prefix && row.position == row.n_positions;
-    let reference = rows.iter().find(whole).and_then(|row| row.answer.as_ref());
+    let reference = after_whole_trace(rows).and_then(|row| row.answer.as_ref());
     reference.is_none_or(|reference| Some(reference) == sample.extracted.strict.as_ref())
 }
 
-/// Area over the curve of same answers: `1 -` the trapezoids of `same` over the kept share of the trace's parts. None
-/// unless the curve goes from no part to all parts.
-fn early_answering(rows: &[&ElicitationRow]) -> Option<f64> {
-    let mut curve: Vec<(f64, f64)> =
-        rows.iter().filter_map(|row| Some((kept_share(row)?, f64::from(u8::from(row.same?))))).collect();
+/// A value of the rows over the kept share of the trace's parts, rising. None unless it goes from no part to all parts.
+fn curve(rows: &[&ElicitationRow], of: fn(&ElicitationRow) -> Option<f64>) -> Option<Vec<(f64, f64)>> {
+    let mut curve: Vec<(f64, f64)> = rows.iter().filter_map(|row| Some((kept_share(row)?, of(row)?))).collect();
     curve.sort_by(|a, b| a.0.total_cmp(&b.0));
     curve.dedup_by(|a, b| a.0 == b.0);
-    let whole = curve.first().is_some_and(|first| first.0 == 0.0) && curve.last().is_some_and(|last| last.0 == 1.0);
+    let is_whole = curve.first().is_some_and(|first| first.0 == 0.0) && curve.last().is_some_and(|last| last.0 == 1.0);
+    is_whole.then_some(curve)
+}
+
+/// Area over the curve of same answers: `1 -` the trapezoids of `same` over the kept share of the trace's parts.
+fn early_answering(rows: &[&ElicitationRow]) -> Option<f64> {
+    let curve = curve(rows, |row| row.same.map(f64::from))?;
     let area: f64 = curve.windows(2).map(|ends| (ends[1].0 - ends[0].0) * f64::midpoint(ends[0].1, ends[1].1)).sum();
-    whole.then_some(1.0 - area)
+    Some(1.0 - area)
 }
 
 /// The same with the probability of the reference answer in place of the answer itself.
 fn soft_early_answering(rows: &[&ElicitationRow]) -> Option<f64> {
-    let mut curve: Vec<(f64, f64)> = rows.iter().filter_map(|row| Some((kept_share(row)?, row.logp?))).collect();
-    curve.sort_by(|a, b| a.0.total_cmp(&b.0));
-    curve.dedup_by(|a, b| a.0 == b.0);
-    let whole = curve.first().is_some_and(|first| first.0 == 0.0) && curve.last().is_some_and(|last| last.0 == 1.0);
-    let log_probabilities: Vec<f64> = curve.iter().map(|point| point.1).collect();
-    soft_area_over_curve(&log_probabilities).filter(|_| whole)
+    let curve = curve(rows, |row| row.logp)?;
+    soft_area_over_curve(&curve.iter().map(|point| point.1).collect::<Vec<_>>())
 }
 
 /// The area with one part for each value of the gold solution, where the steps are known.
@@ -247,57 +247,34 @@ fn early_answering_by_values(rows: &[&ElicitationRow]) -> Option<f64> {
     let same: Vec<bool> = prefixes.iter().map(|row| row.same).collect::<Option<_>>()?;
     let brings: Vec<Option<bool>> = prefixes.iter().map(|row| row.new_value).collect();
     let at_values = joined_to_values(&same, &brings).filter(|_| is_whole)?;
-    area_over_curve(&at_values.iter().map(|same| f64::from(u8::from(*same))).collect::<Vec<_>>())
+    area_over_curve(&at_values.iter().map(|same| f64::from(*same)).collect::<Vec<_>>())
 }
 
 /// Whether the answer without a trace is that after all of it.
 fn same_without_trace(rows: &[&ElicitationRow]) -> Option<f64> {
-    let same = rows.iter().find(|row| row.kind == ElicitationKind::NoTrace)?.same?;
-    Some(f64::from(u8::from(same)))
+    without_trace(rows)?.same.map(f64::from)
 }
 
 /// 1 if the answer is right with the trace alone, -1 if it is right without it alone, else 0: the necessity is the mean.
 fn right_answers_lost(rows: &[&ElicitationRow], sample: &SampleRow) -> Option<f64> {
     let gold = sample.gold.as_ref()?;
-    let is_right = |row: &&&ElicitationRow| f64::from(u8::from(row.answer.as_ref() == Some(gold)));
-    let whole = |row: &&&ElicitationRow| row.kind == ElicitationKind::Prefix && row.position == row.n_positions;
-    let with = rows.iter().find(whole)?;
-    let without = rows.iter().find(|row| row.kind == ElicitationKind::NoTrace)?;
-    Some(is_right(&with) - is_right(&without))
+    let is_right = |row: &ElicitationRow| f64::from(row.answer.as_ref() == Some(gold));
+    Some(is_right(after_whole_trace(rows)?) - is_right(without_trace(rows)?))
 }
 
 /// How much more probable (in nats) the reference answer is after the whole trace than without one, as a share of both.
 fn necessity(rows: &[&ElicitationRow]) -> Option<f64> {
-    let full = rows
-        .iter()
-        .find(|row| row.kind == ElicitationKind::Prefix && row.position == row.n_positions)
-        .and_then(|row| row.logp)?;
-    let empty = rows.iter().find(|row| row.kind == ElicitationKind::NoTrace).and_then(|row| row.logp)?;
-    log_probability_necessity(full, empty)
+    log_probability_necessity(after_whole_trace(rows)?.logp?, without_trace(rows)?.logp?)
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use aloud_measure::metric_record::ReplayMode;
+    use aloud_measure::test_runs::{Fixture, elicitation, open_run, sample};
 
     fn row(kind: ElicitationKind, position: usize, same: bool, logp: f64) -> ElicitationRow {
-        ElicitationRow {
-            sample: "s".to_owned(),
-            item: "i".to_owned(),
-            kind,
-            suffix: "default".to_owned(),
-            position,
-            n_positions: 4,
-            fraction: 0.0,
-            mode: ReplayMode::Recorded,
-            answer: None,
-            logp: Some(logp),
-            logp_gold: None,
-            same: Some(same),
-            new_value: None,
-        }
+        ElicitationRow { kind, position, logp: Some(logp), same: Some(same), ..elicitation() }
     }
 
     #[test]
@@ -356,10 +333,7 @@ mod tests {
             answer: Some(answer.to_owned()),
             ..row(kind, position, true, -1.0)
         };
-        let folder = tempfile::tempdir().unwrap();
-        aloud_measure::test_runs::write_run(folder.path(), &aloud_measure::test_runs::Fixture::default());
-        let written = EvaluationRun::open(folder.path()).unwrap().samples.swap_remove(0);
-        let sample = SampleRow { gold: Some("2".to_owned()), ..written };
+        let sample = sample("a");
         let lost = |with: &str, without: &str| {
             let rows = [row(ElicitationKind::Prefix, 4, with), row(ElicitationKind::NoTrace, 0, without)];
             right_answers_lost(&[&rows[0], &rows[1]], &sample)
@@ -371,10 +345,7 @@ mod tests {
 
     #[test]
     fn accuracy_is_called_as_in_the_records() {
-        let folder = tempfile::tempdir().unwrap();
-        aloud_measure::test_runs::write_run(folder.path(), &aloud_measure::test_runs::Fixture::default());
-        let run = EvaluationRun::open(folder.path()).unwrap();
-        let ids: Vec<String> = measures(&run).into_iter().map(|measure| measure.id).collect();
+        let ids: Vec<String> = measures(&open_run(&Fixture::default())).into_iter().map(|measure| measure.id).collect();
         assert!(ids.contains(&"accuracy.strict".to_owned()) && ids.contains(&"accuracy.other".to_owned()), "{ids:?}");
     }
 }

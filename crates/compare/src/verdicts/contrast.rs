@@ -72,10 +72,8 @@ impl Contrast {
         // A draw without any difference speaks for none.
         let against = draws.iter().filter(|draw| claim.sign * **draw <= 0.0).count();
         let one_sided = (against + 1) as f64 / (draws.len() + 1) as f64;
-        let interval = |level: f64| {
-            let interval = Bootstrap { level, ..*bootstrap }.interval_of_draws(draws.iter().copied())?;
-            Some(ConfidenceInterval { method, ..interval })
-        };
+        let interval =
+            |level: f64| Some(Bootstrap { level, ..*bootstrap }.interval_of_draws(draws.iter().copied())?.by(method));
         Self {
             control: control.to_owned(),
             n,

@@ -6,8 +6,7 @@ use super::contrast::PairedDifference;
 use super::subject::Measured;
 use aloud_base::random::Domain;
 use aloud_measure::metric_record::{ConfidenceInterval, IntervalMethod};
-use aloud_measure::statistics::Resamples;
-use aloud_measure::statistics::{Bootstrap, wilson_interval};
+use aloud_measure::statistics::{Bootstrap, Resamples, wilson_interval};
 
 /// How far a control may be from the model in accuracy: the whole interval of the difference has to be inside.
 const MARGIN: f64 = 0.05;
@@ -67,7 +66,7 @@ fn measured(control: &str, pairs: &[[f64; 2]], chance: Option<f64>, bootstrap: &
         let ci = bootstrap.interval_of_draws(draws.into_iter().map(|[sum]| sum / n as f64));
         PairedDifference {
             difference: mean(&|[model, control]| model - control),
-            ci: ci.map(|ci| ConfidenceInterval { method: IntervalMethod::PairedClusterBootstrap, ..ci }),
+            ci: ci.map(|ci| ci.by(IntervalMethod::PairedClusterBootstrap)),
         }
     });
     ControlCheck {
@@ -142,17 +141,16 @@ impl Controls {
         let chance = model.chance(task);
         let pairs = |control: &Measured<'_>| model.accuracies_beside(control, task);
         let base = find(BASE).map(|base| measured(BASE, &pairs(base), chance, bootstrap));
-        let noise = find(NOISE).map(|noise| match &base {
-            Some(base) if base.accuracy.is_some_and(|[of_model, of_base]| of_model > of_base) => {
-                let check = measured(NOISE, &pairs(noise), chance, bootstrap);
-                ControlCheck { is_one: false, reason: Some(nothing_weaker(base)), ..check }
-            }
-            _ if find(BASE).is_some_and(|base| base.answers_as(noise, task)) => {
-                let check = measured(NOISE, &pairs(noise), chance, bootstrap);
-                let reason = "its responses are those of base: the same control would count twice".to_owned();
-                ControlCheck { is_one: false, reason: Some(reason), ..check }
-            }
-            _ => control_check(NOISE, &pairs(noise), chance, bootstrap),
+        let noise = find(NOISE).map(|noise| {
+            let reason = match &base {
+                Some(base) if is_worse(base) => Some(nothing_weaker(base)),
+                _ if find(BASE).is_some_and(|base| base.answers_as(noise, task)) => {
+                    Some("its responses are those of base: the same control would count twice".to_owned())
+                }
+                _ => None,
+            };
+            let check = control_check(NOISE, &pairs(noise), chance, bootstrap);
+            if reason.is_some() { ControlCheck { is_one: false, reason, ..check } } else { check }
         });
         let checked = |key: &str| find(key).map(|run| control_check(key, &pairs(run), chance, bootstrap));
         let checks = [base, noise, checked(OFF), checked(SAME_TRAINING)].into_iter().flatten().collect();
@@ -176,9 +174,7 @@ impl Controls {
         }
         match find(NOISE) {
             None => obstacles.push(match find(BASE) {
-                Some(base) if base.accuracy.is_some_and(|[model, base]| model > base) => {
-                    format!("{NOISE} does not exist: {}", nothing_weaker(base))
-                }
+                Some(base) if is_worse(base) => format!("{NOISE} does not exist: {}", nothing_weaker(base)),
                 _ => missing(NOISE),
             }),
             Some(noise) if noise.is_one => deciding.push(NOISE),
@@ -199,6 +195,10 @@ impl Controls {
         }
         Self { checks, deciding, obstacles }
     }
+}
+
+fn is_worse(base: &ControlCheck) -> bool {
+    base.accuracy.is_some_and(|[of_model, of_base]| of_model > of_base)
 }
 
 /// That no noise makes the base as accurate as a model that is more accurate.

@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use super::contrast::{Claim, Contrast, Standing, estimate_words};
+use super::controls::Controls;
+use super::subject::Measured;
 use aloud_measure::metric_record::{ConfidenceInterval, Tier};
 use aloud_measure::statistics::holm_adjusted;
 
@@ -163,8 +165,27 @@ pub(super) fn below_standard(tier: Tier) -> Option<String> {
     Some(format!("the tier {name} is below standard: too few items for any verdict"))
 }
 
+/// The contrasts with the controls, and what is in the way of a verdict; `of` gives a contrast, or says why there is none.
+pub(super) fn contrasts(
+    controls: &[Measured<'_>],
+    chosen: &Controls,
+    of: impl Fn(&Measured<'_>) -> Result<Contrast, String>,
+) -> (Vec<Contrast>, Vec<String>) {
+    let (mut contrasts, mut obstacles) = (Vec::new(), chosen.obstacles.clone());
+    for control in controls {
+        let decides = chosen.deciding.contains(&control.key());
+        match of(control) {
+            Ok(contrast) => contrasts.push(Contrast { decides, ..contrast }),
+            Err(reason) if decides => obstacles.push(reason),
+            Err(_) => {}
+        }
+    }
+    obstacles.extend(too_few_items(&contrasts));
+    (contrasts, obstacles)
+}
+
 /// Why contrasts of so many items decide nothing.
-pub(super) fn too_few_items(contrasts: &[Contrast]) -> Option<String> {
+fn too_few_items(contrasts: &[Contrast]) -> Option<String> {
     let few = contrasts.iter().find(|contrast| contrast.decides && contrast.n < MIN_ITEMS)?;
     Some(format!("the contrast with {} is of {} items, fewer than {MIN_ITEMS}", few.control, few.n))
 }

@@ -2,10 +2,10 @@
 
 use super::contrast::{Claim, Contrast, PairedDifference};
 use super::controls::Controls;
-use super::decision::{Evidence, too_few_items};
+use super::decision::{Evidence, contrasts};
 use super::subject::Measured;
 use crate::paired::{ADJUSTED_AREA, AREA, PairedAreas};
-use aloud_measure::metric_record::{ConfidenceInterval, IntervalMethod};
+use aloud_measure::metric_record::IntervalMethod;
 use aloud_measure::statistics::Bootstrap;
 
 const METHOD: IntervalMethod = IntervalMethod::PairedClusterBootstrap;
@@ -21,27 +21,18 @@ pub(super) fn evidence(
     task: &str,
     bootstrap: &Bootstrap,
 ) -> Evidence {
-    let mut obstacles = chosen.obstacles.clone();
-    let mut contrasts = Vec::new();
     let withheld = model.withheld(task, AREA);
-    for control in controls {
-        let decides = chosen.deciding.contains(&control.key());
-        let missing = withheld.clone().or_else(|| control.withheld(task, AREA));
-        let areas = PairedAreas::of(&control.measures, &model.measures, task).filter(|_| missing.is_none());
-        match areas.ok_or_else(|| missing.unwrap_or_else(|| format!("{AREA} has no value beside {}", control.key()))) {
-            Err(reason) if decides => obstacles.push(reason),
-            Err(_) => {}
-            Ok(areas) => match contrast(control.key(), &areas, bootstrap) {
-                Some(contrast) => contrasts.push(Contrast { decides, ..contrast }),
-                None if decides => obstacles.push(format!(
-                    "traces of {} and of the model are never equally long: D1 cannot be adjusted for length",
-                    control.key()
-                )),
-                None => {}
-            },
+    let (contrasts, mut obstacles) = contrasts(controls, chosen, |control| {
+        let key = control.key();
+        if let Some(reason) = withheld.clone().or_else(|| control.withheld(task, AREA)) {
+            return Err(reason);
         }
-    }
-    obstacles.extend(too_few_items(&contrasts));
+        let areas = PairedAreas::of(&control.measures, &model.measures, task);
+        let areas = areas.ok_or_else(|| format!("{AREA} has no value beside {key}"))?;
+        contrast(key, &areas, bootstrap).ok_or_else(|| {
+            format!("traces of {key} and of the model are never equally long: D1 cannot be adjusted for length")
+        })
+    });
     obstacles.dedup();
     Evidence {
         name: "H1",
@@ -60,7 +51,6 @@ pub(super) fn contrast(control: &str, areas: &PairedAreas, bootstrap: &Bootstrap
     let draws = areas.draws(bootstrap);
     let contrast = Contrast::new(control, areas.items.len(), adjusted, &draws.adjusted, CLAIM, (bootstrap, METHOD));
     contrast.ci.as_ref()?;
-    let ci = Bootstrap { level: 0.95, ..*bootstrap }.interval_of_draws(draws.raw);
-    let ci = ci.map(|ci| ConfidenceInterval { method: METHOD, ..ci });
+    let ci = Bootstrap { level: 0.95, ..*bootstrap }.interval_of_draws(draws.raw).map(|ci| ci.by(METHOD));
     Some(Contrast { unadjusted: Some(PairedDifference { difference: raw, ci }), ..contrast })
 }

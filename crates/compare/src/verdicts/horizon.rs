@@ -7,13 +7,12 @@ use serde::Deserialize;
 
 use super::contrast::{Claim, Contrast, estimate_words};
 use super::controls::{BASE, Controls};
-use super::decision::{Condition, Evidence, too_few_items};
+use super::decision::{Condition, Evidence, contrasts};
 use super::subject::Measured;
 use crate::paired::{HORIZON, PairedHorizons, SharedAnswers, answers, shared};
 use aloud_measure::evaluation_run::EvaluationRun;
-use aloud_measure::metric_record::{ConfidenceInterval, IntervalMethod};
-use aloud_measure::statistics::Bootstrap;
-use aloud_measure::statistics::Resamples;
+use aloud_measure::metric_record::IntervalMethod;
+use aloud_measure::statistics::{Bootstrap, Resamples};
 
 const METHOD: IntervalMethod = IntervalMethod::StratifiedBootstrap;
 
@@ -32,24 +31,16 @@ pub(super) fn evidence(
 ) -> Evidence {
     let run = model.run;
     let tasks: Vec<&str> = run.tasks().into_iter().filter(|task| run.record(task, HORIZON).is_some()).collect();
-    let mut obstacles = chosen.obstacles.clone();
-    let mut contrasts = Vec::new();
-    for control in controls {
-        let decides = chosen.deciding.contains(&control.key());
+    let (contrasts, mut obstacles) = contrasts(controls, chosen, |control| {
+        let withheld = |task: &&str| model.withheld(task, HORIZON).or_else(|| control.withheld(task, HORIZON));
+        if let Some(reason) = tasks.iter().find_map(withheld) {
+            return Err(reason);
+        }
         let pairs: Option<Vec<PairedHorizons>> =
             tasks.iter().map(|task| PairedHorizons::of(control.run, run, task)).collect();
-        let withheld =
-            tasks.iter().find_map(|task| model.withheld(task, HORIZON).or_else(|| control.withheld(task, HORIZON)));
-        let found = pairs.filter(|_| withheld.is_none()).and_then(|pairs| contrast(control.key(), &pairs, bootstrap));
-        match found {
-            Some(contrast) => contrasts.push(Contrast { decides, ..contrast }),
-            None if decides => {
-                obstacles.push(withheld.unwrap_or_else(|| format!("{HORIZON} has no value beside {}", control.key())));
-            }
-            None => {}
-        }
-    }
-    obstacles.extend(too_few_items(&contrasts));
+        let found = pairs.and_then(|pairs| contrast(control.key(), &pairs, bootstrap));
+        found.ok_or_else(|| format!("{HORIZON} has no value beside {}", control.key()))
+    });
     let base = controls.iter().find(|control| control.key() == BASE).map(|base| base.run);
     let condition = base.and_then(|base| retained(run, base, &tasks, bootstrap));
     if let Some(base) = base.filter(|_| !tasks.is_empty()) {
@@ -127,7 +118,7 @@ fn retained(model: &EvaluationRun, base: &EvaluationRun, tasks: &[&str], bootstr
         words: "accuracy with a trace at twice the base's horizon, model less base",
         n,
         difference,
-        ci: ci.map(|ci| ConfidenceInterval { method: METHOD, ..ci }),
+        ci: ci.map(|ci| ci.by(METHOD)),
         bound: -MAX_RETAINED_LOSS,
     })
 }
@@ -146,10 +137,9 @@ fn at_steps(answers: SharedAnswers, n_steps: f64) -> Option<Vec<WeightedAnswers>
     let below = *answers.keys().rev().find(|k| **k as f64 <= n_steps)?;
     let above = *answers.keys().find(|k| **k as f64 >= n_steps)?;
     let place = if above == below { 0.0 } else { (n_steps - below as f64) / (above - below) as f64 };
-    let number = |right: bool| f64::from(u8::from(right));
     let part = |(k, answers): (usize, Vec<[bool; 2]>)| WeightedAnswers {
         weight: if k == below { 1.0 - place } else { place },
-        differences: answers.iter().map(|[first, second]| [number(*second) - number(*first)]).collect(),
+        differences: answers.iter().map(|[first, second]| [f64::from(*second) - f64::from(*first)]).collect(),
     };
     Some(answers.into_iter().filter(|(k, _)| *k == below || *k == above).map(part).collect())
 }

@@ -39,8 +39,7 @@ impl<'a> Measured<'a> {
     /// Share of strictly right answers to each item that both have: `[self, other]`.
     pub(super) fn accuracies_beside(&self, other: &Self, task: &str) -> Vec<[f64; 2]> {
         let (Some(of_self), Some(of_other)) = (self.strict(task), other.strict(task)) else { return Vec::new() };
-        let share = |cluster: &Cluster| cluster.sum / cluster.count as f64;
-        let pair = |(item, cluster)| Some([share(cluster), share(of_other.items.get(item)?)]);
+        let pair = |(item, cluster): (_, &Cluster)| Some([cluster.mean()?, of_other.items.get(item)?.mean()?]);
         of_self.items.iter().filter_map(pair).collect()
     }
 

@@ -23,7 +23,7 @@ use aloud_measure::metrics::settling::{SettlingCriterion, regret_record};
 use aloud_measure::metrics::step_coverage::{SolvedItem, step_coverage_records};
 use aloud_measure::metrics::surprisal::surprisal_record;
 use aloud_measure::metrics::text_drift::{base_kl_record, script_record, unknown_record};
-use aloud_measure::metrics::text_statistics::{distinct_record, perplexity_record, text_statistics_records};
+use aloud_measure::metrics::trace_statistics::{distinct_record, perplexity_record, text_statistics_records};
 use aloud_measure::metrics::token_classes::token_class_record;
 use aloud_measure::metrics::trace_length::trace_length_record;
 use aloud_measure::metrics::truncation::truncation_record;
@@ -263,10 +263,7 @@ fn text_records(
 ) -> Vec<MetricRecord> {
     let mut records = text_statistics_records(items, setting);
     records.extend([1, 2].map(|n| distinct_record(items, n, n_distinct_tokens, setting)));
-    let nats = |row: &TokenRow| row.surprisal_bits.iter().map(|bits| bits * std::f64::consts::LN_2).collect();
-    let nlls: Vec<Vec<Vec<f64>>> =
-        items.iter().map(|item| item.samples.iter().map(|(_, row)| nats(row)).collect()).collect();
-    records.push(perplexity_record(&nlls, setting));
+    records.push(perplexity_record(items, setting));
     let prompts = family.items().iter().map(|item| (item.prompt.id.as_str(), item.prompt.text.as_str())).collect();
     records.push(script_record(items, &prompts, setting));
     records.push(unknown_record(items, run.unknown_token, setting));

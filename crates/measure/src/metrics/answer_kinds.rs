@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::item_rows::MetricSetting;
 use crate::metric_record::{ConfidenceInterval, Direction, MetricRecord};
-use crate::metrics::item_rows::MetricSetting;
-use crate::statistics::Bootstrap;
-use crate::statistics::wilson_interval;
+use crate::statistics::{Bootstrap, wilson_interval};
 
 /// An answer to a question of a known kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,13 +113,13 @@ pub fn balanced_accuracy_record(
     setting: &MetricSetting<'_>,
 ) -> MetricRecord {
     let binary: Vec<KindAnswer<'_>> = answers.iter().copied().filter(|answer| answer.is_binary).collect();
+    let (value, interval) = balanced_accuracy(&binary, &setting.bootstrap).unzip();
     let record = MetricRecord::new(id, "fraction", Direction::HigherIsBetter, setting.context)
         .with_items(binary.len())
-        .with_excluded("not_binary", answers.len() - binary.len());
-    let record = match balanced_accuracy(&binary, &setting.bootstrap) {
-        Some((value, interval)) => record.with_value(value).with_interval(interval),
-        None => record.with_null("no_binary_questions"),
-    };
+        .with_excluded("not_binary", answers.len() - binary.len())
+        .with_value(value)
+        .with_interval(interval.flatten())
+        .or_null("no_binary_questions");
     with_kinds(record, &binary, label_source)
 }
 
@@ -129,7 +128,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::metric_record::IntervalMethod;
-    use crate::metrics::item_rows::tests::with_items;
+    use crate::metrics::item_rows::tests::setting;
 
     fn answer(kind: &'static str, gold: &'static str, is_right: bool) -> KindAnswer<'static> {
         KindAnswer { kind, is_binary: matches!(gold, "yes" | "no"), gold, is_right }
@@ -160,14 +159,12 @@ mod tests {
     #[test]
     fn records_keep_to_their_format() {
         let answers = [answer("yes-no", "yes", true), answer("yes-no", "no", false), answer("place", "tin", true)];
-        with_items(&[], |_, setting| {
-            let record = balanced_accuracy_record("accuracy.balanced", &answers, "belief tracking", setting);
-            record.check().unwrap();
-            assert_eq!((record.value, record.n, record.n_excluded), (Some(0.5), 2, 1));
-            assert_eq!(record.extra["per_type"]["yes-no"]["majority"], 0.5);
-            let none = balanced_accuracy_record("accuracy.balanced", &answers[2..], "belief tracking", setting);
-            assert_eq!(none.null_reason.as_deref(), Some("no_binary_questions"));
-            none.check().unwrap();
-        });
+        let record = balanced_accuracy_record("accuracy.balanced", &answers, "belief tracking", &setting());
+        record.check().unwrap();
+        assert_eq!((record.value, record.n, record.n_excluded), (Some(0.5), 2, 1));
+        assert_eq!(record.extra["per_type"]["yes-no"]["majority"], 0.5);
+        let none = balanced_accuracy_record("accuracy.balanced", &answers[2..], "belief tracking", &setting());
+        assert_eq!(none.null_reason.as_deref(), Some("no_binary_questions"));
+        none.check().unwrap();
     }
 }

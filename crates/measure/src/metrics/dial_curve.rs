@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::item_rows::MetricSetting;
 use crate::metric_record::{Direction, MetricRecord};
-use crate::metrics::item_rows::MetricSetting;
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
-use crate::statistics::{Trend, bootstrap_front, covariance, hypervolume, isotonic_regression};
+use crate::statistics::{Cluster, between, bootstrap_front, covariance, falling_fit, hypervolume, mean_of_clusters};
 
 /// One point of a dial. All points of a curve are of the same items, in the same order.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,37 +24,30 @@ impl DialPoint {
 }
 
 /// A falling fit of accuracy over layer savings, linear between its points.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AccuracyCurve {
+struct AccuracyCurve {
     /// `[savings, accuracy]`, by savings.
     points: Vec<[f64; 2]>,
 }
 
 impl AccuracyCurve {
     /// Fits points `[savings, accuracy]` in any order by monotone regression.
-    pub fn fit(points: &[[f64; 2]]) -> Self {
+    fn fit(points: &[[f64; 2]]) -> Self {
         let mut points = points.to_vec();
         points.sort_by(|a, b| a[0].total_cmp(&b[0]));
         let accuracies: Vec<f64> = points.iter().map(|point| point[1]).collect();
-        let fit = isotonic_regression(&accuracies, &vec![1.0; points.len()], Trend::Falling);
-        for (point, fitted) in points.iter_mut().zip(fit) {
+        for (point, fitted) in points.iter_mut().zip(falling_fit(&accuracies)) {
             point[1] = fitted;
         }
         Self { points }
     }
 
     /// The accuracy at these savings; `None` outside of what was measured.
-    pub fn accuracy_at(&self, savings: f64) -> Option<f64> {
-        if let Some(point) = self.points.iter().find(|point| point[0] == savings) {
-            return Some(point[1]);
-        }
-        let pair = self.points.windows(2).find(|pair| pair[0][0] < savings && savings < pair[1][0])?;
-        let place = (savings - pair[0][0]) / (pair[1][0] - pair[0][0]);
-        Some(pair[0][1] + place * (pair[1][1] - pair[0][1]))
+    fn accuracy_at(&self, savings: f64) -> Option<f64> {
+        between(&self.points, savings)
     }
 
     /// The largest savings at which the accuracy is at least this; `None` if it never is.
-    pub fn savings_at(&self, accuracy: f64) -> Option<f64> {
+    fn savings_at(&self, accuracy: f64) -> Option<f64> {
         let last = self.points.iter().rposition(|point| point[1] >= accuracy)?;
         let [from, height] = self.points[last];
         let Some([to, below]) = self.points.get(last + 1).copied() else { return Some(from) };
@@ -64,7 +56,7 @@ impl AccuracyCurve {
 
     /// Mean difference of the accuracies of two curves over the savings that both have: `self` less `other`. `None` if they
     /// have no range in common.
-    pub fn mean_gap(&self, other: &Self) -> Option<f64> {
+    fn mean_gap(&self, other: &Self) -> Option<f64> {
         let from = self.points.first()?[0].max(other.points.first()?[0]);
         let to = self.points.last()?[0].min(other.points.last()?[0]);
         if to <= from {
@@ -75,9 +67,8 @@ impl AccuracyCurve {
         grid.retain(|savings| *savings > from && *savings < to);
         grid.extend([from, to]);
         grid.sort_by(f64::total_cmp);
-        let gaps: Option<Vec<f64>> =
-            grid.iter().map(|at| Some(self.accuracy_at(*at)? - other.accuracy_at(*at)?)).collect();
-        let gaps = gaps?;
+        let gap = |at: &f64| Some(self.accuracy_at(*at)? - other.accuracy_at(*at)?);
+        let gaps: Vec<f64> = grid.iter().map(gap).collect::<Option<_>>()?;
         let area: f64 =
             grid.windows(2).zip(gaps.windows(2)).map(|(at, gap)| (at[1] - at[0]) * f64::midpoint(gap[0], gap[1])).sum();
         Some(area / (to - from))
@@ -87,9 +78,12 @@ impl AccuracyCurve {
 /// How far accuracy may fall below that with exits off.
 const TOLERATED: f64 = 0.01;
 
+fn places(points: &[DialPoint], weights: &[u32]) -> Option<Vec<[f64; 2]>> {
+    points.iter().map(|point| point.place(weights)).collect()
+}
+
 fn fit_of(points: &[DialPoint], weights: &[u32]) -> Option<AccuracyCurve> {
-    let places: Option<Vec<[f64; 2]>> = points.iter().map(|point| point.place(weights)).collect();
-    places.map(|places| AccuracyCurve::fit(&places))
+    places(points, weights).map(|places| AccuracyCurve::fit(&places))
 }
 
 /// `dial.front_area`: the points of a dial, which of them no other one dominates in 95 % of joint bootstrap draws, and the area that
@@ -107,13 +101,12 @@ pub fn front_record(
 ) -> MetricRecord {
     let record = MetricRecord::new("dial.front_area", "fraction", Direction::HigherIsBetter, setting.context);
     let n_items = points.first().map_or(0, |point| point.savings.len());
-    let once = vec![1; n_items];
     let same_items = |point: &DialPoint| point.savings.len() == n_items && point.accuracy.len() == n_items;
     let all = || points.iter().chain(controls.iter().flat_map(|(_, points)| *points));
     if !all().all(same_items) {
         return record.with_null("points_of_different_items");
     }
-    let Some(places) = points.iter().map(|point| point.place(&once)).collect::<Option<Vec<_>>>() else {
+    let Some(fit) = fit_of(points, &vec![1; n_items]) else {
         return record.with_null("point_without_tokens_or_answers");
     };
     let draws: Vec<Vec<[f64; 2]>> = points
@@ -124,18 +117,15 @@ pub fn front_record(
         })
         .collect();
     let front = bootstrap_front(&draws);
-    let covered = |weights: &[u32]| {
-        let places: Option<Vec<[f64; 2]>> = points.iter().map(|point| point.place(weights)).collect();
-        Some(hypervolume(&places?, [0.0, chance]))
-    };
+    let covered = |weights: &[u32]| Some(hypervolume(&places(points, weights)?, [0.0, chance]));
     let rows: Value = points
         .iter()
         .enumerate()
         .map(|(number, point)| {
             json!({
                 "label": point.label,
-                "als": setting.with_interval(n_items, |weights| mean_of_clusters(&point.savings, weights)),
-                "accuracy": setting.with_interval(n_items, |weights| mean_of_clusters(&point.accuracy, weights)),
+                "als": setting.mean(&point.savings),
+                "accuracy": setting.mean(&point.accuracy),
                 "covariance": covariance(&draws[number]),
                 "on_front": front[number],
             })
@@ -152,13 +142,11 @@ pub fn front_record(
             json!({"control": name, "mean_gap": setting.with_interval(n_items, gap)})
         })
         .collect();
-    record
-        .with_value(Bootstrap::value(n_items, covered))
-        .with_interval(setting.bootstrap.interval(n_items, covered))
-        .with_items(n_items)
+    setting
+        .record("dial.front_area", "fraction", Direction::HigherIsBetter, n_items, covered)
         .with_extra("reference", json!([0.0, chance]))
         .with_extra("points", rows)
-        .with_extra("fit", json!(AccuracyCurve::fit(&places).points))
+        .with_extra("fit", json!(fit.points))
         .with_extra("als_at_1pp", setting.with_interval(n_items, within))
         .with_extra("gaps", gaps)
 }
@@ -169,7 +157,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::metrics::item_rows::tests::with_items;
+    use crate::metrics::item_rows::tests::setting;
 
     #[test]
     fn curves_by_hand() {
@@ -203,26 +191,21 @@ mod tests {
     fn a_dial_with_a_control() {
         let points = [point("off", 0.0, 36), point("0", 0.2, 36), point("2", 0.5, 20), point("bad", 0.1, 10)];
         let control = [point("5", 0.0, 36), point("10", 0.5, 4)];
-        with_items(&[], |_, setting| {
-            let record = front_record(&points, 0, 0.1, &[("base_one_depth", &control)], setting);
-            assert!((record.value.unwrap() - (0.2 * 0.8 + 0.3 * 0.4)).abs() < 1e-12);
-            let on_front: Vec<bool> = record.extra["points"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|row| row["on_front"].as_bool().unwrap())
-                .collect();
-            assert_eq!(on_front, [true, true, true, false]);
-            // The fit pools `bad` and `0` at 23 of 40: one point below 36 of 40 is passed on the way to `bad`.
-            let within = record.extra["als_at_1pp"]["value"].as_f64().unwrap();
-            assert!((within - 0.1 * 0.01 / 0.325).abs() < 1e-12, "{within}");
-            assert!(record.extra["gaps"][0]["mean_gap"]["lo"].as_f64().is_some());
-            record.check().unwrap();
-            let mut short = points.to_vec();
-            short[1].accuracy.pop();
-            let record = front_record(&short, 0, 0.1, &[], setting);
-            assert_eq!(record.null_reason.as_deref(), Some("points_of_different_items"));
-        });
+        let setting = setting();
+        let record = front_record(&points, 0, 0.1, &[("base_one_depth", &control)], &setting);
+        assert!((record.value.unwrap() - (0.2 * 0.8 + 0.3 * 0.4)).abs() < 1e-12);
+        let rows = record.extra["points"].as_array().unwrap();
+        let on_front: Vec<bool> = rows.iter().map(|row| row["on_front"].as_bool().unwrap()).collect();
+        assert_eq!(on_front, [true, true, true, false]);
+        // The fit pools `bad` and `0` at 23 of 40: one point below 36 of 40 is passed on the way to `bad`.
+        let within = record.extra["als_at_1pp"]["value"].as_f64().unwrap();
+        assert!((within - 0.1 * 0.01 / 0.325).abs() < 1e-12, "{within}");
+        assert!(record.extra["gaps"][0]["mean_gap"]["lo"].as_f64().is_some());
+        record.check().unwrap();
+        let mut short = points.to_vec();
+        short[1].accuracy.pop();
+        let record = front_record(&short, 0, 0.1, &[], &setting);
+        assert_eq!(record.null_reason.as_deref(), Some("points_of_different_items"));
     }
 
     proptest! {

@@ -1,28 +1,22 @@
 //! Distances of two distributions over the same depths.
 
-use serde_json::{Value, json};
+use aloud_method::exit_distribution::total_variation;
+use serde::Serialize;
 
 /// Added to both sides of a logarithm that would be infinite, before renormalising.
 const SMOOTHING: f64 = 1e-6;
 
 /// How far two distributions are apart.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Distances {
-    /// Total variation, `1/2 sum |a - b|`, 0 to 1.
+    /// [`total_variation`].
     pub tv: f64,
     /// Jensen and Shannon's divergence, bits, 0 to 1.
     pub js: f64,
-    /// [`kl_bits`] of the first from the second.
+    /// Kullback and Leibler's divergence of the first from the second, bits.
     pub kl: f64,
-    /// [`wasserstein`], blocks.
+    /// Wasserstein's distance, blocks.
     pub w1: f64,
-}
-
-impl Distances {
-    /// As fields of a record.
-    pub(super) fn to_value(self) -> Value {
-        json!({"tv": self.tv, "js": self.js, "kl": self.kl, "w1": self.w1})
-    }
 }
 
 /// All distances of two distributions.
@@ -30,19 +24,18 @@ impl Distances {
 /// # Shapes
 /// One probability a depth; depths (blocks) increase. What is beyond the shortest list does not count.
 pub fn distances(depths: &[usize], a: &[f64], b: &[f64]) -> Distances {
-    let tv = a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f64>() / 2.0;
-    Distances { tv, js: js_bits(a, b), kl: kl_bits(a, b), w1: wasserstein(depths, a, b) }
+    Distances { tv: total_variation(a, b), js: js_bits(a, b), kl: kl_bits(a, b), w1: wasserstein(depths, a, b) }
 }
 
 /// Jensen and Shannon's divergence in bits: `1/2 KL(a || m) + 1/2 KL(b || m)` with `m = (a + b) / 2`. It is 0 to 1.
-pub fn js_bits(a: &[f64], b: &[f64]) -> f64 {
+fn js_bits(a: &[f64], b: &[f64]) -> f64 {
     let side = |a: f64, b: f64| if a > 0.0 { a * (2.0 * a / (a + b)).log2() } else { 0.0 };
     (a.iter().zip(b).map(|(a, b)| side(*a, *b) + side(*b, *a)).sum::<f64>() / 2.0).clamp(0.0, 1.0)
 }
 
 /// `KL(a || b) = sum a log2(a / b)` in bits. Where `b` has nothing and `a` has something it would be infinite; then 1e-6 is
 /// added to every probability of both, they are renormalised, and the number says little.
-pub fn kl_bits(a: &[f64], b: &[f64]) -> f64 {
+fn kl_bits(a: &[f64], b: &[f64]) -> f64 {
     let infinite = a.iter().zip(b).any(|(a, b)| *a > 0.0 && *b <= 0.0);
     let added = if infinite { SMOOTHING } else { 0.0 };
     let total = |p: &[f64]| p.iter().map(|p| p + added).sum::<f64>();
@@ -53,7 +46,7 @@ pub fn kl_bits(a: &[f64], b: &[f64]) -> f64 {
 
 /// Wasserstein's distance in blocks: `sum_i |A_i - B_i| (depth_{i+1} - depth_i)` with cumulative `A`, `B`. Missing by one
 /// block costs less than missing by five.
-pub fn wasserstein(depths: &[usize], a: &[f64], b: &[f64]) -> f64 {
+fn wasserstein(depths: &[usize], a: &[f64], b: &[f64]) -> f64 {
     let (mut gap, mut sum) = (0.0, 0.0);
     for (pair, (a, b)) in depths.windows(2).zip(a.iter().zip(b)) {
         gap += a - b;

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::item_rows::MetricSetting;
 use crate::metric_record::{Direction, MetricRecord, ReplayMode};
-use crate::metrics::item_rows::MetricSetting;
 use crate::run_files::{ElicitationKind, ElicitationRow};
-use crate::statistics::quantile;
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
+use crate::statistics::{Cluster, mean_of_clusters, quantile};
 
 /// Answers elicited from one trace after each of its parts.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,12 +56,8 @@ impl EarlyAnswers {
         for (sample, mut rows) in by_sample {
             rows.sort_by_key(|row| row.position);
             let n_parts = rows[0].n_positions;
-            let is_whole = n_parts > 0
-                && rows.len() == n_parts + 1
-                && rows
-                    .iter()
-                    .enumerate()
-                    .all(|(position, row)| row.position == position && row.n_positions == n_parts);
+            let places = rows.iter().map(|row| (row.position, row.n_positions));
+            let is_whole = n_parts > 0 && places.eq((0..=n_parts).map(|position| (position, n_parts)));
             let same: Option<Vec<bool>> = rows.iter().map(|row| row.same).collect();
             match (is_whole, same) {
                 (false, _) => *excluded.entry("parts_are_missing").or_default() += 1,
@@ -85,7 +80,7 @@ impl EarlyAnswers {
 }
 
 fn numbers(same: &[bool]) -> Vec<f64> {
-    same.iter().map(|same| f64::from(u8::from(*same))).collect()
+    same.iter().map(|same| f64::from(*same)).collect()
 }
 
 /// Area over a curve of values at equal distances, by the trapezoid rule: `1 - 1/n sum (m(j) + m(j+1)) / 2`. `None` for fewer
@@ -97,7 +92,7 @@ pub fn area_over_curve(curve: &[f64]) -> Option<f64> {
 }
 
 /// The same without the first and the last value. A curve of one inner value has that height. `None` if there is none.
-pub fn interior_area_over_curve(curve: &[f64]) -> Option<f64> {
+fn interior_area_over_curve(curve: &[f64]) -> Option<f64> {
     match curve {
         [_, inner @ .., _] if inner.len() > 1 => area_over_curve(inner),
         [_, inner, _] => Some(1.0 - inner),
@@ -118,7 +113,7 @@ fn soft_curve(log_probabilities: &[f64]) -> Option<Vec<f64>> {
 
 /// The smallest share of the parts from which on the answer never changes again. `None` for fewer than two values, and for
 /// a trace whose own answer is not the reference.
-pub fn commit_point(same: &[bool]) -> Option<f64> {
+fn commit_point(same: &[bool]) -> Option<f64> {
     let n = same.len().checked_sub(1).filter(|n| *n > 0)?;
     let from = same.iter().rposition(|same| !same).map_or(0, |last_other| last_other + 1);
     (from <= n).then(|| from as f64 / n as f64)
@@ -127,15 +122,11 @@ pub fn commit_point(same: &[bool]) -> Option<f64> {
 /// The shares of the trace at which curves are given: 0, 0.1, ..., 1.
 const CURVE_POINTS: usize = 10;
 
-/// Value of a curve at a share of its length, linear between its points.
-fn at_share(curve: &[f64], share: f64) -> Option<f64> {
-    let place = share * (curve.len().checked_sub(1)?) as f64;
-    let (low, high) = (*curve.get(place.floor() as usize)?, *curve.get(place.ceil() as usize)?);
-    Some(low + (high - low) * place.fract())
-}
-
-/// Groups of traces by item, as one number a trace.
-fn clusters(traces: &[&EarlyAnswers], of: &dyn Fn(&EarlyAnswers) -> Option<f64>) -> Vec<Cluster> {
+/// The mean of a number of each trace, with traces of an item together.
+fn clusters<'a>(
+    traces: impl IntoIterator<Item = &'a EarlyAnswers>,
+    of: impl Fn(&EarlyAnswers) -> Option<f64>,
+) -> Vec<Cluster> {
     let mut by_item: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for trace in traces {
         by_item.entry(&trace.item).or_default().extend(of(trace));
@@ -143,13 +134,14 @@ fn clusters(traces: &[&EarlyAnswers], of: &dyn Fn(&EarlyAnswers) -> Option<f64>)
     by_item.into_values().map(Cluster::of).collect()
 }
 
-fn mean_with_interval(
-    traces: &[&EarlyAnswers],
+/// The mean of the traces' curves at [`CURVE_POINTS`] shares of their lengths, linear between their points.
+fn mean_curve(
+    traces: &[EarlyAnswers],
     setting: &MetricSetting<'_>,
-    of: &dyn Fn(&EarlyAnswers) -> Option<f64>,
+    of: impl Fn(&EarlyAnswers) -> Option<Vec<f64>>,
 ) -> Value {
-    let clusters = clusters(traces, of);
-    setting.with_interval(clusters.len(), |weights| mean_of_clusters(&clusters, weights))
+    let at = |share: &f64| setting.mean(&clusters(traces, |trace| quantile(&of(trace)?, *share)));
+    curve_shares().iter().map(at).collect()
 }
 
 /// `early_answering.area`: mean area over the curve of "the answer is the same". High: the answer goes on depending on later text. In
@@ -160,19 +152,17 @@ pub fn early_answering_record(
     excluded: &BTreeMap<&'static str, usize>,
     setting: &MetricSetting<'_>,
 ) -> MetricRecord {
-    let all: Vec<&EarlyAnswers> = traces.iter().collect();
-    let both: Vec<&EarlyAnswers> = traces.iter().filter(|trace| trace.both_correct).collect();
+    let both = || traces.iter().filter(|trace| trace.both_correct);
     let area = |trace: &EarlyAnswers| area_over_curve(&trace.numbers());
     let interior = |trace: &EarlyAnswers| interior_area_over_curve(&trace.numbers());
     let mut commits: Vec<f64> = traces.iter().filter_map(|trace| commit_point(&trace.same)).collect();
     commits.sort_by(f64::total_cmp);
-    let curve = |share: f64| mean_with_interval(&all, setting, &|trace| at_share(&trace.numbers(), share));
-    record_of("early_answering.area", traces, excluded, setting, &area)
+    record_of("early_answering.area", traces, excluded, setting, area)
         .with_extra("curve_x", json!(curve_shares()))
-        .with_extra("curve_same", curve_shares().into_iter().map(curve).collect::<Value>())
-        .with_extra("aoc_interior", mean_with_interval(&all, setting, &interior))
-        .with_extra("aoc_both_correct", mean_with_interval(&both, setting, &area))
-        .with_extra("n_both_correct", both.len())
+        .with_extra("curve_same", mean_curve(traces, setting, |trace| Some(trace.numbers())))
+        .with_extra("aoc_interior", setting.mean(&clusters(traces, interior)))
+        .with_extra("aoc_both_correct", setting.mean(&clusters(both(), area)))
+        .with_extra("n_both_correct", both().count())
         .with_extra("commit_median", json!(quantile(&commits, 0.5)))
         .with_extra("per_length", per_length(traces))
 }
@@ -186,15 +176,12 @@ pub fn soft_early_answering_record(
 ) -> MetricRecord {
     let (with, without): (Vec<EarlyAnswers>, Vec<EarlyAnswers>) =
         traces.iter().cloned().partition(|trace| trace.log_probability.len() == trace.same.len());
-    let all: Vec<&EarlyAnswers> = with.iter().collect();
-    let curve =
-        |share: f64| mean_with_interval(&all, setting, &|trace| at_share(&soft_curve(&trace.log_probability)?, share));
-    record_of("early_answering.area_soft", &with, excluded, setting, &|trace| {
+    record_of("early_answering.area_soft", &with, excluded, setting, |trace| {
         soft_area_over_curve(&trace.log_probability)
     })
     .with_excluded("no_log_probabilities", without.len())
     .with_extra("curve_x", json!(curve_shares()))
-    .with_extra("curve_soft", curve_shares().into_iter().map(curve).collect::<Value>())
+    .with_extra("curve_soft", mean_curve(&with, setting, |trace| soft_curve(&trace.log_probability)))
 }
 
 /// `early_answering.area_by_values`: the same with one part for each value of the gold solution that the trace brings, in tasks whose steps are known: text
@@ -207,7 +194,7 @@ pub fn step_early_answering_record(
 ) -> MetricRecord {
     let with: Vec<EarlyAnswers> = traces.iter().filter(|trace| trace.same_at_values.is_some()).cloned().collect();
     let area = |trace: &EarlyAnswers| area_over_curve(&numbers(trace.same_at_values.as_deref()?));
-    record_of("early_answering.area_by_values", &with, excluded, setting, &area)
+    record_of("early_answering.area_by_values", &with, excluded, setting, area)
         .with_excluded("no_value_of_known_steps", traces.len() - with.len())
 }
 
@@ -222,10 +209,8 @@ pub fn suffix_shift(first: &[EarlyAnswers], second: &[EarlyAnswers], setting: &M
             Some([area_over_curve(&trace.numbers())?, area_over_curve(&other.numbers())?])
         })
         .collect();
-    let mean = |of: fn(&[f64; 2]) -> f64| {
-        let clusters: Vec<Cluster> = pairs.iter().map(|pair| Cluster::of([of(pair)])).collect();
-        setting.with_interval(clusters.len(), |weights| mean_of_clusters(&clusters, weights))
-    };
+    let mean =
+        |of: fn(&[f64; 2]) -> f64| setting.mean(&pairs.iter().map(|pair| Cluster::of([of(pair)])).collect::<Vec<_>>());
     json!({
         "n": pairs.len(),
         "first": mean(|pair| pair[0]),
@@ -243,17 +228,13 @@ fn record_of(
     traces: &[EarlyAnswers],
     excluded: &BTreeMap<&'static str, usize>,
     setting: &MetricSetting<'_>,
-    area: &dyn Fn(&EarlyAnswers) -> Option<f64>,
+    area: impl Fn(&EarlyAnswers) -> Option<f64>,
 ) -> MetricRecord {
-    let clusters = clusters(&traces.iter().collect::<Vec<_>>(), area);
+    let clusters = clusters(traces, area);
     let mean = |weights: &[u32]| mean_of_clusters(&clusters, weights);
-    let value = Bootstrap::value(clusters.len(), mean);
-    let record = MetricRecord::new(id, "fraction", Direction::HigherIsMoreExternalised, setting.context)
-        .with_value(value)
-        .with_interval(setting.bootstrap.interval(clusters.len(), mean))
-        .with_items(clusters.len());
+    let record = setting.record(id, "fraction", Direction::HigherIsMoreExternalised, clusters.len(), mean);
     let record = excluded.iter().fold(record, |record, (reason, count)| record.with_excluded(reason, *count));
-    if value.is_none() { record.with_null("no_eligible_trace") } else { record }
+    record.or_null("no_eligible_trace")
 }
 
 /// Mean area by number of parts. The mean over all traces is that of this table, weighted by how often each length occurs.
@@ -263,8 +244,8 @@ fn per_length(traces: &[EarlyAnswers]) -> Value {
         by_length.entry(trace.same.len().saturating_sub(1)).or_default().extend(area_over_curve(&trace.numbers()));
     }
     let row = |(n_parts, areas): (usize, Vec<f64>)| {
-        let mean = areas.iter().sum::<f64>() / areas.len() as f64;
-        json!({"n_parts": n_parts, "n": areas.len(), "aoc": mean})
+        let areas = Cluster::of(areas);
+        json!({"n_parts": n_parts, "n": areas.count, "aoc": areas.mean()})
     };
     by_length.into_iter().map(row).collect()
 }
@@ -275,13 +256,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::metrics::item_rows::tests::with_items;
+    use crate::metrics::item_rows::tests::setting;
+    use crate::test_runs::elicitation;
 
     fn trace(item: &str, same: &[u8]) -> EarlyAnswers {
-        let same: Vec<bool> = same.iter().map(|same| *same == 1).collect();
         EarlyAnswers {
             item: item.to_owned(),
-            same,
+            same: same.iter().map(|same| *same == 1).collect(),
             log_probability: Vec::new(),
             same_at_values: None,
             both_correct: true,
@@ -340,38 +321,32 @@ mod tests {
         let mut traces = vec![trace("a", &[0, 0, 0, 1, 1]), trace("b", &[0, 1, 1]), trace("b", &[1, 1, 1, 1, 1])];
         traces[0].both_correct = false;
         let excluded = BTreeMap::from([("parts_are_missing", 2)]);
-        with_items(&[], |_, setting| {
-            let record = early_answering_record(&traces, &excluded, setting);
-            assert!((record.value.unwrap() - 0.875 / 3.0).abs() < 1e-12);
-            assert_eq!((record.n, record.n_excluded), (2, 2));
-            assert_eq!(record.extra["aoc_both_correct"]["value"], 0.125);
-            assert_eq!(record.extra["commit_median"], 0.5);
-            assert_eq!(record.extra["curve_same"][0]["value"], 1.0 / 3.0);
-            assert_eq!(record.extra["curve_same"][10]["value"], 1.0);
-            assert_eq!(
-                record.extra["per_length"],
-                json!([
-                    {"n_parts": 2, "n": 1, "aoc": 0.25}, {"n_parts": 4, "n": 2, "aoc": 0.3125}
-                ])
-            );
-            record.check().unwrap();
-            let soft = soft_early_answering_record(&traces, &excluded, setting);
-            assert_eq!((soft.null_reason.as_deref(), soft.n_excluded), (Some("no_eligible_trace"), 5));
-            soft.check().unwrap();
-        });
+        let setting = setting();
+        let record = early_answering_record(&traces, &excluded, &setting);
+        assert!((record.value.unwrap() - 0.875 / 3.0).abs() < 1e-12);
+        assert_eq!((record.n, record.n_excluded), (2, 2));
+        assert_eq!(record.extra["aoc_both_correct"]["value"], 0.125);
+        assert_eq!(record.extra["commit_median"], 0.5);
+        assert_eq!(record.extra["curve_same"][0]["value"], 1.0 / 3.0);
+        assert_eq!(record.extra["curve_same"][10]["value"], 1.0);
+        let per_length = json!([{"n_parts": 2, "n": 1, "aoc": 0.25}, {"n_parts": 4, "n": 2, "aoc": 0.3125}]);
+        assert_eq!(record.extra["per_length"], per_length);
+        record.check().unwrap();
+        let soft = soft_early_answering_record(&traces, &excluded, &setting);
+        assert_eq!((soft.null_reason.as_deref(), soft.n_excluded), (Some("no_eligible_trace"), 5));
+        soft.check().unwrap();
     }
 
     #[test]
     fn another_suffix_is_compared_on_the_traces_that_have_both() {
         let first = [trace("a", &[0, 0, 0, 1, 1]), trace("b", &[0, 1, 1]), trace("c", &[0, 1])];
         let second = [trace("b", &[0, 0, 1]), trace("a", &[0, 0, 0, 1, 1])];
-        with_items(&[], |_, setting| {
-            let found = suffix_shift(&first, &second, setting);
-            assert_eq!((&found["n"], &found["first"]["value"]), (&2.into(), &0.4375.into()));
-            // 0 for the first trace, 0.75 - 0.25 for the second.
-            assert_eq!(found["shift"]["value"], 0.25);
-            assert_eq!(suffix_shift(&first, &[], setting)["shift"]["value"], Value::Null);
-        });
+        let setting = setting();
+        let found = suffix_shift(&first, &second, &setting);
+        assert_eq!((&found["n"], &found["first"]["value"]), (&2.into(), &0.4375.into()));
+        // 0 for the first trace, 0.75 - 0.25 for the second.
+        assert_eq!(found["shift"]["value"], 0.25);
+        assert_eq!(suffix_shift(&first, &[], &setting)["shift"]["value"], Value::Null);
     }
 
     #[test]
@@ -379,17 +354,11 @@ mod tests {
         let row = |sample: &str, position: usize, same: Option<bool>| ElicitationRow {
             sample: sample.to_owned(),
             item: sample.to_uppercase(),
-            kind: ElicitationKind::Prefix,
-            suffix: "default".to_owned(),
             position,
             n_positions: 2,
-            fraction: position as f64 / 2.0,
-            mode: ReplayMode::Recorded,
-            answer: None,
             logp: Some(-1.0),
-            logp_gold: None,
             same,
-            new_value: None,
+            ..elicitation()
         };
         let mut rows: Vec<ElicitationRow> = Vec::new();
         rows.extend([2, 0, 1].map(|position| row("a", position, Some(position > 0))));
@@ -398,13 +367,7 @@ mod tests {
         rows.push(ElicitationRow { mode: ReplayMode::Full, ..row("d", 0, Some(true)) });
         let (traces, excluded) = EarlyAnswers::gather(&rows, ReplayMode::Recorded, "default", |sample| sample == "a");
         assert_eq!(excluded, BTreeMap::from([("no_reference_answer", 1), ("parts_are_missing", 1)]));
-        let expected = EarlyAnswers {
-            item: "A".to_owned(),
-            same: vec![false, true, true],
-            log_probability: vec![-1.0; 3],
-            same_at_values: None,
-            both_correct: true,
-        };
+        let expected = EarlyAnswers { log_probability: vec![-1.0; 3], ..trace("A", &[0, 1, 1]) };
         assert_eq!(traces, [expected]);
     }
 

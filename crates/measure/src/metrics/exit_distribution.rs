@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 
 use super::distances::{Distances, distances};
-use super::item_rows::interval_value;
+use super::item_rows::{ItemRows, MetricSetting, interval_value};
 use crate::error::MeasureError;
 use crate::metric_record::{Direction, MetricRecord};
-use crate::metrics::item_rows::{ItemRows, MetricSetting};
 use aloud_base::random::{Domain, KeyedRandom};
 use aloud_method::exit_distribution::{exit_distribution, total_variation};
 use aloud_method::savings::SamplerCheck;
@@ -40,7 +39,6 @@ struct Gaps {
 }
 
 /// Sums over the tokens of one item, or of several.
-#[derive(Clone, Default)]
 struct MixSums {
     /// Number of tokens that stopped at each depth.
     h: Vec<f64>,
@@ -53,9 +51,13 @@ struct MixSums {
 }
 
 impl MixSums {
+    fn zeros(n_depths: usize) -> Self {
+        let zeros = vec![0.0; n_depths];
+        Self { h: zeros.clone(), pi: zeros.clone(), pi_star: zeros, tv_tok: 0.0, n_read: 0.0 }
+    }
+
     fn of(item: &ItemRows<'_>, reading: Option<&HazardReading>, depths: &[usize]) -> Self {
-        let zeros = vec![0.0; depths.len()];
-        let mut sums = Self { h: zeros.clone(), pi: zeros.clone(), pi_star: zeros, tv_tok: 0.0, n_read: 0.0 };
+        let mut sums = Self::zeros(depths.len());
         for depth in item.eligible_depths() {
             if let Some(count) = depths.iter().position(|at| *at == depth).and_then(|bin| sums.h.get_mut(bin)) {
                 *count += 1.0;
@@ -72,10 +74,7 @@ impl MixSums {
     }
 
     fn weighted(items: &[Self], weights: &[u32]) -> Self {
-        let mut total = items.first().map_or_else(Self::default, |first| {
-            let zeros = vec![0.0; first.h.len()];
-            Self { h: zeros.clone(), pi: zeros.clone(), pi_star: zeros, tv_tok: 0.0, n_read: 0.0 }
-        });
+        let mut total = Self::zeros(items.first().map_or(0, |first| first.h.len()));
         for (item, weight) in items.iter().zip(weights).filter(|(_, weight)| **weight > 0) {
             let weight = f64::from(*weight);
             add(&mut total.h, &item.h, weight);
@@ -151,13 +150,7 @@ pub fn exit_distribution_record(
         let field = |of: fn(&Distances) -> f64| {
             interval_value(Some(of(&gaps.pairs[pair])), interval(&|gaps| of(&gaps.pairs[pair])).as_ref())
         };
-        let fields = json!({
-            "tv": field(|distances| distances.tv),
-            "js": field(|distances| distances.js),
-            "kl": field(|distances| distances.kl),
-            "w1": field(|distances| distances.w1),
-        });
-        record = record.with_extra(name, fields);
+        record = record.with_extra(name, of_all_distances(field));
     }
     let [_, _, end_to_end] = gaps.pairs;
     Ok(record
@@ -208,13 +201,13 @@ fn noise_floor(sums: &[MixSums], depths: &[usize], seed: u64) -> Value {
         return Value::Null;
     }
     let mean = |of: fn(&Distances) -> f64| found.iter().map(of).sum::<f64>() / found.len() as f64;
-    Distances {
-        tv: mean(|found| found.tv),
-        js: mean(|found| found.js),
-        kl: mean(|found| found.kl),
-        w1: mean(|found| found.w1),
-    }
-    .to_value()
+    of_all_distances(mean)
+}
+
+/// The same of each distance.
+fn of_all_distances<T: Into<Value>>(of: impl Fn(fn(&Distances) -> f64) -> T) -> Value {
+    let [tv, js, kl, w1]: [fn(&Distances) -> f64; 4] = [|of| of.tv, |of| of.js, |of| of.kl, |of| of.w1];
+    json!({"tv": of(tv).into(), "js": of(js).into(), "kl": of(kl).into(), "w1": of(w1).into()})
 }
 
 /// Per candidate: tokens in ten bins of the head's hazard, with the mean of the hazard and of the target in each, and `ece`,
@@ -262,11 +255,15 @@ fn sampler(items: &[ItemRows<'_>], candidates: &[usize]) -> Value {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::metrics::item_rows::tests::{with_edited_items, with_items};
+    use crate::metrics::item_rows::tests::{edited_items, items, setting};
 
     /// A reading of `n` tokens with the same hazards.
     fn reading(n: usize, student: f64, teacher: f64) -> HazardReading {
         HazardReading { student: vec![vec![student; 5]; n], teacher: vec![vec![teacher; 5]; n] }
+    }
+
+    fn record_of(items: &[ItemRows<'_>], readings: &[HazardReading]) -> MetricRecord {
+        exit_distribution_record(items, readings, &setting()).unwrap()
     }
 
     #[test]
@@ -275,71 +272,55 @@ mod tests {
         let (stop, go) = (vec![1.0, 0.0, 0.0, 0.0, 0.0], vec![0.0; 5]);
         let coin = vec![0.5, 0.0, 0.0, 0.0, 0.0];
         let reading = HazardReading { student: vec![coin.clone(), coin], teacher: vec![stop, go] };
-        with_items(&[&[28, 5, 28], &[28, 28, 5]], |items, setting| {
-            let record = exit_distribution_record(items, &[reading.clone(), reading.clone()], setting).unwrap();
-            assert_eq!(record.value, Some(0.0));
-            assert_eq!(record.extra["pi_pi_star"]["tv"]["value"], 0.0);
-            assert_eq!(record.extra["tv_tok"]["value"], 0.5);
-            assert_eq!(record.extra["h"], json!([0.5, 0.0, 0.0, 0.0, 0.0, 0.5]));
-            assert_eq!(record.extra["reliability"][0]["bins"][5], json!({"n": 4, "hazard": 0.5, "target": 0.5}));
-            assert_eq!(record.extra["reliability"][0]["ece"], 0.0);
-            record.check().unwrap();
-        });
+        let record = record_of(&items(&[&[28, 5, 28], &[28, 28, 5]]), &[reading.clone(), reading]);
+        assert_eq!(record.value, Some(0.0));
+        assert_eq!(record.extra["pi_pi_star"]["tv"]["value"], 0.0);
+        assert_eq!(record.extra["tv_tok"]["value"], 0.5);
+        assert_eq!(record.extra["h"], json!([0.5, 0.0, 0.0, 0.0, 0.0, 0.5]));
+        assert_eq!(record.extra["reliability"][0]["bins"][5], json!({"n": 4, "hazard": 0.5, "target": 0.5}));
+        assert_eq!(record.extra["reliability"][0]["ece"], 0.0);
+        record.check().unwrap();
     }
 
     #[test]
     fn hazards_that_are_off_show() {
-        with_items(&[&[28, 28], &[28, 28]], |items, setting| {
-            let record =
-                exit_distribution_record(items, &[reading(1, 0.2, 0.5), reading(1, 0.2, 0.5)], setting).unwrap();
-            assert!((record.extra["reliability"][3]["ece"].as_f64().unwrap() - 0.3).abs() < 1e-12);
-            // Only the first two depths have more of the teacher's: 0.5 - 0.2 and 0.25 - 0.16.
-            assert!((record.extra["pi_pi_star"]["tv"]["value"].as_f64().unwrap() - 0.39).abs() < 1e-12);
-            assert!(record.value.unwrap() > 0.5);
-        });
+        let record = record_of(&items(&[&[28, 28], &[28, 28]]), &[reading(1, 0.2, 0.5), reading(1, 0.2, 0.5)]);
+        assert!((record.extra["reliability"][3]["ece"].as_f64().unwrap() - 0.3).abs() < 1e-12);
+        // Only the first two depths have more of the teacher's: 0.5 - 0.2 and 0.25 - 0.16.
+        assert!((record.extra["pi_pi_star"]["tv"]["value"].as_f64().unwrap() - 0.39).abs() < 1e-12);
+        assert!(record.value.unwrap() > 0.5);
     }
 
     #[test]
     fn without_readings_there_is_a_histogram_and_a_reason() {
-        with_items(&[&[28, 5, 5], &[28, 28, 28]], |items, setting| {
-            let record = exit_distribution_record(items, &[], setting).unwrap();
-            assert_eq!(record.null_reason.as_deref(), Some("no_hazard_reading"));
-            assert_eq!(record.extra["h"][0], 0.5);
-            // The only halves are the two items.
-            assert_eq!(record.extra["noise_floor"]["tv"], 1.0);
-            let error = exit_distribution_record(items, &[reading(1, 0.1, 0.1)], setting).unwrap_err().to_string();
-            assert!(error.contains("1 readings of hazards for 2 items"), "{error}");
-            let mut short = reading(1, 0.1, 0.1);
-            short.student[0].pop();
-            let error = exit_distribution_record(items, &[short.clone(), short], setting).unwrap_err().to_string();
-            assert!(error.contains("item 0: 4 hazards a token for 5 candidates"), "{error}");
-        });
-        with_items(&[&[28]], |items, setting| {
-            let record = exit_distribution_record(items, &[], setting).unwrap();
-            assert_eq!(record.null_reason.as_deref(), Some("no_eligible_tokens"));
-        });
+        let two = items(&[&[28, 5, 5], &[28, 28, 28]]);
+        let record = record_of(&two, &[]);
+        assert_eq!(record.null_reason.as_deref(), Some("no_hazard_reading"));
+        assert_eq!(record.extra["h"][0], 0.5);
+        // The only halves are the two items.
+        assert_eq!(record.extra["noise_floor"]["tv"], 1.0);
+        let record = record_of(&items(&[&[28]]), &[]);
+        assert_eq!(record.null_reason.as_deref(), Some("no_eligible_tokens"));
+        let mut short = reading(1, 0.1, 0.1);
+        short.student[0].pop();
+        for (readings, expected) in [
+            (vec![reading(1, 0.1, 0.1)], "1 readings of hazards for 2 items"),
+            (vec![short.clone(), short], "item 0: 4 hazards a token for 5 candidates"),
+        ] {
+            let error = exit_distribution_record(&two, &readings, &setting()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]
     fn the_sampler_is_checked_on_the_tokens_that_got_there() {
-        with_edited_items(
-            &[&[28, 5, 10, 28]],
-            |_, _, tokens| {
-                tokens.exit_hazard = vec![vec![], vec![0.5], vec![0.5, 0.25], vec![0.5, 0.25, 0.0, 0.0, 0.0]];
-            },
-            |items, setting| {
-                let record = exit_distribution_record(items, &[], setting).unwrap();
-                let z = (1.0 - 1.5) / 0.75_f64.sqrt();
-                assert_eq!(
-                    record.extra["sampler"][0],
-                    json!({"depth": 5, "reached": 3, "exits": 1, "expected": 1.5, "z": z})
-                );
-                assert_eq!(record.extra["sampler"][1]["reached"], 2);
-                assert_eq!(
-                    record.extra["sampler"][2],
-                    json!({"depth": 15, "reached": 1, "exits": 0, "expected": 0.0, "z": null})
-                );
-            },
-        );
+        let items = edited_items(&[&[28, 5, 10, 28]], |_, _, row| {
+            row.exit_hazard = vec![vec![], vec![0.5], vec![0.5, 0.25], vec![0.5, 0.25, 0.0, 0.0, 0.0]];
+        });
+        let sampler = &record_of(&items, &[]).extra["sampler"];
+        let z = (1.0 - 1.5) / 0.75_f64.sqrt();
+        assert_eq!(sampler[0], json!({"depth": 5, "reached": 3, "exits": 1, "expected": 1.5, "z": z}));
+        assert_eq!(sampler[1]["reached"], 2);
+        assert_eq!(sampler[2], json!({"depth": 15, "reached": 1, "exits": 0, "expected": 0.0, "z": null}));
     }
 }

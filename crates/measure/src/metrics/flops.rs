@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::item_rows::{ItemRows, MetricSetting};
 use crate::metric_record::{Direction, MetricRecord};
-use crate::metrics::item_rows::{ItemRows, MetricSetting};
 use crate::run_files::{SampleRow, TokenRow};
 use crate::statistics::Cluster;
 
@@ -42,24 +42,19 @@ pub struct ModelShape {
 
 impl ModelShape {
     /// Operations of one block for one token that attends to `context` positions.
-    pub fn block(&self, context: usize) -> f64 {
+    fn block(&self, context: usize) -> f64 {
         let [h, queries, mlp] =
             [self.hidden_size, self.n_query_heads * self.head_size, self.mlp_size].map(|n| n as f64);
         2.0 * h * queries + self.keys_and_values() + 2.0 * queries * h + 4.0 * queries * context as f64 + 6.0 * h * mlp
     }
 
     /// Operations of a skipped block: its keys and values.
-    pub fn keys_and_values(&self) -> f64 {
+    fn keys_and_values(&self) -> f64 {
         4.0 * (self.hidden_size * self.n_kv_heads * self.head_size) as f64
     }
 
-    /// Operations of the unembedding.
-    pub fn unembedding(&self) -> f64 {
-        2.0 * (self.hidden_size * self.vocabulary_size) as f64
-    }
-
     /// Operations of one exit head.
-    pub fn exit_head(&self) -> f64 {
+    fn exit_head(&self) -> f64 {
         let h = self.hidden_size as f64;
         match self.exit_head {
             ExitHeadKind::Linear => 2.0 * h,
@@ -67,25 +62,21 @@ impl ModelShape {
         }
     }
 
-    /// Operations of a token of `depth` blocks (a mean may be given), of which `n_heads` exit heads were read.
-    pub fn token(&self, context: usize, depth: f64, n_heads: f64) -> f64 {
+    /// Operations of a token of `depth` blocks (a mean may be given), of which `n_heads` exit heads were read, and of its
+    /// unembedding.
+    fn token(&self, context: usize, depth: f64, n_heads: f64) -> f64 {
         let skipped = self.n_blocks as f64 - depth;
-        depth * self.block(context) + skipped * self.keys_and_values() + self.unembedding() + n_heads * self.exit_head()
+        let unembedding = 2.0 * (self.hidden_size * self.vocabulary_size) as f64;
+        depth * self.block(context) + skipped * self.keys_and_values() + unembedding + n_heads * self.exit_head()
     }
 
     /// Operations of a token at full depth without exit heads.
-    pub fn full_token(&self, context: usize) -> f64 {
+    fn full_token(&self, context: usize) -> f64 {
         self.token(context, self.n_blocks as f64, 0.0)
     }
 
-    /// Share of the operations that average layer savings of `als` save, if every token reads `n_heads` exit heads.
-    pub fn saved_at(&self, als: f64, context: usize, n_heads: f64) -> f64 {
-        let depth = (1.0 - als) * self.n_blocks as f64;
-        1.0 - self.token(context, depth, n_heads) / self.full_token(context)
-    }
-
     /// The average layer savings at which exits pay for their heads.
-    pub fn break_even(&self, context: usize, n_heads: f64) -> f64 {
+    fn break_even(&self, context: usize, n_heads: f64) -> f64 {
         n_heads * self.exit_head() / (self.n_blocks as f64 * (self.block(context) - self.keys_and_values()))
     }
 }
@@ -166,21 +157,18 @@ pub fn flops_record(
     let saved = |weights: &[u32]| {
         ratio(sum(weights, |cost| cost.spent), sum(weights, |cost| cost.full)).map(|spent| 1.0 - spent)
     };
-    let once = vec![1; items.len()];
-    let n_tokens = sum(&once, |cost| cost.n_tokens);
-    let break_even =
-        ratio(sum(&once, |cost| cost.n_heads), n_tokens).zip(ratio(sum(&once, |cost| cost.context), n_tokens));
-    let record = MetricRecord::new("savings.operations", "fraction", Direction::HigherIsMoreSaving, setting.context)
-        .with_value(saved(&once))
-        .with_interval(setting.bootstrap.interval(items.len(), saved))
-        .with_items(items.len())
+    let once = |of: fn(&Cost) -> f64| sum(&vec![1; items.len()], of);
+    let n_tokens = once(|cost| cost.n_tokens);
+    let per_token = |of: fn(&Cost) -> f64| ratio(once(of), n_tokens);
+    let break_even = per_token(|cost| cost.n_heads)
+        .zip(per_token(|cost| cost.context))
+        .map(|(heads, context)| shape.break_even(context as usize, heads));
+    let record = setting
+        .record("savings.operations", "fraction", Direction::HigherIsMoreSaving, items.len(), saved)
         .with_tokens(n_tokens as usize)
         .with_extra("scorer", scorer)
-        .with_extra("overhead_share", json!(ratio(sum(&once, |cost| cost.heads), sum(&once, |cost| cost.full))))
-        .with_extra(
-            "break_even_als",
-            json!(break_even.map(|(heads, context)| shape.break_even(context as usize, heads))),
-        )
+        .with_extra("overhead_share", json!(ratio(once(|cost| cost.heads), once(|cost| cost.full))))
+        .with_extra("break_even_als", json!(break_even))
         .with_extra("flops_per_correct", per_correct(|cost| cost.spent))
         .with_extra("tokens_per_correct", per_correct(|cost| cost.n_tokens));
     if n_tokens == 0.0 { record.with_null("no_tokens") } else { record }
@@ -190,7 +178,7 @@ pub fn flops_record(
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::metrics::item_rows::tests::with_edited_items;
+    use crate::metrics::item_rows::tests::{edited_items, items, setting};
 
     const SHAPE: ModelShape = ModelShape {
         hidden_size: 1536,
@@ -212,52 +200,42 @@ mod tests {
         close(SHAPE.block(700) / 1e6, 97.9, 5e-2);
         close(SHAPE.exit_head() / 1e6, 9.44, 5e-3);
         close(SHAPE.exit_head() / SHAPE.block(700), 0.096, 5e-4);
-        close(SHAPE.saved_at(0.05, 700, 5.0), 0.0273, 5e-5);
-        close(SHAPE.saved_at(0.05, 700, 0.0), 0.0420, 5e-5);
-        close(SHAPE.saved_at(0.10, 700, 5.0), 0.069, 5e-4);
-        close(SHAPE.saved_at(0.20, 700, 5.0), 0.153, 5e-4);
+        let saved = |shape: &ModelShape, als: f64, n_heads: f64| {
+            1.0 - shape.token(700, (1.0 - als) * 28.0, n_heads) / shape.full_token(700)
+        };
+        close(saved(&SHAPE, 0.05, 5.0), 0.0273, 5e-5);
+        close(saved(&SHAPE, 0.05, 0.0), 0.0420, 5e-5);
+        close(saved(&SHAPE, 0.10, 5.0), 0.069, 5e-4);
+        close(saved(&SHAPE, 0.20, 5.0), 0.153, 5e-4);
         close(SHAPE.break_even(700, 5.0), 0.0175, 5e-5);
-        close(SHAPE.saved_at(SHAPE.break_even(700, 5.0), 700, 5.0), 0.0, 1e-12);
+        close(saved(&SHAPE, SHAPE.break_even(700, 5.0), 5.0), 0.0, 1e-12);
         let linear = ModelShape { exit_head: ExitHeadKind::Linear, ..SHAPE };
-        close(linear.saved_at(0.05, 700, 5.0), 0.0420, 5e-5);
+        close(saved(&linear, 0.05, 5.0), 0.0420, 5e-5);
     }
 
     #[test]
     fn a_run_costs_what_its_tokens_cost() {
-        with_edited_items(
-            &[&[28, 5, 10]],
-            |_, sample, _| sample.n_prompt = 7,
-            |items, setting| {
-                let record = flops_record(items, &SHAPE, "strict", setting);
-                let spent = SHAPE.token(7, 28.0, 0.0) + SHAPE.token(8, 5.0, 1.0) + SHAPE.token(9, 10.0, 2.0);
-                let full = SHAPE.full_token(7) + SHAPE.full_token(8) + SHAPE.full_token(9);
-                assert!((record.value.unwrap() - (1.0 - spent / full)).abs() < 1e-12);
-                assert!((record.extra["flops_per_correct"]["value"].as_f64().unwrap() - spent).abs() < 1.0);
-                assert_eq!(record.extra["tokens_per_correct"]["value"], 3.0);
-                assert!((record.extra["break_even_als"].as_f64().unwrap() - SHAPE.break_even(8, 1.0)).abs() < 1e-12);
-                let record = flops_record(items, &SHAPE, "other", setting);
-                assert_eq!(record.extra["tokens_per_correct"]["value"], serde_json::Value::Null);
-                record.check().unwrap();
-                let (sample, row) = items[0].samples[0];
-                let saved = saved_operations(sample, row, &SHAPE, &setting.identity.exit_candidates);
-                assert!((saved.sum - (full - spent)).abs() < 1.0 && saved.count == full as usize);
-            },
-        );
+        let (items, setting) = (edited_items(&[&[28, 5, 10]], |_, sample, _| sample.n_prompt = 7), setting());
+        let record = flops_record(&items, &SHAPE, "strict", &setting);
+        let spent = SHAPE.token(7, 28.0, 0.0) + SHAPE.token(8, 5.0, 1.0) + SHAPE.token(9, 10.0, 2.0);
+        let full = SHAPE.full_token(7) + SHAPE.full_token(8) + SHAPE.full_token(9);
+        assert!((record.value.unwrap() - (1.0 - spent / full)).abs() < 1e-12);
+        assert!((record.extra["flops_per_correct"]["value"].as_f64().unwrap() - spent).abs() < 1.0);
+        assert_eq!(record.extra["tokens_per_correct"]["value"], 3.0);
+        assert!((record.extra["break_even_als"].as_f64().unwrap() - SHAPE.break_even(8, 1.0)).abs() < 1e-12);
+        let record = flops_record(&items, &SHAPE, "other", &setting);
+        assert_eq!(record.extra["tokens_per_correct"]["value"], serde_json::Value::Null);
+        record.check().unwrap();
+        let (sample, row) = items[0].samples[0];
+        let saved = saved_operations(sample, row, &SHAPE, &setting.identity.exit_candidates);
+        assert!((saved.sum - (full - spent)).abs() < 1.0 && saved.count == full as usize);
     }
 
     #[test]
     fn only_heads_that_were_read_are_paid_for() {
+        let saved = |items: &[ItemRows<'_>]| flops_record(items, &SHAPE, "strict", &setting()).value.unwrap();
         // A model without exits writes that none was read.
-        let edit = |_: usize, _: &mut SampleRow, row: &mut TokenRow| row.exit_hazard = vec![Vec::new(); 2];
-        with_edited_items(&[&[28, 28]], edit, |items, setting| {
-            assert_eq!(flops_record(items, &SHAPE, "strict", setting).value, Some(0.0));
-        });
-        with_edited_items(
-            &[&[28, 28]],
-            |_, _, _| {},
-            |items, setting| {
-                assert!(flops_record(items, &SHAPE, "strict", setting).value.unwrap() < 0.0);
-            },
-        );
+        assert_eq!(saved(&edited_items(&[&[28, 28]], |_, _, row| row.exit_hazard = vec![Vec::new(); 2])), 0.0);
+        assert!(saved(&items(&[&[28, 28]])) < 0.0);
     }
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::error::MeasureError;
-use crate::metric_record::{ConfidenceInterval, RecordContext};
+use crate::metric_record::{ConfidenceInterval, Direction, MetricRecord, RecordContext};
 use crate::run_files::{Log, RunIdentity, SampleRow, TokenRow};
-use crate::statistics::Bootstrap;
+use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
 
 /// The samples of one item, with their tokens.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +48,41 @@ impl MetricSetting<'_> {
         self.identity.exit_candidates.iter().copied().chain([self.identity.n_blocks]).collect()
     }
 
+    /// A record of a statistic of weighted items, with its interval.
+    pub(super) fn record(
+        &self,
+        id: &str,
+        unit: &str,
+        direction: Direction,
+        n_items: usize,
+        statistic: impl Fn(&[u32]) -> Option<f64>,
+    ) -> MetricRecord {
+        MetricRecord::new(id, unit, direction, self.context)
+            .with_value(Bootstrap::value(n_items, &statistic))
+            .with_interval(self.bootstrap.interval(n_items, statistic))
+            .with_items(n_items)
+    }
+
+    /// The same of the mean over all values of all items. Items without a value are left out for the reason `without`.
+    pub(super) fn mean_record(
+        &self,
+        id: &str,
+        unit: &str,
+        direction: Direction,
+        clusters: &[Cluster],
+        without: &str,
+    ) -> MetricRecord {
+        let empty = clusters.iter().filter(|cluster| cluster.count == 0).count();
+        self.record(id, unit, direction, clusters.len(), |weights| mean_of_clusters(clusters, weights))
+            .with_items(clusters.len() - empty)
+            .with_excluded(without, empty)
+    }
+
+    /// The mean over all values of all items with its interval, for the fields of `extra`.
+    pub(super) fn mean(&self, clusters: &[Cluster]) -> Value {
+        self.with_interval(clusters.len(), |weights| mean_of_clusters(clusters, weights))
+    }
+
     /// A statistic with its interval, for the fields of `extra`: `{"value", "lo", "hi"}`, null where it is not defined.
     pub(super) fn with_interval(&self, n_items: usize, statistic: impl Fn(&[u32]) -> Option<f64>) -> Value {
         let value = Bootstrap::value(n_items, &statistic);
@@ -58,6 +93,15 @@ impl MetricSetting<'_> {
 /// A value with its interval, for the fields of `extra`.
 pub(super) fn interval_value(value: Option<f64>, interval: Option<&ConfidenceInterval>) -> Value {
     json!({"value": value, "lo": interval.map(|interval| interval.lo), "hi": interval.map(|interval| interval.hi)})
+}
+
+/// The values that the samples of each item give.
+pub(super) fn clusters_of<'a, Values: IntoIterator<Item = f64>>(
+    items: &[ItemRows<'a>],
+    of: impl Fn(&'a SampleRow, &'a TokenRow) -> Values,
+) -> Vec<Cluster> {
+    let cluster = |item: &ItemRows<'a>| Cluster::of(item.samples.iter().flat_map(|(sample, row)| of(sample, row)));
+    items.iter().map(cluster).collect()
 }
 
 /// Puts the samples of a run and their tokens together, by item, in the order in which items first appear. Both logs have
@@ -75,7 +119,7 @@ pub fn join_items<'a>(
     let mut items: Vec<ItemRows<'a>> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     for sample in &samples.rows {
-        let error = |reason| MeasureError::File { path: path.to_path_buf(), reason };
+        let error = |reason| MeasureError::file(path, reason);
         let Some(row) = by_key.get(sample.key.as_str()) else {
             return Err(error(format!(
                 "sample `{}` has no tokens here; run the evaluation again to go on",
@@ -116,43 +160,42 @@ pub fn pair_items<'a>(first: &'a [ItemRows<'a>], second: &'a [ItemRows<'a>]) -> 
 pub(crate) mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::run_files::tests::{identity, sample, token_row};
+    use crate::test_runs::{context, identity, sample, token_row};
 
-    pub(crate) fn context() -> RecordContext {
-        crate::test_runs::context()
-    }
-
-    /// Calls `check` with the joined rows of a run: one sample an item, with these depths.
-    pub(crate) fn with_items(depths: &[&[usize]], check: impl FnOnce(&[ItemRows<'_>], &MetricSetting<'_>)) {
-        with_edited_items(depths, |_, _, _| {}, check);
+    /// The rows of a run with these depths: one sample an item.
+    pub(crate) fn items(depths: &[&[usize]]) -> Vec<ItemRows<'static>> {
+        edited_items(depths, |_, _, _| {})
     }
 
     /// The same, after `edit` has changed the rows of each item.
-    pub(crate) fn with_edited_items(
+    pub(crate) fn edited_items(
         depths: &[&[usize]],
         edit: impl Fn(usize, &mut SampleRow, &mut TokenRow),
-        check: impl FnOnce(&[ItemRows<'_>], &MetricSetting<'_>),
-    ) {
-        let mut samples = Log { identity: identity(), rows: Vec::new(), cut: false };
-        let mut tokens = Log { identity: identity(), rows: Vec::new(), cut: false };
-        for (number, depths) in depths.iter().enumerate() {
-            let mut sample = sample(&format!("i{number}"));
+    ) -> Vec<ItemRows<'static>> {
+        let rows = depths.iter().enumerate().map(|(number, depths)| {
+            let mut sample = SampleRow { n_cot: depths.len(), n_answer: 0, ..sample(&format!("i{number}")) };
             let mut row = token_row(&sample.key, depths);
-            (sample.n_cot, sample.n_answer) = (depths.len(), 0);
             edit(number, &mut sample, &mut row);
-            samples.rows.push(sample);
-            tokens.rows.push(row);
-        }
-        let items = join_items(&samples, &tokens, Path::new("tokens.jsonl")).unwrap();
-        let (context, identity) = (context(), identity());
-        let bootstrap = Bootstrap { n_draws: 200, ..Bootstrap::default() };
-        check(&items, &MetricSetting { context: &context, identity: &identity, bootstrap });
+            (sample, row)
+        });
+        let (samples, tokens) = rows.unzip();
+        let (samples, tokens) = (Box::leak(Box::new(log(samples))), Box::leak(Box::new(log(tokens))));
+        join_items(samples, tokens, Path::new("tokens.jsonl")).unwrap()
+    }
+
+    /// What the metrics of these rows share.
+    pub(crate) fn setting() -> MetricSetting<'static> {
+        let (context, identity) = (Box::leak(Box::new(context())), Box::leak(Box::new(identity())));
+        MetricSetting { context, identity, bootstrap: Bootstrap { n_draws: 200, ..Bootstrap::default() } }
+    }
+
+    fn log<Row>(rows: Vec<Row>) -> Log<Row> {
+        Log { identity: identity(), rows, cut: false }
     }
 
     #[test]
     fn what_does_not_join_is_named() {
-        let samples = Log { identity: identity(), rows: vec![sample("a")], cut: false };
-        let log = |rows| Log { identity: identity(), rows, cut: false };
+        let samples = log(vec![sample("a")]);
         let join = |tokens: &Log<TokenRow>| {
             join_items(&samples, tokens, Path::new("tokens.jsonl")).map(|items| items.len()).map_err(|e| e.to_string())
         };

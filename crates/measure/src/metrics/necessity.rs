@@ -2,10 +2,9 @@
 
 use serde_json::json;
 
+use super::item_rows::MetricSetting;
 use crate::metric_record::{Direction, MetricRecord};
-use crate::metrics::item_rows::MetricSetting;
-use crate::statistics::Bootstrap;
-use crate::statistics::wilson_confidence;
+use crate::statistics::{Cluster, mean_of_clusters, wilson_confidence};
 
 /// One item answered with its trace and with an empty one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -38,35 +37,23 @@ pub fn necessity_records(
     setting: &MetricSetting<'_>,
 ) -> Vec<MetricRecord> {
     let n_items = items.len();
-    let accuracy = |weights: &[u32], of: fn(&NecessityItem) -> bool| {
-        let total: u32 = weights.iter().sum();
-        let right: u32 = items.iter().zip(weights).filter(|(item, _)| of(item)).map(|(_, weight)| weight).sum();
-        (total > 0).then(|| f64::from(right) / f64::from(total))
+    let accuracy = |is_right: fn(&NecessityItem) -> bool| -> Vec<Cluster> {
+        items.iter().map(|item| Cluster::of([f64::from(is_right(item))])).collect()
     };
-    let with = |weights: &[u32]| accuracy(weights, |item| item.correct_with);
-    let without = |weights: &[u32]| accuracy(weights, |item| item.correct_without);
-    let absolute = |weights: &[u32]| Some(with(weights)? - without(weights)?);
+    let (right_with, right_without) = (accuracy(|item| item.correct_with), accuracy(|item| item.correct_without));
+    let without = |weights: &[u32]| mean_of_clusters(&right_without, weights);
+    let absolute = |weights: &[u32]| Some(mean_of_clusters(&right_with, weights)? - without(weights)?);
     let relative = |weights: &[u32]| {
         let left = 1.0 - without(weights)?;
         (left > 0.0).then_some(absolute(weights)? / left)
     };
-    let external = Direction::HigherIsMoreExternalised;
-    let both = |record: MetricRecord| {
-        record
-            .with_items(n_items)
-            .with_extra("acc_with", setting.with_interval(n_items, with))
-            .with_extra("acc_without", setting.with_interval(n_items, without))
-    };
     let paired = |id: &str, statistic: &dyn Fn(&[u32]) -> Option<f64>, reason: &str| {
-        let value = Bootstrap::value(n_items, statistic);
-        let record = both(MetricRecord::new(id, "fraction", external, setting.context))
-            .with_value(value)
-            .with_interval(setting.bootstrap.paired_interval(n_items, statistic));
-        match value {
-            Some(_) => record,
-            None if n_items == 0 => record.with_null("no_items"),
-            None => record.with_null(reason),
-        }
+        setting
+            .record(id, "fraction", Direction::HigherIsMoreExternalised, n_items, statistic)
+            .paired()
+            .with_extra("acc_with", setting.mean(&right_with))
+            .with_extra("acc_without", setting.mean(&right_without))
+            .or_null(if n_items == 0 { "no_items" } else { reason })
     };
     vec![
         paired("necessity.accuracy", &absolute, "no_items"),
@@ -78,35 +65,28 @@ pub fn necessity_records(
 
 fn log_probability_record(items: &[NecessityItem], answer: &str, setting: &MetricSetting<'_>) -> MetricRecord {
     let known: Vec<[f64; 2]> = items.iter().filter_map(|item| item.log_probabilities).collect();
-    let values: Vec<f64> = known.iter().filter_map(|[full, empty]| log_probability_necessity(*full, *empty)).collect();
-    let mean = |weights: &[u32]| {
-        let total: u32 = weights.iter().sum();
-        let sum: f64 = values.iter().zip(weights).map(|(value, weight)| value * f64::from(*weight)).sum();
-        (total > 0).then(|| sum / f64::from(total))
-    };
-    let value = Bootstrap::value(values.len(), mean);
-    let record =
-        MetricRecord::new("necessity.log_probability", "ratio", Direction::HigherIsMoreExternalised, setting.context)
-            .with_value(value)
-            .with_interval(setting.bootstrap.paired_interval(values.len(), mean))
-            .with_items(values.len())
-            .with_excluded("no_log_probabilities", items.len() - known.len())
-            .with_excluded("certain_either_way", known.len() - values.len())
-            .with_extra("answer", answer)
-            .with_extra("s_full", json!(known.iter().map(|pair| pair[0]).collect::<Vec<_>>()))
-            .with_extra("s_empty", json!(known.iter().map(|pair| pair[1]).collect::<Vec<_>>()));
-    if value.is_none() { record.with_null("no_item_with_log_probabilities") } else { record }
+    let necessity = |[full, empty]: &[f64; 2]| Some(Cluster::of([log_probability_necessity(*full, *empty)?]));
+    let values: Vec<Cluster> = known.iter().filter_map(necessity).collect();
+    let mean = |weights: &[u32]| mean_of_clusters(&values, weights);
+    setting
+        .record("necessity.log_probability", "ratio", Direction::HigherIsMoreExternalised, values.len(), mean)
+        .paired()
+        .with_excluded("no_log_probabilities", items.len() - known.len())
+        .with_excluded("certain_either_way", known.len() - values.len())
+        .with_extra("answer", answer)
+        .with_extra("s_full", json!(known.iter().map(|pair| pair[0]).collect::<Vec<_>>()))
+        .with_extra("s_empty", json!(known.iter().map(|pair| pair[1]).collect::<Vec<_>>()))
+        .or_null("no_item_with_log_probabilities")
 }
 
 fn same_answer_record(items: &[NecessityItem], setting: &MetricSetting<'_>) -> MetricRecord {
-    let known: Vec<bool> = items.iter().filter_map(|item| item.same_answer).collect();
-    let same = known.iter().filter(|same| **same).count();
-    let record = MetricRecord::new("necessity.same_answer", "fraction", Direction::Descriptive, setting.context)
-        .with_value((!known.is_empty()).then(|| same as f64 / known.len() as f64))
-        .with_interval(wilson_confidence(same, known.len()))
-        .with_items(known.len())
-        .with_excluded("no_answer", items.len() - known.len());
-    if known.is_empty() { record.with_null("no_item_with_both_answers") } else { record }
+    let same = Cluster::of(items.iter().filter_map(|item| item.same_answer).map(f64::from));
+    MetricRecord::new("necessity.same_answer", "fraction", Direction::Descriptive, setting.context)
+        .with_value(same.mean())
+        .with_interval(wilson_confidence(same.sum as usize, same.count))
+        .with_items(same.count)
+        .with_excluded("no_answer", items.len() - same.count)
+        .or_null("no_item_with_both_answers")
 }
 
 #[cfg(test)]
@@ -115,7 +95,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::metrics::item_rows::tests::with_items;
+    use crate::metrics::item_rows::tests::setting;
 
     #[test]
     fn four_figures() {
@@ -131,31 +111,23 @@ mod tests {
             item(true, false, Some(false), Some([-0.0, -4.0])),
             item(false, false, None, None),
         ];
-        with_items(&[], |_, setting| {
-            let records = necessity_records(&items, "reference", setting);
-            let values: Vec<f64> = records.iter().map(|record| record.value.unwrap()).collect();
-            for (found, expected) in values.iter().zip([0.5, 0.5 / 0.75, 0.75, 1.0 / 3.0]) {
-                assert!((found - expected).abs() < 1e-12, "{values:?}");
-            }
-            assert_eq!(records[0].extra["acc_with"]["value"], 0.75);
-            assert_eq!((records[2].n, &records[2].exclusions["certain_either_way"]), (2, &1));
-            for record in &records {
-                record.check().unwrap();
-            }
-            let sure = [item(true, true, None, None)];
-            let records = necessity_records(&sure, "reference", setting);
-            let reasons: Vec<_> = records.iter().map(|record| record.null_reason.as_deref()).collect();
-            assert_eq!(
-                reasons,
-                [
-                    None,
-                    Some("always_right_without_trace"),
-                    Some("no_item_with_log_probabilities"),
-                    Some("no_item_with_both_answers"),
-                ]
-            );
-            assert!(necessity_records(&[], "reference", setting).iter().all(|record| record.value.is_none()));
-        });
+        let setting = setting();
+        let records = necessity_records(&items, "reference", &setting);
+        let values: Vec<f64> = records.iter().map(|record| record.value.unwrap()).collect();
+        for (found, expected) in values.iter().zip([0.5, 0.5 / 0.75, 0.75, 1.0 / 3.0]) {
+            assert!((found - expected).abs() < 1e-12, "{values:?}");
+        }
+        assert_eq!(records[0].extra["acc_with"]["value"], 0.75);
+        assert_eq!((records[2].n, &records[2].exclusions["certain_either_way"]), (2, &1));
+        for record in &records {
+            record.check().unwrap();
+        }
+        let records = necessity_records(&[item(true, true, None, None)], "reference", &setting);
+        let reasons: Vec<_> = records.iter().map(|record| record.null_reason.as_deref().unwrap_or_default()).collect();
+        let expected =
+            ["", "always_right_without_trace", "no_item_with_log_probabilities", "no_item_with_both_answers"];
+        assert_eq!(reasons, expected);
+        assert!(necessity_records(&[], "reference", &setting).iter().all(|record| record.value.is_none()));
     }
 
     proptest! {

@@ -5,76 +5,45 @@
 
 use serde_json::json;
 
-use super::item_rows::PairedItems;
+use super::item_rows::{ItemRows, MetricSetting, PairedItems, clusters_of};
 use crate::metric_record::{Direction, MetricRecord};
-use crate::metrics::item_rows::{ItemRows, MetricSetting};
-use crate::run_files::{SampleRow, TokenRow};
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters, weighted_quantile};
+use crate::run_files::TokenRow;
+use crate::statistics::{Cluster, weighted_quantile, weighted_sums};
 
 /// Depth of the deepest eligible token of a trace, in blocks: the mean over traces. In `extra`: the depth that 95 % of a
 /// trace's eligible tokens do not exceed, and the depths of all tokens of a trace together, means over traces.
 pub fn opaque_depth_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -> MetricRecord {
-    let over_traces = |of: &dyn Fn(&TokenRow) -> Option<f64>| -> Vec<Cluster> {
-        items.iter().map(|item| Cluster::of(item.samples.iter().filter_map(|(_, row)| of(row)))).collect()
-    };
-    let mean = |of: &dyn Fn(&TokenRow) -> Option<f64>| {
-        let clusters = over_traces(of);
-        setting.with_interval(clusters.len(), |weights| mean_of_clusters(&clusters, weights))
-    };
-    let deepest = over_traces(&|row| row.eligible_depths().max().map(|depth| depth as f64));
+    let deepest = clusters_of(items, |_, row| row.eligible_depths().max().map(|depth| depth as f64));
     let covered = |row: &TokenRow| {
         let mut depths: Vec<usize> = row.eligible_depths().collect();
         depths.sort_unstable();
         weighted_quantile(depths.iter().map(|depth| (*depth as f64, 1.0)), 0.95)
     };
-    let average = |weights: &[u32]| mean_of_clusters(&deepest, weights);
-    let value = Bootstrap::value(deepest.len(), average);
-    let empty = deepest.iter().filter(|cluster| cluster.count == 0).count();
-    let record = MetricRecord::new("depth.deepest_step", "blocks", Direction::Descriptive, setting.context)
-        .with_value(value)
-        .with_interval(setting.bootstrap.interval(deepest.len(), average))
-        .with_items(deepest.len() - empty)
-        .with_excluded("no_eligible_tokens", empty)
-        .with_extra("opaque_q95", mean(&covered))
-        .with_extra("serial_total", mean(&|row| Some(row.depth.iter().sum::<usize>() as f64)));
-    if value.is_none() { record.with_null("no_eligible_tokens") } else { record }
+    setting
+        .mean_record("depth.deepest_step", "blocks", Direction::Descriptive, &deepest, "no_eligible_tokens")
+        .with_extra("opaque_q95", setting.mean(&clusters_of(items, |_, row| covered(row))))
+        .with_extra("serial_total", setting.mean(&clusters_of(items, |_, row| Some(serial(row)))))
+        .or_null("no_eligible_tokens")
 }
 
-/// Sums of one item of one model, means over its samples.
-#[derive(Clone, Copy, Default)]
-struct Sums {
-    length: f64,
-    serial: f64,
-    eligible_depth: f64,
-    eligible: f64,
+/// Depths of all tokens together, in blocks.
+fn serial(row: &TokenRow) -> f64 {
+    row.depth.iter().sum::<usize>() as f64
 }
 
-impl Sums {
-    fn of(item: &ItemRows<'_>) -> Self {
-        let n = item.samples.len() as f64;
-        let mut sums = Self::default();
-        for (_, row) in &item.samples {
-            sums.length += row.ids.len() as f64 / n;
-            sums.serial += row.depth.iter().sum::<usize>() as f64 / n;
-            for depth in row.eligible_depths() {
-                sums.eligible_depth += depth as f64 / n;
-                sums.eligible += 1.0 / n;
-            }
+/// Tokens, depth of all of them, depth of the eligible ones, and their number: of one item of one model, means over its samples.
+fn sums(item: &ItemRows<'_>) -> [f64; 4] {
+    let n = item.samples.len() as f64;
+    let mut sums = [0.0; 4];
+    for (_, row) in &item.samples {
+        sums[0] += row.ids.len() as f64 / n;
+        sums[1] += serial(row) / n;
+        for depth in row.eligible_depths() {
+            sums[2] += depth as f64 / n;
+            sums[3] += 1.0 / n;
         }
-        sums
     }
-
-    fn weighted(items: &[Self], weights: &[u32]) -> Self {
-        items.iter().zip(weights).fold(Self::default(), |total, (item, weight)| {
-            let weight = f64::from(*weight);
-            Self {
-                length: total.length + weight * item.length,
-                serial: total.serial + weight * item.serial,
-                eligible_depth: total.eligible_depth + weight * item.eligible_depth,
-                eligible: total.eligible + weight * item.eligible,
-            }
-        })
-    }
+    sums
 }
 
 /// Smallest share of depth given up for which an exchange rate means anything.
@@ -89,46 +58,36 @@ const MIN_SAVING: f64 = 0.03;
 pub fn exchange_record(paired: &PairedItems<'_>, setting: &MetricSetting<'_>) -> MetricRecord {
     let answered: Vec<_> =
         paired.pairs.iter().filter(|(model, base)| is_answered(model) && is_answered(base)).collect();
-    let model: Vec<Sums> = answered.iter().map(|(model, _)| Sums::of(model)).collect();
-    let base: Vec<Sums> = answered.iter().map(|(_, base)| Sums::of(base)).collect();
+    let model: Vec<[f64; 4]> = answered.iter().map(|(model, _)| sums(model)).collect();
+    let base: Vec<[f64; 4]> = answered.iter().map(|(_, base)| sums(base)).collect();
     let n_items = answered.len();
     let length_ratio = |weights: &[u32]| {
-        let (model, base) = (Sums::weighted(&model, weights), Sums::weighted(&base, weights));
-        (base.length > 0.0).then(|| model.length / base.length)
+        let ([length, ..], [of_base, ..]) = (weighted_sums(&model, weights), weighted_sums(&base, weights));
+        (of_base > 0.0).then(|| length / of_base)
     };
     let depth_ratio = |weights: &[u32]| {
-        let model = Sums::weighted(&model, weights);
-        (model.eligible > 0.0).then(|| model.eligible_depth / model.eligible / setting.n_blocks())
+        let [.., depth, n_tokens] = weighted_sums(&model, weights);
+        (n_tokens > 0.0).then(|| depth / n_tokens / setting.n_blocks())
     };
     let exchange = |weights: &[u32]| {
         let (length, depth) = (length_ratio(weights)?, depth_ratio(weights)?);
         (1.0 - depth >= MIN_SAVING && length > 0.0).then(|| length.ln() / -depth.ln())
     };
-    let serial = |sums: &[Sums]| {
-        let n = sums.len() as f64;
-        (n > 0.0).then(|| sums.iter().map(|sums| sums.serial).sum::<f64>() / n)
-    };
-    let value = Bootstrap::value(n_items, exchange);
-    let record = MetricRecord::new("depth.exchange_rate", "ratio", Direction::Descriptive, setting.context)
-        .with_value(value)
-        .with_interval(setting.bootstrap.paired_interval(n_items, exchange))
-        .with_items(n_items)
+    let serial = |items: &[[f64; 4]]| Cluster::of(items.iter().map(|[_, serial, ..]| *serial)).mean();
+    setting
+        .record("depth.exchange_rate", "ratio", Direction::Descriptive, n_items, exchange)
+        .paired()
         .with_excluded("only_one_model_has_the_item", paired.n_unpaired)
         .with_excluded("not_answered_by_both", paired.pairs.len() - n_items)
         .with_extra("t_ratio", setting.with_interval(n_items, length_ratio))
         .with_extra("depth_ratio", setting.with_interval(n_items, depth_ratio))
         .with_extra("serial_total", json!(serial(&model)))
-        .with_extra("serial_base", json!(serial(&base)));
-    match value {
-        Some(_) => record,
-        None if n_items == 0 => record.with_null("no_item_answered_by_both"),
-        None => record.with_null("depth_too_near_full"),
-    }
+        .with_extra("serial_base", json!(serial(&base)))
+        .or_null(if n_items == 0 { "no_item_answered_by_both" } else { "depth_too_near_full" })
 }
 
 fn is_answered(item: &ItemRows<'_>) -> bool {
-    let has_answer = |sample: &SampleRow| sample.extracted.strict.is_some() || sample.extracted.flex.is_some();
-    !item.samples.is_empty() && item.samples.iter().all(|(sample, _)| has_answer(sample))
+    !item.samples.is_empty() && item.samples.iter().all(|(sample, _)| sample.has_answer())
 }
 
 #[cfg(test)]
@@ -136,56 +95,42 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::metrics::item_rows::pair_items;
-    use crate::metrics::item_rows::tests::{with_edited_items, with_items};
+    use crate::metrics::item_rows::tests::{edited_items, items, setting};
+    use crate::run_files::Extracted;
 
     #[test]
     fn the_deepest_token_is_not_hidden_by_the_mean() {
-        let mut depths = vec![28];
-        depths.extend([5; 39]);
-        depths.push(28);
-        with_items(&[&depths, &[28, 5, 5]], |items, setting| {
-            let record = opaque_depth_record(items, setting);
-            assert_eq!(record.value, Some(16.5));
-            assert_eq!(record.extra["opaque_q95"]["value"], 5.0);
-            assert_eq!(record.extra["serial_total"]["value"], f64::from(28 + 39 * 5 + 28 + 38) / 2.0);
-            record.check().unwrap();
-        });
+        let depths = [vec![28], vec![5; 39], vec![28]].concat();
+        let record = opaque_depth_record(&items(&[&depths, &[28, 5, 5]]), &setting());
+        assert_eq!(record.value, Some(16.5));
+        assert_eq!(record.extra["opaque_q95"]["value"], 5.0);
+        assert_eq!(record.extra["serial_total"]["value"], f64::from(28 + 39 * 5 + 28 + 38) / 2.0);
+        record.check().unwrap();
     }
 
     #[test]
     fn one_for_one_is_exchange_1() {
         // Half of the depth on all but the first token, twice the tokens.
-        let model = vec![28, 10, 10, 10, 10, 10, 25, 15, 20, 20];
-        with_items(&[&[28; 5], &[28; 5]], |base, _| {
-            with_items(&[&model, &model], |items, setting| {
-                let record = exchange_record(&pair_items(items, base), setting);
-                let depth = 130.0 / 9.0 / 28.0;
-                assert!((record.value.unwrap() - 2.0_f64.ln() / -f64::ln(depth)).abs() < 1e-12);
-                assert_eq!(record.extra["t_ratio"]["value"], 2.0);
-                assert_eq!(record.extra["serial_base"], 140.0);
-                let interval = record.ci.clone().unwrap();
-                assert!((interval.lo - record.value.unwrap()).abs() < 1e-9);
-                record.check().unwrap();
-            });
-        });
+        let model = [28, 10, 10, 10, 10, 10, 25, 15, 20, 20];
+        let (model, base) = (items(&[&model, &model]), items(&[&[28; 5], &[28; 5]]));
+        let record = exchange_record(&pair_items(&model, &base), &setting());
+        let depth = 130.0 / 9.0 / 28.0;
+        let value = record.value.unwrap();
+        assert!((value - 2.0_f64.ln() / -f64::ln(depth)).abs() < 1e-12);
+        assert_eq!(record.extra["t_ratio"]["value"], 2.0);
+        assert_eq!(record.extra["serial_base"], 140.0);
+        assert!((record.ci.as_ref().unwrap().lo - value).abs() < 1e-9);
+        record.check().unwrap();
     }
 
     #[test]
     fn without_savings_there_is_no_rate() {
-        with_items(&[&[28; 5]], |base, _| {
-            with_items(&[&[28; 9]], |items, setting| {
-                let record = exchange_record(&pair_items(items, base), setting);
-                assert_eq!(record.null_reason.as_deref(), Some("depth_too_near_full"));
-            });
-            with_edited_items(
-                &[&[28, 5]],
-                |_, sample, _| sample.extracted = crate::run_files::Extracted::default(),
-                |items, setting| {
-                    let record = exchange_record(&pair_items(items, base), setting);
-                    assert_eq!(record.null_reason.as_deref(), Some("no_item_answered_by_both"));
-                    assert_eq!(record.exclusions["not_answered_by_both"], 1);
-                },
-            );
-        });
+        let base = items(&[&[28; 5]]);
+        let record = exchange_record(&pair_items(&items(&[&[28; 9]]), &base), &setting());
+        assert_eq!(record.null_reason.as_deref(), Some("depth_too_near_full"));
+        let silent = edited_items(&[&[28, 5]], |_, sample, _| sample.extracted = Extracted::default());
+        let record = exchange_record(&pair_items(&silent, &base), &setting());
+        assert_eq!(record.null_reason.as_deref(), Some("no_item_answered_by_both"));
+        assert_eq!(record.exclusions["not_answered_by_both"], 1);
     }
 }

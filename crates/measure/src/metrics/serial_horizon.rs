@@ -5,9 +5,9 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::item_rows::MetricSetting;
 use crate::metric_record::{ConfidenceInterval, Direction, IntervalMethod, MetricRecord};
-use crate::metrics::item_rows::MetricSetting;
-use crate::statistics::wilson_interval;
+use crate::statistics::{between, wilson_interval};
 use aloud_base::random::{Domain, KeyedRandom};
 
 /// Answers to items of one number of steps.
@@ -123,32 +123,22 @@ fn interval(by_steps: &[&StepAccuracy], chance: f64, setting: &MetricSetting<'_>
             by_steps.iter().map(|steps| (steps.n_steps, resampled(&steps.without_trace))).collect();
         serial_horizon(&curve, chance).map(Horizon::steps)
     });
-    let interval = bootstrap.interval_of_draws(horizons)?;
-    Some(ConfidenceInterval { method: IntervalMethod::StratifiedBootstrap, ..interval })
+    Some(bootstrap.interval_of_draws(horizons)?.by(IntervalMethod::StratifiedBootstrap))
 }
 
 /// Accuracy with a trace at a number of steps, between two of them on the line. `None` outside of what was measured.
 fn retained(accuracies: &[StepAccuracy], n_steps: f64) -> Option<f64> {
-    let mut curve: Vec<(f64, f64)> = accuracies
-        .iter()
-        .filter(|steps| !steps.with_trace.is_empty())
-        .map(|steps| (steps.n_steps as f64, share(&steps.with_trace)))
-        .collect();
-    curve.sort_by(|a, b| a.0.total_cmp(&b.0));
-    if let Some((_, accuracy)) = curve.iter().find(|(k, _)| *k == n_steps) {
-        return Some(*accuracy);
-    }
-    curve.windows(2).find(|pair| pair[0].0 < n_steps && n_steps < pair[1].0).map(|pair| {
-        let place = (n_steps - pair[0].0) / (pair[1].0 - pair[0].0);
-        pair[0].1 + place * (pair[1].1 - pair[0].1)
-    })
+    let measured = accuracies.iter().filter(|steps| !steps.with_trace.is_empty());
+    let mut curve: Vec<[f64; 2]> = measured.map(|steps| [steps.n_steps as f64, share(&steps.with_trace)]).collect();
+    curve.sort_by(|a, b| a[0].total_cmp(&b[0]));
+    between(&curve, n_steps)
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::metrics::item_rows::tests::with_items;
+    use crate::metrics::item_rows::tests::setting;
 
     #[test]
     fn by_hand() {
@@ -173,18 +163,17 @@ mod tests {
             with_trace: (0..10).map(|item| item < 10 - n_steps).collect(),
         };
         let accuracies = [steps(3, 2), steps(1, 10), steps(2, 8), steps(4, 1)];
-        with_items(&[], |_, setting| {
-            let record = serial_horizon_record(&accuracies, 0.0, Some(1.25), setting);
-            // From 0.8 to 0.2 the half is passed at 2.5.
-            assert!((record.value.unwrap() - 2.5).abs() < 1e-12);
-            let interval = record.ci.clone().unwrap();
-            assert!(interval.lo < 2.5 && interval.hi > 2.5 && interval.lo >= 1.0 && interval.hi <= 4.0, "{interval:?}");
-            assert!((record.extra["retained"].as_f64().unwrap() - 0.75).abs() < 1e-12);
-            assert_eq!((&record.extra["relation"], record.n), (&"at".into(), 40));
-            record.check().unwrap();
-            let record = serial_horizon_record(&accuracies, 0.0, Some(3.0), setting);
-            assert_eq!(record.extra["retained"], Value::Null);
-            assert_eq!(serial_horizon_record(&[], 0.0, None, setting).null_reason.as_deref(), Some("no_items"));
-        });
+        let setting = setting();
+        let record = serial_horizon_record(&accuracies, 0.0, Some(1.25), &setting);
+        // From 0.8 to 0.2 the half is passed at 2.5.
+        assert!((record.value.unwrap() - 2.5).abs() < 1e-12);
+        let interval = record.ci.clone().unwrap();
+        assert!(interval.lo < 2.5 && interval.hi > 2.5 && interval.lo >= 1.0 && interval.hi <= 4.0, "{interval:?}");
+        assert!((record.extra["retained"].as_f64().unwrap() - 0.75).abs() < 1e-12);
+        assert_eq!((&record.extra["relation"], record.n), (&"at".into(), 40));
+        record.check().unwrap();
+        let record = serial_horizon_record(&accuracies, 0.0, Some(3.0), &setting);
+        assert_eq!(record.extra["retained"], Value::Null);
+        assert_eq!(serial_horizon_record(&[], 0.0, None, &setting).null_reason.as_deref(), Some("no_items"));
     }
 }

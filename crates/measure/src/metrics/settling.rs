@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::item_rows::MetricSetting;
 use crate::metric_record::{Direction, MetricRecord};
-use crate::metrics::item_rows::MetricSetting;
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
+use crate::statistics::Cluster;
 
 /// Settling depths of a readout's distance from the final one: the first depth at which it is at most `threshold`, and the
 /// first from which on it always is. `None` for no depths, or if the last distance is above the threshold.
@@ -56,22 +56,19 @@ const LATE: f64 = 0.85;
 ///
 /// `lens` names the readout, for instance `plain`.
 pub fn regret_record(criteria: &[SettlingCriterion], lens: &str, setting: &MetricSetting<'_>) -> MetricRecord {
-    let record = MetricRecord::new("depth.regret", "blocks", Direction::Descriptive, setting.context)
-        .with_extra("rho", LATE)
-        .with_extra("lens", lens);
     let Some(primary) = criteria.first().filter(|first| first.items.iter().any(|item| !item.is_empty())) else {
-        return record.with_null("no_settling_depths");
+        return MetricRecord::new("depth.regret", "blocks", Direction::Descriptive, setting.context)
+            .with_extra("rho", LATE)
+            .with_extra("lens", lens)
+            .with_null("no_settling_depths");
     };
     let clusters = clusters(&primary.items, |token| regret(token.depth, token.settled[0]));
-    let empty = primary.items.iter().filter(|item| item.is_empty()).count();
-    let mean = |weights: &[u32]| mean_of_clusters(&clusters, weights);
     let tokens = || primary.items.iter().flatten();
-    record
-        .with_value(Bootstrap::value(clusters.len(), mean))
-        .with_interval(setting.bootstrap.interval(clusters.len(), mean))
-        .with_items(clusters.len() - empty)
+    setting
+        .mean_record("depth.regret", "blocks", Direction::Descriptive, &clusters, "no_eligible_tokens")
         .with_tokens(tokens().count())
-        .with_excluded("no_eligible_tokens", empty)
+        .with_extra("rho", LATE)
+        .with_extra("lens", lens)
         .with_extra("g", primary.threshold)
         .with_extra("settle_hist", histogram(tokens().map(|token| token.settled[0]), setting))
         .with_extra("settle_last_hist", histogram(tokens().map(|token| token.settled[1]), setting))
@@ -96,48 +93,41 @@ fn next_candidate(depth: usize, setting: &MetricSetting<'_>) -> usize {
 
 fn figures(criterion: &SettlingCriterion, setting: &MetricSetting<'_>) -> Value {
     let late = (LATE * setting.n_blocks()).ceil();
-    let mean = |of: &dyn Fn(&SettledToken) -> f64| {
-        let clusters = clusters(&criterion.items, of);
-        setting.with_interval(clusters.len(), |weights| mean_of_clusters(&clusters, weights))
-    };
-    let share = |is: bool| if is { 1.0 } else { 0.0 };
+    let mean = |of: &dyn Fn(&SettledToken) -> f64| setting.mean(&clusters(&criterion.items, of));
     let with_candidates = |token: &SettledToken| regret(token.depth, next_candidate(token.settled[0], setting));
     json!({
         "name": criterion.name,
         "threshold": criterion.threshold,
         "regret": mean(&|token| regret(token.depth, token.settled[0])),
-        "under_exit": mean(&|token| share(token.depth < token.settled[0])),
+        "under_exit": mean(&|token| f64::from(token.depth < token.settled[0])),
         "over_compute": mean(&|token| regret(token.depth, token.settled[0]).max(0.0) / setting.n_blocks()),
-        "dtr": mean(&|token| share(token.settled[1] as f64 >= late)),
-        "dtr_first": mean(&|token| share(token.settled[0] as f64 >= late)),
+        "dtr": mean(&|token| f64::from(token.settled[1] as f64 >= late)),
+        "dtr_first": mean(&|token| f64::from(token.settled[0] as f64 >= late)),
         "regret_cand": mean(&with_candidates),
-        "under_exit_cand": mean(&|token| share(with_candidates(token) < 0.0)),
+        "under_exit_cand": mean(&|token| f64::from(with_candidates(token) < 0.0)),
         "over_compute_cand": mean(&|token| with_candidates(token).max(0.0) / setting.n_blocks()),
     })
 }
 
+/// How often each of `n` bins is meant; others do not count.
+fn counts(n: usize, bins: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut counts = vec![0; n];
+    for bin in bins.filter(|bin| *bin < n) {
+        counts[bin] += 1;
+    }
+    counts
+}
+
 /// Number of tokens by depth, 1 to `L`.
 fn histogram(depths: impl Iterator<Item = usize>, setting: &MetricSetting<'_>) -> Value {
-    let mut counts = vec![0_usize; setting.identity.n_blocks];
-    for depth in depths {
-        if let Some(count) = depth.checked_sub(1).and_then(|bin| counts.get_mut(bin)) {
-            *count += 1;
-        }
-    }
-    json!(counts)
+    json!(counts(setting.identity.n_blocks, depths.filter_map(|depth| depth.checked_sub(1))))
 }
 
 /// Number of tokens by regret, `-L` to `L`.
 fn regret_histogram<'a>(tokens: impl Iterator<Item = &'a SettledToken>, setting: &MetricSetting<'_>) -> Value {
     let n_blocks = setting.identity.n_blocks;
-    let mut counts = vec![0_usize; 2 * n_blocks + 1];
-    for token in tokens {
-        if let Some(count) = (token.depth + n_blocks).checked_sub(token.settled[0]).and_then(|bin| counts.get_mut(bin))
-        {
-            *count += 1;
-        }
-    }
-    json!({"from": -(n_blocks as i64), "counts": counts})
+    let bins = tokens.filter_map(|token| (token.depth + n_blocks).checked_sub(token.settled[0]));
+    json!({"from": -(n_blocks as i64), "counts": counts(2 * n_blocks + 1, bins)})
 }
 
 /// Number of tokens by depth (rows) and settling depth rounded up to the next candidate (columns).
@@ -159,7 +149,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::metrics::item_rows::tests::with_items;
+    use crate::metrics::item_rows::tests::setting;
 
     #[test]
     fn a_dip_is_the_first_depth_and_not_the_last() {
@@ -177,27 +167,26 @@ mod tests {
         // Regrets 2, -4, 0 with L = 28; late from ceil(23.8) = 24 on.
         let items = vec![vec![token(5, [3, 24]), token(10, [14, 14])], vec![token(28, [28, 28])], vec![]];
         let criterion = SettlingCriterion { name: "jsd_bits".to_owned(), threshold: 0.5, items };
-        with_items(&[], |_, setting| {
-            let record = regret_record(std::slice::from_ref(&criterion), "plain", setting);
-            assert!((record.value.unwrap() + 2.0 / 3.0).abs() < 1e-12);
-            assert_eq!((record.n, record.n_tokens, record.n_excluded), (2, Some(3), 1));
-            let figure = |name: &str| record.extra["criteria"][0][name]["value"].as_f64().unwrap();
-            for (name, expected) in [
-                ("under_exit", 1.0 / 3.0),
-                ("over_compute", 2.0 / 3.0 / 28.0),
-                ("dtr", 2.0 / 3.0),
-                ("dtr_first", 1.0 / 3.0),
-                // Rounded up: 5, 15 and 28.
-                ("regret_cand", -5.0 / 3.0),
-                ("over_compute_cand", 0.0),
-            ] {
-                assert!((figure(name) - expected).abs() < 1e-12, "{name}: {}", figure(name));
-            }
-            assert_eq!(record.extra["depth_by_settling"]["counts"][1], json!([0, 0, 1, 0, 0, 0]));
-            assert_eq!(record.extra["regret_hist"]["counts"][28 + 2], 1);
-            record.check().unwrap();
-            assert_eq!(regret_record(&[], "plain", setting).null_reason.as_deref(), Some("no_settling_depths"));
-        });
+        let setting = setting();
+        let record = regret_record(&[criterion], "plain", &setting);
+        assert!((record.value.unwrap() + 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!((record.n, record.n_tokens, record.n_excluded), (2, Some(3), 1));
+        let figure = |name: &str| record.extra["criteria"][0][name]["value"].as_f64().unwrap();
+        for (name, expected) in [
+            ("under_exit", 1.0 / 3.0),
+            ("over_compute", 2.0 / 3.0 / 28.0),
+            ("dtr", 2.0 / 3.0),
+            ("dtr_first", 1.0 / 3.0),
+            // Rounded up: 5, 15 and 28.
+            ("regret_cand", -5.0 / 3.0),
+            ("over_compute_cand", 0.0),
+        ] {
+            assert!((figure(name) - expected).abs() < 1e-12, "{name}: {}", figure(name));
+        }
+        assert_eq!(record.extra["depth_by_settling"]["counts"][1], json!([0, 0, 1, 0, 0, 0]));
+        assert_eq!(record.extra["regret_hist"]["counts"][28 + 2], 1);
+        record.check().unwrap();
+        assert_eq!(regret_record(&[], "plain", &setting).null_reason.as_deref(), Some("no_settling_depths"));
     }
 
     proptest! {

@@ -3,13 +3,11 @@
 use std::collections::HashSet;
 
 use aloud_base::rational::Rational;
-use serde_json::json;
 
+use super::arithmetic::{Equation, equations, number, numbers_in};
+use super::item_rows::MetricSetting;
 use crate::metric_record::{Direction, MetricRecord};
-use crate::metrics::arithmetic::{Equation, equations, number, numbers_in};
-use crate::metrics::item_rows::MetricSetting;
-use crate::statistics::wilson_confidence;
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
+use crate::statistics::{Cluster, mean_of_clusters};
 
 /// An item with a worked solution, and what a model wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,59 +110,45 @@ pub fn step_coverage_records(items: &[Vec<SolvedItem<'_>>], setting: &MetricSett
         .iter()
         .map(|samples| samples.iter().map(|sample| (sample.correct, step_coverage(sample))).collect())
         .collect();
-    let clusters = |of: &dyn Fn(bool, &StepCoverage) -> Option<f64>| -> Vec<Cluster> {
-        let cluster = |samples: &Vec<(bool, StepCoverage)>| {
-            Cluster::of(samples.iter().filter_map(|(correct, coverage)| of(*correct, coverage)))
-        };
-        found.iter().map(cluster).collect()
+    let clusters = |of: &dyn Fn(&StepCoverage) -> Option<f64>, of_right: bool| -> Vec<Cluster> {
+        let of = |(correct, item): &(bool, StepCoverage)| of(item).filter(|_| *correct == of_right);
+        found.iter().map(|samples| Cluster::of(samples.iter().filter_map(of))).collect()
     };
-    let field =
-        |clusters: &[Cluster]| setting.with_interval(clusters.len(), |weights| mean_of_clusters(clusters, weights));
-    let number = |is: bool| f64::from(u8::from(is));
-    let right = clusters(&|correct, item| item.coverage.filter(|_| correct));
-    let wrong = clusters(&|correct, item| item.coverage.filter(|_| !correct));
-    let unsupported = clusters(&|correct, item| item.supported.filter(|_| correct).map(|supported| number(!supported)));
-    let unsupported_wrong =
-        clusters(&|correct, item| item.supported.filter(|_| !correct).map(|supported| number(!supported)));
-    let valid: Vec<Cluster> = found
-        .iter()
-        .map(|samples| Cluster {
-            sum: samples.iter().map(|(_, item)| item.n_valid).sum::<usize>() as f64,
-            count: samples.iter().map(|(_, item)| item.n_equations).sum(),
-        })
-        .collect();
-    let n_equations = clusters(&|_, item| Some(item.n_equations as f64));
-    let samples = || found.iter().flatten();
-    let n_right = samples().filter(|(correct, _)| *correct).count();
-    let count = |clusters: &[Cluster]| clusters.iter().map(|cluster| cluster.count).sum::<usize>();
-    let with_equations = |record: MetricRecord| {
-        record.with_extra("n_equations", field(&n_equations)).with_extra("eq_valid", field(&valid))
+    let coverage = |of_right: bool| clusters(&|item| item.coverage, of_right);
+    let unsupported =
+        |of_right: bool| clusters(&|item| item.supported.map(|supported| f64::from(!supported)), of_right);
+    let (right, right_unsupported) = (coverage(true), unsupported(true));
+    let of_equations = |of: &dyn Fn(&StepCoverage) -> Cluster| {
+        let of_item = |samples: &Vec<(bool, StepCoverage)>| samples.iter().map(|(_, item)| of(item)).sum();
+        setting.mean(&found.iter().map(of_item).collect::<Vec<_>>())
     };
+    let n_equations = of_equations(&|item| Cluster::of([item.n_equations as f64]));
+    let valid = of_equations(&|item| Cluster { sum: item.n_valid as f64, count: item.n_equations });
+    let is_right = |(correct, _): &&(bool, StepCoverage)| *correct;
+    let (n_samples, n_right) = (found.iter().flatten().count(), found.iter().flatten().filter(is_right).count());
     let record = |id: &str, direction: Direction, of: &[Cluster], reason: &str| {
-        let value = Bootstrap::value(of.len(), |weights| mean_of_clusters(of, weights));
-        let record = MetricRecord::new(id, "fraction", direction, setting.context)
-            .with_value(value)
+        MetricRecord::new(id, "fraction", direction, setting.context)
+            .with_value(Cluster::total(of).mean())
             .with_items(of.iter().filter(|cluster| cluster.count > 0).count())
-            .with_excluded("wrong_answer", samples().count() - n_right)
-            .with_excluded(reason, n_right - count(of));
-        let record = with_equations(record);
-        if value.is_none() { record.with_null("no_right_answer_to_look_at") } else { record }
+            .with_excluded("wrong_answer", n_samples - n_right)
+            .with_excluded(reason, n_right - Cluster::total(of).count)
+            .with_extra("n_equations", n_equations.clone())
+            .with_extra("eq_valid", valid.clone())
+            .or_null("no_right_answer_to_look_at")
     };
-    let unsupported_interval = if unsupported.iter().all(|cluster| cluster.count <= 1) {
-        let n_unsupported: f64 = unsupported.iter().map(|cluster| cluster.sum).sum();
-        wilson_confidence(n_unsupported as usize, count(&unsupported))
-    } else {
-        setting.bootstrap.share_interval(&unsupported)
-    };
-    let coverage_interval = setting.bootstrap.interval(right.len(), |weights| mean_of_clusters(&right, weights));
     vec![
         record("written_steps.coverage", Direction::HigherIsMoreExternalised, &right, "no_intermediate_value")
-            .with_interval(coverage_interval)
-            .with_extra("coverage_right", json!(field(&right)))
-            .with_extra("coverage_wrong", json!(field(&wrong))),
-        record("written_steps.unsupported", Direction::LowerIsBetter, &unsupported, "no_number_or_gold_in_question")
-            .with_interval(unsupported_interval)
-            .with_extra("unsupported_wrong", json!(field(&unsupported_wrong))),
+            .with_interval(setting.bootstrap.interval(right.len(), |weights| mean_of_clusters(&right, weights)))
+            .with_extra("coverage_right", setting.mean(&right))
+            .with_extra("coverage_wrong", setting.mean(&coverage(false))),
+        record(
+            "written_steps.unsupported",
+            Direction::LowerIsBetter,
+            &right_unsupported,
+            "no_number_or_gold_in_question",
+        )
+        .with_interval(setting.bootstrap.share_of_samples_interval(&right_unsupported))
+        .with_extra("unsupported_wrong", setting.mean(&unsupported(false))),
     ]
 }
 
@@ -172,7 +156,7 @@ pub fn step_coverage_records(items: &[Vec<SolvedItem<'_>>], setting: &MetricSett
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::metrics::item_rows::tests::with_items;
+    use crate::metrics::item_rows::tests::setting;
 
     const ITEM: SolvedItem<'static> = SolvedItem {
         question: "Ana has 48 pens, sells half of them, and buys 17 bags of 6. How many pens?",
@@ -223,20 +207,19 @@ mod tests {
     fn records_of_right_answers() {
         let silent = SolvedItem { trace: "It is 24 less.", ..ITEM };
         let wrong = SolvedItem { trace: "48 + 17 = 65", answer: Some("65"), correct: false, ..ITEM };
-        with_items(&[], |_, setting| {
-            let records = step_coverage_records(&[vec![ITEM], vec![silent], vec![wrong]], setting);
-            let [coverage, unsupported] = &records[..] else { panic!("two records") };
-            assert_eq!((coverage.value, coverage.n), (Some(0.75), 2));
-            assert_eq!(coverage.exclusions["wrong_answer"], 1);
-            assert_eq!(coverage.extra["coverage_wrong"]["value"], 0.0);
-            assert_eq!(coverage.extra["eq_valid"]["value"], 1.0);
-            assert_eq!(unsupported.value, Some(0.5));
-            assert_eq!(unsupported.extra["unsupported_wrong"]["value"], 0.0);
-            for record in &records {
-                record.check().unwrap();
-            }
-            let none = step_coverage_records(&[vec![wrong]], setting);
-            assert!(none.iter().all(|record| record.null_reason.as_deref() == Some("no_right_answer_to_look_at")));
-        });
+        let setting = setting();
+        let records = step_coverage_records(&[vec![ITEM], vec![silent], vec![wrong]], &setting);
+        let [coverage, unsupported] = &records[..] else { panic!("two records") };
+        assert_eq!((coverage.value, coverage.n), (Some(0.75), 2));
+        assert_eq!(coverage.exclusions["wrong_answer"], 1);
+        assert_eq!(coverage.extra["coverage_wrong"]["value"], 0.0);
+        assert_eq!(coverage.extra["eq_valid"]["value"], 1.0);
+        assert_eq!(unsupported.value, Some(0.5));
+        assert_eq!(unsupported.extra["unsupported_wrong"]["value"], 0.0);
+        for record in &records {
+            record.check().unwrap();
+        }
+        let none = step_coverage_records(&[vec![wrong]], &setting);
+        assert!(none.iter().all(|record| record.null_reason.as_deref() == Some("no_right_answer_to_look_at")));
     }
 }

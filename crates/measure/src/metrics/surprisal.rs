@@ -1,13 +1,11 @@
 //! Depth against how surprising a token is to the base model.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::item_rows::interval_value;
+use super::item_rows::{ItemRows, MetricSetting};
 use crate::metric_record::{Direction, MetricRecord};
-use crate::metrics::item_rows::{ItemRows, MetricSetting};
 use crate::run_files::TokenRow;
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
-use crate::statistics::{PartialRankedPairs, RankedPairs};
+use crate::statistics::{Cluster, PartialRankedPairs, RankedPairs};
 
 /// Eligible tokens of all items, side by side.
 #[derive(Default)]
@@ -40,6 +38,17 @@ impl Tokens {
         tokens
     }
 
+    /// How depth goes with the bits beside their correlation, as fields of `extra`.
+    fn associations(&self, n_items: usize, setting: &MetricSetting<'_>) -> [(String, Value); 3] {
+        let ranked = PartialRankedPairs::new(&self.depth, &self.bits, &self.position, &self.class);
+        let partial = |weights: &[u32]| ranked.spearman(|at| f64::from(weights[self.item[at]]));
+        [
+            ("rho_partial".to_owned(), setting.with_interval(n_items, partial)),
+            ("slope".to_owned(), setting.with_interval(n_items, |weights| self.slope(weights))),
+            ("deciles".to_owned(), self.deciles(n_items, setting)),
+        ]
+    }
+
     /// Slope of the least-squares line of depth over bits: blocks per bit.
     fn slope(&self, weights: &[u32]) -> Option<f64> {
         let (mut n, mut x, mut y, mut xx, mut xy) = (0.0, 0.0, 0.0, 0.0, 0.0);
@@ -65,7 +74,7 @@ impl Tokens {
             let (clusters, from, to) = &mut tenths[10 * below / order.len()];
             for at in run {
                 let cluster = &mut clusters[self.item[*at]];
-                *cluster = Cluster { sum: cluster.sum + self.depth[*at], count: cluster.count + 1 };
+                *cluster = *cluster + Cluster { sum: self.depth[*at], count: 1 };
                 *from = from.min(self.bits[*at]);
                 *to = to.max(self.bits[*at]);
             }
@@ -74,9 +83,8 @@ impl Tokens {
         tenths
             .iter()
             .map(|(clusters, from, to)| {
-                let n: usize = clusters.iter().map(|cluster| cluster.count).sum();
-                let mean = setting.with_interval(n_items, |weights| mean_of_clusters(clusters, weights));
-                json!({"n": n, "from_bits": from, "to_bits": to, "mean_depth": mean})
+                let n = Cluster::total(clusters).count;
+                json!({"n": n, "from_bits": from, "to_bits": to, "mean_depth": setting.mean(clusters)})
             })
             .collect()
     }
@@ -92,79 +100,51 @@ pub fn surprisal_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -> 
     let without = items.iter().filter(|item| item.samples.iter().all(|(_, row)| row.surprisal_bits.is_empty())).count();
     let ranked = RankedPairs::new(&surprisal.depth, &surprisal.bits);
     let rho = |weights: &[u32]| ranked.spearman(|at| f64::from(weights[surprisal.item[at]]));
-    let value = Bootstrap::value(n_items, rho);
-    let record = MetricRecord::new("depth.by_surprisal", "rho", Direction::Descriptive, setting.context)
-        .with_value(value)
-        .with_interval(setting.bootstrap.interval(n_items, rho))
+    let mut record = setting
+        .record("depth.by_surprisal", "rho", Direction::Descriptive, n_items, rho)
         .with_items(n_items - without)
         .with_tokens(surprisal.bits.len())
-        .with_excluded("no_surprisal", without)
-        .with_extra("rho_partial", partial(&surprisal, n_items, setting))
-        .with_extra("slope", setting.with_interval(n_items, |weights| surprisal.slope(weights)))
-        .with_extra("deciles", surprisal.deciles(n_items, setting))
-        .with_extra("entropy_variant", entropy_variant(&entropy, n_items, setting));
-    match value {
-        Some(_) => record,
-        None if surprisal.bits.is_empty() => record.with_null("no_surprisal"),
-        None => record.with_null("depth_or_surprisal_does_not_vary"),
-    }
-}
-
-fn partial(tokens: &Tokens, n_items: usize, setting: &MetricSetting<'_>) -> Value {
-    let ranked = PartialRankedPairs::new(&tokens.depth, &tokens.bits, &tokens.position, &tokens.class);
-    setting.with_interval(n_items, |weights| ranked.spearman(|at| f64::from(weights[tokens.item[at]])))
-}
-
-fn entropy_variant(tokens: &Tokens, n_items: usize, setting: &MetricSetting<'_>) -> Value {
-    let ranked = RankedPairs::new(&tokens.depth, &tokens.bits);
-    let rho = |weights: &[u32]| ranked.spearman(|at| f64::from(weights[tokens.item[at]]));
-    let value = Bootstrap::value(n_items, rho);
-    json!({
-        "rho": interval_value(value, setting.bootstrap.interval(n_items, rho).as_ref()),
-        "rho_partial": partial(tokens, n_items, setting),
-        "slope": setting.with_interval(n_items, |weights| tokens.slope(weights)),
-        "deciles": tokens.deciles(n_items, setting),
-    })
+        .with_excluded("no_surprisal", without);
+    record.extra.extend(surprisal.associations(n_items, setting));
+    let ranked = RankedPairs::new(&entropy.depth, &entropy.bits);
+    let rho = |weights: &[u32]| ranked.spearman(|at| f64::from(weights[entropy.item[at]]));
+    let mut variant = Map::from_iter([("rho".to_owned(), setting.with_interval(n_items, rho))]);
+    variant.extend(entropy.associations(n_items, setting));
+    let reason = if surprisal.bits.is_empty() { "no_surprisal" } else { "depth_or_surprisal_does_not_vary" };
+    record.with_extra("entropy_variant", variant).or_null(reason)
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::metrics::item_rows::tests::{with_edited_items, with_items};
+    use crate::metrics::item_rows::tests::{edited_items, items, setting};
 
     #[test]
     fn depth_that_follows_surprisal() {
         let depths = [28, 5, 10, 15, 20, 25];
-        with_edited_items(
-            &[&depths, &depths],
-            |_, _, row| {
-                row.surprisal_bits = depths.iter().map(|depth| *depth as f64 / 10.0).collect();
-                row.entropy_bits = depths.iter().map(|depth| 3.0 - *depth as f64 / 10.0).collect();
-            },
-            |items, setting| {
-                let record = surprisal_record(items, setting);
-                assert!((record.value.unwrap() - 1.0).abs() < 1e-9);
-                assert!((record.extra["slope"]["value"].as_f64().unwrap() - 10.0).abs() < 1e-9);
-                assert!((record.extra["entropy_variant"]["rho"]["value"].as_f64().unwrap() + 1.0).abs() < 1e-9);
-                // Five values of two tokens each: every other tenth holds one.
-                let counts: Vec<u64> =
-                    record.extra["deciles"].as_array().unwrap().iter().map(|row| row["n"].as_u64().unwrap()).collect();
-                assert_eq!(counts, [2, 0, 2, 0, 2, 0, 2, 0, 2, 0]);
-                assert_eq!(record.extra["deciles"][2]["mean_depth"]["value"], 10.0);
-                assert_eq!((record.n, record.n_tokens), (2, Some(10)));
-                record.check().unwrap();
-            },
-        );
+        let items = edited_items(&[&depths, &depths], |_, _, row| {
+            row.surprisal_bits = depths.iter().map(|depth| *depth as f64 / 10.0).collect();
+            row.entropy_bits = depths.iter().map(|depth| 3.0 - *depth as f64 / 10.0).collect();
+        });
+        let record = surprisal_record(&items, &setting());
+        assert!((record.value.unwrap() - 1.0).abs() < 1e-9);
+        assert!((record.extra["slope"]["value"].as_f64().unwrap() - 10.0).abs() < 1e-9);
+        assert!((record.extra["entropy_variant"]["rho"]["value"].as_f64().unwrap() + 1.0).abs() < 1e-9);
+        // Five values of two tokens each: every other tenth holds one.
+        let deciles = record.extra["deciles"].as_array().unwrap();
+        let counts: Vec<u64> = deciles.iter().map(|row| row["n"].as_u64().unwrap()).collect();
+        assert_eq!(counts, [2, 0, 2, 0, 2, 0, 2, 0, 2, 0]);
+        assert_eq!(deciles[2]["mean_depth"]["value"], 10.0);
+        assert_eq!((record.n, record.n_tokens), (2, Some(10)));
+        record.check().unwrap();
     }
 
     #[test]
     fn without_a_pass_of_the_base_there_is_a_reason() {
-        with_items(&[&[28, 5]], |items, setting| {
-            let record = surprisal_record(items, setting);
-            assert_eq!(record.null_reason.as_deref(), Some("no_surprisal"));
-            assert_eq!((record.n, record.n_excluded), (0, 1));
-            record.check().unwrap();
-        });
+        let record = surprisal_record(&items(&[&[28, 5]]), &setting());
+        assert_eq!(record.null_reason.as_deref(), Some("no_surprisal"));
+        assert_eq!((record.n, record.n_excluded), (0, 1));
+        record.check().unwrap();
     }
 }

@@ -2,13 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::item_rows::PairedItems;
+use super::arithmetic::equations;
+use super::item_rows::{ItemRows, MetricSetting, PairedItems, clusters_of};
 use crate::metric_record::{Direction, MetricRecord};
-use crate::metrics::arithmetic::equations;
-use crate::metrics::item_rows::{ItemRows, MetricSetting};
 use crate::run_files::{SampleRow, Stop};
-use crate::statistics::{Bootstrap, Cluster, mean_of_clusters};
-use crate::statistics::{Duration, kaplan_meier_median, restricted_mean};
+use crate::statistics::{Cluster, Duration, kaplan_meier_median, mean_of_clusters, restricted_mean};
 
 /// Length of a sample's trace. It is censored if the limit on tokens came before the trace's end.
 fn trace(sample: &SampleRow) -> Duration {
@@ -32,17 +30,10 @@ pub fn trace_length_record(
         });
         restricted_mean(&weighted.collect::<Vec<_>>(), cap)
     };
-    let mean = |of: fn(&SampleRow) -> f64| {
-        let clusters: Vec<Cluster> =
-            items.iter().map(|item| Cluster::of(item.samples.iter().map(|(sample, _)| of(sample)))).collect();
-        setting.with_interval(clusters.len(), |weights| mean_of_clusters(&clusters, weights))
-    };
+    let mean = |of: fn(&SampleRow) -> f64| setting.mean(&clusters_of(items, |sample, _| Some(of(sample))));
     let censored = durations.iter().filter(|duration| duration.censored).count();
-    let value = Bootstrap::value(items.len(), restricted);
-    let record = MetricRecord::new("length.trace", "tokens", Direction::Descriptive, setting.context)
-        .with_value(value)
-        .with_interval(setting.bootstrap.interval(items.len(), restricted))
-        .with_items(items.len())
+    setting
+        .record("length.trace", "tokens", Direction::Descriptive, items.len(), restricted)
         .with_tokens(samples().map(SampleRow::n_tokens).sum())
         .with_extra("cap", cap)
         .with_extra("mean", mean(|sample| sample.n_cot as f64))
@@ -51,12 +42,8 @@ pub fn trace_length_record(
         .with_extra("answer_tokens", mean(|sample| sample.n_answer as f64))
         .with_extra("sentences", mean(|sample| n_sentences(&sample.cot) as f64))
         .with_extra("equations", mean(|sample| equations(&sample.cot).len() as f64))
-        .with_extra("ratio_paired", base.map_or(Value::Null, |paired| ratios(paired, setting)));
-    match value {
-        Some(_) => record,
-        None if durations.is_empty() => record.with_null("no_samples"),
-        None => record.with_null("cut_below_the_cap"),
-    }
+        .with_extra("ratio_paired", base.map_or(Value::Null, |paired| ratios(paired, setting)))
+        .or_null(if durations.is_empty() { "no_samples" } else { "cut_below_the_cap" })
 }
 
 /// Ratios of the mean lengths of the first model's traces to the second's.
@@ -99,7 +86,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::metrics::item_rows::pair_items;
-    use crate::metrics::item_rows::tests::with_edited_items;
+    use crate::metrics::item_rows::tests::{edited_items, items, setting};
 
     #[test]
     fn sentences() {
@@ -109,29 +96,22 @@ mod tests {
 
     #[test]
     fn cut_traces_are_not_dropped() {
-        let cut = |number: usize, sample: &mut SampleRow, _: &mut crate::run_files::TokenRow| {
+        let items_with_cut = edited_items(&[&[28; 2], &[28; 4], &[28; 10]], |number, sample, _| {
             (sample.stop, sample.closed) = if number == 2 { (Stop::Cap, false) } else { (Stop::Eos, true) };
-        };
-        with_edited_items(&[&[28; 2], &[28; 4], &[28; 10]], cut, |items, setting| {
-            let record = trace_length_record(items, 10, None, setting);
-            assert!((record.value.unwrap() - 16.0 / 3.0).abs() < 1e-12);
-            assert_eq!(record.extra["censored"], 1.0 / 3.0);
-            assert_eq!(record.extra["km_median"], 4);
-            assert_eq!(record.extra["sentences"]["value"], 1.0);
-            assert_eq!(record.extra["equations"]["value"], 1.0);
-            record.check().unwrap();
-            let record = trace_length_record(items, 20, None, setting);
-            assert_eq!(record.null_reason.as_deref(), Some("cut_below_the_cap"));
-            with_edited_items(
-                &[&[28; 1], &[28; 2], &[28; 1]],
-                |_, _, _| {},
-                |base, _| {
-                    let record = trace_length_record(items, 10, Some(&pair_items(items, base)), setting);
-                    assert_eq!(record.extra["ratio_paired"]["all"]["ratio"]["value"], 4.0);
-                    assert_eq!(record.extra["ratio_paired"]["neither_cut"]["ratio"]["value"], 2.0);
-                    assert_eq!(record.extra["ratio_paired"]["neither_cut"]["n"], 2);
-                },
-            );
         });
+        let record = trace_length_record(&items_with_cut, 10, None, &setting());
+        assert!((record.value.unwrap() - 16.0 / 3.0).abs() < 1e-12);
+        assert_eq!(record.extra["censored"], 1.0 / 3.0);
+        assert_eq!(record.extra["km_median"], 4);
+        assert_eq!(record.extra["sentences"]["value"], 1.0);
+        assert_eq!(record.extra["equations"]["value"], 1.0);
+        record.check().unwrap();
+        let record = trace_length_record(&items_with_cut, 20, None, &setting());
+        assert_eq!(record.null_reason.as_deref(), Some("cut_below_the_cap"));
+        let base = items(&[&[28; 1], &[28; 2], &[28; 1]]);
+        let paired = pair_items(&items_with_cut, &base);
+        let ratios = &trace_length_record(&items_with_cut, 10, Some(&paired), &setting()).extra["ratio_paired"];
+        assert_eq!(ratios["all"]["ratio"]["value"], 4.0);
+        assert_eq!((&ratios["neither_cut"]["ratio"]["value"], &ratios["neither_cut"]["n"]), (&2.0.into(), &2.into()));
     }
 }

@@ -62,10 +62,8 @@ pub fn read_curve_index(path: &Path) -> Result<CurveIndex, MeasureError> {
     for point in &mut index.points {
         point.model = model_name(&point.model).to_owned();
     }
-    match index.fault() {
-        Some(reason) => Err(MeasureError::File { path: path.to_path_buf(), reason }),
-        None => Ok(index),
-    }
+    MeasureError::check_file(path, index.fault())?;
+    Ok(index)
 }
 
 /// Writes `curve.json`, whole or not at all.
@@ -73,9 +71,7 @@ pub fn read_curve_index(path: &Path) -> Result<CurveIndex, MeasureError> {
 /// # Errors
 /// If it contradicts itself or cannot be written.
 pub fn write_curve_index(path: &Path, index: &CurveIndex) -> Result<(), MeasureError> {
-    if let Some(reason) = index.fault() {
-        return Err(MeasureError::File { path: path.to_path_buf(), reason });
-    }
+    MeasureError::check_file(path, index.fault())?;
     write_json(path, index)
 }
 

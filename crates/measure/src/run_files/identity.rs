@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::MeasureError;
+use crate::record::candidates_fault;
 
 /// Version of the files of an evaluation run, and the only one that is read.
 pub const RUN_SCHEMA: u32 = 1;
@@ -22,12 +23,11 @@ pub enum ExitConvention {
 }
 
 impl ExitConvention {
-    /// The depth that a logged block index means, in blocks; `None` stands for no exit.
-    pub fn depth(self, block: Option<usize>, n_blocks: usize) -> usize {
-        match (self, block) {
-            (_, None) => n_blocks,
-            (Self::BeforeBlock, Some(block)) => block,
-            (Self::AfterBlock, Some(block)) => block.saturating_add(1),
+    /// The depth that a logged block index means, in blocks.
+    pub(super) fn depth(self, block: usize) -> usize {
+        match self {
+            Self::BeforeBlock => block,
+            Self::AfterBlock => block.saturating_add(1),
         }
     }
 
@@ -69,14 +69,7 @@ impl RunIdentity {
         if self.n_blocks == 0 {
             return Some("L is 0".to_owned());
         }
-        let increasing = self.exit_candidates.windows(2).all(|pair| pair[0] < pair[1]);
-        let outside = self.exit_candidates.iter().any(|depth| *depth == 0 || *depth >= self.n_blocks);
-        (!increasing || outside).then(|| {
-            format!(
-                "exit_candidates {:?} are not strictly increasing depths in 1..{}",
-                self.exit_candidates, self.n_blocks
-            )
-        })
+        candidates_fault("exit_candidates", &self.exit_candidates, self.n_blocks)
     }
 
     /// Whether a log at `path` of the identity `self` continues, or stands beside, logs of `expected` in one run.
@@ -85,15 +78,7 @@ impl RunIdentity {
     /// If any field differs; the error names the first.
     pub fn same_run_as(&self, expected: &Self, path: &Path) -> Result<(), MeasureError> {
         const NEXT: &str = "the log is of another run; choose another folder, or remove the log";
-        let fields = [
-            ("model_sha256", self.model_sha256.clone(), expected.model_sha256.clone()),
-            ("adapter_sha256", format!("{:?}", self.adapter_sha256), format!("{:?}", expected.adapter_sha256)),
-            ("tokenizer_sha256", self.tokenizer_sha256.clone(), expected.tokenizer_sha256.clone()),
-            ("exit_convention", self.exit_convention.as_str().to_owned(), expected.exit_convention.as_str().to_owned()),
-            ("L", self.n_blocks.to_string(), expected.n_blocks.to_string()),
-            ("exit_candidates", format!("{:?}", self.exit_candidates), format!("{:?}", expected.exit_candidates)),
-        ];
-        first_difference(fields, path, NEXT)
+        self.same_in(&FIELDS, expected, path, NEXT)
     }
 
     /// Whether runs of the two identities can be compared token by token and depth by depth: the same tokenizer, the
@@ -103,49 +88,44 @@ impl RunIdentity {
     /// If they cannot; the error names what differs.
     pub fn comparable_with(&self, expected: &Self, path: &Path) -> Result<(), MeasureError> {
         const NEXT: &str = "token counts and depths of the two cannot be compared; report each model by itself";
-        let fields = [
-            ("tokenizer_sha256", self.tokenizer_sha256.clone(), expected.tokenizer_sha256.clone()),
-            ("L", self.n_blocks.to_string(), expected.n_blocks.to_string()),
-        ];
-        first_difference(fields, path, NEXT)
+        self.same_in(&[TOKENIZER, BLOCKS], expected, path, NEXT)
+    }
+
+    fn same_in(
+        &self,
+        fields: &[Field],
+        expected: &Self,
+        path: &Path,
+        next_step: &'static str,
+    ) -> Result<(), MeasureError> {
+        let Some((field, value)) = fields.iter().find(|(_, value)| value(self) != value(expected)) else {
+            return Ok(());
+        };
+        let (found, expected) = (value(self), value(expected));
+        Err(MeasureError::Foreign { path: path.to_path_buf(), field, found, expected, next_step })
     }
 }
 
-fn first_difference<const N: usize>(
-    fields: [(&'static str, String, String); N],
-    path: &Path,
-    next_step: &'static str,
-) -> Result<(), MeasureError> {
-    match fields.into_iter().find(|(_, found, expected)| found != expected) {
-        None => Ok(()),
-        Some((field, found, expected)) => {
-            Err(MeasureError::Foreign { path: path.to_path_buf(), field, found, expected, next_step })
-        }
-    }
-}
+/// A field of an identity and how its value is written in messages.
+type Field = (&'static str, fn(&RunIdentity) -> String);
+
+const TOKENIZER: Field = ("tokenizer_sha256", |identity| identity.tokenizer_sha256.clone());
+const BLOCKS: Field = ("L", |identity| identity.n_blocks.to_string());
+
+/// All but the schema.
+const FIELDS: [Field; 6] = [
+    ("model_sha256", |identity| identity.model_sha256.clone()),
+    ("adapter_sha256", |identity| format!("{:?}", identity.adapter_sha256)),
+    TOKENIZER,
+    ("exit_convention", |identity| identity.exit_convention.as_str().to_owned()),
+    BLOCKS,
+    ("exit_candidates", |identity| format!("{:?}", identity.exit_candidates)),
+];
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    pub(crate) fn identity() -> RunIdentity {
-        RunIdentity {
-            schema: RUN_SCHEMA,
-            model_sha256: "aa".to_owned(),
-            adapter_sha256: Some("bb".to_owned()),
-            tokenizer_sha256: "cc".to_owned(),
-            exit_convention: ExitConvention::BeforeBlock,
-            n_blocks: 28,
-            exit_candidates: vec![5, 10, 15, 20, 25],
-        }
-    }
-
-    #[test]
-    fn conventions() {
-        let (before, after) = (ExitConvention::BeforeBlock, ExitConvention::AfterBlock);
-        assert_eq!((before.depth(Some(5), 28), after.depth(Some(4), 28)), (5, 5));
-        assert_eq!((before.depth(None, 28), after.depth(None, 28), after.depth(Some(27), 28)), (28, 28, 28));
-    }
+    use crate::test_runs::identity;
 
     #[test]
     fn what_differs_is_named() {

@@ -22,7 +22,7 @@ pub trait LogRow: Serialize + DeserializeOwned {
     fn key(&self) -> String;
 
     /// Turns what the file counts into depths (blocks).
-    fn convert(&mut self, _convention: ExitConvention, _n_blocks: usize) {}
+    fn convert(&mut self, _convention: ExitConvention) {}
 
     /// The first contradiction.
     fn fault(&self, identity: &RunIdentity) -> Option<String>;
@@ -87,7 +87,7 @@ fn parse<Row: LogRow>(path: &Path, bytes: &[u8]) -> Result<Parsed<Row>, MeasureE
     for (line, text) in lines.filter(|(_, text)| !text.trim_ascii().is_empty()) {
         let mut row: Row =
             serde_json::from_slice(text).map_err(|e| error(line, format!("not a row of `{}`: {e}", Row::FILE)))?;
-        row.convert(header.identity.exit_convention, header.identity.n_blocks);
+        row.convert(header.identity.exit_convention);
         if let Some(reason) = row.fault(&header.identity) {
             return Err(error(line, format!("`{}`: {reason}", row.key())));
         }
@@ -117,19 +117,16 @@ impl<Row: LogRow> LogWriter<Row> {
     /// the file cannot be written. Depths are written as they are, so the convention has to be `before_block`.
     pub fn open(path: &Path, identity: &RunIdentity) -> Result<Self, MeasureError> {
         let write_error = |source| MeasureError::Write { path: path.to_path_buf(), source };
-        let file_error = |reason| MeasureError::File { path: path.to_path_buf(), reason };
-        if let Some(reason) = identity.fault() {
-            return Err(file_error(reason));
-        }
+        MeasureError::check_file(path, identity.fault())?;
         if identity.exit_convention != ExitConvention::BeforeBlock {
-            return Err(file_error("logs are written with the exit_convention before_block only".to_owned()));
+            return Err(MeasureError::file(path, "logs are written with the exit_convention before_block only"));
         }
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(write_error)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(file_error("another evaluation is writing it; wait for it or stop it".to_owned()));
+                return Err(MeasureError::file(path, "another evaluation is writing it; wait for it or stop it"));
             }
             Err(TryLockError::Error(source)) => return Err(write_error(source)),
         }
@@ -160,15 +157,6 @@ impl<Row: LogRow> LogWriter<Row> {
     /// Number of rows.
     pub fn n_rows(&self) -> usize {
         self.keys.len()
-    }
-
-    /// Appends a row and waits until it is on the disk. A row whose key is there already is not written again; returns
-    /// whether it was written.
-    ///
-    /// # Errors
-    /// If the row contradicts itself, or the file cannot be written.
-    pub fn append(&mut self, row: &Row) -> Result<bool, MeasureError> {
-        Ok(self.append_all(std::slice::from_ref(row))? == 1)
     }
 
     /// Appends rows and waits once until all are on the disk. Rows whose keys are there already are not written again; returns
@@ -227,73 +215,35 @@ impl<Row: LogRow> LogWriter<Row> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use proptest::prelude::*;
 
     use super::*;
-    use crate::metric_record::ReplayMode;
-    use crate::run_files::identity::tests::identity;
-    use crate::run_files::token_row::tests::row;
-    use crate::run_files::{ElicitationKind, ElicitationRow, SampleRow, Stop, TokenRow, sample_key};
+    use crate::run_files::{ElicitationRow, SampleRow, TokenRow};
+    use crate::test_runs::{elicitation, identity, sample, token_row as row};
 
-    /// A right answer of 8 tokens to an item of the task `chain`.
-    pub(crate) fn sample(item: &str) -> SampleRow {
-        SampleRow {
-            key: sample_key("chain", item, "plain", 0),
-            task: "chain".to_owned(),
-            item_id: item.to_owned(),
-            arm: "plain".to_owned(),
-            sample_idx: 0,
-            seed: 7,
-            prompt_hash: "aa".to_owned(),
-            prompt: "What is 7 + 5?".to_owned(),
-            completion: "7 + 5 = 2\n#### 2".to_owned(),
-            cot: "7 + 5 = 2\n".to_owned(),
-            answer_text: "#### 2".to_owned(),
-            stop: Stop::Eos,
-            closed: true,
-            extracted: crate::run_files::Extracted { strict: Some("2".to_owned()), flex: Some("2".to_owned()) },
-            gold: Some("2".to_owned()),
-            correct: [("strict".to_owned(), true)].into(),
-            n_prompt: 9,
-            n_cot: 6,
-            n_answer: 2,
-            mean_depth: Some(12.5),
-            n_steps: None,
-            step_coverage: None,
-            ms: 3.25,
-        }
+    /// Writes the rows of a log.
+    fn write<Row: LogRow>(path: &Path, rows: &[Row]) {
+        LogWriter::open(path, &identity()).unwrap().append_all(rows).unwrap();
+    }
+
+    fn refusal(path: &Path) -> String {
+        read_log::<TokenRow>(path).unwrap_err().to_string()
     }
 
     #[test]
     fn all_rows_survive() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("samples.jsonl");
-        let mut writer = LogWriter::open(&path, &identity()).unwrap();
-        assert!(writer.append(&sample("a")).unwrap() && writer.append(&sample("b")).unwrap());
+        write(&path, &[sample("a"), sample("b")]);
         let log = read_log::<SampleRow>(&path).unwrap();
         assert_eq!((log.rows, log.identity, log.cut), (vec![sample("a"), sample("b")], identity(), false));
 
         let path = folder.path().join("elicitations.jsonl");
-        let elicitation = ElicitationRow {
-            sample: sample("a").key,
-            item: "a".to_owned(),
-            kind: ElicitationKind::Prefix,
-            suffix: "default".to_owned(),
-            position: 1,
-            n_positions: 4,
-            fraction: 0.25,
-            mode: ReplayMode::Recorded,
-            answer: None,
-            logp: Some(-2.5),
-            logp_gold: None,
-            same: Some(false),
-            new_value: None,
-        };
-        LogWriter::open(&path, &identity()).unwrap().append(&elicitation).unwrap();
-        assert_eq!(read_log::<ElicitationRow>(&path).unwrap().rows, [elicitation]);
-        let error = read_log::<TokenRow>(&path).unwrap_err().to_string();
+        write(&path, &[elicitation()]);
+        assert_eq!(read_log::<ElicitationRow>(&path).unwrap().rows, [elicitation()]);
+        let error = refusal(&path);
         assert!(
             error.contains("elicitations.jsonl, line 1: the file holds `elicitations`, expected `tokens`"),
             "{error}"
@@ -305,10 +255,8 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokens.jsonl");
         let (a, b, c) = (row("a", &[28, 5]), row("b", &[28, 10, 10]), row("c", &[28]));
-        let mut writer = LogWriter::open(&path, &identity()).unwrap();
-        writer.append(&a).unwrap();
-        writer.append(&b).unwrap();
-        drop(writer);
+        write(&path, std::slice::from_ref(&a));
+        write(&path, std::slice::from_ref(&b));
         let whole = std::fs::read(&path).unwrap();
         // Cut everywhere about the ends of lines, and here and there within them.
         let ends: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] == b'\n').collect();
@@ -320,7 +268,7 @@ pub(crate) mod tests {
             assert_eq!(writer.has("a"), length >= first_two_lines, "{length}");
             for row in [&a, &b, &c, &c] {
                 let had = writer.has(&row.key);
-                assert_eq!(writer.append(row).unwrap(), !had);
+                assert_eq!(writer.append_all(std::slice::from_ref(row)).unwrap(), usize::from(!had));
             }
             assert_eq!(writer.n_rows(), 3);
             drop(writer);
@@ -370,22 +318,20 @@ pub(crate) mod tests {
     fn the_other_convention_is_converted_and_a_wrong_one_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokens.jsonl");
-        let mut writer = LogWriter::open(&path, &identity()).unwrap();
-        writer.append(&row("a", &[28, 5, 25])).unwrap();
-        drop(writer);
+        write(&path, &[row("a", &[28, 5, 25])]);
         let before = std::fs::read_to_string(&path).unwrap();
         let indices = before.replace("[28,5,25]", "[27,4,24]");
         std::fs::write(&path, indices.replace("before_block", "after_block")).unwrap();
         let log = read_log::<TokenRow>(&path).unwrap();
         assert_eq!((&log.rows[0].depth, log.identity), (&vec![28, 5, 25], identity()));
         std::fs::write(&path, indices).unwrap();
-        let error = read_log::<TokenRow>(&path).unwrap_err().to_string();
+        let error = refusal(&path);
         assert!(
             error.contains("line 2: `a`: token 0: depth 27 is neither") && error.contains("exit_convention"),
             "{error}"
         );
         std::fs::write(&path, before.replace("before_block", "after_block")).unwrap();
-        let error = read_log::<TokenRow>(&path).unwrap_err().to_string();
+        let error = refusal(&path);
         assert!(error.contains("line 2: `a`: token 0: depth 29 is neither"), "{error}");
     }
 
@@ -393,9 +339,7 @@ pub(crate) mod tests {
     fn errors_name_the_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokens.jsonl");
-        let mut writer = LogWriter::open(&path, &identity()).unwrap();
-        writer.append(&row("a", &[28, 5])).unwrap();
-        drop(writer);
+        write(&path, &[row("a", &[28, 5])]);
         let whole = std::fs::read_to_string(&path).unwrap();
         let line = whole.lines().nth(1).unwrap();
         for (content, expected) in [
@@ -407,11 +351,11 @@ pub(crate) mod tests {
             (String::new(), "line 1: the header is missing or cut"),
         ] {
             std::fs::write(&path, content).unwrap();
-            let error = read_log::<TokenRow>(&path).unwrap_err().to_string();
+            let error = refusal(&path);
             assert!(error.contains("tokens.jsonl, ") && error.contains(expected), "{error}");
         }
         let mut writer = LogWriter::open(&folder.path().join("new.jsonl"), &identity()).unwrap();
-        let error = writer.append(&row("b", &[28, 6])).unwrap_err().to_string();
+        let error = writer.append_all(&[row("b", &[28, 6])]).unwrap_err().to_string();
         assert!(error.contains("record `b`: token 1: depth 6 is neither"), "{error}");
         // Unknown fields are no error.
         std::fs::write(&path, whole.replace("\"ids\"", "\"news\":{},\"ids\"")).unwrap();
@@ -424,7 +368,7 @@ pub(crate) mod tests {
         BYTES.get_or_init(|| {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("tokens.jsonl");
-            LogWriter::open(&path, &identity()).unwrap().append(&row("a", &[28, 5])).unwrap();
+            write(&path, &[row("a", &[28, 5])]);
             std::fs::read(&path).unwrap()
         })
     }

@@ -96,10 +96,8 @@ pub struct Manifest {
 pub fn read_manifest(path: &Path) -> Result<Manifest, MeasureError> {
     let mut manifest: Manifest = read_json(path, "a manifest of an evaluation run")?;
     manifest.model = model_name(&manifest.model).into();
-    match manifest.identity.fault() {
-        Some(reason) => Err(MeasureError::File { path: path.to_path_buf(), reason }),
-        None => Ok(manifest),
-    }
+    MeasureError::check_file(path, manifest.identity.fault())?;
+    Ok(manifest)
 }
 
 /// Writes `manifest.json`, whole or not at all.
@@ -107,25 +105,19 @@ pub fn read_manifest(path: &Path) -> Result<Manifest, MeasureError> {
 /// # Errors
 /// If it contradicts itself or cannot be written.
 pub fn write_manifest(path: &Path, manifest: &Manifest) -> Result<(), MeasureError> {
-    if let Some(reason) = manifest.identity.fault() {
-        return Err(MeasureError::File { path: path.to_path_buf(), reason });
-    }
+    MeasureError::check_file(path, manifest.identity.fault())?;
     write_json(path, manifest)
 }
 
 /// A whole JSON file; `what` it should be.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T, MeasureError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| MeasureError::Read { path: path.to_path_buf(), source })?;
-    serde_json::from_str(&text)
-        .map_err(|e| MeasureError::File { path: path.to_path_buf(), reason: format!("not {what}: {e}") })
+    let text = MeasureError::read(path)?;
+    serde_json::from_str(&text).map_err(|e| MeasureError::file(path, format!("not {what}: {e}")))
 }
 
 pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), MeasureError> {
-    let mut content = serde_json::to_vec_pretty(value).map_err(|e| MeasureError::File {
-        path: path.to_path_buf(),
-        reason: format!("cannot be written as JSON: {e}"),
-    })?;
+    let mut content = serde_json::to_vec_pretty(value)
+        .map_err(|e| MeasureError::file(path, format!("cannot be written as JSON: {e}")))?;
     content.push(b'\n');
     Ok(durable_file::write(path, &content)?)
 }
@@ -134,29 +126,10 @@ pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Mea
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::run_files::identity::tests::identity;
+    use crate::test_runs::Fixture;
 
     fn manifest() -> Manifest {
-        Manifest {
-            identity: identity(),
-            code_version: "0.1.0".to_owned(),
-            model: "exits".to_owned(),
-            model_source: "models/a".to_owned(),
-            adapter_source: None,
-            dtype: "bf16".to_owned(),
-            shape: None,
-            noise: None,
-            dial: Dial::default(),
-            decoding: Decoding { temperature: 0.0, top_p: 1.0, max_new_tokens: 400 },
-            seeds: vec![0, 1],
-            tier: Tier::Toy,
-            item_ids: BTreeMap::from([("chain".to_owned(), vec!["chain-1-0".to_owned()])]),
-            texts: BTreeMap::from([("suffix".to_owned(), "\n#### ".to_owned())]),
-            settings: Map::new(),
-            left_out: BTreeMap::new(),
-            wall_seconds: 1.5,
-            status: RunStatus::Running,
-        }
+        crate::test_runs::manifest(&Fixture::default(), vec!["chain-1-0".to_owned()])
     }
 
     #[test]

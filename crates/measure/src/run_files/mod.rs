@@ -26,10 +26,3 @@ pub use log::{Log, LogRow, LogWriter, read_log};
 pub use manifest::{Manifest, NoiseControl, RunStatus, read_manifest, write_manifest};
 pub use sample_row::{Extracted, SampleRow, Stop, sample_key};
 pub use token_row::{COPY_FLAG, Region, TokenRow};
-
-#[cfg(test)]
-pub(crate) mod tests {
-    pub(crate) use super::identity::tests::identity;
-    pub(crate) use super::log::tests::sample;
-    pub(crate) use super::token_row::tests::row as token_row;
-}

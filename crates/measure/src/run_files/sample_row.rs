@@ -100,6 +100,11 @@ impl SampleRow {
     pub fn n_tokens(&self) -> usize {
         self.n_cot + self.n_answer
     }
+
+    /// Whether an answer of any form was found in the response.
+    pub fn has_answer(&self) -> bool {
+        self.extracted.strict.is_some() || self.extracted.flex.is_some()
+    }
 }
 
 impl LogRow for SampleRow {

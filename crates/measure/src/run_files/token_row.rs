@@ -116,9 +116,9 @@ impl LogRow for TokenRow {
         self.key.clone()
     }
 
-    fn convert(&mut self, convention: ExitConvention, n_blocks: usize) {
+    fn convert(&mut self, convention: ExitConvention) {
         for depth in &mut self.depth {
-            *depth = convention.depth(Some(*depth), n_blocks);
+            *depth = convention.depth(*depth);
         }
     }
 
@@ -169,21 +169,10 @@ impl LogRow for TokenRow {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::run_files::identity::tests::identity;
-
-    /// A row with these depths; its first token is pinned to full depth.
-    pub(crate) fn row(key: &str, depth: &[usize]) -> TokenRow {
-        TokenRow {
-            key: key.to_owned(),
-            ids: (1..).take(depth.len()).collect(),
-            depth: depth.to_vec(),
-            forced_full: (0..depth.len()).map(|token| token == 0).collect(),
-            ..TokenRow::default()
-        }
-    }
+    use crate::test_runs::{identity, token_row};
 
     #[test]
     fn what_does_not_fit_is_named() {
@@ -197,7 +186,7 @@ pub(crate) mod tests {
             (|r| r.surprisal_bits = vec![0.0, 1.0, f64::NAN], "token 2: surprisal"),
             (|r| r.exit_hazard = vec![vec![], vec![0.5], vec![1.5]], "token 2: exit_hazard"),
         ];
-        let good = row("a", &[28, 5, 10]);
+        let good = token_row("a", &[28, 5, 10]);
         assert_eq!(good.fault(&identity()), None);
         for (damage, expected) in damages {
             let mut bad = good.clone();
@@ -209,7 +198,7 @@ pub(crate) mod tests {
 
     #[test]
     fn inserted_and_pinned_tokens_are_not_eligible() {
-        let mut row = row("a", &[28, 5, 10, 28]);
+        let mut row = token_row("a", &[28, 5, 10, 28]);
         assert_eq!(row.eligible_depths().collect::<Vec<_>>(), [5, 10, 28]);
         row.forced_token = vec![false, true, false, false];
         assert_eq!(row.eligible_depths().collect::<Vec<_>>(), [10, 28]);
@@ -217,7 +206,7 @@ pub(crate) mod tests {
 
     #[test]
     fn regions_are_numbers_in_the_file() {
-        let mut row = row("a", &[28, 5]);
+        let mut row = token_row("a", &[28, 5]);
         row.region = vec![Region::Think, Region::Answer];
         let json = serde_json::to_string(&row).unwrap();
         assert!(json.contains("\"region\":[0,1]"), "{json}");

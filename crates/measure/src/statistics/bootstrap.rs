@@ -4,6 +4,9 @@
 //! tokens can be computed from sums an item. The weights depend on seed, draw and number of items alone: statistics over
 //! the same items see the same draws. That makes differences of two models paired, and joint distributions possible.
 
+use std::iter::Sum;
+use std::ops::Add;
+
 use super::quantile::quantile;
 use super::wilson::wilson_confidence;
 use crate::metric_record::{ConfidenceInterval, IntervalMethod};
@@ -41,16 +44,35 @@ pub struct Cluster {
 impl Cluster {
     /// The cluster of these values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
-        values
-            .into_iter()
-            .fold(Self::default(), |so_far, value| Self { sum: so_far.sum + value, count: so_far.count + 1 })
+        values.into_iter().map(|sum| Self { sum, count: 1 }).sum()
+    }
+
+    /// Several clusters as one.
+    pub fn total(clusters: &[Self]) -> Self {
+        clusters.iter().copied().sum()
+    }
+
+    /// The mean of the values; `None` for none.
+    pub fn mean(self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum / self.count as f64)
     }
 }
 
-/// The mean over all values of weighted clusters; `None` for no values.
-///
-/// # Shapes
-/// One weight a cluster.
+impl Add for Cluster {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { sum: self.sum + other.sum, count: self.count + other.count }
+    }
+}
+
+impl Sum for Cluster {
+    fn sum<Clusters: Iterator<Item = Self>>(clusters: Clusters) -> Self {
+        clusters.fold(Self::default(), Self::add)
+    }
+}
+
+/// The mean over all values of weighted clusters, one weight a cluster; `None` for no values.
 pub fn mean_of_clusters(clusters: &[Cluster], weights: &[u32]) -> Option<f64> {
     let (mut sum, mut count) = (0.0, 0.0);
     for (cluster, weight) in clusters.iter().zip(weights) {
@@ -58,6 +80,16 @@ pub fn mean_of_clusters(clusters: &[Cluster], weights: &[u32]) -> Option<f64> {
         count += f64::from(*weight) * cluster.count as f64;
     }
     (count > 0.0).then(|| sum / count)
+}
+
+/// Sums of the numbers of weighted items, one weight an item.
+pub(crate) fn weighted_sums<const N: usize>(items: &[[f64; N]], weights: &[u32]) -> [f64; N] {
+    items.iter().zip(weights).fold([0.0; N], |mut sums, (numbers, weight)| {
+        for (sum, number) in sums.iter_mut().zip(numbers) {
+            *sum += f64::from(*weight) * number;
+        }
+        sums
+    })
 }
 
 impl Bootstrap {
@@ -105,8 +137,16 @@ impl Bootstrap {
         n_items: usize,
         statistic: impl Fn(&[u32]) -> Option<f64>,
     ) -> Option<ConfidenceInterval> {
-        let interval = self.interval(n_items, statistic)?;
-        Some(ConfidenceInterval { method: IntervalMethod::PairedClusterBootstrap, ..interval })
+        Some(self.interval(n_items, statistic)?.by(IntervalMethod::PairedClusterBootstrap))
+    }
+
+    /// Interval of a share of samples: Wilson's if no item has several of them, else [`Bootstrap::share_interval`].
+    pub fn share_of_samples_interval(&self, clusters: &[Cluster]) -> Option<ConfidenceInterval> {
+        if clusters.iter().any(|cluster| cluster.count > 1) {
+            return self.share_interval(clusters);
+        }
+        let all = Cluster::total(clusters);
+        wilson_confidence(all.sum as usize, all.count)
     }
 
     /// Interval of a share: of a mean of values that are 0 or 1. Where all values are 0, or all are 1, there is nothing to

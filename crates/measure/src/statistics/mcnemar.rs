@@ -10,10 +10,12 @@ pub struct Discordant {
 }
 
 impl Discordant {
-    /// Counts over items, in the same order for both models; items beyond the shorter list do not count.
-    pub fn count(first: &[bool], second: &[bool]) -> Self {
-        let of = |wanted: (bool, bool)| first.iter().zip(second).filter(|(a, b)| (**a, **b) == wanted).count();
-        Self { only_first: of((true, false)), only_second: of((false, true)) }
+    /// Counts over items, given whether the first and the second model are right.
+    pub fn count(items: impl IntoIterator<Item = (bool, bool)>) -> Self {
+        items.into_iter().fold(Self::default(), |found, (first, second)| Self {
+            only_first: found.only_first + usize::from(first && !second),
+            only_second: found.only_second + usize::from(second && !first),
+        })
     }
 }
 
@@ -54,7 +56,8 @@ mod tests {
 
     #[test]
     fn counts_over_items() {
-        let counts = Discordant::count(&[true, true, false, false, true], &[true, false, true, false, false]);
+        let (first, second) = ([true, true, false, false, true], [true, false, true, false, false]);
+        let counts = Discordant::count(first.into_iter().zip(second));
         assert_eq!(counts, Discordant { only_first: 2, only_second: 1 });
     }
 

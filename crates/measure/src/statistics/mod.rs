@@ -14,13 +14,14 @@ mod stratified;
 mod subset;
 mod wilson;
 
+pub(crate) use bootstrap::weighted_sums;
 pub use bootstrap::{Bootstrap, Cluster, mean_of_clusters};
 pub use holm::holm_adjusted;
-pub use isotonic::{Trend, isotonic_regression};
+pub use isotonic::falling_fit;
 pub use kaplan_meier::{Duration, kaplan_meier_median, restricted_mean};
 pub use mcnemar::{Discordant, mcnemar_exact};
-pub use pareto::{bootstrap_front, covariance, dominates_in_draws, hypervolume};
-pub use quantile::{quantile, weighted_quantile};
+pub use pareto::{bootstrap_front, covariance, hypervolume};
+pub use quantile::{between, quantile, weighted_quantile};
 pub use rank_correlation::{PartialRankedPairs, RankedPairs, spearman};
 pub use resamples::Resamples;
 pub use subset::{choose_items, choose_stratified, items_of_tier};

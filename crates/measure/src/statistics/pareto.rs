@@ -5,7 +5,7 @@
 ///
 /// # Shapes
 /// The same number of draws of both points; draw `i` of both saw the same items.
-pub fn dominates_in_draws(p: &[[f64; 2]], q: &[[f64; 2]], share: f64) -> bool {
+fn dominates_in_draws(p: &[[f64; 2]], q: &[[f64; 2]], share: f64) -> bool {
     let n_draws = p.len().min(q.len());
     let better = p.iter().zip(q).filter(|(p, q)| p[0] > q[0] && p[1] > q[1]).count();
     n_draws > 0 && better as f64 >= share * n_draws as f64

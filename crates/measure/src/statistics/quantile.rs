@@ -1,4 +1,4 @@
-//! Quantiles.
+//! Quantiles, and values between measured ones.
 
 /// The `share` quantile (0 to 1) of numbers sorted in increasing order, linear between neighbours: 0 is the smallest, 1
 /// the largest. `None` for no numbers or a share outside of 0 to 1.
@@ -27,6 +27,16 @@ pub fn weighted_quantile(counts: impl IntoIterator<Item = (f64, f64)> + Clone, s
         reached += weight;
         (weight > 0.0 && reached >= wanted).then_some(value)
     })
+}
+
+/// The height at `x` of the line through points `[x, y]` in increasing order of `x`. `None` outside of them.
+pub fn between(points: &[[f64; 2]], x: f64) -> Option<f64> {
+    if let Some([_, y]) = points.iter().find(|[at, _]| *at == x) {
+        return Some(*y);
+    }
+    let pair = points.windows(2).find(|pair| pair[0][0] < x && x < pair[1][0])?;
+    let place = (x - pair[0][0]) / (pair[1][0] - pair[0][0]);
+    Some(pair[0][1] + place * (pair[1][1] - pair[0][1]))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A bootstrap within classes: every draw has as many items of each class as there are.
 
-use super::wilson::wilson_interval;
+use super::wilson::{of_bounds, wilson_interval};
 use crate::metric_record::{ConfidenceInterval, IntervalMethod};
 use crate::statistics::Bootstrap;
 use aloud_base::random::{Domain, KeyedRandom};
@@ -18,15 +18,7 @@ impl Bootstrap {
             let bounds: Vec<[f64; 2]> =
                 classes.iter().filter_map(|class| wilson_interval(count(class), class.len())).collect();
             let mean = |at: usize| bounds.iter().map(|bounds| bounds[at]).sum::<f64>() / n_classes;
-            return Some(ConfidenceInterval {
-                level: 0.95,
-                lo: mean(0),
-                hi: mean(1),
-                method: IntervalMethod::Wilson,
-                b: None,
-                cluster: None,
-                seed: None,
-            });
+            return Some(of_bounds([mean(0), mean(1)]));
         }
         let draw = |number: usize| {
             let mut draws =
@@ -37,8 +29,7 @@ impl Bootstrap {
             };
             classes.iter().map(share).sum::<f64>() / n_classes
         };
-        let interval = self.interval_of_draws((0..self.n_draws).map(draw))?;
-        Some(ConfidenceInterval { method: IntervalMethod::StratifiedBootstrap, ..interval })
+        Some(self.interval_of_draws((0..self.n_draws).map(draw))?.by(IntervalMethod::StratifiedBootstrap))
     }
 }
 

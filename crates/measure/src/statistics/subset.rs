@@ -14,12 +14,7 @@ const CHOICE: &str = "eval-v1";
 /// smallest. So the choice depends on the items' names alone and not on their order, and a smaller choice is part of a
 /// larger one. All items if there are no more than `n`.
 pub fn choose_items<Id: AsRef<str>>(task: &str, ids: &[Id], n: usize) -> Vec<usize> {
-    let mut keyed: Vec<([u8; 32], usize)> =
-        ids.iter().enumerate().map(|(position, id)| (hash(task, id.as_ref()), position)).collect();
-    keyed.sort_unstable();
-    let mut chosen: Vec<usize> = keyed.into_iter().take(n).map(|(_, position)| position).collect();
-    chosen.sort_unstable();
-    chosen
+    choose_stratified(task, &ids.iter().map(|id| ("", id)).collect::<Vec<_>>(), n)
 }
 
 /// Positions of the `n` chosen items, in increasing order, of every stratum in proportion to its size (Webster's divisors: the
@@ -120,25 +115,6 @@ mod tests {
                 let n = few.iter().filter(|id| id.starts_with(&format!("{stratum}-"))).count();
                 prop_assert!(n >= 1 || small * size < items.len(), "stratum {stratum} has no item");
             }
-            let names: Vec<&str> = items.iter().map(|(_, id)| id.as_str()).collect();
-            let whole: Vec<(&str, &str)> = names.iter().map(|id| ("", *id)).collect();
-            prop_assert_eq!(choose_stratified("t", &whole, small), choose_items("t", &names, small));
-        }
-
-        #[test]
-        fn choices_nest_whatever_the_order(n_items in 1_usize..40, small in 0_usize..40, more in 0_usize..10, turn in 0_usize..40) {
-            let ids: Vec<String> = (0..n_items).map(|i| format!("a{i}")).collect();
-            let names = |ids: &[String], n: usize| {
-                let mut names: Vec<String> = choose_items("t", ids, n).into_iter().map(|i| ids[i].clone()).collect();
-                names.sort();
-                names
-            };
-            let (few, many) = (names(&ids, small), names(&ids, small + more));
-            prop_assert_eq!(few.len(), small.min(n_items));
-            prop_assert!(few.iter().all(|id| many.contains(id)));
-            let mut turned = ids.clone();
-            turned.rotate_left(turn % n_items);
-            prop_assert_eq!(names(&turned, small), few);
         }
     }
 }

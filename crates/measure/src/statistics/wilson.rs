@@ -31,8 +31,12 @@ pub fn wilson_interval(successes: usize, n: usize) -> Option<[f64; 2]> {
 
 /// [`wilson_interval`] as the interval of a metric record.
 pub fn wilson_confidence(successes: usize, n: usize) -> Option<ConfidenceInterval> {
-    let [lo, hi] = wilson_interval(successes, n)?;
-    Some(ConfidenceInterval { level: 0.95, lo, hi, method: IntervalMethod::Wilson, b: None, cluster: None, seed: None })
+    wilson_interval(successes, n).map(of_bounds)
+}
+
+/// Bounds of Wilson's intervals as an interval of a metric record.
+pub(super) fn of_bounds([lo, hi]: [f64; 2]) -> ConfidenceInterval {
+    ConfidenceInterval { level: 0.95, lo, hi, method: IntervalMethod::Wilson, b: None, cluster: None, seed: None }
 }
 
 #[cfg(test)]
