@@ -72,11 +72,9 @@ impl RunIdentity {
         candidates_fault("exit_candidates", &self.exit_candidates, self.n_blocks)
     }
 
-    /// Whether a log at `path` of the identity `self` continues, or stands beside, logs of `expected` in one run.
-    ///
-    /// # Errors
-    /// If any field differs; the error names the first.
-    pub fn same_run_as(&self, expected: &Self, path: &Path) -> Result<(), MeasureError> {
+    /// Whether a log at `path` of the identity `self` continues, or stands beside, logs of `expected` in one run. The error
+    /// names the first field that differs.
+    pub(crate) fn same_run_as(&self, expected: &Self, path: &Path) -> Result<(), MeasureError> {
         const NEXT: &str = "the log is of another run; choose another folder, or remove the log";
         self.same_in(&FIELDS, expected, path, NEXT)
     }
