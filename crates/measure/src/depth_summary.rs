@@ -93,32 +93,17 @@ mod tests {
     }
 
     #[test]
-    fn worked_example() {
-        // 28 blocks; without the first token: sum of depths 5+10+28+25+5+28+15 = 116 over 7 tokens, 5 of them exits.
-        let summary = summarise(&[record(28, &CANDIDATES, &[28, 5, 10, 28, 25, 5, 28, 15])]).unwrap();
-        assert_eq!((summary.n_tokens, summary.n_free), (8, 7));
-        close(summary.mean_depth.unwrap(), 116.0 / 7.0);
-        close(summary.average_layer_savings.unwrap(), 1.0 - 116.0 / 7.0 / 28.0);
-        close(summary.average_layer_savings.unwrap(), 0.408_163_265_306);
-        close(summary.exit_rate.unwrap(), 5.0 / 7.0);
-        let expected = [2.0 / 7.0, 1.0 / 7.0, 1.0 / 7.0, 0.0, 1.0 / 7.0, 2.0 / 7.0];
-        for (share, expected) in summary.histogram.unwrap().iter().zip(expected) {
-            close(*share, expected);
-        }
-    }
-
-    #[test]
     fn first_token_of_every_response_is_left_out() {
-        let records =
-            [record(28, &CANDIDATES, &[28, 5]), record(28, &CANDIDATES, &[28, 25]), record(28, &CANDIDATES, &[28])];
+        let responses: [&[usize]; 3] = [&[28, 5, 10, 28], &[28, 25, 5, 28, 15], &[28]];
+        let records = responses.map(|depths| record(28, &CANDIDATES, depths));
         let summary = summarise(&records).unwrap();
-        assert_eq!((summary.n_tokens, summary.n_free), (5, 2));
-        close(summary.mean_depth.unwrap(), 15.0);
-        let only_pinned = summarise(&records[2..]).unwrap();
-        assert_eq!(
-            (only_pinned.average_layer_savings, only_pinned.exit_rate, only_pinned.histogram),
-            (None, None, None)
-        );
+        assert_eq!((summary.n_tokens, summary.n_free), (10, 7));
+        let free = [5, 10, 28, 25, 5, 28, 15];
+        assert_eq!(summary.mean_depth, mean_depth(&free));
+        assert_eq!(summary.average_layer_savings, average_layer_savings(&free, 28));
+        assert_eq!((summary.exit_rate, summary.histogram), (exit_rate(&free, 28), exit_histogram(&free, &CANDIDATES)));
+        let pinned = summarise(&records[2..]).unwrap();
+        assert_eq!((pinned.average_layer_savings, pinned.exit_rate, pinned.histogram), (None, None, None));
     }
 
     #[test]

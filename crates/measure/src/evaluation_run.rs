@@ -96,11 +96,11 @@ impl EvaluationRun {
             remarks.push("there is no metrics.json".to_owned());
             Vec::new()
         };
-        let mut log = Logs { folder, identity: &manifest.identity, remarks: &mut remarks };
-        let samples: Vec<SampleRow> = log.rows(SampleRow::FILE)?;
-        let accuracy_samples: Vec<SampleRow> = log.rows(ACCURACY_FILE)?;
-        let tokens: Vec<TokenRow> = log.rows(TokenRow::FILE)?;
-        let elicitations = log.rows(ElicitationRow::FILE)?;
+        let identity = &manifest.identity;
+        let samples = rows(SampleRow::FILE, folder, identity, &mut remarks)?;
+        let accuracy_samples = rows(ACCURACY_FILE, folder, identity, &mut remarks)?;
+        let tokens: Vec<TokenRow> = rows(TokenRow::FILE, folder, identity, &mut remarks)?;
+        let elicitations = rows(ElicitationRow::FILE, folder, identity, &mut remarks)?;
         Ok(Self {
             folder: folder.to_path_buf(),
             name: manifest.model.clone(),
@@ -171,9 +171,8 @@ impl EvaluationRun {
     pub fn tasks(&self) -> Vec<&str> {
         let mut tasks: Vec<&str> = Vec::new();
         let of_records = self.records.iter().map(|record| record.context.task.as_str());
-        for task in
-            of_records.filter(|task| self.is_family(task)).chain(self.manifest.item_ids.keys().map(String::as_str))
-        {
+        let families = of_records.filter(|task| self.is_family(task));
+        for task in families.chain(self.manifest.item_ids.keys().map(String::as_str)) {
             if !tasks.contains(&task) {
                 tasks.push(task);
             }
@@ -182,34 +181,29 @@ impl EvaluationRun {
     }
 }
 
-/// The logs of a run.
-struct Logs<'a> {
-    folder: &'a Path,
-    identity: &'a RunIdentity,
-    remarks: &'a mut Vec<String>,
-}
-
-impl Logs<'_> {
-    /// The rows of a log by its name; none if there is no such log.
-    fn rows<Row: LogRow>(&mut self, name: &str) -> Result<Vec<Row>, MeasureError> {
-        let path = self.folder.join(format!("{name}.jsonl"));
-        if !path.is_file() {
-            return Ok(Vec::new());
-        }
-        let log = read_log::<Row>(&path)?;
-        let converted = RunIdentity { exit_convention: ExitConvention::BeforeBlock, ..self.identity.clone() };
-        log.identity.same_run_as(&converted, &path)?;
-        if log.cut {
-            self.remarks.push(format!("the last line of {name}.jsonl was cut and is left out"));
-        }
-        Ok(log.rows)
+/// The rows of a log by its name; none if there is no such log.
+fn rows<Row: LogRow>(
+    name: &str,
+    folder: &Path,
+    identity: &RunIdentity,
+    remarks: &mut Vec<String>,
+) -> Result<Vec<Row>, MeasureError> {
+    let path = folder.join(format!("{name}.jsonl"));
+    if !path.is_file() {
+        return Ok(Vec::new());
     }
+    let log = read_log::<Row>(&path)?;
+    let converted = RunIdentity { exit_convention: ExitConvention::BeforeBlock, ..identity.clone() };
+    log.identity.same_run_as(&converted, &path)?;
+    if log.cut {
+        remarks.push(format!("the last line of {name}.jsonl was cut and is left out"));
+    }
+    Ok(log.rows)
 }
 
 /// Reads runs, evaluations (folders with runs directly below) and sweeps (folders with a `curve.json`, whose points become
-/// runs). A folder that cannot be read is left
-/// out with the reason. Runs are called by their model; where that is not enough to tell them apart, also by their dials,
-/// then by their folder.
+/// runs). A folder that cannot be read is left out with the reason. Runs are called by their model; where that is not enough
+/// to tell them apart, also by their dials, then by their folder.
 ///
 /// # Errors
 /// If no run is left; the error is that of the first folder.
@@ -221,9 +215,10 @@ pub fn open_runs(folders: &[PathBuf]) -> Result<RunSet, MeasureError> {
         if curve.is_file() {
             match read_curve_index(&curve) {
                 Ok(index) => {
-                    let point = |point: &CurvePoint| (folder.join(&point.folder), format!("point `{}`: ", point.label));
-                    let points = index.points.iter().map(point);
-                    let runs = points.map(|(at, name)| set.add(&at, &name, &mut errors)).collect();
+                    let add = |point: &CurvePoint| {
+                        set.add(&folder.join(&point.folder), &format!("point `{}`: ", point.label), &mut errors)
+                    };
+                    let runs = index.points.iter().map(add).collect();
                     set.sweeps.push(Sweep { folder: folder.clone(), index, runs });
                 }
                 Err(error) => set.leave_out(folder, "", error, &mut errors),
@@ -235,7 +230,9 @@ pub fn open_runs(folders: &[PathBuf]) -> Result<RunSet, MeasureError> {
                 "there is neither a manifest.json nor a curve.json; expected the folder of an evaluation or a sweep";
             set.leave_out(folder, "", MeasureError::file(folder, reason), &mut errors);
         } else {
-            below.iter().for_each(|run| _ = set.add(run, "", &mut errors));
+            for run in &below {
+                set.add(run, "", &mut errors);
+            }
         }
     }
     if set.runs.is_empty() {

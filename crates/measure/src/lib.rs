@@ -13,4 +13,4 @@ pub mod statistics;
 #[cfg(any(test, feature = "test-runs"))]
 pub mod test_runs;
 pub mod token_class;
-pub mod writing_system;
+mod writing_system;

@@ -390,12 +390,9 @@ pub fn is_of_depth(id: &str) -> bool {
     ["savings.", "exits.", "depth."].iter().any(|family| id.starts_with(family))
 }
 
-/// Reads `metrics.json`: an array of records. Names of earlier versions are read as those of today.
-///
-/// # Errors
-/// If the file cannot be read, is not JSON (for instance because it was cut), or a record lacks a field or contradicts
-/// itself; the error names the file and the record.
-pub fn read_metric_records(path: &Path) -> Result<Vec<MetricRecord>, MeasureError> {
+/// Reads `metrics.json`: an array of records. Names of earlier versions are read as those of today. Errors name the file and the
+/// record.
+pub(crate) fn read_metric_records(path: &Path) -> Result<Vec<MetricRecord>, MeasureError> {
     let text = MeasureError::read(path)?;
     let error = |reason| MeasureError::file(path, reason);
     let values: Vec<Value> = serde_json::from_str(&text)

@@ -100,17 +100,9 @@ impl ResponseRecord {
         if self.n_blocks == 0 {
             return Some("n_blocks is 0".to_owned());
         }
-        let increasing = self.candidates.windows(2).all(|pair| pair[0] < pair[1]);
-        if !increasing || self.candidates.iter().any(|depth| *depth == 0 || *depth >= self.n_blocks) {
-            return Some(format!(
-                "candidates {:?} are not strictly increasing depths in 1..{}",
-                self.candidates, self.n_blocks
-            ));
-        }
-        self.tokens
-            .iter()
-            .enumerate()
-            .find_map(|(index, token)| self.token_fault(index, token).map(|reason| format!("token {index}: {reason}")))
+        let of_token = |(index, token)| self.token_fault(index, token).map(|reason| format!("token {index}: {reason}"));
+        candidates_fault("candidates", &self.candidates, self.n_blocks)
+            .or_else(|| self.tokens.iter().enumerate().find_map(of_token))
     }
 
     fn token_fault(&self, index: usize, token: &TokenRecord) -> Option<String> {
@@ -149,6 +141,14 @@ impl ResponseRecord {
             None
         })
     }
+}
+
+/// What is wrong with the exit candidates of a model.
+pub(crate) fn candidates_fault(name: &str, candidates: &[usize], n_blocks: usize) -> Option<String> {
+    let increasing = candidates.windows(2).all(|pair| pair[0] < pair[1]);
+    let outside = candidates.iter().any(|depth| *depth == 0 || *depth >= n_blocks);
+    (!increasing || outside)
+        .then(|| format!("{name} {candidates:?} are not strictly increasing depths in 1..{n_blocks}"))
 }
 
 /// Reads response records from a JSON Lines file; blank lines are skipped.

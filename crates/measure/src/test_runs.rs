@@ -8,6 +8,7 @@ use std::path::Path;
 use aloud_method::savings::savings_of_mean_depth;
 use serde_json::{Value, json};
 
+use crate::evaluation_run::EvaluationRun;
 use crate::metric_record::{
     ConfidenceInterval, Decoding, DepthPolicy, Dial, Direction, Gate, MetricRecord, RecordContext, ReplayMode, Tier,
     write_metric_records,
@@ -399,6 +400,13 @@ fn records(
     records.into_iter().map(gated).collect()
 }
 
+/// A run, written and read.
+pub fn open_run(fixture: &Fixture) -> EvaluationRun {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), fixture);
+    EvaluationRun::open(folder.path()).unwrap()
+}
+
 /// Writes a sweep over the offset.
 pub fn write_sweep(folder: &Path, offsets: &[f64]) {
     fs::create_dir_all(folder).unwrap();
@@ -413,13 +421,8 @@ pub fn write_sweep(folder: &Path, offsets: &[f64]) {
             let fixture =
                 Fixture { dial: dial.clone(), depth_scale: scale, accuracy, commitment, ..Fixture::default() };
             write_run(&folder.join(&name), &fixture);
-            CurvePoint {
-                label: format!("{offset}"),
-                model: "exits".to_owned(),
-                dial,
-                folder: name,
-                status: RunStatus::Finished,
-            }
+            let (label, model) = (offset.to_string(), "exits".to_owned());
+            CurvePoint { label, model, dial, folder: name, status: RunStatus::Finished }
         })
         .collect();
     let index = CurveIndex { schema: RUN_SCHEMA, dial: "offset".to_owned(), points };
@@ -477,12 +480,13 @@ pub fn context() -> RecordContext {
 
 /// A record with the given depths; every reached candidate has hazard 0.25.
 pub fn record(n_blocks: usize, candidates: &[usize], depths: &[usize]) -> ResponseRecord {
-    let exits = |depth: usize| {
-        candidates
-            .iter()
-            .filter(|candidate| **candidate <= depth)
-            .map(|candidate| ExitRecord { depth: *candidate, hazard: 0.25, lens_token: None, lens_kl: None })
-            .collect()
+    let exit = |candidate: &usize| ExitRecord { depth: *candidate, hazard: 0.25, lens_token: None, lens_kl: None };
+    let token = |depth: &usize| TokenRecord {
+        token_id: 7,
+        text: "x".to_owned(),
+        depth: *depth,
+        log_probability: Some(-0.5),
+        exits: candidates.iter().filter(|candidate| *candidate <= depth).map(exit).collect(),
     };
     ResponseRecord {
         format_version: FORMAT_VERSION,
@@ -494,15 +498,6 @@ pub fn record(n_blocks: usize, candidates: &[usize], depths: &[usize]) -> Respon
         candidates: candidates.to_vec(),
         finish_reason: "stop".to_owned(),
         settings: serde_json::Value::Null,
-        tokens: depths
-            .iter()
-            .map(|depth| TokenRecord {
-                token_id: 7,
-                text: "x".to_owned(),
-                depth: *depth,
-                log_probability: Some(-0.5),
-                exits: exits(*depth),
-            })
-            .collect(),
+        tokens: depths.iter().map(token).collect(),
     }
 }

@@ -4,26 +4,17 @@ use std::collections::BTreeMap;
 
 /// A writing system, by the Unicode blocks of its letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum WritingSystem {
-    /// Latin letters, with accents.
+pub(crate) enum WritingSystem {
     Latin,
-    /// Greek.
     Greek,
-    /// Cyrillic.
     Cyrillic,
-    /// Hebrew.
     Hebrew,
-    /// Arabic.
     Arabic,
-    /// Devanagari.
     Devanagari,
-    /// Thai.
     Thai,
-    /// Korean.
     Hangul,
     /// Chinese characters and Japanese kana, which stand in the same texts.
     HanAndKana,
-    /// Any other.
     Other,
 }
 
@@ -52,7 +43,7 @@ const BLOCKS: [(char, char, WritingSystem); 19] = [
 
 impl WritingSystem {
     /// The system of a letter; `None` for what is none: digits, punctuation, spaces, symbols.
-    pub fn of(character: char) -> Option<Self> {
+    pub(crate) fn of(character: char) -> Option<Self> {
         if !character.is_alphabetic() {
             return None;
         }
@@ -61,7 +52,7 @@ impl WritingSystem {
     }
 
     /// The system of most letters of a text; of equally many, the first in the order of this list. `None` without a letter.
-    pub fn of_most(text: &str) -> Option<Self> {
+    pub(crate) fn of_most(text: &str) -> Option<Self> {
         let mut counts: BTreeMap<Self, usize> = BTreeMap::new();
         for system in text.chars().filter_map(Self::of) {
             *counts.entry(system).or_default() += 1;

@@ -134,13 +134,11 @@ mod tests {
     use super::*;
     use crate::paired::compare;
     use aloud_measure::metric_record::MetricRecord;
-    use aloud_measure::test_runs::{Fixture, write_run};
+    use aloud_measure::test_runs::{Fixture, open_run};
 
     /// A run whose items of `k` steps (1 to 3) are answered at once rightly where `right` says so.
     fn run(right: impl Fn(usize, usize) -> bool) -> EvaluationRun {
-        let folder = tempfile::tempdir().unwrap();
-        write_run(folder.path(), &Fixture::default());
-        let mut run = EvaluationRun::open(folder.path()).unwrap();
+        let mut run = open_run(&Fixture::default());
         let direct = run.samples.iter().enumerate().map(|(index, sample)| {
             let k = 1 + index % 3;
             let correct = [("strict".to_owned(), right(k, index / 3))].into();

@@ -275,13 +275,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use aloud_measure::metric_record::{DepthPolicy, Dial};
-    use aloud_measure::test_runs::{Fixture, write_run};
-
-    fn open(fixture: &Fixture) -> EvaluationRun {
-        let folder = tempfile::tempdir().unwrap();
-        write_run(folder.path(), fixture);
-        EvaluationRun::open(folder.path()).unwrap()
-    }
+    use aloud_measure::test_runs::{Fixture, open_run as open};
 
     fn metric<'a>(comparison: &'a Comparison, id: &str) -> &'a Difference {
         comparison.metrics.iter().find(|metric| metric.id == id).unwrap()

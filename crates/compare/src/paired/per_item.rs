@@ -271,7 +271,7 @@ fn necessity(rows: &[&ElicitationRow]) -> Option<f64> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use aloud_measure::test_runs::{Fixture, elicitation, sample, write_run};
+    use aloud_measure::test_runs::{Fixture, elicitation, open_run, sample};
 
     fn row(kind: ElicitationKind, position: usize, same: bool, logp: f64) -> ElicitationRow {
         ElicitationRow { kind, position, logp: Some(logp), same: Some(same), ..elicitation() }
@@ -345,10 +345,7 @@ mod tests {
 
     #[test]
     fn accuracy_is_called_as_in_the_records() {
-        let folder = tempfile::tempdir().unwrap();
-        write_run(folder.path(), &Fixture::default());
-        let run = EvaluationRun::open(folder.path()).unwrap();
-        let ids: Vec<String> = measures(&run).into_iter().map(|measure| measure.id).collect();
+        let ids: Vec<String> = measures(&open_run(&Fixture::default())).into_iter().map(|measure| measure.id).collect();
         assert!(ids.contains(&"accuracy.strict".to_owned()) && ids.contains(&"accuracy.other".to_owned()), "{ids:?}");
     }
 }

@@ -190,6 +190,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use aloud_measure::statistics::wilson_interval;
+    use aloud_measure::test_runs::{Fixture, open_run};
 
     fn recorded() -> RecordedItems {
         serde_json::from_str(include_str!("../../tests/data/recorded_items.json")).unwrap()
@@ -227,15 +228,7 @@ mod tests {
 
     #[test]
     fn recorded_items_are_those_of_the_runs() {
-        let folder = tempfile::tempdir().unwrap();
-        let open = |model: &'static str, commitment: f64| {
-            let path = folder.path().join(model);
-            aloud_measure::test_runs::write_run(
-                &path,
-                &aloud_measure::test_runs::Fixture { model, commitment, ..Default::default() },
-            );
-            EvaluationRun::open(&path).unwrap()
-        };
+        let open = |model, commitment| open_run(&Fixture { model, commitment, ..Fixture::default() });
         let found = RecordedItems::of_runs(&open("exits", 0.8), &open("base", 0.2));
         assert_eq!(found.items.len(), 24);
         let [areas, lengths] = found.items.iter().find_map(|item| item.areas).unwrap();

@@ -7,15 +7,13 @@ use super::*;
 use crate::paired::HORIZON;
 use aloud_measure::metric_record::{Direction, MetricRecord, Tier};
 use aloud_measure::run_files::SampleRow;
-use aloud_measure::test_runs::{Fixture, write_run};
+use aloud_measure::test_runs::{Fixture, open_run};
 
 const N_ITEMS: usize = 240;
 
 fn open(model: &'static str, commitment: f64, accuracy: f64) -> EvaluationRun {
-    let folder = tempfile::tempdir().unwrap();
     let tier = Tier::Standard;
-    write_run(folder.path(), &Fixture { model, accuracy, commitment, n_items: N_ITEMS, tier, ..Fixture::default() });
-    let mut run = EvaluationRun::open(folder.path()).unwrap();
+    let mut run = open_run(&Fixture { model, accuracy, commitment, n_items: N_ITEMS, tier, ..Fixture::default() });
     // The texts of fixtures are the same, whichever the model.
     run.samples.iter_mut().for_each(|sample| sample.completion += model);
     run

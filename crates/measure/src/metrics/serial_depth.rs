@@ -8,7 +8,7 @@ use serde_json::json;
 use super::item_rows::{ItemRows, MetricSetting, PairedItems, clusters_of};
 use crate::metric_record::{Direction, MetricRecord};
 use crate::run_files::TokenRow;
-use crate::statistics::weighted_quantile;
+use crate::statistics::{Cluster, weighted_quantile, weighted_sums};
 
 /// Depth of the deepest eligible token of a trace, in blocks: the mean over traces. In `extra`: the depth that 95 % of a
 /// trace's eligible tokens do not exceed, and the depths of all tokens of a trace together, means over traces.
@@ -31,41 +31,19 @@ fn serial(row: &TokenRow) -> f64 {
     row.depth.iter().sum::<usize>() as f64
 }
 
-/// Sums of one item of one model, means over its samples.
-#[derive(Clone, Copy, Default)]
-struct Sums {
-    length: f64,
-    serial: f64,
-    eligible_depth: f64,
-    eligible: f64,
-}
-
-impl Sums {
-    fn of(item: &ItemRows<'_>) -> Self {
-        let n = item.samples.len() as f64;
-        let mut sums = Self::default();
-        for (_, row) in &item.samples {
-            sums.length += row.ids.len() as f64 / n;
-            sums.serial += serial(row) / n;
-            for depth in row.eligible_depths() {
-                sums.eligible_depth += depth as f64 / n;
-                sums.eligible += 1.0 / n;
-            }
+/// Tokens, depth of all of them, depth of the eligible ones, and their number: of one item of one model, means over its samples.
+fn sums(item: &ItemRows<'_>) -> [f64; 4] {
+    let n = item.samples.len() as f64;
+    let mut sums = [0.0; 4];
+    for (_, row) in &item.samples {
+        sums[0] += row.ids.len() as f64 / n;
+        sums[1] += serial(row) / n;
+        for depth in row.eligible_depths() {
+            sums[2] += depth as f64 / n;
+            sums[3] += 1.0 / n;
         }
-        sums
     }
-
-    fn weighted(items: &[Self], weights: &[u32]) -> Self {
-        items.iter().zip(weights).fold(Self::default(), |total, (item, weight)| {
-            let weight = f64::from(*weight);
-            Self {
-                length: total.length + weight * item.length,
-                serial: total.serial + weight * item.serial,
-                eligible_depth: total.eligible_depth + weight * item.eligible_depth,
-                eligible: total.eligible + weight * item.eligible,
-            }
-        })
-    }
+    sums
 }
 
 /// Smallest share of depth given up for which an exchange rate means anything.
@@ -80,25 +58,22 @@ const MIN_SAVING: f64 = 0.03;
 pub fn exchange_record(paired: &PairedItems<'_>, setting: &MetricSetting<'_>) -> MetricRecord {
     let answered: Vec<_> =
         paired.pairs.iter().filter(|(model, base)| is_answered(model) && is_answered(base)).collect();
-    let model: Vec<Sums> = answered.iter().map(|(model, _)| Sums::of(model)).collect();
-    let base: Vec<Sums> = answered.iter().map(|(_, base)| Sums::of(base)).collect();
+    let model: Vec<[f64; 4]> = answered.iter().map(|(model, _)| sums(model)).collect();
+    let base: Vec<[f64; 4]> = answered.iter().map(|(_, base)| sums(base)).collect();
     let n_items = answered.len();
     let length_ratio = |weights: &[u32]| {
-        let (model, base) = (Sums::weighted(&model, weights), Sums::weighted(&base, weights));
-        (base.length > 0.0).then(|| model.length / base.length)
+        let ([length, ..], [of_base, ..]) = (weighted_sums(&model, weights), weighted_sums(&base, weights));
+        (of_base > 0.0).then(|| length / of_base)
     };
     let depth_ratio = |weights: &[u32]| {
-        let model = Sums::weighted(&model, weights);
-        (model.eligible > 0.0).then(|| model.eligible_depth / model.eligible / setting.n_blocks())
+        let [.., depth, n_tokens] = weighted_sums(&model, weights);
+        (n_tokens > 0.0).then(|| depth / n_tokens / setting.n_blocks())
     };
     let exchange = |weights: &[u32]| {
         let (length, depth) = (length_ratio(weights)?, depth_ratio(weights)?);
         (1.0 - depth >= MIN_SAVING && length > 0.0).then(|| length.ln() / -depth.ln())
     };
-    let serial = |sums: &[Sums]| {
-        let n = sums.len() as f64;
-        (n > 0.0).then(|| sums.iter().map(|sums| sums.serial).sum::<f64>() / n)
-    };
+    let serial = |items: &[[f64; 4]]| Cluster::of(items.iter().map(|[_, serial, ..]| *serial)).mean();
     setting
         .record("depth.exchange_rate", "ratio", Direction::Descriptive, n_items, exchange)
         .paired()

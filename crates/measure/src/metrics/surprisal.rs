@@ -38,6 +38,12 @@ impl Tokens {
         tokens
     }
 
+    /// Spearman's correlation of depth with the bits, of weighted items.
+    fn rho(&self) -> impl Fn(&[u32]) -> Option<f64> {
+        let ranked = RankedPairs::new(&self.depth, &self.bits);
+        move |weights| ranked.spearman(|at| f64::from(weights[self.item[at]]))
+    }
+
     /// How depth goes with the bits beside their correlation, as fields of `extra`.
     fn associations(&self, n_items: usize, setting: &MetricSetting<'_>) -> [(String, Value); 3] {
         let ranked = PartialRankedPairs::new(&self.depth, &self.bits, &self.position, &self.class);
@@ -98,17 +104,13 @@ pub fn surprisal_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -> 
     let entropy = Tokens::gather(items, |row| &row.entropy_bits);
     let n_items = items.len();
     let without = items.iter().filter(|item| item.samples.iter().all(|(_, row)| row.surprisal_bits.is_empty())).count();
-    let ranked = RankedPairs::new(&surprisal.depth, &surprisal.bits);
-    let rho = |weights: &[u32]| ranked.spearman(|at| f64::from(weights[surprisal.item[at]]));
     let mut record = setting
-        .record("depth.by_surprisal", "rho", Direction::Descriptive, n_items, rho)
+        .record("depth.by_surprisal", "rho", Direction::Descriptive, n_items, surprisal.rho())
         .with_items(n_items - without)
         .with_tokens(surprisal.bits.len())
         .with_excluded("no_surprisal", without);
     record.extra.extend(surprisal.associations(n_items, setting));
-    let ranked = RankedPairs::new(&entropy.depth, &entropy.bits);
-    let rho = |weights: &[u32]| ranked.spearman(|at| f64::from(weights[entropy.item[at]]));
-    let mut variant = Map::from_iter([("rho".to_owned(), setting.with_interval(n_items, rho))]);
+    let mut variant = Map::from_iter([("rho".to_owned(), setting.with_interval(n_items, entropy.rho()))]);
     variant.extend(entropy.associations(n_items, setting));
     let reason = if surprisal.bits.is_empty() { "no_surprisal" } else { "depth_or_surprisal_does_not_vary" };
     record.with_extra("entropy_variant", variant).or_null(reason)

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::item_rows::{ItemRows, MetricSetting};
 use crate::metric_record::{Direction, MetricRecord};
 use crate::run_files::{COPY_FLAG, Region, TokenRow};
-use crate::statistics::Cluster;
+use crate::statistics::{Cluster, weighted_sums};
 use crate::token_class::TokenClass;
 
 /// Version of the classes. Classes of different versions, or of different tokenizers, cannot be compared.
@@ -128,32 +128,8 @@ static FUNCTION_WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Depth sums of a group of tokens of one item.
-#[derive(Clone, Copy, Default)]
-struct DepthSums {
-    n: f64,
-    depth: f64,
-    depth_squared: f64,
-    exits: f64,
-}
-
-impl DepthSums {
-    fn add(&mut self, depth: usize, n_blocks: usize) {
-        let value = depth as f64;
-        self.n += 1.0;
-        self.depth += value;
-        self.depth_squared += value * value;
-        self.exits += if depth < n_blocks { 1.0 } else { 0.0 };
-    }
-
-    fn add_weighted(&mut self, other: &Self, weight: u32) {
-        let weight = f64::from(weight);
-        self.n += weight * other.n;
-        self.depth += weight * other.depth;
-        self.depth_squared += weight * other.depth_squared;
-        self.exits += weight * other.exits;
-    }
-}
+/// Of a group of tokens of one item: their number, sums of depths and of their squares, and the number of exits.
+type DepthSums = [f64; 4];
 
 /// Depth by class of token. The value is `eta2`, the share of the variance of depth that the class explains. In `extra`: mean
 /// depth, exit rate and number of tokens by class, by whether the token is a copy, by part of the response and by quarter.
@@ -164,7 +140,7 @@ pub fn token_class_record(items: &[ItemRows<'_>], setting: &MetricSetting<'_>) -
     let by_class = |row: &TokenRow, at: usize| row.class.get(at).map(|class| class.name().to_owned());
     let groups = merge_small(sums_by(items, setting, by_class));
     let eta2 = |weights: &[u32]| variance_explained(&groups, weights);
-    let n_tokens: f64 = groups.values().flatten().map(|sums| sums.n).sum();
+    let n_tokens: f64 = groups.values().flatten().map(|[n, ..]| n).sum();
     setting
         .record("depth.by_token_class", "fraction", Direction::Descriptive, items.len(), eta2)
         .with_tokens(n_tokens as usize)
@@ -203,8 +179,10 @@ fn sums_by(
             let eligible = row.depth.iter().zip(row.eligible()).enumerate().filter(|(_, (_, eligible))| *eligible);
             for (at, (depth, _)) in eligible {
                 if let Some(name) = group_of(row, at) {
-                    let of_items = groups.entry(name).or_insert_with(|| vec![DepthSums::default(); items.len()]);
-                    of_items[place].add(*depth, setting.identity.n_blocks);
+                    let of_items = groups.entry(name).or_insert_with(|| vec![[0.0; 4]; items.len()]);
+                    let (is_exit, depth) = (*depth < setting.identity.n_blocks, *depth as f64);
+                    of_items[place] =
+                        weighted_sums(&[of_items[place], [1.0, depth, depth * depth, f64::from(is_exit)]], &[1, 1]);
                 }
             }
         }
@@ -213,12 +191,12 @@ fn sums_by(
 }
 
 fn merge_small(groups: Groups) -> Groups {
-    let is_small = |sums: &[DepthSums]| sums.iter().map(|sums| sums.n).sum::<f64>() < MIN_CLASS_TOKENS as f64;
+    let is_small = |sums: &[DepthSums]| sums.iter().map(|[n, ..]| n).sum::<f64>() < MIN_CLASS_TOKENS as f64;
     let (small, mut merged): (Groups, Groups) = groups.into_iter().partition(|(_, sums)| is_small(sums));
     for (_, of_items) in small {
-        let other = merged.entry("other".to_owned()).or_insert_with(|| vec![DepthSums::default(); of_items.len()]);
-        for (sum, added) in other.iter_mut().zip(&of_items) {
-            sum.add_weighted(added, 1);
+        let other = merged.entry("other".to_owned()).or_insert_with(|| vec![[0.0; 4]; of_items.len()]);
+        for (sums, added) in other.iter_mut().zip(&of_items) {
+            *sums = weighted_sums(&[*sums, *added], &[1, 1]);
         }
     }
     merged
@@ -227,32 +205,23 @@ fn merge_small(groups: Groups) -> Groups {
 fn rows(groups: &Groups, setting: &MetricSetting<'_>) -> Value {
     let row = |(name, sums): (&String, &Vec<DepthSums>)| {
         let mean = |of: fn(&DepthSums) -> f64| {
-            let cluster = |sums: &DepthSums| Cluster { sum: of(sums), count: sums.n as usize };
+            let cluster = |sums: &DepthSums| Cluster { sum: of(sums), count: sums[0] as usize };
             setting.mean(&sums.iter().map(cluster).collect::<Vec<_>>())
         };
-        let n = sums.iter().map(|sums| sums.n).sum::<f64>() as usize;
-        json!({"class": name, "n": n, "mean_depth": mean(|sums| sums.depth), "eer": mean(|sums| sums.exits)})
+        let n = sums.iter().map(|[n, ..]| n).sum::<f64>() as usize;
+        json!({"class": name, "n": n, "mean_depth": mean(|[_, depth, ..]| *depth), "eer": mean(|[.., exits]| *exits)})
     };
     groups.iter().map(row).collect()
 }
 
 /// `SS_between / SS_total`; `None` if depth does not vary.
 fn variance_explained(groups: &Groups, weights: &[u32]) -> Option<f64> {
-    let mut total = DepthSums::default();
-    let mut between = 0.0;
-    for of_items in groups.values() {
-        let mut group = DepthSums::default();
-        for (sums, weight) in of_items.iter().zip(weights) {
-            group.add_weighted(sums, *weight);
-        }
-        if group.n > 0.0 {
-            between += group.depth * group.depth / group.n;
-            total.add_weighted(&group, 1);
-        }
-    }
-    let mean_square = total.depth * total.depth / total.n;
-    let all = total.depth_squared - mean_square;
-    (total.n > 0.0 && all > 1e-9).then(|| ((between - mean_square) / all).clamp(0.0, 1.0))
+    let groups: Vec<DepthSums> = groups.values().map(|of_items| weighted_sums(of_items, weights)).collect();
+    let [n, depth, depth_squared, _] = weighted_sums(&groups, &vec![1; groups.len()]);
+    let between: f64 = groups.iter().filter(|[n, ..]| *n > 0.0).map(|[n, depth, ..]| depth * depth / n).sum();
+    let mean_square = depth * depth / n;
+    let all = depth_squared - mean_square;
+    (n > 0.0 && all > 1e-9).then(|| ((between - mean_square) / all).clamp(0.0, 1.0))
 }
 
 #[cfg(test)]

@@ -54,10 +54,7 @@ impl CurveIndex {
 }
 
 /// Reads `curve.json`.
-///
-/// # Errors
-/// If the file cannot be read, is damaged, is of another schema, or names a folder twice or outside of its own.
-pub fn read_curve_index(path: &Path) -> Result<CurveIndex, MeasureError> {
+pub(crate) fn read_curve_index(path: &Path) -> Result<CurveIndex, MeasureError> {
     let mut index: CurveIndex = read_json(path, "an index of dial points")?;
     for point in &mut index.points {
         point.model = model_name(&point.model).to_owned();

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::MeasureError;
+use crate::record::candidates_fault;
 
 /// Version of the files of an evaluation run, and the only one that is read.
 pub const RUN_SCHEMA: u32 = 1;
@@ -68,21 +69,12 @@ impl RunIdentity {
         if self.n_blocks == 0 {
             return Some("L is 0".to_owned());
         }
-        let increasing = self.exit_candidates.windows(2).all(|pair| pair[0] < pair[1]);
-        let outside = self.exit_candidates.iter().any(|depth| *depth == 0 || *depth >= self.n_blocks);
-        (!increasing || outside).then(|| {
-            format!(
-                "exit_candidates {:?} are not strictly increasing depths in 1..{}",
-                self.exit_candidates, self.n_blocks
-            )
-        })
+        candidates_fault("exit_candidates", &self.exit_candidates, self.n_blocks)
     }
 
-    /// Whether a log at `path` of the identity `self` continues, or stands beside, logs of `expected` in one run.
-    ///
-    /// # Errors
-    /// If any field differs; the error names the first.
-    pub fn same_run_as(&self, expected: &Self, path: &Path) -> Result<(), MeasureError> {
+    /// Whether a log at `path` of the identity `self` continues, or stands beside, logs of `expected` in one run. The error
+    /// names the first field that differs.
+    pub(crate) fn same_run_as(&self, expected: &Self, path: &Path) -> Result<(), MeasureError> {
         const NEXT: &str = "the log is of another run; choose another folder, or remove the log";
         self.same_in(&FIELDS, expected, path, NEXT)
     }

@@ -19,7 +19,8 @@ mod manifest;
 mod sample_row;
 mod token_row;
 
-pub use curve_index::{CurveIndex, CurvePoint, read_curve_index, write_curve_index};
+pub(crate) use curve_index::read_curve_index;
+pub use curve_index::{CurveIndex, CurvePoint, write_curve_index};
 pub use elicitation_row::{ElicitationKind, ElicitationRow};
 pub use identity::{ExitConvention, RUN_SCHEMA, RunIdentity};
 pub use log::{Log, LogRow, LogWriter, read_log};

@@ -82,6 +82,16 @@ pub fn mean_of_clusters(clusters: &[Cluster], weights: &[u32]) -> Option<f64> {
     (count > 0.0).then(|| sum / count)
 }
 
+/// Sums of the numbers of weighted items, one weight an item.
+pub(crate) fn weighted_sums<const N: usize>(items: &[[f64; N]], weights: &[u32]) -> [f64; N] {
+    items.iter().zip(weights).fold([0.0; N], |mut sums, (numbers, weight)| {
+        for (sum, number) in sums.iter_mut().zip(numbers) {
+            *sum += f64::from(*weight) * number;
+        }
+        sums
+    })
+}
+
 impl Bootstrap {
     /// The draws of headline numbers and verdicts.
     pub fn headline() -> Self {

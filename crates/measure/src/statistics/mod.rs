@@ -14,6 +14,7 @@ mod stratified;
 mod subset;
 mod wilson;
 
+pub(crate) use bootstrap::weighted_sums;
 pub use bootstrap::{Bootstrap, Cluster, mean_of_clusters};
 pub use holm::holm_adjusted;
 pub use isotonic::falling_fit;
