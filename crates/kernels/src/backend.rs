@@ -73,7 +73,7 @@ pub struct Readout<'a, R, M> {
     pub weight: &'a M,
 }
 
-/// What [`Backend::lens_kl`] says of one row at one candidate.
+/// What [`Unembedding::lens_kl`] says of one row at one candidate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LensReading {
     /// `KL(p_final || p_lens)`, nats, not below 0; not a number if a logit of either is not finite.
@@ -84,7 +84,7 @@ pub struct LensReading {
     pub top_token: u32,
 }
 
-/// What [`Backend::token_log_probs`] says of one row.
+/// What [`Unembedding::token_log_probs`] says of one row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TokenReading {
     /// Log-probability of the given token, nats.
@@ -95,7 +95,7 @@ pub struct TokenReading {
     pub top_token: u32,
 }
 
-/// What [`Backend::lens_kl`] says of one row.
+/// What [`Unembedding::lens_kl`] says of one row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LensRow {
     /// The final distribution and the row's token.

@@ -300,7 +300,6 @@ pub fn dial_name(dial: &Dial) -> String {
         (DepthPolicy::Sampled, _) => {}
         (DepthPolicy::Off, _) => parts.push("exits off".to_owned()),
         (DepthPolicy::Threshold, _) => parts.push("threshold".to_owned()),
-        (DepthPolicy::AlwaysFirst, _) => parts.push("always first".to_owned()),
         (DepthPolicy::RandomMatched, _) => parts.push("random".to_owned()),
         (DepthPolicy::Static, None) => parts.push("one depth".to_owned()),
         (DepthPolicy::Oracle, _) => parts.push("oracle".to_owned()),

@@ -40,8 +40,6 @@ pub enum IntervalMethod {
     PairedClusterBootstrap,
     /// A bootstrap within each class.
     StratifiedBootstrap,
-    /// Clopper and Pearson's exact interval of a share.
-    ClopperPearson,
 }
 
 /// An interval around a value.
@@ -99,8 +97,6 @@ pub enum DepthPolicy {
     Threshold,
     /// No exits: every token at full depth.
     Off,
-    /// Every token that may exit does so at the first candidate.
-    AlwaysFirst,
     /// Each token's depth drawn from another model's depth histogram.
     RandomMatched,
     /// All tokens stop at one depth.

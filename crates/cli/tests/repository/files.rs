@@ -12,13 +12,13 @@ const FUNCTION: usize = 100;
 const METHOD_FUNCTION: usize = 30;
 /// Most lines of `src` of a crate.
 const CRATE: usize = 10_000;
-/// Most lines of `src` of the program. It is to have 5,000; until then this may only fall.
-const PROGRAM: usize = 6_015;
+/// Most lines of `src` of the program.
+const PROGRAM: usize = 5_000;
 /// Most lines of the method.
 const METHOD: usize = 1_500;
 /// Most lines of Rust in the tree. It is to have 83,950; until then this may only fall. From there a change that adds a capability raises it
 /// once, with the reason in CHANGELOG.md.
-const TREE: usize = 94_900;
+const TREE: usize = 89_211;
 
 #[test]
 fn every_file_says_what_it_is_in_its_first_line() {

@@ -267,7 +267,7 @@ fn chunk_backward(
     }
 }
 
-/// [`lens_kl`] of fewer than [`MAX_LOGIT_ROWS`] lenses.
+/// [`Unembedding::lens_kl`] of fewer than [`MAX_LOGIT_ROWS`] lenses.
 fn few_lenses_kl(
     threads: &Threads,
     readout: &Readout<'_, Rows, Matrix>,
