@@ -1,11 +1,11 @@
 //! What the base model at full depth makes of a response that is given: how surprising each token is, and from which depth on
 //! its readout is that of full depth.
 
-use aloud_kernels::backend::{LensRow, Memory as _, Readout, Unembedding as _};
+use aloud_engine::read::reading::{PackedSteps, Reading, RecordedSequence};
+use aloud_kernels::backend::{LensRow, Memory as _};
 use aloud_kernels::cpu::Cpu;
-use aloud_model::decoder::{Decoder, PackedBatch, Policy};
+use aloud_model::decoder::{Decoder, Policy};
 use aloud_session::error::SessionError;
-
 use aloud_session::lens_pass::check_finite;
 
 /// Threshold of the primary criterion of settling, bits of Jensen and Shannon's divergence.
@@ -43,61 +43,43 @@ pub(crate) fn read_response(
     ids: &[u32],
     depths: &[usize],
 ) -> Result<Vec<TokenReading>, SessionError> {
-    let batch = consumed(decoder, prompt, ids)?;
-    let backend = decoder.backend();
-    backend.run(|| {
-        let full = vec![decoder.n_blocks(); batch.n_rows()];
-        let forward = decoder.forward(None, &batch, &full, depths, false);
-        let first = prompt.len() as u32 - 1;
-        let rows: Vec<u32> = (first..batch.n_rows() as u32).collect();
-        let hidden_at = |residual| decoder.final_norm(&backend.gather_rows(residual, &rows));
-        let hidden = hidden_at(&forward.residual);
-        // With full depths, every row reaches every candidate.
-        let lenses: Vec<_> = forward.at_candidates.iter().map(hidden_at).collect();
-        let readout = Readout { hidden: &hidden, weight: decoder.unembedding() };
-        let bits = |nats: f32| f64::from(nats) / std::f64::consts::LN_2;
-        let reading = |row: LensRow| TokenReading {
-            surprisal_bits: bits(-row.token.log_probability),
-            entropy_bits: bits(row.token.entropy.max(0.0)),
-            lens_js_bits: row.lenses.iter().map(|lens| bits(lens.js).min(1.0)).collect(),
-            lens_kl: row.lenses.iter().map(|lens| f64::from(lens.kl)).collect(),
-        };
-        let rows = backend.lens_kl(readout, &lenses.iter().collect::<Vec<_>>(), ids);
-        check_finite(&rows, depths, ids)?;
-        Ok(rows.into_iter().map(reading).collect())
-    })
+    let steps = at_full_depth(decoder, prompt, ids)?;
+    let bits = |nats: f32| f64::from(nats) / std::f64::consts::LN_2;
+    let reading = |row: LensRow| TokenReading {
+        surprisal_bits: bits(-row.token.log_probability),
+        entropy_bits: bits(row.token.entropy.max(0.0)),
+        lens_js_bits: row.lenses.iter().map(|lens| bits(lens.js).min(1.0)).collect(),
+        lens_kl: row.lenses.iter().map(|lens| f64::from(lens.kl)).collect(),
+    };
+    let rows = decoder.backend().run(|| Reading::new(decoder, None, depths, &steps, false).lens_kl());
+    check_finite(&rows, depths, ids)?;
+    Ok(rows.into_iter().map(reading).collect())
 }
 
-/// Exit logits of every response token at every candidate, without offset, with all exits off.
+/// Exit logits of every response token that may exit (all but the first) at every candidate, without offset, with all exits off.
 ///
 /// # Shapes
-/// `[tokens][candidates]`.
+/// `[tokens][candidates]`; `[0]` is empty.
 pub(crate) fn exit_logits(
     decoder: &Decoder<Cpu>,
     policy: &Policy<Cpu>,
     prompt: &[u32],
     ids: &[u32],
 ) -> Result<Vec<Vec<f32>>, SessionError> {
-    let batch = consumed(decoder, prompt, ids)?;
-    Ok(decoder.backend().run(|| {
-        let full = vec![decoder.n_blocks(); batch.n_rows()];
-        let forward = decoder.forward(Some(policy), &batch, &full, &policy.heads.candidates, false);
-        let mut logits = vec![Vec::new(); ids.len()];
-        for (head, residual) in forward.at_candidates.iter().enumerate() {
-            let of_head = policy.exit_logits(head, residual, decoder.config().rms_norm_eps);
-            for (of_token, logit) in logits.iter_mut().zip(&of_head[prompt.len() - 1..]) {
-                of_token.push(*logit);
+    let (steps, candidates) = (at_full_depth(decoder, prompt, ids)?, &policy.heads.candidates);
+    let mut logits = vec![Vec::new(); ids.len()];
+    decoder.backend().run(|| {
+        let reading = Reading::new(decoder, Some(policy), candidates, &steps, false);
+        for candidate in 0..candidates.len() {
+            for step in reading.exit_decisions(candidate, 0.0) {
+                logits[step.token].push(step.decision.logit);
             }
         }
-        logits
-    }))
+    });
+    Ok(logits)
 }
 
-/// The positions that emit a response: the prompt and all tokens but the last.
-pub(crate) fn consumed(decoder: &Decoder<Cpu>, prompt: &[u32], ids: &[u32]) -> Result<PackedBatch, SessionError> {
-    let config = decoder.config();
-    let mut batch = PackedBatch::new();
-    let consumed = [prompt, &ids[..ids.len().saturating_sub(1)]].concat();
-    batch.push(&consumed, config.vocab_size, config.max_position_embeddings)?;
-    Ok(batch)
+fn at_full_depth(decoder: &Decoder<Cpu>, prompt: &[u32], ids: &[u32]) -> Result<PackedSteps, SessionError> {
+    let depths = vec![decoder.n_blocks(); ids.len()];
+    Ok(PackedSteps::new(decoder, &[RecordedSequence { prompt, response: ids, depths: &depths }])?)
 }

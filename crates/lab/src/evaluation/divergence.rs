@@ -1,13 +1,13 @@
 //! How far a model's distributions are from the base's, on traces of the base.
 
 use aloud_engine::decode::request::{Forced, Request};
-use aloud_kernels::backend::{KlDirection, MAX_LOGIT_ROWS, Memory as _, Readout, Unembedding as _};
+use aloud_engine::read::reading::{PackedSteps, Reading, RecordedSequence};
+use aloud_kernels::backend::{KlDirection, Memory as _, Unembedding as _};
 use aloud_kernels::cpu::Cpu;
 use aloud_model::decoder::Decoder;
 use aloud_session::bail;
 use aloud_session::error::SessionError;
 
-use super::base_reading::consumed;
 use super::elicitation::Traced;
 use super::examination::Examination;
 use super::subject::Subject;
@@ -46,23 +46,16 @@ fn kls_at(
     ids: &[u32],
     depths: &[usize],
 ) -> Result<Vec<f64>, SessionError> {
-    let batch = consumed(base, prompt, ids)?;
+    let full = vec![base.n_blocks(); ids.len()];
+    let of_base = PackedSteps::new(base, &[RecordedSequence { prompt, response: ids, depths: &full }])?;
+    let of_model = PackedSteps::new(base, &[RecordedSequence { prompt, response: ids, depths }])?;
     let backend = base.backend();
-    let full = vec![base.n_blocks(); batch.n_rows()];
-    let of_steps = [&full[..prompt.len() - 1], depths].concat();
-    let kls: Vec<f64> = backend.run(|| {
-        let of_base = base.forward(None, &batch, &full, &[], false);
-        let of_model = subject.decoder.forward(subject.policy, &batch, &of_steps, &[], false);
-        let rows: Vec<u32> = (prompt.len() as u32 - 1..batch.n_rows() as u32).collect();
-        let kls = rows.chunks(MAX_LOGIT_ROWS).flat_map(|rows| {
-            let teacher = base.final_norm(&backend.gather_rows(&of_base.residual, rows));
-            let student = subject.decoder.final_norm(&backend.gather_rows(&of_model.residual, rows));
-            let teacher = Readout { hidden: &teacher, weight: base.unembedding() };
-            let student = Readout { hidden: &student, weight: subject.decoder.unembedding() };
-            backend.distill_kl(student, teacher, KlDirection::Forward, None, None).0
-        });
-        kls.map(f64::from).collect()
+    let kls = backend.run(|| {
+        let of_base = Reading::new(base, None, &[], &of_base, false);
+        let of_model = Reading::new(subject.decoder, subject.policy, &[], &of_model, false);
+        backend.distill_kl(of_model.readout(), of_base.readout(), KlDirection::Forward, None, None).0
     });
+    let kls: Vec<f64> = kls.into_iter().map(f64::from).collect();
     if let Some(token) = kls.iter().position(|kl| !kl.is_finite()) {
         bail!("the KL from the base model at response token {token} is {}, expected a finite number", kls[token]);
     }
