@@ -22,6 +22,7 @@ use super::examination::Examination;
 use super::limits;
 use super::parts::part;
 use super::samples::{Asked, all_asked, ids};
+use super::subject::NoisyModel;
 
 /// Training items that a setting is first tried on.
 const TRIED_ITEMS: usize = 96;
@@ -134,18 +135,6 @@ pub(crate) fn oracle_factor(
     // Depth rises with the factor.
     let factor = search([-10.0, 16.0], near, TRIES, &mut |exponent| Ok(depth_at(exponent.exp2())? - wanted))?;
     Ok(factor.exp2() as f32)
-}
-
-/// The base model with noise in its weights.
-#[derive(Debug)]
-pub(crate) struct NoisyModel {
-    /// Strength 0 says that there is no such model: the trained one is more accurate than the base.
-    pub(crate) noise: NoiseControl,
-    /// The model, if there is one.
-    pub(crate) decoder: Option<Decoder<Cpu>>,
-    /// Whether both are equally accurate on the tuning items, as far as these can tell: the interval of the difference is within
-    /// [`EQUAL_ACCURACY`].
-    pub(crate) is_equal: bool,
 }
 
 /// The base model with noise in its weights, as accurate as the trained model `policy` with `exits` on items that are not

@@ -24,14 +24,14 @@ use super::examination::Examination;
 use super::forced_depth::forced_depth_curves;
 use super::gates::Gates;
 use super::judging::JudgedItems;
-use super::matching::{NoisyModel, Tuning, noisy_model, oracle_factor};
+use super::matching::{Tuning, noisy_model, oracle_factor};
 use super::metrics::{self, BaseKls, Evaluated};
 use super::parts::{part, traced_part};
 use super::reading::ExitReadings;
 use super::run_manifest::{check_same_run, identity, manifest, shape};
 use super::run_settings::{AskedItems, RunSettings};
 use super::samples::{Asked, Generation, Readings, all_asked, generate, generate_answers};
-use super::subject::{Matched, ModelKey, Models, Subject};
+use super::subject::{Matched, ModelKey, Models, NoisyModel, Subject};
 use super::verdicts;
 
 /// Most traces of a task that are read once more, at every candidate.

@@ -19,7 +19,6 @@ use aloud_model::load::PretrainedModel;
 
 use super::deciders::{Oracle, RandomMatched};
 use super::limits;
-use super::matching::NoisyModel;
 use super::training::{Target, Training};
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
 
@@ -214,6 +213,18 @@ impl Models {
         let noise = matched.noisy.as_ref().filter(|_| key == ModelKey::BaseNoise).map(|noisy| noisy.noise.clone());
         Ok(Subject { key, decoder, policy, exits, decider, candidates, training, noise })
     }
+}
+
+/// The base model with noise in its weights.
+#[derive(Debug)]
+pub(crate) struct NoisyModel {
+    /// Strength 0 says that there is no such model: the trained one is more accurate than the base.
+    pub(crate) noise: NoiseControl,
+    /// The model, if there is one.
+    pub(crate) decoder: Option<Decoder<Cpu>>,
+    /// Whether both are equally accurate on the tuning items, as far as these can tell: the interval of the difference is within
+    /// [`EQUAL_ACCURACY`](super::matching::EQUAL_ACCURACY).
+    pub(crate) is_equal: bool,
 }
 
 /// What controls are made equal to.
