@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use aloud_kernels::backend::{Linears, Memory};
-use aloud_kernels::cpu::Cpu;
+use aloud_kernels::cpu::{Activations, Cpu};
 use aloud_kernels::matrix::{DType, Matrix};
 use aloud_kernels::rows::Rows;
 
@@ -53,7 +53,7 @@ fn product(m: usize, n: usize, k: usize, x: &Rows, w: &[f32]) {
 
 fn main() {
     let cpu = Cpu::with_all_processors();
-    println!("{} threads, {:?}", cpu.n_threads(), aloud_kernels::cpu::SimdLevel::detect());
+    println!("{} threads, {:?}", cpu.n_threads(), aloud_kernels::cpu::SimdLevel::in_use());
     for (m, n, k) in [
         (1, 1536, 576),
         (16, 1536, 576),
@@ -80,11 +80,16 @@ fn main() {
             let backward = best(|| cpu.run(|| cpu.linear_backward_input(&dy, weight, 1.0, &mut dx)));
             line += &format!(" {name} forward {:5.1} backward {:5.1} |", gflop / forward, gflop / backward);
         }
+        let integers = cpu.with_activations(Activations::Q8);
+        for (name, weight) in [("q4_1", &q4_weight), ("q8_0", &q8_weight)] {
+            let forward = best(|| {
+                std::hint::black_box(integers.linear_forward(&x, weight, None));
+            });
+            line += &format!(" {name} x q8 {:5.1} |", gflop / forward);
+        }
         let w = f32_weight.as_f32().expect("f32");
         let gemm = best(|| {
-            cpu.run(|| {
-                rayon::join(|| product(m, n / 2, k, &x, w), || product(m, n - n / 2, k, &x, &w[n / 2 * k..]));
-            });
+            rayon::join(|| product(m, n / 2, k, &x, w), || product(m, n - n / 2, k, &x, &w[n / 2 * k..]));
         });
         println!("{line} gemm {:5.1} GFLOP/s", gflop / gemm);
     }

@@ -36,4 +36,14 @@ pub enum KernelError {
         /// Number of columns.
         columns: usize,
     },
+    /// The environment names vector instructions that cannot be used.
+    #[error("{variable}={wanted}: this machine has {found}; give avx512, avx2 or portable, none wider than that")]
+    Instructions {
+        /// The environment variable.
+        variable: &'static str,
+        /// What it says.
+        wanted: String,
+        /// The widest level of this machine.
+        found: &'static str,
+    },
 }

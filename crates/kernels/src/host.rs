@@ -9,11 +9,6 @@ use crate::rows::Rows;
 
 /// A backend whose memory is the host's.
 pub trait Host: Clone + Send + Sync + 'static {
-    /// As [`Memory::run`].
-    fn install<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
-        f()
-    }
-
     /// As [`Memory::zeros`].
     fn rows_of_zeros(&self, n_rows: usize, width: usize) -> Rows {
         Rows::zeros(n_rows, width)
@@ -25,7 +20,7 @@ impl<H: Host> Memory for H {
     type Matrix = Matrix;
 
     fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
-        self.install(f)
+        f()
     }
 
     fn upload(&self, rows: Rows) -> Rows {

@@ -6,5 +6,6 @@ pub mod cpu;
 pub mod error;
 pub mod host;
 pub mod matrix;
+mod panels;
 pub mod rope_table;
 pub mod rows;

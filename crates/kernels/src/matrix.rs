@@ -1,10 +1,11 @@
-//! Weight matrices, kept in the number format of their file and widened to f32 row by row where they are used.
+//! Weight matrices, kept in the number format of their file and widened to f32 where they are used.
 
 use std::sync::Arc;
 
 use half::bf16;
 
 use crate::error::KernelError;
+use crate::panels::{Block, Panel, Panels, WIDTH};
 
 /// A number format of stored weights. Quantised formats are ggml's, bit for bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,10 +60,10 @@ impl DType {
 #[derive(Clone)]
 enum Values {
     F32(Arc<Vec<f32>>),
-    Packed(Arc<[u8]>),
+    Packed(Arc<Panels>),
 }
 
-/// A row-major matrix `[rows, columns]` of weights. Cloning shares the values; [`Matrix::f32_mut`] copies them first if
+/// A matrix `[rows, columns]` of weights: f32 row by row, narrower formats in panels of rows. Cloning shares the values; [`Matrix::f32_mut`] copies them first if
 /// they are shared, so a teacher keeps its weights while a student trains a clone.
 #[derive(Clone)]
 pub struct Matrix {
@@ -79,7 +80,7 @@ impl std::fmt::Debug for Matrix {
 }
 
 impl Matrix {
-    /// A matrix over `bytes` as stored (little-endian).
+    /// A matrix of the rows in `bytes` as a file stores them (little-endian).
     ///
     /// # Errors
     /// If a row is not a whole number of blocks, or `bytes` has another length than the shape needs.
@@ -98,7 +99,7 @@ impl Matrix {
             DType::F32 => {
                 Values::F32(Arc::new(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()))
             }
-            _ => Values::Packed(bytes.into()),
+            _ => Values::Packed(Panels::from_rows(dtype, rows, columns, bytes).into()),
         };
         Ok(Self { rows, columns, dtype, values })
     }
@@ -136,7 +137,7 @@ impl Matrix {
         self.dtype
     }
 
-    /// Bytes that the values take in memory.
+    /// Bytes that the values take in a file; in memory panels are filled up to whole ones.
     pub fn size_bytes(&self) -> usize {
         self.rows * self.row_bytes()
     }
@@ -183,25 +184,19 @@ impl Matrix {
     /// The first value that is not finite: its row, its column, and what it is. One pass over the stored bytes; of
     /// quantised values only the scales (and minima) of the blocks are read, for these alone can be anything but finite.
     pub fn first_not_finite(&self) -> Option<(usize, usize, f32)> {
-        // All bits of the exponent are set.
-        let half = |bytes: &[u8]| bytes[1] & 0x7c == 0x7c;
-        let block = match &self.values {
-            Values::F32(values) => first_that(values, |value| !value.is_finite()),
-            Values::Packed(bytes) => {
-                let mut blocks = bytes.chunks_exact(self.dtype.block_bytes());
-                match self.dtype {
-                    DType::F16 => first_that(bytes.as_chunks::<2>().0, |b| half(b)),
-                    DType::Bf16 => first_that(bytes.as_chunks::<2>().0, |b| u16::from_le_bytes(*b) & 0x7f80 == 0x7f80),
-                    DType::F32 | DType::Q8_0 | DType::Q4_0 => blocks.position(half),
-                    DType::Q4_1 => blocks.position(|block| half(block) || half(&block[2..])),
-                }
+        let row = match &self.values {
+            Values::F32(values) => first_that(values, |value| !value.is_finite())? / self.columns,
+            Values::Packed(panels) => {
+                let mask = if self.dtype == DType::Bf16 { 0x7f80 } else { 0x7c00 };
+                let panel = (0..self.rows.div_ceil(WIDTH)).find(|panel| panels.panel_has_exponent(*panel, mask))?;
+                panel * WIDTH
             }
-        }?;
-        let first = block * self.dtype.block_len();
-        let (row, column) = (first / self.columns, first % self.columns);
-        let mut values = vec![0.0; self.dtype.block_len()];
-        self.widen_row(row, column, &mut values);
-        Some((row, column, values[0]))
+        };
+        let mut values = vec![0.0f32; self.columns];
+        (row..self.rows).find_map(|row| {
+            self.widen_row(row, 0, &mut values);
+            values.iter().position(|value| !value.is_finite()).map(|column| (row, column, values[column]))
+        })
     }
 
     /// A matrix whose row `i` is this one's row `order[i]`.
@@ -214,9 +209,13 @@ impl Matrix {
             Values::F32(values) => Values::F32(Arc::new(
                 order.iter().flat_map(|&row| &values[row * self.columns..][..self.columns]).copied().collect(),
             )),
-            Values::Packed(bytes) => {
-                let row_bytes = self.row_bytes();
-                Values::Packed(order.iter().flat_map(|&row| &bytes[row * row_bytes..][..row_bytes]).copied().collect())
+            Values::Packed(panels) => {
+                let block_bytes = self.dtype.block_bytes();
+                let mut bytes = Vec::with_capacity(order.len() * self.row_bytes());
+                for &row in order {
+                    panels.row(row, 0, self.columns).for_each(|block| bytes.extend_from_slice(&block[..block_bytes]));
+                }
+                Values::Packed(Panels::from_rows(self.dtype, order.len(), self.columns, &bytes).into())
             }
         };
         Self { rows: order.len(), columns: self.columns, dtype: self.dtype, values }
@@ -226,7 +225,6 @@ impl Matrix {
     ///
     /// Both column bounds must be multiples of the block length. `d * q + m` of Q4_1 is two roundings, as ggml defines
     /// it: a fused multiply-add would give other bits.
-    #[inline(always)]
     pub fn widen_row(&self, row: usize, first_column: usize, out: &mut [f32]) {
         let block_len = self.dtype.block_len();
         debug_assert!(first_column.is_multiple_of(block_len) && out.len().is_multiple_of(block_len));
@@ -234,53 +232,21 @@ impl Matrix {
             Values::F32(values) => {
                 out.copy_from_slice(&values[row * self.columns + first_column..][..out.len()]);
             }
-            Values::Packed(_) => {
-                let bytes = self.packed_row(row, first_column, out.len()).unwrap_or_default();
-                match self.dtype {
-                    DType::F32 => {}
-                    DType::F16 => {
-                        for (out, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                            *out = half_to_f32(*b);
-                        }
-                    }
-                    DType::Bf16 => {
-                        for (out, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                            *out = bf16::from_le_bytes(*b).to_f32();
-                        }
-                    }
-                    DType::Q8_0 => {
-                        for (out, block) in out.as_chunks_mut::<32>().0.iter_mut().zip(bytes.as_chunks::<34>().0) {
-                            let d = half_to_f32([block[0], block[1]]);
-                            for (out, &q) in out.iter_mut().zip(&block[2..]) {
-                                *out = d * f32::from(q.cast_signed());
-                            }
-                        }
-                    }
-                    DType::Q4_0 => {
-                        for (out, block) in out.as_chunks_mut::<32>().0.iter_mut().zip(bytes.as_chunks::<18>().0) {
-                            let d = half_to_f32([block[0], block[1]]);
-                            widen_nibbles(out, &block[2..], |q| d * (q - 8.0));
-                        }
-                    }
-                    DType::Q4_1 => {
-                        for (out, block) in out.as_chunks_mut::<32>().0.iter_mut().zip(bytes.as_chunks::<20>().0) {
-                            let d = half_to_f32([block[0], block[1]]);
-                            let m = half_to_f32([block[2], block[3]]);
-                            widen_nibbles(out, &block[4..], |q| d * q + m);
-                        }
-                    }
+            Values::Packed(panels) => {
+                let blocks = panels.row(row, first_column, out.len());
+                for (out, block) in out.chunks_exact_mut(block_len).zip(blocks) {
+                    widen_block(self.dtype, &block, out);
                 }
             }
         }
     }
 
-    /// The stored blocks of a part of a row, unless the values are f32.
-    #[inline(always)]
-    pub(crate) fn packed_row(&self, row: usize, first_column: usize, columns: usize) -> Option<&[u8]> {
-        let block = |columns: usize| columns / self.dtype.block_len() * self.dtype.block_bytes();
+    /// Panel number `panel` of 16 rows, unless the values are f32.
+    #[inline]
+    pub(crate) fn panel(&self, panel: usize) -> Option<Panel<'_>> {
         match &self.values {
             Values::F32(_) => None,
-            Values::Packed(bytes) => Some(&bytes[row * self.row_bytes() + block(first_column)..][..block(columns)]),
+            Values::Packed(panels) => Some(panels.panel(panel)),
         }
     }
 
@@ -289,9 +255,26 @@ impl Matrix {
     }
 }
 
+/// Writes the values of a block, of which there are as many as `out` is long.
+fn widen_block(dtype: DType, block: &Block, out: &mut [f32]) {
+    let half = |at: usize| half_to_f32([block[at], block[at + 1]]);
+    match dtype {
+        DType::F32 => {}
+        DType::F16 => out[0] = half(0),
+        DType::Bf16 => out[0] = bf16::from_le_bytes([block[0], block[1]]).to_f32(),
+        DType::Q8_0 => {
+            for (out, q) in out.iter_mut().zip(&block[2..]) {
+                *out = half(0) * f32::from(q.cast_signed());
+            }
+        }
+        DType::Q4_0 => widen_nibbles(out, &block[2..18], |q| half(0) * (q - 8.0)),
+        DType::Q4_1 => widen_nibbles(out, &block[4..20], |q| half(0) * q + half(2)),
+    }
+}
+
 /// Values of a block of nibbles: value `i` is in the low half of byte `i`, value `16 + i` in its high half.
 #[inline(always)]
-fn widen_nibbles(out: &mut [f32; 32], bytes: &[u8], value: impl Fn(f32) -> f32) {
+fn widen_nibbles(out: &mut [f32], bytes: &[u8], value: impl Fn(f32) -> f32) {
     let (low, high) = out.split_at_mut(16);
     for ((low, high), byte) in low.iter_mut().zip(high).zip(bytes) {
         *low = value(f32::from(byte & 15));

@@ -5,12 +5,35 @@
 use std::ops::Range;
 
 use super::Cpu;
-use super::linear::{View, gemm};
-use super::simd::{Write, dot_products, exp, largest, weighted_sums};
+use super::product::{Left, Right, Write, product};
+use super::scratch::with_scratch;
+use super::simd::{exp, largest};
 use super::simd_level::multiversion;
-use super::strided::{Strided, StridedMut};
+use super::strided::StridedMut;
+use super::widen::transpose;
 use crate::backend::{Attention, Heads, KeyValues, Query};
+use crate::panels::WIDTH;
 use crate::rows::Rows;
+
+/// Keys whose transposes stay in the first-level cache.
+const BLOCK_KEYS: usize = 4 * WIDTH;
+
+/// `out[i, j] = x_i . y_j` of rows `x` of `k` values and `n` rows `y`, `stride` apart.
+///
+/// # Safety
+/// `out` must hold the rows of `x`, of `n` values, and no other thread may use them meanwhile.
+unsafe fn inner_products(x: Left, m: usize, y: &[f32], stride: usize, n: usize, k: usize, out: StridedMut) {
+    with_scratch(BLOCK_KEYS * k, |scratch| {
+        for block in (0..n).step_by(BLOCK_KEYS) {
+            let n = (n - block).min(BLOCK_KEYS);
+            for (first, panel) in (0..n).step_by(WIDTH).zip(scratch.chunks_exact_mut(k * WIDTH)) {
+                transpose(&y[(block + first) * stride..], stride, (n - first).min(WIDTH), k, panel);
+            }
+            // SAFETY: the scratch has these panels; the rest is the contract of the caller.
+            unsafe { product(m, n, k, x, Right::panels(scratch, k), out.at(0, block), Write::Set) };
+        }
+    });
+}
 
 /// Query rows handled together: they share one pass over the keys.
 const TILE_QUERIES: usize = 16;
@@ -97,17 +120,12 @@ impl Attention for Cpu {
             let mut scores = vec![0.0; rows * n_keys];
             let mut sums = vec![0.0; rows * head_dim];
             let at = first_row * kv_width + kv_head * head_dim;
-            // SAFETY: scratch sizes are as computed above, and `n_keys` rows of this head lie inside the block (asserted).
+            let (keys, values) = (&keys.values()[at..], &values.values()[at..]);
+            // SAFETY: scratch sizes are as computed above.
             unsafe {
-                dot_products(
-                    rows,
-                    n_keys,
-                    head_dim,
-                    Strided::new(&tile_rows, head_dim),
-                    Strided::new(&keys.values()[at..], kv_width),
-                    StridedMut::new(&mut scores, n_keys),
-                    Write::Set,
-                );
+                let tile_rows = Left::rows(&tile_rows, head_dim);
+                let scores = StridedMut::new(&mut scores, n_keys);
+                inner_products(tile_rows, rows, keys, kv_width, n_keys, head_dim, scores);
             }
             let mut totals = Vec::with_capacity(rows);
             for (i, scores) in scores.chunks_exact_mut(n_keys).enumerate() {
@@ -119,16 +137,10 @@ impl Attention for Cpu {
                 let lse = unsafe { lse_target.row(tile.start + i / n_rep, kv_head * n_rep + i % n_rep, 1) };
                 lse.fill(largest + total.ln());
             }
-            // SAFETY: as for the scores.
+            // SAFETY: as for the scores, and `n_keys` rows of this head lie inside the block (asserted).
             unsafe {
-                weighted_sums(
-                    rows,
-                    head_dim,
-                    n_keys,
-                    Strided::new(&scores, n_keys),
-                    Strided::new(&values.values()[at..], kv_width),
-                    StridedMut::new(&mut sums, head_dim),
-                );
+                let (scores, values) = (Left::rows(&scores, n_keys), Right::rows(values, kv_width));
+                product(rows, head_dim, n_keys, scores, values, StridedMut::new(&mut sums, head_dim), Write::Set);
             }
             for (i, (sums, total)) in sums.chunks_exact(head_dim).zip(totals).enumerate() {
                 // SAFETY: this query's part of this task's heads, which no other task writes.
@@ -173,41 +185,39 @@ impl Attention for Cpu {
             let KeyValues { keys, values, first_row } = sequences[queries[run.start].sequence];
             let run_keys = most_keys(&queries[run.clone()]);
             let at = first_row * kv_width + head / n_rep * head_dim;
-            let k = View::row_major(&keys.values()[at..], kv_width);
-            let v = View::row_major(&values.values()[at..], kv_width);
+            let (k, v) = (&keys.values()[at..], &values.values()[at..]);
             let mut d_k = vec![0.0; run_keys * head_dim];
             let mut d_v = vec![0.0; run_keys * head_dim];
             for start in run.clone().step_by(BLOCK_QUERIES) {
                 let block = start..(start + BLOCK_QUERIES).min(run.end);
                 let (m, n_keys) = (block.len(), most_keys(&queries[block.clone()]));
                 let here = block.start * width + head * head_dim;
-                let q = View::row_major(&query_rows.values()[here..], width);
-                let d_o = View::row_major(&d_out.values()[here..], width);
+                let (q, d_o) = (&query_rows.values()[here..], &d_out.values()[here..]);
                 let mut p = vec![0.0; m * n_keys];
                 let mut d_s = vec![0.0; m * n_keys];
-                let p_target = StridedMut::new(&mut p, n_keys);
-                let d_s_target = StridedMut::new(&mut d_s, n_keys);
-                // SAFETY: scratch of this task, of the stated sizes; operands are checked by `gemm`.
+                // SAFETY: scratch of this task, of the stated sizes.
                 unsafe {
-                    gemm(m, n_keys, head_dim, q, k.transposed(), scale, false, p_target);
-                    gemm(m, n_keys, head_dim, d_o, v.transposed(), 1.0, false, d_s_target);
+                    let (p, d_s) = (StridedMut::new(&mut p, n_keys), StridedMut::new(&mut d_s, n_keys));
+                    inner_products(Left::rows(q, width), m, k, kv_width, n_keys, head_dim, p);
+                    inner_products(Left::rows(d_o, width), m, v, kv_width, n_keys, head_dim, d_s);
                 }
                 for (i, query) in block.clone().enumerate() {
                     let p = &mut p[i * n_keys..][..n_keys];
-                    probabilities(p, queries[query].n_keys, log_sum_exp.row(query)[head]);
+                    probabilities(p, queries[query].n_keys, scale, log_sum_exp.row(query)[head]);
                     let parts = out.row(query)[head * head_dim..][..head_dim].iter();
                     let along = parts.zip(&d_out.row(query)[head * head_dim..][..head_dim]).map(|(o, d)| o * d).sum();
                     score_gradients(&mut d_s[i * n_keys..][..n_keys], p, along);
                 }
-                let p = View::row_major(&p, n_keys);
-                let d_s = View::row_major(&d_s, n_keys);
-                // SAFETY: gradients of this task's head and queries, which no other task writes.
+                // SAFETY: gradients of this task's head and queries, which no other task writes; operands of the stated sizes.
                 unsafe {
-                    gemm(m, head_dim, n_keys, d_s, k, scale, false, d_queries_target.at(block.start, head * head_dim));
+                    let by_key = |scores: &[f32]| Left::columns(scores, n_keys);
+                    let d_q = d_queries_target.at(block.start, head * head_dim);
+                    let (scaled, whole) = (Write::AddScaled(scale), Write::AddScaled(1.0));
+                    product(m, head_dim, n_keys, Left::rows(&d_s, n_keys), Right::rows(k, kv_width), d_q, scaled);
                     let d_k = StridedMut::new(&mut d_k, head_dim);
-                    gemm(n_keys, head_dim, m, d_s.transposed(), q, scale, true, d_k);
+                    product(n_keys, head_dim, m, by_key(&d_s), Right::rows(q, width), d_k, scaled);
                     let d_v = StridedMut::new(&mut d_v, head_dim);
-                    gemm(n_keys, head_dim, m, p.transposed(), d_o, 1.0, true, d_v);
+                    product(n_keys, head_dim, m, by_key(&p), Right::rows(d_o, width), d_v, whole);
                 }
             }
             (d_k, d_v)
@@ -226,11 +236,11 @@ impl Attention for Cpu {
 }
 
 multiversion! {
-    /// Probabilities of the visible keys from scores, in place; the rest is 0.
-    fn probabilities(scores: &mut [f32], n_keys: usize, log_sum_exp: f32) {
+    /// Probabilities of the visible keys from inner products, in place; the rest is 0.
+    fn probabilities(scores: &mut [f32], n_keys: usize, scale: f32, log_sum_exp: f32) {
         let (visible, hidden) = scores.split_at_mut(n_keys);
         for score in visible {
-            *score = exp(*score - log_sum_exp);
+            *score = exp(scale * *score - log_sum_exp);
         }
         hidden.fill(0.0);
     }

@@ -7,7 +7,6 @@ use super::simd::{exp, pair_sums};
 use super::simd_level::multiversion;
 use super::strided::StridedMut;
 use super::threads::Threads;
-use super::widen::widen_rows;
 use crate::backend::{Layers, Memory, Rotation};
 use crate::matrix::Matrix;
 use crate::rope_table::RopeTable;
@@ -76,7 +75,7 @@ impl Layers for Cpu {
     fn embedding_forward(&self, table: &Matrix, token_ids: &[u32]) -> Rows {
         let mut out = Rows::zeros(token_ids.len(), table.columns());
         for (i, &token) in token_ids.iter().enumerate() {
-            widen_rows(table, token as usize, 0, table.columns(), out.row_mut(i));
+            table.widen_row(token as usize, 0, out.row_mut(i));
         }
         out
     }

@@ -1,132 +1,130 @@
-//! Linear layers: frozen weights are read in their file's number format and widened a few rows at a time.
+//! Linear layers: weights are widened panel by panel as they are needed, and multiplied from the cache.
 
 #![allow(unsafe_code, reason = "calls unchecked tiles; every block states why it is sound")]
 
-use super::Cpu;
-use super::simd::{Write, dot_products};
+use std::ops::Range;
+
+use super::integer::{self, QuantisedRows, has_integer_products};
+use super::product::{Left, Right, Write, product};
+use super::scratch::with_scratch;
 use super::simd_level::multiversion;
-use super::strided::{Strided, StridedMut};
-use super::threads::Threads;
-use super::widen::widen_rows;
+use super::strided::StridedMut;
+use super::widen::{copy_columns, widen_columns, widen_panel};
+use super::{Activations, Cpu};
 use crate::backend::Linears;
 use crate::matrix::Matrix;
+use crate::panels::WIDTH;
 use crate::rows::Rows;
 
-/// Weight rows handled at a time when many input rows share them: they stay in the second-level cache, while the inputs of
-/// a tile stay in the first (measured: 48 to 96 rows reach the speed of a packed product, 12 lose a third).
-const BLOCK_ROWS: usize = 48;
-/// The same for few input rows, where weights are read once and a widened row should not leave the first-level cache.
-const FEW_BLOCK_ROWS: usize = 8;
-/// From this many input rows on, inputs and weights are copied to cache-line boundaries: the copy costs less than loads that
-/// cross lines.
-const MANY_INPUT_ROWS: usize = 12;
-
-/// Input rows are taken in runs of at most this many bytes, so that they stay in the second-level cache too.
+/// Panels widened together: as many as a tile of few rows takes.
+const GROUP: usize = 4;
+/// Most terms of a sum that are added up in registers before they go to the output. The same for any number of rows, so that
+/// sums do not depend on it.
+const MOST_TERMS: usize = 512;
+/// Rows and columns of weights and gradients that the backward handles at a time.
+const BACKWARD_ROWS: usize = 256;
+const BACKWARD_COLUMNS: usize = 2 * WIDTH;
+/// Rows are taken in runs of at most this many bytes, which stay in the second-level cache.
 const RUN_BYTES: usize = 640 << 10;
 
-/// f32 scratch that starts at a cache line.
-struct Aligned {
-    values: Vec<f32>,
-    start: usize,
+/// Rows of `width` values in a run.
+fn run_rows(width: usize) -> usize {
+    (RUN_BYTES / (4 * width.max(1))).max(1)
 }
 
-impl Aligned {
-    fn zeros(n: usize) -> Self {
-        const LINE: usize = 64 / size_of::<f32>();
-        let values = vec![0.0f32; n + LINE];
-        let start = values.as_ptr().align_offset(64).min(LINE);
-        Self { values, start }
-    }
-
-    fn from_slice(from: &[f32]) -> Self {
-        let mut aligned = Self::zeros(from.len());
-        aligned.first_mut(from.len()).copy_from_slice(from);
-        aligned
-    }
-
-    fn first(&self, n: usize) -> &[f32] {
-        &self.values[self.start..][..n]
-    }
-
-    fn first_mut(&mut self, n: usize) -> &mut [f32] {
-        &mut self.values[self.start..][..n]
-    }
-}
-
-/// `x W^T` for weight rows `first..first + n`, written to `out`, whose column 0 belongs to row `first`. `x` holds rows of
-/// as many values as `weight` has columns.
+/// `out += scale * x W^T` or `out = x W^T` for the rows of `W` in `panels`; `out` begins with the first of them.
 ///
 /// # Safety
-/// `out` must hold as many rows as `x`, of `n` columns, and no other thread may use them meanwhile.
-unsafe fn rows_forward(x: &[f32], weight: &Matrix, first: usize, n: usize, out: StridedMut, write: Write) {
+/// `out` must hold as many rows as `x`, of the columns of these panels, and no other thread may use them meanwhile.
+unsafe fn panels_forward(x: &[f32], weight: &Matrix, panels: Range<usize>, out: StridedMut, write: Write) {
     let k = weight.columns();
     let m = x.len() / k.max(1);
-    let many = m >= MANY_INPUT_ROWS;
-    let block_rows = if many { BLOCK_ROWS } else { FEW_BLOCK_ROWS };
-    let in_place = weight.as_f32().filter(|_| !many);
-    let mut scratch = Aligned::zeros(if in_place.is_some() { 0 } else { block_rows.min(n) * k });
-    for block in (0..n).step_by(block_rows) {
-        let rows = (n - block).min(block_rows);
-        let w = if let Some(values) = in_place {
-            &values[(first + block) * k..][..rows * k]
-        } else {
-            widen_rows(weight, first + block, 0, k, scratch.first_mut(rows * k));
-            scratch.first(rows * k)
-        };
-        let w = Strided::new(w, k);
-        // SAFETY: `x` has m rows of k values, `w` has `rows` rows of k, and `out` is the caller's contract.
-        unsafe { dot_products(m, rows, k, Strided::new(x, k), w, out.at(0, block), write) };
-    }
+    let terms = k.div_ceil(k.div_ceil(MOST_TERMS).max(1)).next_multiple_of(32).max(1);
+    with_scratch(GROUP * WIDTH * terms.min(k), |scratch| {
+        for first in panels.clone().step_by(GROUP) {
+            let group = first..(first + GROUP).min(panels.end);
+            let n = (group.end * WIDTH).min(weight.rows()) - first * WIDTH;
+            // SAFETY: the columns of this group are among those of the contract.
+            let out = unsafe { out.at(0, (first - panels.start) * WIDTH) };
+            for start in (0..k).step_by(terms) {
+                let columns = start..(start + terms).min(k);
+                let (n_terms, write) = (columns.len(), if start == 0 { write } else { added(write) });
+                for (panel, scratch) in group.clone().zip(scratch.chunks_exact_mut(n_terms * WIDTH)) {
+                    widen_panel(weight, panel, columns.clone(), scratch);
+                }
+                // SAFETY: `x` has m rows of k values, the scratch these panels, and `out` is the caller's contract.
+                unsafe {
+                    product(m, n, n_terms, Left::rows(&x[start..], k), Right::panels(scratch, n_terms), out, write);
+                }
+            }
+        }
+    });
 }
 
-/// Input rows at a cache line, if there are enough of them to be worth a copy.
-fn aligned_inputs(x: &Rows) -> Option<Aligned> {
-    let is_aligned = x.values().as_ptr().align_offset(64) == 0;
-    (x.n_rows() >= MANY_INPUT_ROWS && !is_aligned).then(|| Aligned::from_slice(x.values()))
+/// How the second part of a sum meets the first.
+fn added(write: Write) -> Write {
+    if write == Write::Set { Write::AddScaled(1.0) } else { write }
 }
 
-pub(super) fn forward(threads: &Threads, x: &Rows, layers: &[(&Matrix, Option<&Rows>)]) -> Vec<Rows> {
-    for (weight, bias) in layers {
-        assert_eq!(weight.columns(), x.width(), "linear: {weight:?} with inputs of width {}", x.width());
-        assert!(bias.is_none_or(|bias| bias.width() == weight.rows()), "linear: bias of another width than {weight:?}");
-    }
-    let m = x.n_rows();
-    if m == 0 {
-        return layers.iter().map(|(weight, _)| Rows::zeros(0, weight.rows())).collect();
-    }
-    let total: usize = layers.iter().map(|(weight, _)| weight.rows()).sum();
-    let aligned = aligned_inputs(x);
-    let inputs = aligned.as_ref().map_or(x.values(), |aligned| aligned.first(x.values().len()));
-    let run_rows = (RUN_BYTES / (4 * x.width().max(1))).max(6) / 6 * 6;
-    let write = |targets: &[StridedMut]| {
-        threads.for_ranges(total, BLOCK_ROWS, total * x.width() * m, |range| {
+/// Several linear layers of one input: what they write, by thread.
+///
+/// # Safety
+/// `targets` must hold as many rows as `x`, of as many columns as their layers have rows, and nobody else may use them meanwhile.
+unsafe fn forward_into(cpu: &Cpu, x: &Rows, layers: &[(&Matrix, Option<&Rows>)], targets: &[StridedMut], write: Write) {
+    let (m, k) = (x.n_rows(), x.width());
+    let panels = |weight: &Matrix| weight.rows().div_ceil(WIDTH);
+    let total: usize = layers.iter().map(|(weight, _)| panels(weight)).sum();
+    let is_integer = |weight: &Matrix| cpu.activations == Activations::Q8 && has_integer_products(weight.dtype());
+    let quantised = layers.iter().any(|(weight, _)| is_integer(weight)).then(|| QuantisedRows::new(&cpu.threads, x));
+    let run_rows = run_rows(k);
+    let n_groups = total.div_ceil(GROUP);
+    let work = layers.iter().map(|(weight, _)| weight.rows() * k * m).sum();
+    cpu.threads.for_ranges(m.div_ceil(run_rows) * n_groups, 1, work, |items| {
+        let mut item = items.start;
+        while item < items.end {
+            // The groups of one run of rows.
+            let (run, first) = (item / n_groups * run_rows, item % n_groups);
+            let n = (items.end - item).min(n_groups - first);
+            item += n;
+            let rows = run..(run + run_rows).min(m);
+            let x = &x.values()[rows.start * k..rows.end * k];
+            let range = first * GROUP..((first + n) * GROUP).min(total);
             let mut start = 0;
             for ((weight, bias), target) in layers.iter().zip(targets) {
-                let from = range.start.max(start);
-                let to = range.end.min(start + weight.rows());
-                if from < to {
-                    let (first, n) = (from - start, to - from);
-                    for run in (0..m).step_by(run_rows) {
-                        let rows = (m - run).min(run_rows);
-                        let x = &inputs[run * x.width()..][..rows * x.width()];
-                        // SAFETY: ranges are disjoint, so each column of each output is written by one thread.
-                        unsafe {
-                            rows_forward(x, weight, first, n, target.at(run, first), Write::Set);
-                            if let Some(bias) = bias {
-                                for row in run..run + rows {
-                                    add(target.row(row, first, n), &bias.values()[first..][..n]);
-                                }
+                let own = range.start.max(start)..range.end.min(start + panels(weight));
+                if own.start < own.end {
+                    let own = own.start - start..own.end - start;
+                    let columns = own.start * WIDTH..(own.end * WIDTH).min(weight.rows());
+                    // SAFETY: items are disjoint, so each part of each output is written by one thread.
+                    unsafe {
+                        let out = target.at(rows.start, columns.start);
+                        match &quantised {
+                            Some(x) if is_integer(weight) => {
+                                integer::panels_forward(x, rows.clone(), weight, own, out, write);
+                            }
+                            _ => panels_forward(x, weight, own, out, write),
+                        }
+                        if let Some(bias) = bias {
+                            for row in rows.clone() {
+                                add(target.row(row, columns.start, columns.len()), &bias.values()[columns.clone()]);
                             }
                         }
                     }
                 }
-                start += weight.rows();
+                start += panels(weight);
             }
-        });
-    };
-    let shapes: Vec<(usize, usize)> = layers.iter().map(|(weight, _)| (m, weight.rows())).collect();
-    // SAFETY: every column of every output is set above.
-    unsafe { Rows::written(&shapes, write) }
+        }
+    });
+}
+
+pub(super) fn forward(cpu: &Cpu, x: &Rows, layers: &[(&Matrix, Option<&Rows>)]) -> Vec<Rows> {
+    for (weight, bias) in layers {
+        assert_eq!(weight.columns(), x.width(), "linear: {weight:?} with inputs of width {}", x.width());
+        assert!(bias.is_none_or(|bias| bias.width() == weight.rows()), "linear: bias of another width than {weight:?}");
+    }
+    let shapes: Vec<(usize, usize)> = layers.iter().map(|(weight, _)| (x.n_rows(), weight.rows())).collect();
+    // SAFETY: every element of every output is set.
+    unsafe { Rows::written(&shapes, |targets| forward_into(cpu, x, layers, targets, Write::Set)) }
 }
 
 multiversion! {
@@ -140,65 +138,47 @@ multiversion! {
 
 impl Linears for Cpu {
     fn linear_forward(&self, x: &Rows, weight: &Matrix, bias: Option<&Rows>) -> Rows {
-        forward(&self.threads, x, &[(weight, bias)]).swap_remove(0)
+        forward(self, x, &[(weight, bias)]).swap_remove(0)
     }
 
     fn linears_forward(&self, x: &Rows, layers: &[(&Matrix, Option<&Rows>)]) -> Vec<Rows> {
-        forward(&self.threads, x, layers)
+        forward(self, x, layers)
     }
 
     fn linear_add_forward(&self, x: &Rows, weight: &Matrix, scale: f32, out: &mut Rows) {
         assert_eq!((x.width(), out.width()), (weight.columns(), weight.rows()), "linear_add: {weight:?}");
         assert_eq!(x.n_rows(), out.n_rows(), "linear_add: rows");
-        let (m, n) = (x.n_rows(), weight.rows());
-        let target = StridedMut::new(out.values_mut(), n);
-        self.threads.for_ranges(n, BLOCK_ROWS, n * m * x.width(), |range| {
-            // SAFETY: ranges are disjoint, so each column is written by one thread.
-            unsafe {
-                rows_forward(
-                    x.values(),
-                    weight,
-                    range.start,
-                    range.len(),
-                    target.at(0, range.start),
-                    Write::AddScaled(scale),
-                );
-            };
-        });
+        let target = StridedMut::new(out.values_mut(), weight.rows());
+        // SAFETY: `out` has the rows of `x` and the columns of the layer, and is borrowed for this call.
+        unsafe { forward_into(self, x, &[(weight, None)], &[target], Write::AddScaled(scale)) };
     }
 
     fn linear_backward_input(&self, d_out: &Rows, weight: &Matrix, scale: f32, d_x: &mut Rows) {
-        /// Weight rows widened at a time.
-        const ROWS: usize = 192;
         let (n, k, m) = (weight.rows(), weight.columns(), d_out.n_rows());
         assert_eq!((d_out.width(), d_x.width()), (n, k), "linear_backward_input: {weight:?}");
         assert_eq!(m, d_x.n_rows(), "linear_backward_input: rows");
-        if m == 0 {
-            return;
-        }
         let target = StridedMut::new(d_x.values_mut(), k);
-        let d_out = View::row_major(d_out.values(), n);
-        // Columns are split among threads in whole quantisation blocks, so no weight is widened twice.
-        let grain = k.div_ceil(self.threads.count()).next_multiple_of(32);
-        self.threads.for_ranges(k, grain, n * k * m, |columns| {
-            let width = columns.len();
-            if let Some(values) = weight.as_f32() {
-                let b = View::row_major(&values[columns.start..], k);
-                // SAFETY: column ranges are disjoint.
-                unsafe { gemm(m, width, n, d_out, b, scale, true, target.at(0, columns.start)) };
-                return;
-            }
-            let mut scratch = vec![0.0; ROWS.min(n) * width];
-            for first in (0..n).step_by(ROWS) {
-                let rows = (n - first).min(ROWS);
-                let scratch = &mut scratch[..rows * width];
-                widen_rows(weight, first, columns.start, width, scratch);
-                let a = View { values: &d_out.values[first..], ..d_out };
-                // SAFETY: column ranges are disjoint.
-                unsafe {
-                    gemm(m, width, rows, a, View::row_major(scratch, width), scale, true, target.at(0, columns.start));
-                };
-            }
+        let run_rows = run_rows(BACKWARD_ROWS);
+        let n_columns = k.div_ceil(BACKWARD_COLUMNS);
+        self.threads.for_each(m.div_ceil(run_rows) * n_columns, n * k * m, |item| {
+            let run = item / n_columns * run_rows;
+            let m = (m - run).min(run_rows);
+            let first = item % n_columns * BACKWARD_COLUMNS;
+            let columns = first..(first + BACKWARD_COLUMNS).min(k);
+            with_scratch(BACKWARD_COLUMNS * BACKWARD_ROWS, |scratch| {
+                for start in (0..n).step_by(BACKWARD_ROWS) {
+                    let rows = start..(start + BACKWARD_ROWS).min(n);
+                    let n = rows.len();
+                    let scratch = &mut scratch[..columns.len().div_ceil(WIDTH) * WIDTH * n];
+                    widen_columns(weight, rows, columns.clone(), scratch);
+                    let d_out = Left::rows(&d_out.values()[run * d_out.width() + start..], d_out.width());
+                    // SAFETY: items are disjoint, and the operands have these rows and columns.
+                    unsafe {
+                        let write = Write::AddScaled(scale);
+                        product(m, columns.len(), n, d_out, Right::panels(scratch, n), target.at(run, first), write);
+                    }
+                }
+            });
         });
     }
 
@@ -206,100 +186,33 @@ impl Linears for Cpu {
         let (n, k, m) = (d_out.width(), x.width(), x.n_rows());
         assert_eq!((d_weight.n_rows(), d_weight.width()), (n, k), "linear_backward_weight: shape of the gradient");
         assert_eq!(m, d_out.n_rows(), "linear_backward_weight: rows");
-        if m == 0 {
-            return;
-        }
         let target = StridedMut::new(d_weight.values_mut(), k);
-        let d_out = View::row_major(d_out.values(), n).transposed();
-        let x = View::row_major(x.values(), k);
-        // The longer side is split.
-        if n >= k {
-            let grain = n.div_ceil(self.threads.count() * 2).next_multiple_of(16);
-            self.threads.for_ranges(n, grain, n * k * m, |rows| {
-                let a = View { values: &d_out.values[rows.start..], ..d_out };
-                // SAFETY: row ranges are disjoint.
-                unsafe { gemm(rows.len(), k, m, a, x, scale, true, target.at(rows.start, 0)) };
+        let (n_rows, n_columns) = (n.div_ceil(BACKWARD_ROWS), k.div_ceil(BACKWARD_COLUMNS));
+        self.threads.for_each(n_rows * n_columns, n * k * m, |item| {
+            let row = item / n_columns * BACKWARD_ROWS;
+            let rows = (n - row).min(BACKWARD_ROWS);
+            let first = item % n_columns * BACKWARD_COLUMNS;
+            let columns = first..(first + BACKWARD_COLUMNS).min(k);
+            with_scratch(BACKWARD_COLUMNS * BACKWARD_ROWS, |scratch| {
+                for start in (0..m).step_by(BACKWARD_ROWS) {
+                    let terms = start..(start + BACKWARD_ROWS).min(m);
+                    let scratch = &mut scratch[..columns.len().div_ceil(WIDTH) * WIDTH * terms.len()];
+                    copy_columns(&x.values()[terms.start * k..terms.end * k], k, columns.clone(), scratch);
+                    let d_out = Left::columns(&d_out.values()[start * n + row..], n);
+                    let x = Right::panels(scratch, terms.len());
+                    // SAFETY: items are disjoint, and the operands have these rows and columns.
+                    unsafe {
+                        let write = Write::AddScaled(scale);
+                        product(rows, columns.len(), terms.len(), d_out, x, target.at(row, first), write);
+                    }
+                }
             });
-        } else {
-            let grain = k.div_ceil(self.threads.count() * 2).next_multiple_of(16);
-            self.threads.for_ranges(k, grain, n * k * m, |columns| {
-                let b = View { values: &x.values[columns.start..], ..x };
-                // SAFETY: column ranges are disjoint.
-                unsafe { gemm(n, columns.len(), m, d_out, b, scale, true, target.at(0, columns.start)) };
-            });
-        }
+        });
     }
 
     fn bias_backward(&self, d_out: &Rows, d_bias: &mut Rows) {
         for row in 0..d_out.n_rows() {
             add(d_bias.values_mut(), d_out.row(row));
         }
-    }
-}
-
-/// A matrix for [`gemm()`]: element `(row, column)` is `values[offset + row * row_stride + column * column_stride]`.
-#[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    pub(super) values: &'a [f32],
-    pub(super) row_stride: usize,
-    pub(super) column_stride: usize,
-}
-
-impl<'a> View<'a> {
-    pub(super) fn row_major(values: &'a [f32], row_stride: usize) -> Self {
-        Self { values, row_stride, column_stride: 1 }
-    }
-
-    pub(super) fn transposed(self) -> Self {
-        Self { row_stride: self.column_stride, column_stride: self.row_stride, ..self }
-    }
-
-    fn check(&self, rows: usize, columns: usize) {
-        if rows > 0 && columns > 0 {
-            let last = (rows - 1) * self.row_stride + (columns - 1) * self.column_stride;
-            assert!(last < self.values.len(), "matrix product reads beyond its operand");
-        }
-    }
-}
-
-/// `out = keep * out + scale * a b`, `a` `[m, k]`, `b` `[k, n]`, on this thread.
-///
-/// # Safety
-/// `out` must hold `m` rows of `n` columns, and no other thread may use them meanwhile.
-pub(super) unsafe fn gemm(
-    m: usize,
-    n: usize,
-    k: usize,
-    a: View<'_>,
-    b: View<'_>,
-    scale: f32,
-    keep: bool,
-    out: StridedMut,
-) {
-    a.check(m, k);
-    b.check(k, n);
-    // SAFETY: both operands were checked against their slices; `out` is the caller's contract.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.start,
-            1,
-            out.stride as isize,
-            keep,
-            a.values.as_ptr(),
-            a.column_stride as isize,
-            a.row_stride as isize,
-            b.values.as_ptr(),
-            b.column_stride as isize,
-            b.row_stride as isize,
-            1.0,
-            scale,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
     }
 }

@@ -2,8 +2,11 @@
 
 mod attention;
 mod elementwise;
+mod integer;
 mod lanes;
 pub(crate) mod linear;
+mod product;
+mod scratch;
 mod simd;
 mod simd_level;
 pub(crate) mod strided;
@@ -21,17 +24,39 @@ use crate::rows::Rows;
 #[derive(Clone, Debug)]
 pub struct Cpu {
     threads: Threads,
+    activations: Activations,
+}
+
+/// How activations enter the products with quantised weights. Other weights take them as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Activations {
+    /// As f32, times weights widened to f32.
+    #[default]
+    F32,
+    /// Rounded to 8 bits in blocks of 32, times the weights' own integers. For inference: the backward takes f32.
+    Q8,
 }
 
 impl Cpu {
     /// A backend of `n_threads` threads (at least 1).
     pub fn new(n_threads: usize) -> Self {
-        Self { threads: Threads::new(n_threads) }
+        Self { threads: Threads::new(n_threads), activations: Activations::F32 }
     }
 
     /// A backend with a thread for every processor that this process may use.
     pub fn with_all_processors() -> Self {
         Self::new(std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    /// The same threads with activations taken so.
+    #[must_use]
+    pub fn with_activations(&self, activations: Activations) -> Self {
+        Self { threads: self.threads.clone(), activations }
+    }
+
+    /// How activations enter products.
+    pub fn activations(&self) -> Activations {
+        self.activations
     }
 
     /// Number of threads.
@@ -41,10 +66,6 @@ impl Cpu {
 }
 
 impl Host for Cpu {
-    fn install<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
-        self.threads.run(f)
-    }
-
     fn rows_of_zeros(&self, n_rows: usize, width: usize) -> Rows {
         elementwise::zeros(&self.threads, n_rows, width)
     }

@@ -7,6 +7,8 @@
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
+use crate::error::KernelError;
+
 /// The widest vector instructions of this machine that the kernels use, from wide to narrow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SimdLevel {
@@ -40,22 +42,49 @@ impl SimdLevel {
         Self::Portable
     }
 
+    /// Name, as [`SimdLevel::VARIABLE`] takes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
+        }
+    }
+
+    /// The environment variable that names the level to be used.
+    pub const VARIABLE: &str = "ALOUD_INSTRUCTIONS";
+
+    /// The level that [`SimdLevel::VARIABLE`] names, or what this machine has if it is not set.
+    ///
+    /// # Errors
+    /// If it is no level, or one that this machine lacks.
+    pub fn from_environment() -> Result<Self, KernelError> {
+        let Some(wanted) = std::env::var_os(Self::VARIABLE) else { return Ok(Self::detect()) };
+        let found = Self::detect();
+        let level = [Self::Avx512, Self::Avx2, Self::Portable].into_iter().find(|level| wanted == level.name());
+        level.filter(|level| *level >= found).ok_or_else(|| KernelError::Instructions {
+            variable: Self::VARIABLE,
+            wanted: wanted.to_string_lossy().into_owned(),
+            found: found.name(),
+        })
+    }
+
     /// Lets the kernels of this process use these instructions, or narrower ones where the machine lacks them; returns what they
-    /// use. For tests and comparisons: the bits of results depend on the level.
+    /// use. For tests and comparisons.
     pub fn limit(level: Self) -> Self {
         let level = level.max(Self::detect());
         IN_USE.store(level as u8, Relaxed);
         level
     }
 
-    /// What the kernels use: what this machine has, unless [`SimdLevel::limit`] was called.
+    /// What the kernels use: what [`SimdLevel::limit`] said, or else the environment, or else what this machine has.
     #[inline]
     pub fn in_use() -> Self {
         match IN_USE.load(Relaxed) {
             AVX512 => Self::Avx512,
             AVX2 => Self::Avx2,
             PORTABLE => Self::Portable,
-            _ => Self::limit(Self::Avx512),
+            _ => Self::limit(Self::from_environment().unwrap_or_else(|_| Self::detect())),
         }
     }
 }

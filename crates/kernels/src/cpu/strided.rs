@@ -1,19 +1,6 @@
-//! Matrices of f32 with a row stride, as addresses: what tiles read, and what several threads write.
+//! Matrices of f32 with a row stride, as addresses: what several threads write.
 
 #![allow(unsafe_code, reason = "addresses; every block states why it is sound")]
-
-/// A borrowed matrix of f32 with a row stride, for tiles.
-#[derive(Clone, Copy)]
-pub(crate) struct Strided {
-    pub(crate) start: *const f32,
-    pub(crate) stride: usize,
-}
-
-impl Strided {
-    pub(crate) fn new(values: &[f32], stride: usize) -> Self {
-        Self { start: values.as_ptr(), stride }
-    }
-}
 
 /// A place for results that several threads write, each its own elements.
 #[derive(Clone, Copy)]

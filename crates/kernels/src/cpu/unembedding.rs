@@ -18,9 +18,9 @@ fn slice(x: &Rows, range: Range<usize>) -> Rows {
 }
 
 /// Logits of a run of rows.
-fn chunk_logits(threads: &Threads, readout: &Readout<'_, Rows, Matrix>, range: Range<usize>) -> Rows {
+fn chunk_logits(cpu: &Cpu, readout: &Readout<'_, Rows, Matrix>, range: Range<usize>) -> Rows {
     let hidden = slice(readout.hidden, range);
-    linear::forward(threads, &hidden, &[(readout.weight, None)]).swap_remove(0)
+    linear::forward(cpu, &hidden, &[(readout.weight, None)]).swap_remove(0)
 }
 
 /// The sum in f64 of sums in f32.
@@ -143,7 +143,7 @@ impl Unembedding for Cpu {
     fn logits(&self, readout: Readout<'_, Rows, Matrix>) -> Rows {
         let n = readout.hidden.n_rows();
         assert!(n <= MAX_LOGIT_ROWS, "{n} rows of logits asked for, at most {MAX_LOGIT_ROWS} may exist");
-        linear::forward(&self.threads, readout.hidden, &[(readout.weight, None)]).swap_remove(0)
+        linear::forward(self, readout.hidden, &[(readout.weight, None)]).swap_remove(0)
     }
 
     fn distill_kl(
@@ -161,8 +161,8 @@ impl Unembedding for Cpu {
         let mut kls = Vec::with_capacity(n);
         let mut d_hidden = d_kl.map(|_| Rows::zeros(n, student.hidden.width()));
         for range in chunks(n, MAX_LOGIT_ROWS / 2) {
-            let mut student_logits = chunk_logits(&self.threads, &student, range.clone());
-            let teacher_logits = chunk_logits(&self.threads, &teacher, range.clone());
+            let mut student_logits = chunk_logits(self, &student, range.clone());
+            let teacher_logits = chunk_logits(self, &teacher, range.clone());
             let first = range.start;
             kls.extend(map_rows(&self.threads, &mut student_logits, |row, s| {
                 let t = teacher_logits.row(row);
@@ -196,7 +196,7 @@ impl Unembedding for Cpu {
         assert_eq!(n, tokens.len(), "token_log_probs: one token a row");
         let mut readings = Vec::with_capacity(n);
         for range in chunks(n, MAX_LOGIT_ROWS) {
-            let mut logits = chunk_logits(&self.threads, &readout, range.clone());
+            let mut logits = chunk_logits(self, &readout, range.clone());
             let tokens = &tokens[range];
             readings.extend(map_rows(&self.threads, &mut logits, |row, x| {
                 let top_token = argmax(x);
@@ -221,7 +221,7 @@ impl Unembedding for Cpu {
         assert_eq!((n, n), (tokens.len(), d_log_probability.len()), "token_log_probs_backward: one token a row");
         let mut d_hidden = Rows::zeros(n, readout.hidden.width());
         for range in chunks(n, MAX_LOGIT_ROWS) {
-            let mut logits = chunk_logits(&self.threads, &readout, range.clone());
+            let mut logits = chunk_logits(self, &readout, range.clone());
             let first = range.start;
             map_rows(&self.threads, &mut logits, |row, x| {
                 multiply(x, 1.0 / temperature);
@@ -238,9 +238,9 @@ impl Unembedding for Cpu {
     fn lens_kl(&self, readout: Readout<'_, Rows, Matrix>, lenses: &[&Rows], tokens: &[u32]) -> Vec<LensRow> {
         // A row's final distribution and its lenses are compared within one chunk of logits.
         let (first, more) = lenses.split_at(lenses.len().min(MAX_LOGIT_ROWS - 1));
-        let mut rows = few_lenses_kl(&self.threads, &readout, first, tokens);
+        let mut rows = few_lenses_kl(self, &readout, first, tokens);
         for lenses in more.chunks(MAX_LOGIT_ROWS - 1) {
-            for (row, more) in rows.iter_mut().zip(few_lenses_kl(&self.threads, &readout, lenses, tokens)) {
+            for (row, more) in rows.iter_mut().zip(few_lenses_kl(self, &readout, lenses, tokens)) {
                 row.lenses.extend(more.lenses);
             }
         }
@@ -268,12 +268,7 @@ fn chunk_backward(
 }
 
 /// [`Unembedding::lens_kl`] of fewer than [`MAX_LOGIT_ROWS`] lenses.
-fn few_lenses_kl(
-    threads: &Threads,
-    readout: &Readout<'_, Rows, Matrix>,
-    lenses: &[&Rows],
-    tokens: &[u32],
-) -> Vec<LensRow> {
+fn few_lenses_kl(cpu: &Cpu, readout: &Readout<'_, Rows, Matrix>, lenses: &[&Rows], tokens: &[u32]) -> Vec<LensRow> {
     let n = readout.hidden.n_rows();
     let views = lenses.len() + 1;
     let shape = (n, readout.hidden.width());
@@ -290,12 +285,12 @@ fn few_lenses_kl(
                 hidden.extend_from_slice(lens.row(row));
             }
         }
-        let mut all = linear::forward(threads, &Rows::new(width, hidden), &[(readout.weight, None)]).swap_remove(0);
-        let sums = map_rows(threads, &mut all, |_, x| (log_sum_exp(x), argmax(x)));
+        let mut all = linear::forward(cpu, &Rows::new(width, hidden), &[(readout.weight, None)]).swap_remove(0);
+        let sums = map_rows(&cpu.threads, &mut all, |_, x| (log_sum_exp(x), argmax(x)));
         let (all, tokens) = (&all, &tokens[range.clone()]);
         // The entropy of a final distribution; KL and divergence of a lens.
         let n_rows = range.len() * views;
-        let measured = threads.map(n_rows, n_rows * all.width() * 10, |view| {
+        let measured = cpu.threads.map(n_rows, n_rows * all.width() * 10, |view| {
             let last = view - view % views;
             if view == last {
                 return [entropy(all.row(last), sums[last].0), 0.0];

@@ -1,102 +1,149 @@
-//! Widening stored weights to f32, a few rows at a time, bit for bit as [`Matrix::widen_row`] does it.
+//! Weights widened to f32 in panels, ready for the matrix product, bit for bit as [`Matrix::widen_row`] does it.
 
 #![allow(unsafe_code, reason = "SIMD intrinsics; every block states why it is sound")]
-#![allow(unsafe_op_in_unsafe_fn, reason = "bodies of `widen_*`, whose contract is theirs")]
+#![allow(unsafe_op_in_unsafe_fn, reason = "bodies of functions with lanes, whose contract is theirs")]
+
+use std::ops::Range;
 
 use super::lanes::{Lanes, with_lanes};
-use super::simd_level::multiversion;
-use crate::matrix::half_to_f32;
 use crate::matrix::{DType, Matrix};
+use crate::panels::{Panel, WIDTH};
 
-/// Widens `out.len() / columns` rows of `matrix` from `first_row` on, the columns from `first_column` on.
-pub(super) fn widen_rows(matrix: &Matrix, first_row: usize, first_column: usize, columns: usize, out: &mut [f32]) {
-    for (i, out) in out.chunks_exact_mut(columns).enumerate() {
-        match matrix.packed_row(first_row + i, first_column, columns) {
-            // SAFETY: `packed_row` returns the whole blocks that hold `columns` values, and `out` has as many.
-            Some(bytes) if matrix.dtype().block_len() > 1 => unsafe {
-                let (bytes, n_blocks, out) = (bytes.as_ptr(), columns / 32, out.as_mut_ptr());
-                match matrix.dtype() {
-                    DType::Q8_0 => widen_q8_0(bytes, n_blocks, out),
-                    DType::Q4_0 => widen_q4_0(bytes, n_blocks, out),
-                    _ => widen_q4_1(bytes, n_blocks, out),
+/// Writes columns `columns` of panel `panel` of `matrix`, `[columns, 16]`; rows that do not exist are zero. Column bounds are
+/// multiples of the block length.
+pub(super) fn widen_panel(matrix: &Matrix, panel: usize, columns: Range<usize>, out: &mut [f32]) {
+    assert_eq!(out.len(), columns.len() * WIDTH, "a panel of {} columns", columns.len());
+    match (matrix.panel(panel), matrix.as_f32()) {
+        (Some(panel), _) => {
+            let first = columns.start / matrix.dtype().block_len();
+            let n_blocks = columns.len() / matrix.dtype().block_len();
+            // SAFETY: the panel has the scales and values of these blocks, and `out` has room for them.
+            unsafe { widen_blocks(matrix.dtype(), panel, first, n_blocks, out.as_mut_ptr()) };
+        }
+        (None, Some(values)) => {
+            let first = panel * WIDTH;
+            let n = (matrix.rows() - first).min(WIDTH);
+            transpose(&values[first * matrix.columns() + columns.start..], matrix.columns(), n, columns.len(), out);
+        }
+        (None, None) => unreachable!("a matrix is f32 or in panels"),
+    }
+}
+
+/// Writes `n <= 16` rows of `k` values, `stride` apart, as one panel `[k, 16]`; rows beyond `n` are zero.
+pub(super) fn transpose(values: &[f32], stride: usize, n: usize, k: usize, out: &mut [f32]) {
+    assert!(n <= WIDTH && out.len() == k * WIDTH, "a panel of {n} rows of {k} values");
+    assert!(n == 0 || (n - 1) * stride + k <= values.len(), "a panel beyond its rows");
+    let whole = if n == WIDTH { k / WIDTH * WIDTH } else { 0 };
+    // SAFETY: the first `whole` values of 16 rows exist, and `out` has room for them.
+    unsafe { transpose_whole(values.as_ptr(), stride, whole, out.as_mut_ptr()) };
+    for (p, out) in out.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate().skip(whole) {
+        out.fill(0.0);
+        out.iter_mut().zip(values[p..].iter().step_by(stride)).take(n).for_each(|(out, value)| *out = *value);
+    }
+}
+
+/// Writes columns `columns`, of at most 32, of rows `rows`, which begin with a panel, of `matrix` as panels of columns:
+/// `[columns / 16, rows, 16]`. Columns that do not exist are zero.
+pub(super) fn widen_columns(matrix: &Matrix, rows: Range<usize>, columns: Range<usize>, out: &mut [f32]) {
+    if let Some(values) = matrix.as_f32() {
+        let width = matrix.columns();
+        copy_columns(&values[rows.start * width..rows.end * width], width, columns, out);
+        return;
+    }
+    let n = rows.len();
+    let mut scratch = [0.0f32; 2 * WIDTH * WIDTH];
+    let scratch = &mut scratch[..columns.len() * WIDTH];
+    for panel in rows.start / WIDTH..rows.end.div_ceil(WIDTH) {
+        widen_panel(matrix, panel, columns.clone(), scratch);
+        let first = panel * WIDTH - rows.start;
+        for (part, out) in out.chunks_exact_mut(n * WIDTH).enumerate() {
+            let width = (columns.len() - part * WIDTH).min(WIDTH);
+            let out = &mut out[first * WIDTH..][..(n - first).min(WIDTH) * WIDTH];
+            transpose(&scratch[part * WIDTH * WIDTH..], WIDTH, width, out.len() / WIDTH, out);
+        }
+    }
+}
+
+/// The same of rows of `width` f32, all of those in `values`.
+pub(super) fn copy_columns(values: &[f32], width: usize, columns: Range<usize>, out: &mut [f32]) {
+    for (first, out) in columns.clone().step_by(WIDTH).zip(out.chunks_exact_mut(values.len() / width * WIDTH)) {
+        let n = (columns.end - first).min(WIDTH);
+        for (row, out) in values.chunks_exact(width).zip(out.as_chunks_mut::<WIDTH>().0) {
+            out[n..].fill(0.0);
+            out[..n].copy_from_slice(&row[first..first + n]);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn transpose_body<V: Lanes>(from: *const f32, stride: usize, k: usize, out: *mut f32) {
+    for p in (0..k).step_by(WIDTH) {
+        V::transpose(|row| from.add(row * stride + p), out.add(p * WIDTH));
+    }
+}
+
+with_lanes! {
+    /// # Safety
+    /// 16 rows of `k` values, a multiple of 16, must be readable, and as many values writable.
+    unsafe fn transpose_whole = transpose_body(from: *const f32, stride: usize, k: usize, out: *mut f32)
+}
+
+#[inline(always)]
+unsafe fn widen_body<V: Lanes>(dtype: DType, panel: Panel<'_>, first: usize, n_blocks: usize, out: *mut f32) {
+    let (scales, values) = (panel.scales.as_ptr(), panel.values.as_ptr());
+    for i in 0..n_blocks {
+        let block = first + i;
+        match dtype {
+            DType::F32 => {}
+            DType::F16 => V::halves(values.add(block * 2 * WIDTH)).store(out.add(i * WIDTH)),
+            DType::Bf16 => V::upper_halves(values.add(block * 2 * WIDTH)).store(out.add(i * WIDTH)),
+            DType::Q8_0 => {
+                let d = V::halves(scales.add(block * 2 * WIDTH));
+                for part in 0..8 {
+                    let integers = V::integers(values.add((block * 8 + part) * 4 * WIDTH));
+                    let out = out.add((i * 32 + part * 4) * WIDTH);
+                    for column in 0..4 {
+                        let q = V::signed_bytes(integers, 24 - 8 * column as u32);
+                        d.multiply(q).store(out.add(column * WIDTH));
+                    }
                 }
-            },
-            _ => widen_plain(matrix, first_row + i, first_column, out),
+            }
+            DType::Q4_0 => {
+                let d = V::halves(scales.add(block * 2 * WIDTH));
+                let middle = V::splat(-8.0);
+                widen_nibbles::<V>(values.add(block * 16 * WIDTH), out.add(i * 32 * WIDTH), |q| {
+                    d.multiply(q.add(middle))
+                });
+            }
+            DType::Q4_1 => {
+                let d = V::halves(scales.add(block * 4 * WIDTH));
+                let m = V::halves(scales.add((block * 4 + 2) * WIDTH));
+                // Product and sum are rounded apart, as ggml defines them.
+                widen_nibbles::<V>(values.add(block * 16 * WIDTH), out.add(i * 32 * WIDTH), |q| d.multiply(q).add(m));
+            }
         }
     }
 }
 
-multiversion! {
-    fn widen_plain(matrix: &Matrix, row: usize, first_column: usize, out: &mut [f32]) {
-        matrix.widen_row(row, first_column, out);
-    }
-}
-
+/// A block of 16 rows of 32 nibbles.
 #[inline(always)]
-unsafe fn half_at(bytes: *const u8) -> f32 {
-    // SAFETY: contract of the callers: two bytes of a block.
-    half_to_f32(unsafe { bytes.cast::<[u8; 2]>().read() })
-}
-
-#[inline(always)]
-unsafe fn q8_0_body<V: Lanes>(bytes: *const u8, n_blocks: usize, out: *mut f32) {
-    // Blocks of 34 bytes and 32 values, `n_blocks` of each.
-    for block in 0..n_blocks {
-        let (bytes, out) = (bytes.add(block * 34), out.add(block * 32));
-        let d = V::splat(half_at(bytes));
-        for i in (0..32).step_by(V::WIDTH) {
-            d.multiply(V::signed_bytes(bytes.add(2 + i))).store(out.add(i));
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn q4_0_body<V: Lanes>(bytes: *const u8, n_blocks: usize, out: *mut f32) {
-    // Blocks of 18 bytes and 32 values, `n_blocks` of each.
-    for block in 0..n_blocks {
-        let (bytes, out) = (bytes.add(block * 18), out.add(block * 32));
-        let d = V::splat(half_at(bytes));
-        let middle = V::splat(-8.0);
-        for i in (0..16).step_by(V::WIDTH) {
-            let (low, high) = V::nibbles(bytes.add(2 + i));
-            d.multiply(low.add(middle)).store(out.add(i));
-            d.multiply(high.add(middle)).store(out.add(16 + i));
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn q4_1_body<V: Lanes>(bytes: *const u8, n_blocks: usize, out: *mut f32) {
-    // Blocks of 20 bytes and 32 values, `n_blocks` of each.
-    for block in 0..n_blocks {
-        let (bytes, out) = (bytes.add(block * 20), out.add(block * 32));
-        let d = V::splat(half_at(bytes));
-        let m = V::splat(half_at(bytes.add(2)));
-        for i in (0..16).step_by(V::WIDTH) {
-            // Product and sum are rounded apart, as ggml defines them.
-            let (low, high) = V::nibbles(bytes.add(4 + i));
-            d.multiply(low).add(m).store(out.add(i));
-            d.multiply(high).add(m).store(out.add(16 + i));
+unsafe fn widen_nibbles<V: Lanes>(values: *const u8, out: *mut f32, value: impl Fn(V) -> V) {
+    for part in 0..4 {
+        let integers = V::integers(values.add(part * 4 * WIDTH));
+        let out = out.add(part * 8 * WIDTH);
+        for column in 0..4 {
+            let shift = 8 * column as u32;
+            value(V::nibbles(integers, shift)).store(out.add(column * WIDTH));
+            value(V::nibbles(integers, shift + 4)).store(out.add((4 + column) * WIDTH));
         }
     }
 }
 
 with_lanes! {
     /// # Safety
-    /// `n_blocks` blocks must be readable and 32 values for each writable.
-    unsafe fn widen_q8_0 = q8_0_body(bytes: *const u8, n_blocks: usize, out: *mut f32)
-}
-
-with_lanes! {
-    /// # Safety
-    /// As for [`widen_q8_0`].
-    unsafe fn widen_q4_0 = q4_0_body(bytes: *const u8, n_blocks: usize, out: *mut f32)
-}
-
-with_lanes! {
-    /// # Safety
-    /// As for [`widen_q8_0`].
-    unsafe fn widen_q4_1 = q4_1_body(bytes: *const u8, n_blocks: usize, out: *mut f32)
+    /// `panel` must have blocks `first..first + n_blocks`, and there must be room for their values.
+    unsafe fn widen_blocks =
+        widen_body(dtype: DType, panel: Panel<'_>, first: usize, n_blocks: usize, out: *mut f32)
 }
 
 #[cfg(test)]
@@ -107,9 +154,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lanes_widen_like_the_reference(
-            dtype in prop::sample::select(vec![DType::F16, DType::Bf16, DType::Q8_0, DType::Q4_0, DType::Q4_1]),
-            rows in 1usize..5,
+        fn panels_widen_like_the_reference(
+            dtype in prop::sample::select(vec![
+                DType::F32, DType::F16, DType::Bf16, DType::Q8_0, DType::Q4_0, DType::Q4_1,
+            ]),
+            rows in 1usize..40,
             blocks in 1usize..5,
             seed in any::<u64>(),
         ) {
@@ -118,17 +167,25 @@ mod tests {
             let mut bytes = vec![0u8; rows * columns / dtype.block_len() * dtype.block_bytes()];
             rand_chacha::ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut bytes);
             let matrix = Matrix::new(dtype, rows, columns, &bytes).map_err(|e| TestCaseError::fail(e.to_string()))?;
-            for first_column in (0..columns).step_by(32) {
-                let width = columns - first_column;
-                let mut actual = vec![0.0f32; rows * width];
-                widen_rows(&matrix, 0, first_column, width, &mut actual);
-                for row in 0..rows {
-                    let mut expected = vec![0.0f32; width];
-                    matrix.widen_row(row, first_column, &mut expected);
-                    for (a, e) in actual[row * width..].iter().zip(&expected) {
-                        prop_assert!(a.to_bits() == e.to_bits() || (a.is_nan() && e.is_nan()));
-                    }
+            let expected = matrix.to_f32();
+            let same = |a: f32, b: f32| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) || (a == 0.0 && b == 0.0);
+            let value = |row: usize, column: usize| if row < rows { expected[row * columns + column] } else { 0.0 };
+            let first = seed as usize % blocks * 32;
+            for panel in 0..rows.div_ceil(WIDTH) {
+                let mut out = vec![1.0; (columns - first) * WIDTH];
+                widen_panel(&matrix, panel, first..columns, &mut out);
+                for (i, out) in out.iter().enumerate() {
+                    let expected = value(panel * WIDTH + i % WIDTH, first + i / WIDTH);
+                    prop_assert!(same(*out, expected), "row {}, column {}", panel * WIDTH + i % WIDTH, i / WIDTH);
                 }
+            }
+            let first_row = seed as usize / 64 % rows.div_ceil(WIDTH) * WIDTH;
+            let n = rows - first_row;
+            let mut out = vec![1.0; 2 * n * WIDTH];
+            widen_columns(&matrix, first_row..rows, first..first + 32, &mut out);
+            for (i, out) in out.iter().enumerate() {
+                let (row, column) = (first_row + i / WIDTH % n, first + i / WIDTH / n * WIDTH + i % WIDTH);
+                prop_assert!(same(*out, value(row, column)), "row {row}, column {column}");
             }
         }
     }

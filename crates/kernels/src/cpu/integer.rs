@@ -1,0 +1,408 @@
+//! Integer products: activations rounded to blocks of 32 signed bytes, times quantised weights as they lie in their panels.
+//!
+//! The sum within a block is an exact integer; blocks are added in their order, each by the same multiply-adds. So a row's result
+//! depends neither on other rows nor, where multiply-adds are fused, on the instruction level.
+
+#![allow(
+    unsafe_code,
+    unsafe_op_in_unsafe_fn,
+    reason = "SIMD intrinsics, unchecked tiles and rows split among threads; each function has the contract of its caller"
+)]
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use super::product::Write;
+use super::simd_level::{SimdLevel, multiversion};
+use super::strided::StridedMut;
+use super::threads::Threads;
+use crate::matrix::{DType, Matrix, half_to_f32};
+use crate::panels::WIDTH;
+use crate::rows::Rows;
+
+/// Values of a block.
+const BLOCK: usize = 32;
+/// Groups of four bytes in a block, each multiplied at once.
+const FOURS: usize = BLOCK / 4;
+
+/// Rows of activations as signed bytes: value = scale of the block times byte.
+pub(super) struct QuantisedRows {
+    n_rows: usize,
+    width: usize,
+    bytes: Vec<i8>,
+    /// Of each block: its scale, the sum of its bytes, and the product of the two.
+    scales: Vec<f32>,
+    sums: Vec<i32>,
+    scaled_sums: Vec<f32>,
+}
+
+impl QuantisedRows {
+    /// Rounds rows whose width is a multiple of 32 to the nearest of 255 values a block, the largest magnitude being one. A block
+    /// with a value that is not finite gets a scale that is not a number.
+    pub(super) fn new(threads: &Threads, x: &Rows) -> Self {
+        let (n_rows, width) = (x.n_rows(), x.width());
+        assert!(width.is_multiple_of(BLOCK), "rows of {width} values in blocks of {BLOCK}");
+        let n_blocks = n_rows * width / BLOCK;
+        let mut rows = Self {
+            n_rows,
+            width,
+            bytes: vec![0; n_rows * width],
+            scales: vec![0.0; n_blocks],
+            sums: vec![0; n_blocks],
+            scaled_sums: vec![0.0; n_blocks],
+        };
+        let at = Places {
+            bytes: rows.bytes.as_mut_ptr(),
+            scales: rows.scales.as_mut_ptr(),
+            sums: rows.sums.as_mut_ptr(),
+            scaled_sums: rows.scaled_sums.as_mut_ptr(),
+        };
+        threads.for_ranges(n_blocks, width / BLOCK, n_rows * width * 2, |blocks| {
+            let x = &x.values()[blocks.start * BLOCK..blocks.end * BLOCK];
+            // SAFETY: ranges are disjoint, and the four lists have room for all blocks.
+            unsafe {
+                let n = blocks.len();
+                quantise(
+                    x,
+                    std::slice::from_raw_parts_mut(at.bytes().add(blocks.start * BLOCK), n * BLOCK),
+                    std::slice::from_raw_parts_mut(at.scales.add(blocks.start), n),
+                    std::slice::from_raw_parts_mut(at.sums.add(blocks.start), n),
+                    std::slice::from_raw_parts_mut(at.scaled_sums.add(blocks.start), n),
+                );
+            }
+        });
+        rows
+    }
+}
+
+/// Where threads write, each its own blocks.
+struct Places {
+    bytes: *mut i8,
+    scales: *mut f32,
+    sums: *mut i32,
+    scaled_sums: *mut f32,
+}
+
+// SAFETY: the type only carries addresses; who writes through them guarantees that no two threads touch one element.
+unsafe impl Sync for Places {}
+
+impl Places {
+    fn bytes(&self) -> *mut i8 {
+        self.bytes
+    }
+}
+
+multiversion! {
+    fn quantise(x: &[f32], bytes: &mut [i8], scales: &mut [f32], sums: &mut [i32], scaled_sums: &mut [f32]) {
+        const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer in the low mantissa bits
+        let blocks = x.as_chunks::<BLOCK>().0.iter().zip(bytes.as_chunks_mut::<BLOCK>().0);
+        for (i, (x, bytes)) in blocks.enumerate() {
+            let (mut largest, mut finite) = ([0.0f32; 16], [0.0f32; 16]);
+            for x in x.as_chunks::<16>().0 {
+                for ((largest, finite), x) in largest.iter_mut().zip(&mut finite).zip(x) {
+                    *largest = if x.abs() > *largest { x.abs() } else { *largest };
+                    *finite += x * 0.0;
+                }
+            }
+            let largest = largest.iter().fold(0.0f32, |a, b| a.max(*b));
+            let factor = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+            let mut sum = 0;
+            for (byte, x) in bytes.iter_mut().zip(x) {
+                *byte = ((x * factor + ROUND).to_bits() as u8).cast_signed();
+                sum += i32::from(*byte);
+            }
+            let scale = largest / 127.0 + finite.iter().sum::<f32>();
+            (scales[i], sums[i], scaled_sums[i]) = (scale, sum, scale * sum as f32);
+        }
+    }
+}
+
+/// Whether weights of this format have integer products.
+pub(super) fn has_integer_products(dtype: DType) -> bool {
+    matches!(dtype, DType::Q8_0 | DType::Q4_0 | DType::Q4_1)
+}
+
+/// Some rows of activations, as tiles read them.
+#[derive(Clone, Copy)]
+struct Activations {
+    bytes: *const i8,
+    scales: *const f32,
+    sums: *const i32,
+    scaled_sums: *const f32,
+    n_blocks: usize,
+}
+
+impl Activations {
+    /// Four bytes of a row's block as one number.
+    #[inline(always)]
+    unsafe fn four(&self, row: usize, block: usize, four: usize) -> i32 {
+        self.bytes.add((row * self.n_blocks + block) * BLOCK + four * 4).cast::<i32>().read_unaligned()
+    }
+}
+
+/// Some rows times one panel, of which the first columns exist, as many as the last argument says: activations, scales and values
+/// of the panel, output. Contract: that of [`panels_forward`].
+type Tile = unsafe fn(Activations, *const u8, *const u8, StridedMut, Write, usize);
+
+/// `out += scale * x W^T` or `out = x W^T` for rows `rows` of `x` and the rows of `W` in `panels`; `out` begins with the first of
+/// both.
+///
+/// # Safety
+/// `out` must hold these rows, of the columns of these panels, and no other thread may use them meanwhile.
+pub(super) unsafe fn panels_forward(
+    x: &QuantisedRows,
+    rows: Range<usize>,
+    weight: &Matrix,
+    panels: Range<usize>,
+    out: StridedMut,
+    write: Write,
+) {
+    assert!(x.width == weight.columns() && rows.end <= x.n_rows, "integer products: {weight:?}");
+    let tiles = tiles(weight.dtype());
+    let n_blocks = x.width / BLOCK;
+    let rows_at_a_time = rows.len().div_ceil(rows.len().div_ceil(tiles.len()).max(1)).max(1);
+    for panel in panels.clone() {
+        let Some(weights) = weight.panel(panel) else { unreachable!("quantised weights lie in panels") };
+        let n = (weight.rows() - panel * WIDTH).min(WIDTH);
+        for row in rows.clone().step_by(rows_at_a_time) {
+            let tile = tiles[(rows.end - row).min(rows_at_a_time) - 1];
+            let first = row * n_blocks;
+            let x = Activations {
+                bytes: x.bytes[first * BLOCK..].as_ptr(),
+                scales: x.scales[first..].as_ptr(),
+                sums: x.sums[first..].as_ptr(),
+                scaled_sums: x.scaled_sums[first..].as_ptr(),
+                n_blocks,
+            };
+            let out = out.at(row - rows.start, (panel - panels.start) * WIDTH);
+            tile(x, weights.scales.as_ptr(), weights.values.as_ptr(), out, write, n);
+        }
+    }
+}
+
+/// The tiles of 1 row, 2 rows, and so on.
+fn tiles(dtype: DType) -> &'static [Tile] {
+    macro_rules! of_format {
+        ($level:ident) => {
+            match dtype {
+                DType::Q8_0 => $level::<false, false>(),
+                DType::Q4_0 => $level::<true, false>(),
+                _ => $level::<true, true>(),
+            }
+        };
+    }
+    #[cfg(target_arch = "x86_64")]
+    match SimdLevel::in_use() {
+        SimdLevel::Avx512 if is_x86_feature_detected!("avx512vnni") => return of_format!(avx512_tiles),
+        SimdLevel::Avx512 | SimdLevel::Avx2 => return of_format!(avx2_tiles),
+        SimdLevel::Portable => {}
+    }
+    of_format!(plain_tiles)
+}
+
+/// Writes `n` values of a row.
+#[inline(always)]
+unsafe fn write_row(sums: &[f32; WIDTH], to: *mut f32, write: Write, n: usize) {
+    match write {
+        Write::Set => std::ptr::copy_nonoverlapping(sums.as_ptr(), to, n),
+        Write::AddScaled(scale) => {
+            for (j, sum) in sums.iter().enumerate().take(n) {
+                *to.add(j) += scale * sum;
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn avx512_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+    unsafe fn tile<const M: usize, const NIBBLES: bool, const MINIMA: bool>(
+        x: Activations,
+        scales: *const u8,
+        values: *const u8,
+        out: StridedMut,
+        write: Write,
+        n: usize,
+    ) {
+        let mut sums = [_mm512_setzero_ps(); M];
+        let (half, minima) = (_mm512_set1_epi8(15), 1 + usize::from(MINIMA));
+        for block in 0..x.n_blocks {
+            // Unsigned bytes: signed ones are moved up by 128.
+            let weights: [__m512i; FOURS] = std::array::from_fn(|four| {
+                if NIBBLES {
+                    let both = _mm512_loadu_si512(values.add((block * 4 + four / 2) * 4 * WIDTH).cast());
+                    _mm512_and_si512(if four % 2 == 0 { both } else { _mm512_srli_epi16::<4>(both) }, half)
+                } else {
+                    let signed = _mm512_loadu_si512(values.add((block * FOURS + four) * 4 * WIDTH).cast());
+                    _mm512_xor_si512(signed, _mm512_set1_epi8(-128))
+                }
+            });
+            let moved = match (NIBBLES, MINIMA) {
+                (false, _) => 128,
+                (true, false) => 8,
+                (true, true) => 0,
+            };
+            let scales = scales.add(block * minima * 2 * WIDTH);
+            let d = _mm512_cvtph_ps(_mm256_loadu_si256(scales.cast()));
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let at = i * x.n_blocks + block;
+                let mut even =
+                    if moved == 0 { _mm512_setzero_si512() } else { _mm512_set1_epi32(-moved * *x.sums.add(at)) };
+                let mut odd = _mm512_setzero_si512();
+                for four in (0..FOURS).step_by(2) {
+                    even = _mm512_dpbusd_epi32(even, weights[four], _mm512_set1_epi32(x.four(i, block, four)));
+                    odd = _mm512_dpbusd_epi32(odd, weights[four + 1], _mm512_set1_epi32(x.four(i, block, four + 1)));
+                }
+                let total = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
+                let scale = _mm512_mul_ps(d, _mm512_set1_ps(*x.scales.add(at)));
+                *sum = _mm512_fmadd_ps(total, scale, *sum);
+                if MINIMA {
+                    let m = _mm512_cvtph_ps(_mm256_loadu_si256(scales.add(2 * WIDTH).cast()));
+                    *sum = _mm512_fmadd_ps(m, _mm512_set1_ps(*x.scaled_sums.add(at)), *sum);
+                }
+            }
+        }
+        for (i, sum) in sums.into_iter().enumerate() {
+            let mut row = [0.0; WIDTH];
+            _mm512_storeu_ps(row.as_mut_ptr(), sum);
+            write_row(&row, out.start.add(i * out.stride), write, n);
+        }
+    }
+    const {
+        &[
+            tile::<1, NIBBLES, MINIMA>,
+            tile::<2, NIBBLES, MINIMA>,
+            tile::<3, NIBBLES, MINIMA>,
+            tile::<4, NIBBLES, MINIMA>,
+            tile::<5, NIBBLES, MINIMA>,
+            tile::<6, NIBBLES, MINIMA>,
+            tile::<7, NIBBLES, MINIMA>,
+            tile::<8, NIBBLES, MINIMA>,
+            tile::<9, NIBBLES, MINIMA>,
+            tile::<10, NIBBLES, MINIMA>,
+            tile::<11, NIBBLES, MINIMA>,
+            tile::<12, NIBBLES, MINIMA>,
+        ]
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn avx2_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn tile<const M: usize, const NIBBLES: bool, const MINIMA: bool>(
+        x: Activations,
+        scales: *const u8,
+        values: *const u8,
+        out: StridedMut,
+        write: Write,
+        n: usize,
+    ) {
+        let mut rows = [[0.0; WIDTH]; M];
+        let (half, ones, minima) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1), 1 + usize::from(MINIMA));
+        // Eight columns at a time.
+        for side in 0..2 {
+            let (scales, values) = (scales.add(side * WIDTH), values.add(side * 2 * WIDTH));
+            let mut sums = [_mm256_setzero_ps(); M];
+            for block in 0..x.n_blocks {
+                let weights: [__m256i; FOURS] = std::array::from_fn(|four| {
+                    if NIBBLES {
+                        let both = _mm256_loadu_si256(values.add((block * 4 + four / 2) * 4 * WIDTH).cast());
+                        _mm256_and_si256(if four % 2 == 0 { both } else { _mm256_srli_epi16::<4>(both) }, half)
+                    } else {
+                        _mm256_loadu_si256(values.add((block * FOURS + four) * 4 * WIDTH).cast())
+                    }
+                });
+                let scales = scales.add(block * minima * 2 * WIDTH);
+                let d = _mm256_cvtph_ps(_mm_loadu_si128(scales.cast()));
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let at = i * x.n_blocks + block;
+                    let mut total = _mm256_setzero_si256();
+                    if NIBBLES {
+                        // Sixteen products of 15 and 127 fit into 16 bits.
+                        for (four, weights) in weights.iter().enumerate() {
+                            let x = _mm256_set1_epi32(x.four(i, block, four));
+                            total = _mm256_add_epi16(total, _mm256_maddubs_epi16(*weights, x));
+                        }
+                        total = _mm256_madd_epi16(total, ones);
+                        if !MINIMA {
+                            total = _mm256_sub_epi32(total, _mm256_set1_epi32(8 * *x.sums.add(at)));
+                        }
+                    } else {
+                        // Magnitudes times activations with the sign of the weight: two products of 128 and 127 fit.
+                        for (four, weights) in weights.iter().enumerate() {
+                            let x = _mm256_sign_epi8(_mm256_set1_epi32(x.four(i, block, four)), *weights);
+                            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(*weights), x);
+                            total = _mm256_add_epi32(total, _mm256_madd_epi16(pairs, ones));
+                        }
+                    }
+                    let scale = _mm256_mul_ps(d, _mm256_set1_ps(*x.scales.add(at)));
+                    *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(total), scale, *sum);
+                    if MINIMA {
+                        let m = _mm256_cvtph_ps(_mm_loadu_si128(scales.add(2 * WIDTH).cast()));
+                        *sum = _mm256_fmadd_ps(m, _mm256_set1_ps(*x.scaled_sums.add(at)), *sum);
+                    }
+                }
+            }
+            for (row, sum) in rows.iter_mut().zip(sums) {
+                _mm256_storeu_ps(row[side * 8..].as_mut_ptr(), sum);
+            }
+        }
+        for (i, row) in rows.iter().enumerate() {
+            write_row(row, out.start.add(i * out.stride), write, n);
+        }
+    }
+    const {
+        &[
+            tile::<1, NIBBLES, MINIMA>,
+            tile::<2, NIBBLES, MINIMA>,
+            tile::<3, NIBBLES, MINIMA>,
+            tile::<4, NIBBLES, MINIMA>,
+        ]
+    }
+}
+
+fn plain_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
+    unsafe fn tile<const NIBBLES: bool, const MINIMA: bool>(
+        x: Activations,
+        scales: *const u8,
+        values: *const u8,
+        out: StridedMut,
+        write: Write,
+        n: usize,
+    ) {
+        let mut sums = [0.0f32; WIDTH];
+        let minima = 1 + usize::from(MINIMA);
+        for block in 0..x.n_blocks {
+            let mut totals = [0i32; WIDTH];
+            for four in 0..FOURS {
+                let x = x.four(0, block, four).to_le_bytes().map(|byte| i32::from(byte.cast_signed()));
+                let part = if NIBBLES { block * 4 + four / 2 } else { block * FOURS + four };
+                let weights = values.add(part * 4 * WIDTH).cast::<[[u8; 4]; WIDTH]>().read_unaligned();
+                for (total, weights) in totals.iter_mut().zip(weights) {
+                    for (x, weight) in x.iter().zip(weights) {
+                        let weight = match (NIBBLES, four % 2) {
+                            (false, _) => i32::from(weight.cast_signed()),
+                            (true, 0) => i32::from(weight & 15),
+                            (true, _) => i32::from(weight >> 4),
+                        };
+                        *total += x * if NIBBLES && !MINIMA { weight - 8 } else { weight };
+                    }
+                }
+            }
+            let halves = |from: *const u8| from.cast::<[[u8; 2]; WIDTH]>().read_unaligned().map(half_to_f32);
+            let scales = scales.add(block * minima * 2 * WIDTH);
+            let d = halves(scales);
+            for ((sum, total), d) in sums.iter_mut().zip(totals).zip(d) {
+                *sum += total as f32 * (d * *x.scales.add(block));
+            }
+            if MINIMA {
+                for (sum, m) in sums.iter_mut().zip(halves(scales.add(2 * WIDTH))) {
+                    *sum += m * *x.scaled_sums.add(block);
+                }
+            }
+        }
+        write_row(&sums, out.start, write, n);
+    }
+    const { &[tile::<NIBBLES, MINIMA>] }
+}
