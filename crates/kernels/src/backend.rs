@@ -119,9 +119,6 @@ pub trait Memory: Clone + Send + Sync + 'static {
     /// A weight matrix on the device, in its own number format.
     type Matrix: Clone + Send + Sync;
 
-    /// Runs `f` where ops start fastest (inside the thread pool, say). Ops may be called outside too.
-    fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T;
-
     /// Copies rows to the device.
     fn upload(&self, rows: Rows) -> Self::Rows;
     /// Copies rows back.

@@ -19,10 +19,6 @@ impl<H: Host> Memory for H {
     type Rows = Rows;
     type Matrix = Matrix;
 
-    fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
-        f()
-    }
-
     fn upload(&self, rows: Rows) -> Rows {
         rows
     }

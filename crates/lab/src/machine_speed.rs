@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aloud_kernels::backend::{Linears as _, Memory as _};
+use aloud_kernels::backend::Linears as _;
 use aloud_kernels::cpu::Cpu;
 use aloud_kernels::matrix::Matrix;
 use aloud_kernels::rows::Rows;
@@ -32,7 +32,7 @@ pub fn gflops(cpu: &Cpu) -> f64 {
     let (tokens, inputs, outputs) = SHAPE;
     let Some(weight) = ones(outputs, inputs) else { return 0.0 };
     let x = Rows::new(inputs, vec![1.0; tokens * inputs]);
-    let seconds = shortest(|| drop(cpu.run(|| cpu.linear_forward(&x, &weight, None))));
+    let seconds = shortest(|| drop(cpu.linear_forward(&x, &weight, None)));
     2.0 * (tokens * inputs * outputs) as f64 / seconds / 1e9
 }
 
@@ -43,6 +43,6 @@ pub fn bandwidth(cpu: &Cpu, available_bytes: Option<u64>) -> f64 {
     let rows = megabytes * (1 << 20) / (4 * COLUMNS);
     let Some(weight) = ones(rows, COLUMNS) else { return 0.0 };
     let x = Rows::new(COLUMNS, vec![1.0; COLUMNS]);
-    let seconds = shortest(|| drop(cpu.run(|| cpu.linear_forward(&x, &weight, None))));
+    let seconds = shortest(|| drop(cpu.linear_forward(&x, &weight, None)));
     weight.size_bytes() as f64 / seconds / 1e9
 }

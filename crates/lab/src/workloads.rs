@@ -7,7 +7,7 @@ use aloud_engine::decode::exits::Exits;
 use aloud_engine::decode::request::{Forced, Prefix, Request};
 use aloud_engine::decode::sampling::Sampling;
 use aloud_engine::read::reading::RecordedSequence;
-use aloud_kernels::backend::{KlDirection, Memory};
+use aloud_kernels::backend::KlDirection;
 use aloud_kernels::cpu::Cpu;
 use aloud_kernels::matrix::Matrix;
 use aloud_method::exit_policy::ExitPolicy;
@@ -115,7 +115,7 @@ impl Workload {
             optimizer: AdamW::new(OptimizerSettings::default()),
         };
         if row.trains() {
-            let readings = cpu.run(|| read_responses(&workload.decoder, &[], &[workload.sequence()]))?;
+            let readings = read_responses(&workload.decoder, &[], &[workload.sequence()])?;
             workload.teacher_hidden = readings.into_iter().next().context("no reading")?.final_hidden;
         }
         Ok(workload)
@@ -137,8 +137,7 @@ impl Workload {
                 self.generate(*sequences, *prompt, *new, &exits)
             }
             (Work::TeacherLensKl, _) => {
-                let cpu = self.decoder.backend();
-                cpu.run(|| read_responses(&self.decoder, &self.candidates, &[self.sequence()]))?;
+                read_responses(&self.decoder, &self.candidates, &[self.sequence()])?;
                 Ok(())
             }
             (Work::StudentStep, Depths::Half) => self.student_step(n_blocks / 2),
@@ -194,7 +193,7 @@ impl Workload {
         let sequence = RecordedSequence::new(&self.tokens[..257], 1, &depths);
         let (decoder, policy) = (&self.decoder, &self.policy);
         let teacher = (decoder.unembedding(), &[&self.teacher_hidden[..]][..]);
-        cpu.run(|| student_pass(decoder, policy, teacher, &[sequence], &settings, 256, Some(&mut gradients)))?;
+        student_pass(decoder, policy, teacher, &[sequence], &settings, 256, Some(&mut gradients))?;
         let gradients = gradients.into_host();
         let optimizer = &mut self.optimizer;
         let mut outcome = Ok(());

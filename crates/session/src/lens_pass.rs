@@ -35,43 +35,41 @@ pub fn lens_pass<B: Backend>(
     let mut batch = PackedBatch::new();
     batch.push(token_ids, config.vocab_size, config.max_position_embeddings)?;
     let backend = decoder.backend();
-    backend.run(|| {
-        let forward = decoder.forward(policy, &batch, depths, candidates, false);
-        let hidden = decoder.final_norm(&forward.residual);
-        let readout = Readout { hidden: &hidden, weight: decoder.unembedding() };
-        let mut next: Vec<u32> = token_ids.iter().skip(1).copied().collect();
-        next.push(0);
-        // Rows that did not reach a candidate keep their frozen residual.
-        let lenses: Vec<B::Rows> = (forward.reached.iter().zip(&forward.at_candidates))
-            .map(|(rows, residual)| {
-                let mut lens = forward.residual.clone();
-                backend.scatter_rows(&mut lens, rows, residual);
-                decoder.final_norm(&lens)
-            })
-            .collect();
-        let rows = backend.lens_kl(readout, &lenses.iter().collect::<Vec<_>>(), &next);
-        check_finite(&rows, candidates, token_ids)?;
-        let mut positions: Vec<PositionReading> = (rows.into_iter().zip(depths).enumerate())
-            .map(|(position, (LensRow { token, mut lenses }, depth))| {
-                for (lens, candidate) in lenses.iter_mut().zip(candidates) {
-                    if candidate >= depth {
-                        *lens = LensReading { kl: 0.0, js: 0.0, top_token: token.top_token };
-                    }
-                }
-                let next_log_probability = (position + 1 < token_ids.len()).then_some(token.log_probability);
-                PositionReading { argmax: token.top_token, next_log_probability, lenses, exit_logits: Vec::new() }
-            })
-            .collect();
-        if let Some(policy) = policy.filter(|policy| policy.heads.candidates == candidates) {
-            for (head, (rows, residual)) in forward.reached.iter().zip(&forward.at_candidates).enumerate() {
-                let logits = policy.exit_logits(head, residual, config.rms_norm_eps);
-                for (row, logit) in rows.iter().zip(logits) {
-                    positions[*row as usize].exit_logits.push(logit);
+    let forward = decoder.forward(policy, &batch, depths, candidates, false);
+    let hidden = decoder.final_norm(&forward.residual);
+    let readout = Readout { hidden: &hidden, weight: decoder.unembedding() };
+    let mut next: Vec<u32> = token_ids.iter().skip(1).copied().collect();
+    next.push(0);
+    // Rows that did not reach a candidate keep their frozen residual.
+    let lenses: Vec<B::Rows> = (forward.reached.iter().zip(&forward.at_candidates))
+        .map(|(rows, residual)| {
+            let mut lens = forward.residual.clone();
+            backend.scatter_rows(&mut lens, rows, residual);
+            decoder.final_norm(&lens)
+        })
+        .collect();
+    let rows = backend.lens_kl(readout, &lenses.iter().collect::<Vec<_>>(), &next);
+    check_finite(&rows, candidates, token_ids)?;
+    let mut positions: Vec<PositionReading> = (rows.into_iter().zip(depths).enumerate())
+        .map(|(position, (LensRow { token, mut lenses }, depth))| {
+            for (lens, candidate) in lenses.iter_mut().zip(candidates) {
+                if candidate >= depth {
+                    *lens = LensReading { kl: 0.0, js: 0.0, top_token: token.top_token };
                 }
             }
+            let next_log_probability = (position + 1 < token_ids.len()).then_some(token.log_probability);
+            PositionReading { argmax: token.top_token, next_log_probability, lenses, exit_logits: Vec::new() }
+        })
+        .collect();
+    if let Some(policy) = policy.filter(|policy| policy.heads.candidates == candidates) {
+        for (head, (rows, residual)) in forward.reached.iter().zip(&forward.at_candidates).enumerate() {
+            let logits = policy.exit_logits(head, residual, config.rms_norm_eps);
+            for (row, logit) in rows.iter().zip(logits) {
+                positions[*row as usize].exit_logits.push(logit);
+            }
         }
-        Ok(positions)
-    })
+    }
+    Ok(positions)
 }
 
 /// Checks what was read at a sequence's rows with lenses at `depths` (blocks): what is not finite is no answer.

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_kernels::backend::Memory;
 use aloud_kernels::cpu::Cpu;
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint, CheckpointError, Trained, load_peft_adapter};
@@ -57,10 +56,10 @@ impl BaseModel {
     ///
     /// # Errors
     /// If it cannot be had or read.
-    pub fn load(source: &ModelSource, cpu: &Cpu, host: &dyn Host) -> Result<Self, SessionError> {
+    pub fn load(source: &ModelSource, host: &dyn Host) -> Result<Self, SessionError> {
         let location = resolve(source, host)?;
         tracing::info!(path = %location.path().display(), "reading weights");
-        let pretrained = cpu.run(|| load(&location))?;
+        let pretrained = load(&location)?;
         let identity = BaseIdentity { source: source.to_string(), sha256: pretrained.identity.sha256.clone() };
         tracing::info!(sha256 = identity.sha256, parameters = pretrained.identity.parameters, "read weights");
         Ok(Self { source: source.clone(), location, pretrained, identity })

@@ -60,7 +60,7 @@ impl ModelChoice {
     /// As [`ModelChoice::load`].
     pub fn load_with_base(&self, cpu: &Cpu, host: &dyn Host) -> Result<(LoadedModel, BaseModel), SessionError> {
         let choice = self.choose()?;
-        let base = choice.load_base(cpu, host)?;
+        let base = choice.load_base(host)?;
         Ok((LoadedModel::assemble(base.clone(), choice.checkpoint, cpu)?, base))
     }
 
@@ -68,12 +68,12 @@ impl ModelChoice {
     ///
     /// # Errors
     /// If no checkpoint is named (a usage error), or they do not belong together.
-    pub fn load_to_train(&self, cpu: &Cpu, host: &dyn Host) -> Result<(BaseModel, PathBuf, Checkpoint), SessionError> {
+    pub fn load_to_train(&self, host: &dyn Host) -> Result<(BaseModel, PathBuf, Checkpoint), SessionError> {
         let choice = self.choose()?;
         let Some((path, checkpoint)) = choice.checkpoint.clone() else {
             return Err(SessionError::usage("name a checkpoint of stage 1 with --checkpoint: distil one first"));
         };
-        let base = choice.load_base(cpu, host)?;
+        let base = choice.load_base(host)?;
         check_checkpoint(&path, &checkpoint, &mut base.clone())?;
         Ok((base, path, checkpoint))
     }
@@ -83,19 +83,19 @@ impl ModelChoice {
     ///
     /// # Errors
     /// As [`ModelChoice::load`].
-    pub fn load_teacher(&self, cpu: &Cpu, host: &dyn Host) -> Result<BaseModel, SessionError> {
+    pub fn load_teacher(&self, host: &dyn Host) -> Result<BaseModel, SessionError> {
         let choice = self.choose()?;
         if let Some((path, _)) = &choice.checkpoint {
             host.say(&format!("the teacher is the base model of {}, at full depth", path.display()));
         }
-        choice.load_base(cpu, host)
+        choice.load_base(host)
     }
 
     /// Loads the base model (with its start adapter) that stage 1 starts from.
     ///
     /// # Errors
     /// As [`ModelChoice::load`]; if a checkpoint is named (a usage error).
-    pub fn load_to_distill(&self, cpu: &Cpu, host: &dyn Host) -> Result<BaseModel, SessionError> {
+    pub fn load_to_distill(&self, host: &dyn Host) -> Result<BaseModel, SessionError> {
         let choice = self.choose()?;
         if let Some((path, _)) = &choice.checkpoint {
             return Err(SessionError::usage(format!(
@@ -104,7 +104,7 @@ impl ModelChoice {
                 path.display()
             )));
         }
-        choice.load_base(cpu, host)
+        choice.load_base(host)
     }
 
     /// The base model that the arguments name, without loading it.
@@ -155,8 +155,8 @@ impl ModelChoice {
 
 impl Choice {
     /// The base model, with the start adapter of the arguments or of the checkpoint.
-    fn load_base(&self, cpu: &Cpu, host: &dyn Host) -> Result<BaseModel, SessionError> {
-        let mut base = BaseModel::load(&self.base, cpu, host);
+    fn load_base(&self, host: &dyn Host) -> Result<BaseModel, SessionError> {
+        let mut base = BaseModel::load(&self.base, host);
         if let Some(path) = &self.recorded_by {
             let (path, base_name) = (path.display(), &self.base);
             base = base.with_context(|| {

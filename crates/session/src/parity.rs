@@ -10,7 +10,6 @@ use aloud_engine::decode::sampling::Sampling;
 use aloud_engine::decode::step_key::StepKey;
 use aloud_engine::read::replay::replay;
 use aloud_engine::read::verify::{ParityReport, verify};
-use aloud_kernels::backend::Memory as _;
 use aloud_kernels::cpu::Cpu;
 use aloud_measure::record::{ResponseRecord, read_records};
 use aloud_method::exit_offset::ExitOffset;
@@ -62,7 +61,7 @@ pub fn compare(
             let replayed = replay(decoder, policy, prompt, tokens, depths, offset, *temperature)?;
             Ok::<_, SessionError>((parity, replayed))
         };
-        let (parity, replayed) = cpu.run(both).with_context(|| format!("record `{id}`"))?;
+        let (parity, replayed) = both().with_context(|| format!("record `{id}`"))?;
         report.merge(&parity);
         for (recorded, replayed) in log_probabilities.iter().zip(&replayed) {
             if let Some(recorded) = recorded {

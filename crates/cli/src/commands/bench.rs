@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &BenchArgs, context: &Context) -> anyhow::Result<()
 
 fn measure(row: &'static Row, arguments: &BenchArgs, context: &Context) -> anyhow::Result<Measured> {
     let cpu = context.cpu();
-    let base = BaseModel::load(&arguments.model, &cpu, context)?;
+    let base = BaseModel::load(&arguments.model, context)?;
     let mut workload = Workload::new(row, &cpu, &base.pretrained)?;
     drop(base);
     workload.run()?;

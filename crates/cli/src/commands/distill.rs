@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &DistillArgs, context: &Context) -> anyhow::Result<
     let model = arguments.model.choice();
     let model = if model.is_empty() { recorded_base(arguments)? } else { model };
     let cpu = context.cpu();
-    let base = model.load_to_distill(&cpu, context)?;
+    let base = model.load_to_distill(context)?;
     let distilled =
         distil(base.pretrained, base.identity, &cpu, &recipe, &arguments.traces, &arguments.output, context)?;
     print_result(arguments.json, &distilled, || {

@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &PretrainArgs, context: &Context) -> anyhow::Result
     let (seed, data) = (recipe.seed, &recipe.data);
     let examples = SerialExamples { sources, seed, think_share: data.think_share, trace: data.trace };
     let cpu = context.cpu();
-    let start = arguments.start.as_ref().map(|source| BaseModel::load(source, &cpu, context)).transpose()?;
+    let start = arguments.start.as_ref().map(|source| BaseModel::load(source, context)).transpose()?;
     let base = start.as_ref().map_or_else(
         || BaseIdentity { source: "random weights".to_owned(), sha256: String::new() },
         |start| start.identity.clone(),

@@ -86,7 +86,7 @@ pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Resul
         return Err(SessionError::usage(problem).into());
     }
     let cpu = context.cpu();
-    let (base, path, checkpoint) = arguments.model.choice().load_to_train(&cpu, context)?;
+    let (base, path, checkpoint) = arguments.model.choice().load_to_train(context)?;
     let rewards = match &arguments.reward_command {
         Some(command) => {
             let timeout = Duration::from_secs(arguments.reward_timeout.into());

@@ -78,7 +78,7 @@ impl TraceArgs {
 
 pub(crate) fn run(arguments: &TraceArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
-    let base = arguments.model.choice().load_teacher(&cpu, context)?;
+    let base = arguments.model.choice().load_teacher(context)?;
     let codec = TextCodec::load(&base.location)?;
     let config = &base.pretrained.config;
     codec.tokenizer.check_vocabulary(config.vocab_size)?;

@@ -5,15 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::tree::{none, read, root};
 
 /// Libraries that one crate alone may use.
-const HOMES: [(&str, &str); 9] = [
+const HOMES: [(&str, &str); 7] = [
     ("anyhow", "cli"),
     ("clap", "cli"),
     ("indicatif", "cli"),
     ("minijinja", "text"),
     ("tokenizers", "text"),
     ("ureq", "openai"),
-    ("rayon", "kernels"),
-    ("gemm", "kernels"),
     ("maud", "report"),
 ];
 

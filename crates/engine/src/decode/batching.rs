@@ -184,7 +184,7 @@ impl<'a, B: Backend> Engine<'a, B> {
         for request in requests {
             request.validate(self.decoder, self.policy.is_some())?;
         }
-        self.decoder.backend().run(|| self.run_all(requests, on_event))
+        self.run_all(requests, on_event)
     }
 
     fn run_all(

@@ -10,6 +10,7 @@
 )]
 
 #[cfg(target_arch = "x86_64")]
+#[allow(clippy::wildcard_imports, reason = "intrinsics carry their own prefix")]
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -228,7 +229,7 @@ fn avx512_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
         let mut sums = [_mm512_setzero_ps(); M];
         let (half, minima) = (_mm512_set1_epi8(15), 1 + usize::from(MINIMA));
         for block in 0..x.n_blocks {
-            // Unsigned bytes: signed ones are moved up by 128.
+            // Unsigned bytes: those of `Q8_0` are moved up by 128, as those of `Q4_0` are by 8.
             let weights: [__m512i; FOURS] = std::array::from_fn(|four| {
                 if NIBBLES {
                     let both = _mm512_loadu_si512(values.add((block * 4 + four / 2) * 4 * WIDTH).cast());
@@ -238,23 +239,23 @@ fn avx512_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
                     _mm512_xor_si512(signed, _mm512_set1_epi8(-128))
                 }
             });
-            let moved = match (NIBBLES, MINIMA) {
-                (false, _) => 128,
-                (true, false) => 8,
-                (true, true) => 0,
-            };
             let scales = scales.add(block * minima * 2 * WIDTH);
             let d = _mm512_cvtph_ps(_mm256_loadu_si256(scales.cast()));
             for (i, sum) in sums.iter_mut().enumerate() {
                 let at = i * x.n_blocks + block;
-                let mut even =
-                    if moved == 0 { _mm512_setzero_si512() } else { _mm512_set1_epi32(-moved * *x.sums.add(at)) };
-                let mut odd = _mm512_setzero_si512();
-                for four in (0..FOURS).step_by(2) {
-                    even = _mm512_dpbusd_epi32(even, weights[four], _mm512_set1_epi32(x.four(i, block, four)));
-                    odd = _mm512_dpbusd_epi32(odd, weights[four + 1], _mm512_set1_epi32(x.four(i, block, four + 1)));
+                let mut totals = [_mm512_setzero_si512(); 2];
+                for (four, weights) in weights.iter().enumerate() {
+                    // With few rows two chains, so that the latency of an instruction does not show.
+                    let total = &mut totals[if M < 4 { four % 2 } else { 0 }];
+                    *total = _mm512_dpbusd_epi32(*total, *weights, _mm512_set1_epi32(x.four(i, block, four)));
                 }
-                let total = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
+                let mut total = _mm512_add_epi32(totals[0], totals[1]);
+                if !MINIMA {
+                    let sum = _mm512_set1_epi32(*x.sums.add(at));
+                    let moved = if NIBBLES { _mm512_slli_epi32::<3>(sum) } else { _mm512_slli_epi32::<7>(sum) };
+                    total = _mm512_sub_epi32(total, moved);
+                }
+                let total = _mm512_cvtepi32_ps(total);
                 let scale = _mm512_mul_ps(d, _mm512_set1_ps(*x.scales.add(at)));
                 *sum = _mm512_fmadd_ps(total, scale, *sum);
                 if MINIMA {
@@ -279,10 +280,6 @@ fn avx512_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
             tile::<6, NIBBLES, MINIMA>,
             tile::<7, NIBBLES, MINIMA>,
             tile::<8, NIBBLES, MINIMA>,
-            tile::<9, NIBBLES, MINIMA>,
-            tile::<10, NIBBLES, MINIMA>,
-            tile::<11, NIBBLES, MINIMA>,
-            tile::<12, NIBBLES, MINIMA>,
         ]
     }
 }

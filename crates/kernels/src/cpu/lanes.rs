@@ -10,6 +10,7 @@
 )]
 
 #[cfg(target_arch = "x86_64")]
+#[allow(clippy::wildcard_imports, reason = "intrinsics carry their own prefix")]
 use std::arch::x86_64::*;
 
 use crate::matrix::half_to_f32;

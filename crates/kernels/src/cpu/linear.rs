@@ -20,7 +20,7 @@ use crate::rows::Rows;
 const GROUP: usize = 4;
 /// Most terms of a sum that are added up in registers before they go to the output. The same for any number of rows, so that
 /// sums do not depend on it.
-const MOST_TERMS: usize = 512;
+const MOST_TERMS: usize = 1024;
 /// Rows and columns of weights and gradients that the backward handles at a time.
 const BACKWARD_ROWS: usize = 256;
 const BACKWARD_COLUMNS: usize = 2 * WIDTH;

@@ -22,23 +22,29 @@ pub(crate) enum Write {
     AddScaled(f32),
 }
 
-/// The left operand: element `(row, p)` is `start[row * row_stride + p * step]`.
+/// The left operand, by rows: element `(row, p)` is `start[row * stride + p]`; or by columns: `start[p * stride + row]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Left {
-    pub(crate) start: *const f32,
-    pub(crate) row_stride: usize,
-    pub(crate) step: usize,
+    start: *const f32,
+    stride: usize,
+    by_rows: bool,
 }
 
 impl Left {
-    /// Rows that lie one after the other in `values`, `row_stride` apart.
-    pub(crate) fn rows(values: &[f32], row_stride: usize) -> Self {
-        Self { start: values.as_ptr(), row_stride, step: 1 }
+    /// Rows that lie one after the other in `values`, `stride` apart.
+    pub(crate) fn rows(values: &[f32], stride: usize) -> Self {
+        Self { start: values.as_ptr(), stride, by_rows: true }
     }
 
     /// The columns of such rows as rows.
-    pub(crate) fn columns(values: &[f32], row_stride: usize) -> Self {
-        Self { start: values.as_ptr(), row_stride: 1, step: row_stride }
+    pub(crate) fn columns(values: &[f32], stride: usize) -> Self {
+        Self { start: values.as_ptr(), stride, by_rows: false }
+    }
+
+    /// From row `row` on.
+    #[inline(always)]
+    fn at(self, row: usize) -> Self {
+        Self { start: self.start.wrapping_add(if self.by_rows { row * self.stride } else { row }), ..self }
     }
 }
 
@@ -80,11 +86,14 @@ struct Tiles {
 /// The tiles of 1 row, 2 rows, and so on.
 trait HasTiles: Lanes {
     const TILES: &'static [Tiles];
+    /// Terms of a sum whose code stands one after the other: several where addresses of rows would cost more than products.
+    const UNROLLED: usize;
 }
 
 macro_rules! tiles {
-    ($lanes:ty, $($rows:literal x $panels:literal)+ $(, $features:literal)?) => {
+    ($lanes:ty, $unrolled:literal, $($rows:literal x $panels:literal)+ $(, $features:literal)?) => {
         impl HasTiles for $lanes {
+            const UNROLLED: usize = $unrolled;
             const TILES: &'static [Tiles] = {
                 $(#[target_feature(enable = $features)])?
                 unsafe fn tile<const M: usize, const P: usize, const PARTIAL: bool>(
@@ -112,15 +121,16 @@ macro_rules! tiles {
 #[cfg(target_arch = "x86_64")]
 tiles!(
     std::arch::x86_64::__m512,
+    1,
     1 x 4 2 x 4 3 x 4 4 x 4 5 x 4 6 x 4 7 x 4 8 x 2 9 x 2 10 x 2 11 x 2 12 x 2 13 x 2 14 x 2,
     "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c"
 );
 #[cfg(target_arch = "x86_64")]
-tiles!(super::lanes::Pair, 1 x 4 2 x 2 3 x 2 4 x 1 5 x 1 6 x 1, "avx2,fma,f16c");
-tiles!(super::lanes::PlainLanes, 1 x 1 2 x 1);
+tiles!(super::lanes::Pair, 4, 1 x 4 2 x 2 3 x 1 4 x 1 5 x 1 6 x 1, "avx2,fma,f16c");
+tiles!(super::lanes::PlainLanes, 4, 1 x 1 2 x 1);
 
 #[inline(always)]
-unsafe fn tile_body<V: Lanes, const M: usize, const P: usize, const PARTIAL: bool>(
+unsafe fn tile_body<V: HasTiles, const M: usize, const P: usize, const PARTIAL: bool>(
     k: usize,
     left: Left,
     right: Right,
@@ -129,20 +139,21 @@ unsafe fn tile_body<V: Lanes, const M: usize, const P: usize, const PARTIAL: boo
     last: usize,
 ) {
     let mut sums = [[V::splat(0.0); P]; M];
-    let (mut row, mut from) = (left.start, right.start);
-    for _ in 0..k {
-        let columns: [V; P] = std::array::from_fn(|j| {
-            let from = from.add(j * right.panel_stride);
-            if PARTIAL && j + 1 == P { V::load_first(from, last) } else { V::load(from) }
-        });
-        for (i, sums) in sums.iter_mut().enumerate() {
-            let x = V::splat(*row.add(i * left.row_stride));
-            for (sum, column) in sums.iter_mut().zip(columns) {
-                *sum = sum.add_product(x, column);
+    if left.by_rows {
+        // Several at a time: the addresses of the rows are then computed once for all.
+        let whole = k / V::UNROLLED * V::UNROLLED;
+        for first in (0..whole).step_by(V::UNROLLED) {
+            for p in first..first + V::UNROLLED {
+                add_products::<V, M, P, PARTIAL>(&mut sums, left.start.add(p), left.stride, right, p, last);
             }
         }
-        row = row.wrapping_add(left.step);
-        from = from.wrapping_add(right.step);
+        for p in whole..k {
+            add_products::<V, M, P, PARTIAL>(&mut sums, left.start.add(p), left.stride, right, p, last);
+        }
+    } else {
+        for p in 0..k {
+            add_products::<V, M, P, PARTIAL>(&mut sums, left.start.add(p * left.stride), 1, right, p, last);
+        }
     }
     for (i, sums) in sums.into_iter().enumerate() {
         for (j, sum) in sums.into_iter().enumerate() {
@@ -156,6 +167,29 @@ unsafe fn tile_body<V: Lanes, const M: usize, const P: usize, const PARTIAL: boo
                 }
             };
             if is_partial { sum.store_first(to, last) } else { sum.store(to) }
+        }
+    }
+}
+
+/// Adds `left[i] right[p, j]`; the elements of `left` are `stride` apart.
+#[inline(always)]
+unsafe fn add_products<V: Lanes, const M: usize, const P: usize, const PARTIAL: bool>(
+    sums: &mut [[V; P]; M],
+    left: *const f32,
+    stride: usize,
+    right: Right,
+    p: usize,
+    last: usize,
+) {
+    let from = right.start.add(p * right.step);
+    let columns: [V; P] = std::array::from_fn(|j| {
+        let from = from.add(j * right.panel_stride);
+        if PARTIAL && j + 1 == P { V::load_first(from, last) } else { V::load(from) }
+    });
+    for (i, sums) in sums.iter_mut().enumerate() {
+        let x = V::splat(*left.add(i * stride));
+        for (sum, column) in sums.iter_mut().zip(columns) {
+            *sum = sum.add_product(x, column);
         }
     }
 }
@@ -178,7 +212,7 @@ unsafe fn product_body<V: HasTiles>(
         let end = (first + columns_at_a_time).min(n);
         for i in (0..m).step_by(rows_at_a_time) {
             let tiles = V::TILES[(m - i).min(rows_at_a_time) - 1];
-            let left = Left { start: left.start.add(i * left.row_stride), ..left };
+            let left = left.at(i);
             let mut j = first;
             while j < end {
                 let right = Right { start: right.start.add(j / WIDTH * right.panel_stride), ..right };

@@ -2,7 +2,7 @@
 //! its readout is that of full depth.
 
 use aloud_engine::read::reading::{PackedSteps, Reading, RecordedSequence};
-use aloud_kernels::backend::{LensRow, Memory as _};
+use aloud_kernels::backend::LensRow;
 use aloud_kernels::cpu::Cpu;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_session::error::SessionError;
@@ -51,7 +51,7 @@ pub(crate) fn read_response(
         lens_js_bits: row.lenses.iter().map(|lens| bits(lens.js).min(1.0)).collect(),
         lens_kl: row.lenses.iter().map(|lens| f64::from(lens.kl)).collect(),
     };
-    let rows = decoder.backend().run(|| Reading::new(decoder, None, depths, &steps, false).lens_kl());
+    let rows = Reading::new(decoder, None, depths, &steps, false).lens_kl();
     check_finite(&rows, depths, ids)?;
     Ok(rows.into_iter().map(reading).collect())
 }
@@ -68,14 +68,12 @@ pub(crate) fn exit_logits(
 ) -> Result<Vec<Vec<f32>>, SessionError> {
     let (steps, candidates) = (at_full_depth(decoder, prompt, ids)?, &policy.heads.candidates);
     let mut logits = vec![Vec::new(); ids.len()];
-    decoder.backend().run(|| {
-        let reading = Reading::new(decoder, Some(policy), candidates, &steps, false);
-        for candidate in 0..candidates.len() {
-            for step in reading.exit_decisions(candidate, 0.0) {
-                logits[step.token].push(step.decision.logit);
-            }
+    let reading = Reading::new(decoder, Some(policy), candidates, &steps, false);
+    for candidate in 0..candidates.len() {
+        for step in reading.exit_decisions(candidate, 0.0) {
+            logits[step.token].push(step.decision.logit);
         }
-    });
+    }
     Ok(logits)
 }
 

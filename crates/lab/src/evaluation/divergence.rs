@@ -2,7 +2,7 @@
 
 use aloud_engine::decode::request::{Forced, Request};
 use aloud_engine::read::reading::{PackedSteps, Reading, RecordedSequence};
-use aloud_kernels::backend::{KlDirection, Memory as _, Unembedding as _};
+use aloud_kernels::backend::{KlDirection, Unembedding as _};
 use aloud_kernels::cpu::Cpu;
 use aloud_model::decoder::Decoder;
 use aloud_session::bail;
@@ -50,11 +50,9 @@ fn kls_at(
     let of_base = PackedSteps::new(base, &[RecordedSequence { prompt, response: ids, depths: &full }])?;
     let of_model = PackedSteps::new(base, &[RecordedSequence { prompt, response: ids, depths }])?;
     let backend = base.backend();
-    let kls = backend.run(|| {
-        let of_base = Reading::new(base, None, &[], &of_base, false);
-        let of_model = Reading::new(subject.decoder, subject.policy, &[], &of_model, false);
-        backend.distill_kl(of_model.readout(), of_base.readout(), KlDirection::Forward, None, None).0
-    });
+    let of_base = Reading::new(base, None, &[], &of_base, false);
+    let of_model = Reading::new(subject.decoder, subject.policy, &[], &of_model, false);
+    let kls = backend.distill_kl(of_model.readout(), of_base.readout(), KlDirection::Forward, None, None).0;
     let kls: Vec<f64> = kls.into_iter().map(f64::from).collect();
     if let Some(token) = kls.iter().position(|kl| !kl.is_finite()) {
         bail!("the KL from the base model at response token {token} is {}, expected a finite number", kls[token]);

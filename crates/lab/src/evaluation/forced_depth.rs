@@ -90,26 +90,24 @@ fn answers(decoder: &Decoder<Cpu>, items: &[EvaluationItem], start: &[u32]) -> R
     }
     let depths: Vec<usize> = (1..decoder.n_blocks()).collect();
     let backend = decoder.backend();
-    backend.run(|| {
-        let full = vec![decoder.n_blocks(); batch.n_rows()];
-        let forward = decoder.forward(None, &batch, &full, &depths, false);
-        let mut answers = vec![Vec::with_capacity(decoder.n_blocks()); items.len()];
-        for residual in forward.at_candidates.iter().chain([&forward.residual]) {
-            let hidden = decoder.final_norm(&backend.gather_rows(residual, &last_rows));
-            let logits = backend.logits(Readout { hidden: &hidden, weight: decoder.unembedding() });
-            for (row, answers) in answers.iter_mut().enumerate() {
-                ensure!(
-                    logits.row(row).iter().all(|logit| logit.is_finite()),
-                    "item `{}`: the base model's logits at depth {} are not finite",
-                    items[row].prompt.id,
-                    answers.len() + 1
-                );
-                let most_likely = (0..).zip(logits.row(row)).max_by(|(_, a), (_, b)| a.total_cmp(b));
-                answers.extend(most_likely.map(|(id, _)| id));
-            }
+    let full = vec![decoder.n_blocks(); batch.n_rows()];
+    let forward = decoder.forward(None, &batch, &full, &depths, false);
+    let mut answers = vec![Vec::with_capacity(decoder.n_blocks()); items.len()];
+    for residual in forward.at_candidates.iter().chain([&forward.residual]) {
+        let hidden = decoder.final_norm(&backend.gather_rows(residual, &last_rows));
+        let logits = backend.logits(Readout { hidden: &hidden, weight: decoder.unembedding() });
+        for (row, answers) in answers.iter_mut().enumerate() {
+            ensure!(
+                logits.row(row).iter().all(|logit| logit.is_finite()),
+                "item `{}`: the base model's logits at depth {} are not finite",
+                items[row].prompt.id,
+                answers.len() + 1
+            );
+            let most_likely = (0..).zip(logits.row(row)).max_by(|(_, a), (_, b)| a.total_cmp(b));
+            answers.extend(most_likely.map(|(id, _)| id));
         }
-        Ok(answers)
-    })
+    }
+    Ok(answers)
 }
 
 #[cfg(test)]

@@ -212,7 +212,7 @@ impl Run<'_> {
     /// Stage 1 at a factor.
     fn distil(&self, point: &SweepPoint) -> Result<PathBuf, SessionError> {
         let recipe: DistillRecipe = self.recipe(point)?;
-        let base = self.sweep.model.load_to_distill(&self.cpu, self.host)?;
+        let base = self.sweep.model.load_to_distill(self.host)?;
         let traces = match &self.sweep.traces {
             Some(traces) => traces.clone(),
             None => self.record(&base, &recipe)?,
@@ -249,7 +249,7 @@ impl Run<'_> {
     /// Stage 2 at a price of depth.
     fn reinforce(&self, point: &SweepPoint) -> Result<PathBuf, SessionError> {
         let recipe: ReinforceRecipe = self.recipe(point)?;
-        let (base, path, checkpoint) = self.sweep.model.load_to_train(&self.cpu, self.host)?;
+        let (base, path, checkpoint) = self.sweep.model.load_to_train(self.host)?;
         let TaskChoice { task, template, .. } = self.sweep.task.clone();
         let stage2 = Stage2 {
             base: &base,

@@ -138,7 +138,7 @@ impl<'a, B: Backend> Pretraining<'a, B> {
     ) -> Result<Self> {
         let config = recipe.model.config(source.vocab_size(), source.end_token());
         let model = if let Some(point) = resume {
-            backend.run(|| load(&ResolvedSource::Directory(point.checkpoint.clone())))?
+            load(&ResolvedSource::Directory(point.checkpoint.clone()))?
         } else if let Some(start) = start {
             start
         } else {
@@ -205,9 +205,7 @@ impl<B: Backend> Stage<B> for Pretrain<'_> {
         let decoder = &trainee.decoder;
         let mut gradients = Gradients::new(decoder.backend());
         let gradient = LikelihoodGradient { d_joint: &d_joint, trained: trainee.trained, gradients: &mut gradients };
-        let steps = decoder
-            .backend()
-            .run(|| joint_likelihood(decoder, None, &sequences, SampledDistribution::default(), Some(gradient)))
+        let steps = joint_likelihood(decoder, None, &sequences, SampledDistribution::default(), Some(gradient))
             .map_err(|source| PretrainError::Batch { step: step + 1, source })?;
         let log_likelihood: f64 = steps.iter().flatten().map(|step| f64::from(step.token)).sum();
         let loss = -log_likelihood / n_response_tokens as f64;

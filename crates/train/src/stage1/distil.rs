@@ -191,7 +191,7 @@ impl<B: Backend> Distillation<B> {
         let bare = Policy::new(backend, None, self.trainee.policy.heads.clone());
         let student = self.stage.student(&self.trainee, &bare);
         let rows = recipe.batch.tokens_per_step;
-        let kls = backend.run(|| prescribed_token_kl(&student, held_out, rows, recipe.seed));
+        let kls = prescribed_token_kl(&student, held_out, rows, recipe.seed);
         Ok(Some(kls.map_err(held_out_error)?))
     }
 }
@@ -211,7 +211,7 @@ impl<B: Backend> Distil<B> {
     fn evaluate(&self, trainee: &Trainee<B>) -> Result<HeldOutReport> {
         let student = self.student(trainee, &trainee.policy);
         let (rows, seed) = (self.recipe.batch.tokens_per_step, self.recipe.seed);
-        let report = trainee.decoder.backend().run(|| evaluate(&student, &self.held_out, rows, seed));
+        let report = evaluate(&student, &self.held_out, rows, seed);
         Ok(report.map_err(held_out_error)?)
     }
 }
@@ -237,8 +237,8 @@ impl<B: Backend> Stage<B> for Distil<B> {
             };
             let drawn = samples.iter().map(sample).collect();
             let id = || self.traces[&samples[0].trace].id.clone();
-            let part = backend
-                .run(|| student.pass(drawn, n_tokens, Some(&mut gradients)))
+            let part = student
+                .pass(drawn, n_tokens, Some(&mut gradients))
                 .map_err(|source| DistilError::Batch { id: id(), source })?;
             sums.add(&part);
         }

@@ -123,9 +123,7 @@ pub fn record_traces<B: Backend>(
         for members in group_by_rows(0..group.len(), |i| lengths[i], settings.rows_per_pass) {
             let sequences: Vec<(&[u32], &[u32])> =
                 members.iter().map(|&i| (&group[i].1.prompt_ids[..], &responses[i].token_ids[..])).collect();
-            let readings = decoder
-                .backend()
-                .run(|| read_responses(decoder, candidates, &sequences))
+            let readings = read_responses(decoder, candidates, &sequences)
                 .map_err(|source| TeacherError::Response { id: group[members[0]].1.id.clone(), source })?;
             for (&i, reading) in members.iter().zip(readings) {
                 let (number, prompt) = group[i];

@@ -427,7 +427,7 @@ impl<B: Backend> Reinforce<'_, B> {
                 trained: *trained,
                 gradients,
             });
-            let read = decoder.backend().run(|| joint_likelihood(decoder, policy, &sequences, distribution, gradient));
+            let read = joint_likelihood(decoder, policy, &sequences, distribution, gradient);
             all.extend(read.map_err(|source| ReinforceError::Batch { step, source })?);
         }
         Ok(all)

@@ -87,7 +87,7 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
     let recipe: DistillRecipe =
         settings::resolve_text("the demo's recipe", RECIPE, &arguments.overrides).map_err(SessionError::usage)?;
     context.say("1/5 model");
-    let base = BaseModel::load(&arguments.model, &cpu, context)?;
+    let base = BaseModel::load(&arguments.model, context)?;
     let codec = TextCodec::load(&base.location)?;
     codec.tokenizer.check_vocabulary(base.pretrained.config.vocab_size)?;
     let prompts = word_problems(problems as usize, &codec)?;

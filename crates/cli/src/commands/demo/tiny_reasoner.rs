@@ -92,7 +92,7 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
     let tag = format!("{problems}x{max_new_tokens}");
 
     context.say("1/6 the built-in tiny reasoner");
-    let base = BaseModel::load(&arguments.model, &cpu, context)?;
+    let base = BaseModel::load(&arguments.model, context)?;
     let codec = TextCodec::load(&base.location)?;
 
     context.say("2/6 traces of the teacher");
