@@ -314,7 +314,13 @@ impl Unembedding for Reference {
         logits_backward(&readout, &d_logits, d_weight)
     }
 
-    fn lens_kl(&self, readout: Readout<'_, Rows, Matrix>, lenses: &[&Rows], tokens: &[u32]) -> Vec<LensRow> {
+    fn lens_kl(
+        &self,
+        readout: Readout<'_, Rows, Matrix>,
+        lenses: &[&Rows],
+        tokens: &[u32],
+        with_js: bool,
+    ) -> Vec<LensRow> {
         let Readout { hidden, weight } = readout;
         assert_eq!(hidden.n_rows(), tokens.len(), "lens_kl: one token a row");
         assert!(lenses.iter().all(|lens| shape(lens) == shape(hidden)), "lens_kl: shapes of lenses");
@@ -328,7 +334,7 @@ impl Unembedding for Reference {
             for (row, logits) in logits.chunks_exact(vocabulary).enumerate() {
                 // Rounding may take either a little below 0. What is not a number stays so.
                 let kl = if kls[row] <= 0.0 { 0.0 } else { kls[row] as f32 };
-                let js = (divergences[row] as f32).clamp(0.0, std::f32::consts::LN_2);
+                let js = with_js.then(|| (divergences[row] as f32).clamp(0.0, std::f32::consts::LN_2));
                 result[row].lenses.push(LensReading { kl, js, top_token: top(logits) });
             }
         }

@@ -78,8 +78,8 @@ pub struct Readout<'a, R, M> {
 pub struct LensReading {
     /// `KL(p_final || p_lens)`, nats, not below 0; not a number if a logit of either is not finite.
     pub kl: f32,
-    /// Divergence of Jensen and Shannon between the two, nats, from 0 to `ln 2`.
-    pub js: f32,
+    /// Divergence of Jensen and Shannon between the two, nats, from 0 to `ln 2`, if it was asked for.
+    pub js: Option<f32>,
     /// Token with the largest lens logit.
     pub top_token: u32,
 }
@@ -273,11 +273,13 @@ pub trait Unembedding: Memory {
         d_weight: Option<&mut Self::Rows>,
     ) -> Self::Rows;
     /// For every row: what its final distribution says of `tokens[row]` (temperature 1), and for every lens its divergences
-    /// from the final distribution, and its top token. `lenses[c]` has the rows of `readout.hidden`; there may be any number.
+    /// from the final distribution (that of Jensen and Shannon only where `with_js`), and its top token. `lenses[c]` has the rows
+    /// of `readout.hidden`; there may be any number.
     fn lens_kl(
         &self,
         readout: Readout<'_, Self::Rows, Self::Matrix>,
         lenses: &[&Self::Rows],
         tokens: &[u32],
+        with_js: bool,
     ) -> Vec<LensRow>;
 }

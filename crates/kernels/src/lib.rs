@@ -9,3 +9,4 @@ pub mod matrix;
 mod panels;
 pub mod rope_table;
 pub mod rows;
+pub mod softmax_weights;

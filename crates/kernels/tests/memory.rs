@@ -72,7 +72,7 @@ fn no_op_holds_a_block_of_logits_or_scores_of_the_whole_batch() {
         assert_takes("token_log_probs_backward", limit, || {
             cpu.token_log_probs_backward(readout(), &tokens, 1.0, &d, Some(&mut d_weight))
         });
-        assert_takes("lens_kl", limit, || cpu.lens_kl(readout(), &[&hidden; 5], &tokens));
+        assert_takes("lens_kl", limit, || cpu.lens_kl(readout(), &[&hidden; 5], &tokens, true));
     }
 
     let (length, heads) = (1000, Heads { n_heads: 8, n_kv_heads: 4, head_dim: 8 });

@@ -48,13 +48,13 @@ pub fn lens_pass<B: Backend>(
             decoder.final_norm(&lens)
         })
         .collect();
-    let rows = backend.lens_kl(readout, &lenses.iter().collect::<Vec<_>>(), &next);
+    let rows = backend.lens_kl(readout, &lenses.iter().collect::<Vec<_>>(), &next, false);
     check_finite(&rows, candidates, token_ids)?;
     let mut positions: Vec<PositionReading> = (rows.into_iter().zip(depths).enumerate())
         .map(|(position, (LensRow { token, mut lenses }, depth))| {
             for (lens, candidate) in lenses.iter_mut().zip(candidates) {
                 if candidate >= depth {
-                    *lens = LensReading { kl: 0.0, js: 0.0, top_token: token.top_token };
+                    *lens = LensReading { kl: 0.0, js: None, top_token: token.top_token };
                 }
             }
             let next_log_probability = (position + 1 < token_ids.len()).then_some(token.log_probability);
@@ -79,7 +79,8 @@ pub fn lens_pass<B: Backend>(
 pub fn check_finite(rows: &[LensRow], depths: &[usize], token_ids: &[u32]) -> Result<(), SessionError> {
     for (number, (LensRow { token, lenses }, id)) in rows.iter().zip(token_ids).enumerate() {
         let of_row = ("the full depth of the token".to_owned(), token.log_probability + token.entropy);
-        let of_lenses = lenses.iter().zip(depths).map(|(lens, depth)| (format!("depth {depth}"), lens.kl + lens.js));
+        let of_lenses =
+            lenses.iter().zip(depths).map(|(lens, depth)| (format!("depth {depth}"), lens.kl + lens.js.unwrap_or(0.0)));
         for (place, value) in std::iter::once(of_row).chain(of_lenses) {
             ensure!(
                 value.is_finite(),

@@ -99,9 +99,9 @@ pub fn wrong_shapes_are_refused<B: Backend>(device: &Device<B>) {
         };
         "a token beyond the vocabulary" => b.token_log_probs(readout(&hidden), &[0, 4], 1.0);
         "fewer tokens than rows" => b.token_log_probs(readout(&hidden), &[0], 1.0);
-        "a lens of other rows" => b.lens_kl(readout(&hidden), &[&zeros(3, 6)], &[0; 2]);
-        "a lens of another width" => b.lens_kl(readout(&hidden), &[&wide], &[0; 2]);
-        "fewer tokens than rows of a lens" => b.lens_kl(readout(&hidden), &[&hidden], &[0]);
+        "a lens of other rows" => b.lens_kl(readout(&hidden), &[&zeros(3, 6)], &[0; 2], false);
+        "a lens of another width" => b.lens_kl(readout(&hidden), &[&wide], &[0; 2], false);
+        "fewer tokens than rows of a lens" => b.lens_kl(readout(&hidden), &[&hidden], &[0], false);
     };
     assert!(accepted.is_empty(), "accepted: {accepted:?}");
 }

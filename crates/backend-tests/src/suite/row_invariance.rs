@@ -294,12 +294,14 @@ pub fn unembedding_rows<B: Backend>(device: &Device<B>) {
         let tokens: Vec<u32> = selected.iter().map(|&row| tokens[row]).collect();
         let readout = || Readout { hidden: &hidden, weight: &matrix };
         let readings = backend.token_log_probs(readout(), &tokens, 0.7);
-        let lens_rows = backend.lens_kl(readout(), &[&lens, &hidden], &tokens);
+        let lens_rows = backend.lens_kl(readout(), &[&lens, &hidden], &tokens, true);
         let readings = readings.iter().zip(&lens_rows).map(|(reading, row)| {
             let of_tokens = [reading, &row.token].into_iter();
             let mut bits: Vec<u32> =
                 of_tokens.flat_map(|t| [t.log_probability.to_bits(), t.entropy.to_bits(), t.top_token]).collect();
-            bits.extend(row.lenses.iter().flat_map(|lens| [lens.kl.to_bits(), lens.top_token]));
+            bits.extend(
+                row.lenses.iter().flat_map(|lens| [lens.kl.to_bits(), lens.js.map_or(0, f32::to_bits), lens.top_token]),
+            );
             bits
         });
         readings.collect()

@@ -301,17 +301,15 @@ impl<'a, B: Backend> Engine<'a, B> {
             for (i, Emitting { index, result, .. }) in chunk.into_iter().enumerate() {
                 let sequence = &running[index];
                 let (request, token, logits) = (&requests[sequence.request], sequence.tokens.len(), logits.row(i));
-                if let Some(id) = logits.iter().position(|logit| !logit.is_finite()) {
-                    return Err(RequestError::NotFinite {
-                        request: sequence.request,
-                        sequence: request.sequence,
-                        token,
-                        position: request.prompt.len() + token - 1,
-                        id,
-                        value: logits[id],
-                    });
-                }
-                tokens[index] = Some(emit(request, token, logits, result));
+                let emitted = emit(request, token, logits, result).map_err(|id| RequestError::NotFinite {
+                    request: sequence.request,
+                    sequence: request.sequence,
+                    token,
+                    position: request.prompt.len() + token - 1,
+                    id,
+                    value: logits[id],
+                })?;
+                tokens[index] = Some(emitted);
             }
         }
     }
@@ -331,14 +329,17 @@ impl<'a, B: Backend> Engine<'a, B> {
     }
 }
 
-/// The token of a step, drawn or forced, from finite logits.
-fn emit(request: &Request, index: usize, logits: &[f32], result: StepResult) -> Token {
+/// The token of a step, drawn or forced.
+///
+/// # Errors
+/// The first index at which a logit is not finite.
+fn emit(request: &Request, index: usize, logits: &[f32], result: StepResult) -> Result<Token, usize> {
     let forced = request.forced.tokens().get(index - request.prefix.tokens.len());
     let (id, log_probability) = if let Some(&id) = forced {
-        (id, log_probability_of(logits, id, request.sampling.temperature))
+        (id, log_probability_of(logits, id, request.sampling.temperature)?)
     } else {
         let key = StepKey { seed: request.seed, sequence: request.sequence, step: index };
-        draw(logits, request.sampling, key.uniform(TOKEN_DRAW))
+        draw(logits, request.sampling, key.uniform(TOKEN_DRAW))?
     };
-    Token { index, id, depth: result.depth, log_probability, exits: result.exits }
+    Ok(Token { index, id, depth: result.depth, log_probability, exits: result.exits })
 }

@@ -64,7 +64,7 @@ impl<B: Backend> Hindsight<B> {
             let hidden = decoder.final_norm(&last);
             let lenses: Vec<B::Rows> = at_depths.iter().map(|(_, residual)| decoder.final_norm(residual)).collect();
             let readout = Readout { hidden: &hidden, weight: decoder.unembedding() };
-            let readings = backend.lens_kl(readout, &lenses.iter().collect::<Vec<_>>(), &[0]);
+            let readings = backend.lens_kl(readout, &lenses.iter().collect::<Vec<_>>(), &[0], false);
             let lens_kl: Vec<f32> = readings.iter().flat_map(|reading| &reading.lenses).map(|lens| lens.kl).collect();
             let decided = decider.in_hindsight(work[item].key(), &lens_kl);
             let kept = decided.and_then(|decided| at_depths.iter().find(|(depth, _)| *depth == decided));

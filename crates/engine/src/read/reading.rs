@@ -162,12 +162,12 @@ impl<'a, B: Backend> Reading<'a, B> {
     }
 
     /// What the final distributions say of the response tokens, and how far the lens at each candidate is from them. All steps
-    /// must have reached every candidate.
-    pub fn lens_kl(&self) -> Vec<LensRow> {
+    /// must have reached every candidate. The divergence of Jensen and Shannon is among it only where `with_js`.
+    pub fn lens_kl(&self, with_js: bool) -> Vec<LensRow> {
         let backend = self.decoder.backend();
         let lens = |residual| self.decoder.final_norm(&backend.gather_rows(residual, &self.steps.response_rows));
         let lenses: Vec<B::Rows> = self.forward.at_candidates.iter().map(lens).collect();
-        backend.lens_kl(self.readout(), &lenses.iter().collect::<Vec<_>>(), &self.steps.tokens)
+        backend.lens_kl(self.readout(), &lenses.iter().collect::<Vec<_>>(), &self.steps.tokens, with_js)
     }
 
     /// What the steps that reached candidate number `candidate` of the policy decided there, in the order of their rows;

@@ -114,7 +114,8 @@ pub fn verify<B: Backend>(
         let exit_logits = |exits: &[ExitReading]| exits.iter().map(|exit| exit.logit).collect::<Vec<_>>();
         let difference = largest_difference(&exit_logits(&result.exits), &exit_logits(&replayed[t].exits));
         report.exit_logits = report.exit_logits.max(difference);
-        let log_probability = log_probability_of(stepwise.values(), token, temperature);
+        // Logits that are not finite are no parity.
+        let log_probability = log_probability_of(stepwise.values(), token, temperature).unwrap_or(f32::NAN);
         let joint = log_joint(result.exits.iter().map(|exit| exit.decision(offsets[t])), log_probability);
         report.log_joint = report.log_joint.max(largest_difference(&[joint], &[replayed[t].log_joint]));
     }

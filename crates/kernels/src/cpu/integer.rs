@@ -302,36 +302,43 @@ fn avx2_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
             let (scales, values) = (scales.add(side * WIDTH), values.add(side * 2 * WIDTH));
             let mut sums = [_mm256_setzero_ps(); M];
             for block in 0..x.n_blocks {
-                let weights: [__m256i; FOURS] = std::array::from_fn(|four| {
-                    if NIBBLES {
-                        let both = _mm256_loadu_si256(values.add((block * 4 + four / 2) * 4 * WIDTH).cast());
-                        _mm256_and_si256(if four % 2 == 0 { both } else { _mm256_srli_epi16::<4>(both) }, half)
-                    } else {
-                        _mm256_loadu_si256(values.add((block * FOURS + four) * 4 * WIDTH).cast())
+                // Of nibbles, 16-bit sums of two neighbours: sixteen products of 15 and 127 fit; of bytes, 32-bit sums.
+                let mut totals = [_mm256_setzero_si256(); M];
+                // As many weights at a time as registers take beside the sums.
+                let at_a_time = if NIBBLES { 4 } else { 2 };
+                for first in (0..FOURS).step_by(at_a_time) {
+                    let mut weights = [_mm256_setzero_si256(); 4];
+                    for (four, weights) in (first..first + at_a_time).zip(&mut weights) {
+                        *weights = if NIBBLES {
+                            let both = _mm256_loadu_si256(values.add((block * 4 + four / 2) * 4 * WIDTH).cast());
+                            _mm256_and_si256(if four % 2 == 0 { both } else { _mm256_srli_epi16::<4>(both) }, half)
+                        } else {
+                            _mm256_loadu_si256(values.add((block * FOURS + four) * 4 * WIDTH).cast())
+                        };
                     }
-                });
+                    for (i, total) in totals.iter_mut().enumerate() {
+                        for (four, weights) in (first..first + at_a_time).zip(weights) {
+                            let x = _mm256_set1_epi32(x.four(i, block, four));
+                            *total = if NIBBLES {
+                                _mm256_add_epi16(*total, _mm256_maddubs_epi16(weights, x))
+                            } else {
+                                // Magnitudes times activations with the sign of the weight: two products of 128 and 127 fit.
+                                let pairs =
+                                    _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
+                                _mm256_add_epi32(*total, _mm256_madd_epi16(pairs, ones))
+                            };
+                        }
+                    }
+                }
                 let scales = scales.add(block * minima * 2 * WIDTH);
                 let d = _mm256_cvtph_ps(_mm_loadu_si128(scales.cast()));
-                for (i, sum) in sums.iter_mut().enumerate() {
+                for (i, (sum, mut total)) in sums.iter_mut().zip(totals).enumerate() {
                     let at = i * x.n_blocks + block;
-                    let mut total = _mm256_setzero_si256();
                     if NIBBLES {
-                        // Sixteen products of 15 and 127 fit into 16 bits.
-                        for (four, weights) in weights.iter().enumerate() {
-                            let x = _mm256_set1_epi32(x.four(i, block, four));
-                            total = _mm256_add_epi16(total, _mm256_maddubs_epi16(*weights, x));
-                        }
                         total = _mm256_madd_epi16(total, ones);
-                        if !MINIMA {
-                            total = _mm256_sub_epi32(total, _mm256_set1_epi32(8 * *x.sums.add(at)));
-                        }
-                    } else {
-                        // Magnitudes times activations with the sign of the weight: two products of 128 and 127 fit.
-                        for (four, weights) in weights.iter().enumerate() {
-                            let x = _mm256_sign_epi8(_mm256_set1_epi32(x.four(i, block, four)), *weights);
-                            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(*weights), x);
-                            total = _mm256_add_epi32(total, _mm256_madd_epi16(pairs, ones));
-                        }
+                    }
+                    if NIBBLES && !MINIMA {
+                        total = _mm256_sub_epi32(total, _mm256_slli_epi32::<3>(_mm256_set1_epi32(*x.sums.add(at))));
                     }
                     let scale = _mm256_mul_ps(d, _mm256_set1_ps(*x.scales.add(at)));
                     *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(total), scale, *sum);

@@ -2,7 +2,7 @@
 
 /// Sums of `term` over `x` and `y`, value `i` in sum `i % N`: one order for every caller, in which loops vectorise.
 #[inline(always)]
-pub(super) fn pair_sums<const N: usize>(x: &[f32], y: &[f32], term: impl Fn(f32, f32) -> f32) -> [f32; N] {
+pub(crate) fn pair_sums<const N: usize>(x: &[f32], y: &[f32], term: impl Fn(f32, f32) -> f32) -> [f32; N] {
     let mut sums = [0.0f32; N];
     let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<N>(), y.as_chunks::<N>());
     for (x, y) in x.iter().zip(y) {
@@ -18,13 +18,13 @@ pub(super) fn pair_sums<const N: usize>(x: &[f32], y: &[f32], term: impl Fn(f32,
 
 /// The same over `x` alone.
 #[inline(always)]
-pub(super) fn sums<const N: usize>(x: &[f32], term: impl Fn(f32) -> f32) -> [f32; N] {
+pub(crate) fn sums<const N: usize>(x: &[f32], term: impl Fn(f32) -> f32) -> [f32; N] {
     pair_sums(x, x, |x, _| term(x))
 }
 
 /// The largest value; negative infinity of none.
 #[inline(always)]
-pub(super) fn largest<const N: usize>(x: &[f32]) -> f32 {
+pub(crate) fn largest<const N: usize>(x: &[f32]) -> f32 {
     let mut largest = [f32::NEG_INFINITY; N];
     let (chunks, rest) = x.as_chunks::<N>();
     for chunk in chunks {

@@ -235,12 +235,18 @@ impl Unembedding for Cpu {
         d_hidden
     }
 
-    fn lens_kl(&self, readout: Readout<'_, Rows, Matrix>, lenses: &[&Rows], tokens: &[u32]) -> Vec<LensRow> {
+    fn lens_kl(
+        &self,
+        readout: Readout<'_, Rows, Matrix>,
+        lenses: &[&Rows],
+        tokens: &[u32],
+        with_js: bool,
+    ) -> Vec<LensRow> {
         // A row's final distribution and its lenses are compared within one chunk of logits.
         let (first, more) = lenses.split_at(lenses.len().min(MAX_LOGIT_ROWS - 1));
-        let mut rows = few_lenses_kl(self, &readout, first, tokens);
+        let mut rows = few_lenses_kl(self, &readout, first, tokens, with_js);
         for lenses in more.chunks(MAX_LOGIT_ROWS - 1) {
-            for (row, more) in rows.iter_mut().zip(few_lenses_kl(self, &readout, lenses, tokens)) {
+            for (row, more) in rows.iter_mut().zip(few_lenses_kl(self, &readout, lenses, tokens, with_js)) {
                 row.lenses.extend(more.lenses);
             }
         }
@@ -268,7 +274,13 @@ fn chunk_backward(
 }
 
 /// [`Unembedding::lens_kl`] of fewer than [`MAX_LOGIT_ROWS`] lenses.
-fn few_lenses_kl(cpu: &Cpu, readout: &Readout<'_, Rows, Matrix>, lenses: &[&Rows], tokens: &[u32]) -> Vec<LensRow> {
+fn few_lenses_kl(
+    cpu: &Cpu,
+    readout: &Readout<'_, Rows, Matrix>,
+    lenses: &[&Rows],
+    tokens: &[u32],
+    with_js: bool,
+) -> Vec<LensRow> {
     let n = readout.hidden.n_rows();
     let views = lenses.len() + 1;
     let shape = (n, readout.hidden.width());
@@ -293,24 +305,24 @@ fn few_lenses_kl(cpu: &Cpu, readout: &Readout<'_, Rows, Matrix>, lenses: &[&Rows
         let measured = cpu.threads.map(n_rows, n_rows * all.width() * 10, |view| {
             let last = view - view % views;
             if view == last {
-                return [entropy(all.row(last), sums[last].0), 0.0];
+                return (entropy(all.row(last), sums[last].0), None);
             }
             let (p, p_lse, q, q_lse) = (all.row(last), sums[last].0, all.row(view), sums[view].0);
             // Rounding may take either a little below 0. What is not a number stays so.
             let kl = kl(p, p_lse, q, q_lse);
-            let js = jensen_shannon(p, p_lse, q, q_lse).clamp(0.0, std::f32::consts::LN_2);
-            [if kl <= 0.0 { 0.0 } else { kl }, js]
+            let js = with_js.then(|| jensen_shannon(p, p_lse, q, q_lse).clamp(0.0, std::f32::consts::LN_2));
+            (if kl <= 0.0 { 0.0 } else { kl }, js)
         });
         for (i, token) in tokens.iter().enumerate() {
             let last = i * views;
             let (lse, top_token) = sums[last];
             let log_probability = all.row(last)[*token as usize] - lse;
             let lens = |view: usize| {
-                let [kl, js] = measured[view];
+                let (kl, js) = measured[view];
                 LensReading { kl, js, top_token: sums[view].1 }
             };
             rows.push(LensRow {
-                token: TokenReading { log_probability, entropy: measured[last][0], top_token },
+                token: TokenReading { log_probability, entropy: measured[last].0, top_token },
                 lenses: (last + 1..last + views).map(lens).collect(),
             });
         }

@@ -48,10 +48,10 @@ pub(crate) fn read_response(
     let reading = |row: LensRow| TokenReading {
         surprisal_bits: bits(-row.token.log_probability),
         entropy_bits: bits(row.token.entropy.max(0.0)),
-        lens_js_bits: row.lenses.iter().map(|lens| bits(lens.js).min(1.0)).collect(),
+        lens_js_bits: row.lenses.iter().filter_map(|lens| lens.js).map(|js| bits(js).min(1.0)).collect(),
         lens_kl: row.lenses.iter().map(|lens| f64::from(lens.kl)).collect(),
     };
-    let rows = Reading::new(decoder, None, depths, &steps, false).lens_kl();
+    let rows = Reading::new(decoder, None, depths, &steps, false).lens_kl(true);
     check_finite(&rows, depths, ids)?;
     Ok(rows.into_iter().map(reading).collect())
 }

@@ -40,15 +40,21 @@ impl<B: Backend> Decoder<B> {
             let linear = self.weights.layers[block].projection(*projection);
             (&linear.weight, linear.bias.as_ref())
         };
-        let layers: Vec<_> = projections.iter().map(linear).collect();
-        let mut outs = self.backend.linears_forward(x, &layers);
-        for (projection, out) in projections.iter().zip(&mut outs) {
-            for lora in self.weights.start_adapter.iter().chain(policy.and_then(|policy| policy.lora.as_ref())) {
+        let mut layers: Vec<_> = projections.iter().map(linear).collect();
+        // The first factors of all adapters go with the weights; where there are none, nothing is done for them.
+        let mut adapted = Vec::new();
+        for lora in self.weights.start_adapter.iter().chain(policy.and_then(|policy| policy.lora.as_ref())) {
+            for (i, projection) in projections.iter().enumerate() {
                 if let Some(pair) = lora.pairs.get(&(block, *projection)) {
-                    let low = self.backend.linear_forward(x, &pair.a, None);
-                    self.backend.linear_add_forward(&low, &pair.b, lora.scale(), out);
+                    layers.push((&pair.a, None));
+                    adapted.push((i, pair, lora.scale()));
                 }
             }
+        }
+        let mut outs = self.backend.linears_forward(x, &layers);
+        let lows = outs.split_off(projections.len());
+        for ((i, pair, scale), low) in adapted.into_iter().zip(lows) {
+            self.backend.linear_add_forward(&low, &pair.b, scale, &mut outs[i]);
         }
         outs
     }

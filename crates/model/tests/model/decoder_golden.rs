@@ -89,7 +89,7 @@ fn logits_of_smollm2_equal_transformers() {
         let hidden = decoder.final_norm(&forward.residual);
         let lenses: Vec<_> = forward.at_candidates.iter().map(|x| decoder.final_norm(x)).collect();
         let readout = Readout { hidden: &hidden, weight: decoder.unembedding() };
-        let readings = cpu.lens_kl(readout, &lenses.iter().collect::<Vec<_>>(), &tokens);
+        let readings = cpu.lens_kl(readout, &lenses.iter().collect::<Vec<_>>(), &tokens, false);
         for (c, depth) in depths.iter().enumerate() {
             for (position, reading) in readings.iter().enumerate() {
                 let expected = sequence["lens_kl"][depth.to_string()][position].as_f64().unwrap();

@@ -269,7 +269,7 @@ pub fn read_responses<B: Backend>(
         .collect();
     let steps = PackedSteps::separate(decoder, &recorded)?;
     let reading = Reading::new(decoder, None, candidates, &steps, false);
-    let mut rows = reading.lens_kl().into_iter();
+    let mut rows = reading.lens_kl(false).into_iter();
     let hidden = decoder.backend().download(&reading.hidden);
     let mut hidden = hidden.values().chunks_exact(hidden.width());
     let of_response = |(_, response): &(&[u32], &[u32])| {

@@ -199,7 +199,7 @@ fn compacted_forward_equals_the_masked_reference() {
         let readout = Readout { hidden: &final_hidden, weight: decoder.unembedding() };
         let kls: Vec<f32> = case
             .cpu
-            .lens_kl(readout, &lenses, &tokens)
+            .lens_kl(readout, &lenses, &tokens, false)
             .iter()
             .flat_map(|row| &row.lenses)
             .map(|lens| lens.kl)
