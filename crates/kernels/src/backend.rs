@@ -125,6 +125,10 @@ pub trait Memory: Clone + Send + Sync + 'static {
     fn download(&self, rows: &Self::Rows) -> Rows;
     /// Puts a matrix on the device; an f32 matrix may share its values with `matrix`.
     fn matrix(&self, matrix: &Matrix) -> Self::Matrix;
+    /// Puts a factor of a low-rank adapter on a device: like a matrix, but a device that rounds activations may keep it narrower.
+    fn factor(&self, factor: &Matrix) -> Self::Matrix {
+        self.matrix(factor)
+    }
     /// Rows and columns of a matrix.
     fn matrix_shape(&self, matrix: &Self::Matrix) -> (usize, usize);
     /// Copies a matrix back.

@@ -9,6 +9,11 @@ use crate::rows::Rows;
 
 /// A backend whose memory is the host's.
 pub trait Host: Clone + Send + Sync + 'static {
+    /// As [`Memory::factor`].
+    fn own_factor(&self, factor: &Matrix) -> Matrix {
+        factor.clone()
+    }
+
     /// As [`Memory::zeros`].
     fn rows_of_zeros(&self, n_rows: usize, width: usize) -> Rows {
         Rows::zeros(n_rows, width)
@@ -29,6 +34,10 @@ impl<H: Host> Memory for H {
 
     fn matrix(&self, matrix: &Matrix) -> Matrix {
         matrix.clone()
+    }
+
+    fn factor(&self, factor: &Matrix) -> Matrix {
+        self.own_factor(factor)
     }
 
     fn matrix_shape(&self, matrix: &Matrix) -> (usize, usize) {

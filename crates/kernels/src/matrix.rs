@@ -181,6 +181,14 @@ impl Matrix {
         }
     }
 
+    /// The same matrix with its values rounded to bf16 (to the nearest, ties to even).
+    #[must_use]
+    pub fn to_bf16(&self) -> Self {
+        let bytes: Vec<u8> = self.to_f32().iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect();
+        let panels = Panels::from_rows(DType::Bf16, self.rows, self.columns, &bytes);
+        Self { dtype: DType::Bf16, values: Values::Packed(panels.into()), ..self.clone() }
+    }
+
     /// The first value that is not finite: its row, its column, and what it is. One pass over the stored bytes; of
     /// quantised values only the scales (and minima) of the blocks are read, for these alone can be anything but finite.
     pub fn first_not_finite(&self) -> Option<(usize, usize, f32)> {

@@ -97,7 +97,8 @@ impl Panels {
             .map(move |block| read_block(self.dtype, panel, lane, block))
     }
 
-    /// Whether a number that is neither a scale nor a minimum, nor a value of 16 bits, has all bits of its exponent set.
+    /// Whether a scale or minimum of this panel, or a value where there are none, has all bits of `mask`, those of its exponent: it
+    /// is not finite then.
     pub(crate) fn panel_has_exponent(&self, panel: usize, mask: u16) -> bool {
         let panel = self.panel(panel);
         let halves = if scale_bytes(self.dtype) == 0 { panel.values } else { panel.scales };

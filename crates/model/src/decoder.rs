@@ -47,8 +47,11 @@ impl<B: Backend> Decoder<B> {
         Self {
             backend: backend.clone(),
             config: config.clone(),
-            weights: weights
-                .map(|matrix| backend.matrix(matrix), |values| backend.upload(Rows::new(values.len(), values.clone()))),
+            weights: weights.map(
+                |matrix| backend.matrix(matrix),
+                |factor| backend.factor(factor),
+                |values| backend.upload(Rows::new(values.len(), values.clone())),
+            ),
             rope: config.rope.table(config.head_dim, config.max_position_embeddings),
         }
     }
@@ -122,7 +125,8 @@ impl<B: Backend> Decoder<B> {
     /// The parameters as they are on the device; without a start adapter that was folded into them.
     pub fn export(&self) -> ModelWeights {
         let backend = &self.backend;
-        self.weights.map(|matrix| backend.download_matrix(matrix), |rows| backend.download(rows).into_values())
+        let matrix = |matrix| backend.download_matrix(matrix);
+        self.weights.map(matrix, matrix, |rows| backend.download(rows).into_values())
     }
 }
 

@@ -143,7 +143,7 @@ impl<M, V> LayerWeights<M, V> {
 impl<M, V> ModelWeights<M, V> {
     /// All parameters with their Hugging Face names, such as `model.layers.3.self_attn.q_proj.weight`.
     pub fn parameters(&self) -> Vec<(String, Parameter<&M, &V>)> {
-        self.map(|matrix| matrix, |vector| vector).into_parameters()
+        self.map(|matrix| matrix, |factor| factor, |vector| vector).into_parameters()
     }
 
     /// All parameters for changing, in the order of [`ModelWeights::parameters`].
@@ -168,10 +168,11 @@ impl<M, V> ModelWeights<M, V> {
         all
     }
 
-    /// The same weights in another kind of memory.
+    /// The same weights in another kind of memory. `factor` is for the factors of the start adapter.
     pub(crate) fn map<'a, N, W>(
         &'a self,
         mut matrix: impl FnMut(&'a M) -> N,
+        factor: impl FnMut(&'a M) -> N,
         mut vector: impl FnMut(&'a V) -> W,
     ) -> ModelWeights<N, W> {
         ModelWeights {
@@ -179,7 +180,7 @@ impl<M, V> ModelWeights<M, V> {
             layers: self.layers.iter().map(|layer| layer.map(&mut matrix, &mut vector)).collect(),
             norm: vector(&self.norm),
             lm_head: self.lm_head.as_ref().map(&mut matrix),
-            start_adapter: self.start_adapter.as_ref().map(|adapter| adapter.map(&mut matrix)),
+            start_adapter: self.start_adapter.as_ref().map(|adapter| adapter.map(factor)),
         }
     }
 

@@ -90,10 +90,10 @@ pub(crate) fn step<B: Backend>(
         let sequences: Vec<_> = live.iter().map(|&item| work[item].arena.key_values(block)).collect();
         let (attention, _) = backend.attention_forward(decoder.heads(), &inputs.queries, &queries, &sequences);
         if active_x.len() == row {
-            x = decoder.finish_block(policy, block, x, &attention).residual;
+            x = decoder.finish_block(policy, block, x, &attention, false).residual;
         } else {
             let running = backend.gather_rows(&x, &active_x);
-            let running = decoder.finish_block(policy, block, running, &attention).residual;
+            let running = decoder.finish_block(policy, block, running, &attention, false).residual;
             backend.scatter_rows(&mut x, &active_x, &running);
         }
     }

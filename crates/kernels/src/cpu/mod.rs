@@ -18,6 +18,7 @@ pub use simd_level::SimdLevel;
 use threads::Threads;
 
 use crate::host::Host;
+use crate::matrix::Matrix;
 use crate::rows::Rows;
 
 /// Ops on this machine's processor, over a thread pool of its own.
@@ -33,7 +34,8 @@ pub enum Activations {
     /// As f32, times weights widened to f32.
     #[default]
     F32,
-    /// Rounded to 8 bits in blocks of 32, times the weights' own integers. For inference: the backward takes f32.
+    /// Rounded to 8 bits in blocks of 32, times the weights' own integers; factors of adapters are kept in bf16. For inference:
+    /// the backward takes f32.
     Q8,
 }
 
@@ -66,6 +68,13 @@ impl Cpu {
 }
 
 impl Host for Cpu {
+    fn own_factor(&self, factor: &Matrix) -> Matrix {
+        match self.activations {
+            Activations::F32 => factor.clone(),
+            Activations::Q8 => factor.to_bf16(),
+        }
+    }
+
     fn rows_of_zeros(&self, n_rows: usize, width: usize) -> Rows {
         elementwise::zeros(&self.threads, n_rows, width)
     }

@@ -208,18 +208,18 @@ impl<B: Backend> Pass<'_, B> {
         let (backend, layer) = (&decoder.backend, &decoder.weights.layers[block]);
         let (hidden_size, eps) = (decoder.config.hidden_size, decoder.config.rms_norm_eps);
         let n_active = tape.queries.len();
-        let hidden = backend.swiglu_forward(&tape.gate, &tape.up);
+        let hidden = backend.swiglu_forward(&tape.mlp.gate, &tape.mlp.up);
         let mut d_hidden = backend.zeros(n_active, decoder.config.intermediate_size);
         let parts = [(Projection::DownProj, &*d_middle)];
         self.project_backward(block, &hidden, &parts, &mut d_hidden, gradients);
-        let (d_gate, d_up) = backend.swiglu_backward(&tape.gate, &tape.up, &d_hidden);
-        let normed = backend.rms_norm_forward(&tape.middle, &layer.post_attention_layernorm, eps);
+        let (d_gate, d_up) = backend.swiglu_backward(&tape.mlp.gate, &tape.mlp.up, &d_hidden);
+        let normed = backend.rms_norm_forward(&tape.mlp.middle, &layer.post_attention_layernorm, eps);
         let mut d_normed = backend.zeros(n_active, hidden_size);
         let parts = [(Projection::GateProj, &d_gate), (Projection::UpProj, &d_up)];
         self.project_backward(block, &normed, &parts, &mut d_normed, gradients);
         let name = (block, POST_ATTENTION_NORM);
         let gain = &layer.post_attention_layernorm;
-        self.norm_backward(&tape.middle, gain, hidden_size, name, &d_normed, d_middle, gradients);
+        self.norm_backward(&tape.mlp.middle, gain, hidden_size, name, &d_normed, d_middle, gradients);
     }
 
     /// Gradient with respect to a block's input residual, given that of its output.

@@ -21,7 +21,13 @@ pub struct AttentionInputs<B: Backend> {
 pub struct BlockOutput<B: Backend> {
     /// Residual after the block.
     pub residual: B::Rows,
-    /// Residual between attention and MLP (for the backward pass, as gate and up-projection).
+    /// What the backward pass needs, if it was to be kept.
+    pub(super) mlp: Option<MlpTape<B>>,
+}
+
+/// What the second half of a block leaves for its backward.
+pub(super) struct MlpTape<B: Backend> {
+    /// Residual between attention and MLP.
     pub(super) middle: B::Rows,
     pub(super) gate: B::Rows,
     pub(super) up: B::Rows,
@@ -104,18 +110,20 @@ impl<B: Backend> Decoder<B> {
         block: usize,
         x: B::Rows,
         attention: &B::Rows,
+        keeps_tape: bool,
     ) -> BlockOutput<B> {
         let layer = &self.weights.layers[block];
-        let mut middle = x;
+        let mut residual = x;
         let [o] = exactly(self.project(policy, block, attention, &[Projection::OProj]));
-        self.backend.scatter_add_rows(&mut middle, None, &o);
-        let normed = self.backend.rms_norm_forward(&middle, &layer.post_attention_layernorm, self.config.rms_norm_eps);
+        self.backend.scatter_add_rows(&mut residual, None, &o);
+        let normed =
+            self.backend.rms_norm_forward(&residual, &layer.post_attention_layernorm, self.config.rms_norm_eps);
         let [gate, up] = exactly(self.project(policy, block, &normed, &[Projection::GateProj, Projection::UpProj]));
         let hidden = self.backend.swiglu_forward(&gate, &up);
         let [down] = exactly(self.project(policy, block, &hidden, &[Projection::DownProj]));
-        let mut residual = middle.clone();
+        let mlp = keeps_tape.then(|| MlpTape { middle: residual.clone(), gate, up });
         self.backend.scatter_add_rows(&mut residual, None, &down);
-        BlockOutput { residual, middle, gate, up }
+        BlockOutput { residual, mlp }
     }
 }
 

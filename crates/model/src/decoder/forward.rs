@@ -2,6 +2,7 @@
 
 use aloud_kernels::backend::{Backend, Memory, Query};
 
+use super::block::MlpTape;
 use super::{AttentionInputs, Decoder, PackedBatch, Policy};
 
 /// What a pass leaves behind.
@@ -31,9 +32,7 @@ pub(super) struct BlockTape<B: Backend> {
     pub(super) inputs: AttentionInputs<B>,
     pub(super) attention: B::Rows,
     pub(super) log_sum_exp: B::Rows,
-    pub(super) middle: B::Rows,
-    pub(super) gate: B::Rows,
-    pub(super) up: B::Rows,
+    pub(super) mlp: MlpTape<B>,
 }
 
 impl<B: Backend> std::fmt::Debug for Forward<B> {
@@ -133,12 +132,12 @@ impl<B: Backend> Decoder<B> {
                 Some(rows) => backend.gather_rows(&x, rows),
                 None => std::mem::replace(&mut x, backend.zeros(0, self.config.hidden_size)),
             };
-            let out = self.finish_block(policy, block, active_x, &attention);
+            let out = self.finish_block(policy, block, active_x, &attention, keep_tape);
             match subset {
                 Some(rows) => backend.scatter_rows(&mut x, rows, &out.residual),
                 None => x = out.residual,
             }
-            if let Some(before) = before {
+            if let (Some(before), Some(mlp)) = (before, out.mlp) {
                 blocks.push(BlockTape {
                     x: before,
                     active: subset.map(<[u32]>::to_vec),
@@ -146,9 +145,7 @@ impl<B: Backend> Decoder<B> {
                     inputs,
                     attention,
                     log_sum_exp,
-                    middle: out.middle,
-                    gate: out.gate,
-                    up: out.up,
+                    mlp,
                 });
             }
         }

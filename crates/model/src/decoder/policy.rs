@@ -34,7 +34,7 @@ impl<B: Backend> std::fmt::Debug for Policy<B> {
 impl<B: Backend> Policy<B> {
     /// Puts adapters (if any) and heads on a device.
     pub fn new(backend: &B, lora: Option<&Lora>, heads: ExitHeads) -> Self {
-        let lora = lora.map(|lora| lora.map(|matrix| backend.matrix(matrix)));
+        let lora = lora.map(|lora| lora.map(|factor| backend.factor(factor)));
         Self { backend: backend.clone(), lora, heads }
     }
 
