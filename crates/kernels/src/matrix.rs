@@ -142,6 +142,15 @@ impl Matrix {
         self.rows * self.row_bytes()
     }
 
+    /// Whether both are views of the same values in memory.
+    pub(crate) fn shares_values(&self, other: &Self) -> bool {
+        match (&self.values, &other.values) {
+            (Values::F32(own), Values::F32(other)) => Arc::ptr_eq(own, other),
+            (Values::Packed(own), Values::Packed(other)) => Arc::ptr_eq(own, other),
+            _ => false,
+        }
+    }
+
     /// The values, if they are f32.
     pub fn as_f32(&self) -> Option<&[f32]> {
         match &self.values {

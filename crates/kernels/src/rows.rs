@@ -86,6 +86,14 @@ impl Rows {
         self.values
     }
 
+    /// Takes away the rows from `first` on.
+    pub(crate) fn split_off(&mut self, first: usize) -> Self {
+        let values = self.values.split_off(first * self.width);
+        let rest = Self { n_rows: self.n_rows - first, width: self.width, values };
+        self.n_rows = first;
+        rest
+    }
+
     /// Grows to at least `n_rows`, keeping what is there; new rows are zero.
     pub fn grow(&mut self, n_rows: usize) {
         if n_rows > self.n_rows {

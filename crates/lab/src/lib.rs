@@ -2,6 +2,7 @@
 //! and what is measured of them; knows nothing of arguments and terminals.
 
 pub mod evaluation;
+pub mod limits;
 pub mod machine_speed;
 pub mod serial_evaluation;
 pub mod serial_report;

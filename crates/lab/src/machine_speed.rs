@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use aloud_kernels::backend::Linears as _;
 use aloud_kernels::cpu::Cpu;
-use aloud_kernels::matrix::Matrix;
+use aloud_kernels::matrix::{DType, Matrix};
 use aloud_kernels::rows::Rows;
 
 /// Most time that a measurement takes.
@@ -45,4 +45,31 @@ pub fn bandwidth(cpu: &Cpu, available_bytes: Option<u64>) -> f64 {
     let x = Rows::new(COLUMNS, vec![1.0; COLUMNS]);
     let seconds = shortest(|| drop(cpu.linear_forward(&x, &weight, None)));
     weight.size_bytes() as f64 / seconds / 1e9
+}
+
+/// Bytes a second that all threads together read and write when they copy memory that is in no cache.
+pub fn copy_bytes_per_second(cpu: &Cpu) -> f64 {
+    const BYTES: usize = 64 << 20;
+    let n_threads = cpu.n_threads();
+    let mut parts: Vec<(Vec<u8>, Vec<u8>)> = (0..n_threads).map(|_| (vec![1; BYTES], vec![0; BYTES])).collect();
+    let seconds = shortest(|| {
+        std::thread::scope(|scope| {
+            for (from, to) in &mut parts {
+                scope.spawn(|| to.copy_from_slice(std::hint::black_box(from)));
+            }
+        });
+    });
+    2.0 * (n_threads * BYTES) as f64 / seconds
+}
+
+/// Operations a second (a multiply-add is two) of a product whose weights, of the given number format, stay in the cache.
+pub fn product_operations_per_second(cpu: &Cpu, dtype: DType) -> f64 {
+    const SHAPE: (usize, usize, usize) = (240, 512, 256);
+    let (rows, inputs, outputs_of_thread) = SHAPE;
+    let outputs = outputs_of_thread * cpu.n_threads();
+    let bytes = vec![0; outputs * inputs / dtype.block_len() * dtype.block_bytes()];
+    let Ok(weight) = Matrix::new(dtype, outputs, inputs, &bytes) else { return 0.0 };
+    let x = Rows::new(inputs, vec![1.0; rows * inputs]);
+    let seconds = shortest(|| drop(cpu.linear_forward(&x, &weight, None)));
+    2.0 * (rows * inputs * outputs) as f64 / seconds
 }

@@ -10,6 +10,7 @@ use aloud_engine::read::reading::RecordedSequence;
 use aloud_kernels::backend::KlDirection;
 use aloud_kernels::cpu::Cpu;
 use aloud_kernels::matrix::Matrix;
+use aloud_method::exit_offset::ExitOffset;
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::decoder::{Decoder, Gradients, Policy, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
@@ -25,13 +26,26 @@ use aloud_train::stage1::teacher::read_responses;
 pub struct Row {
     /// Its name; rows that other programs measure too have the same name there.
     pub name: &'static str,
-    work: Work,
-    depths: Depths,
+    /// The same work without exits, for rows with some.
+    pub without_exits: Option<&'static str>,
+    pub(crate) work: Work,
+    pub(crate) depths: Depths,
+    adapters: Adapters,
+}
+
+/// The adapters that are on.
+#[derive(Debug, PartialEq)]
+enum Adapters {
+    None,
+    /// Rank 8 on q, k, v, o.
+    Attention,
+    /// Rank 16 on all linear layers.
+    All,
 }
 
 /// What is done in a row.
 #[derive(Debug)]
-enum Work {
+pub(crate) enum Work {
     /// Sequences with a prompt and new tokens, as many tokens each.
     Decode { sequences: usize, prompt: usize, new: usize },
     /// A full-depth pass over 256 tokens with the lens KL at every candidate.
@@ -42,29 +56,47 @@ enum Work {
 
 /// Where its tokens stop.
 #[derive(Debug)]
-enum Depths {
+pub(crate) enum Depths {
+    /// None before the end.
     Full,
     /// Every token at half depth.
     Half,
-    /// Drawn uniformly from the candidates and full depth.
+    /// The candidates and full depth in turn, the same for all sequences.
     Uniform,
+    /// Drawn from exit heads, with the same frequencies.
+    Sampled,
 }
 
 const ONE: Work = Work::Decode { sequences: 1, prompt: 32, new: 64 };
 const SIXTEEN: Work = Work::Decode { sequences: 16, prompt: 32, new: 64 };
 
 /// The rows.
-pub static ROWS: [Row; 9] = [
-    Row { name: "prefill_512", work: Work::Decode { sequences: 1, prompt: 512, new: 1 }, depths: Depths::Full },
-    Row { name: "decode_batch_1", work: ONE, depths: Depths::Full },
-    Row { name: "decode_batch_1_half", work: ONE, depths: Depths::Half },
-    Row { name: "decode_batch_1_uniform", work: ONE, depths: Depths::Uniform },
-    Row { name: "decode_batch_16", work: SIXTEEN, depths: Depths::Full },
-    Row { name: "decode_batch_16_half", work: SIXTEEN, depths: Depths::Half },
-    Row { name: "teacher_lens_kl_256", work: Work::TeacherLensKl, depths: Depths::Full },
-    Row { name: "student_step_256", work: Work::StudentStep, depths: Depths::Full },
-    Row { name: "student_step_256_half", work: Work::StudentStep, depths: Depths::Half },
+pub static ROWS: [Row; 13] = [
+    row("prefill_512", Work::Decode { sequences: 1, prompt: 512, new: 1 }, Adapters::None),
+    row("decode_batch_1", ONE, Adapters::None),
+    row("decode_batch_1_adapters", ONE, Adapters::All),
+    with_exits("decode_batch_1_half", Some("decode_batch_1_adapters"), ONE, Depths::Half),
+    with_exits("decode_batch_1_uniform", Some("decode_batch_1_adapters"), ONE, Depths::Uniform),
+    with_exits("decode_batch_1_sampled", Some("decode_batch_1_adapters"), ONE, Depths::Sampled),
+    row("decode_batch_16", SIXTEEN, Adapters::None),
+    row("decode_batch_16_adapters", SIXTEEN, Adapters::All),
+    with_exits("decode_batch_16_half", Some("decode_batch_16_adapters"), SIXTEEN, Depths::Half),
+    with_exits("decode_batch_16_sampled", Some("decode_batch_16_adapters"), SIXTEEN, Depths::Sampled),
+    row("teacher_lens_kl_256", Work::TeacherLensKl, Adapters::None),
+    row("student_step_256", Work::StudentStep, Adapters::Attention),
+    Row {
+        adapters: Adapters::Attention,
+        ..with_exits("student_step_256_half", Some("student_step_256"), Work::StudentStep, Depths::Half)
+    },
 ];
+
+const fn row(name: &'static str, work: Work, adapters: Adapters) -> Row {
+    Row { name, without_exits: None, work, depths: Depths::Full, adapters }
+}
+
+const fn with_exits(name: &'static str, without_exits: Option<&'static str>, work: Work, depths: Depths) -> Row {
+    Row { name, without_exits, work, depths, adapters: Adapters::All }
+}
 
 impl Row {
     /// Tokens that one run handles: prompt tokens of a prefill, new tokens of a decode, tokens of a pass.
@@ -76,8 +108,22 @@ impl Row {
         }
     }
 
-    fn trains(&self) -> bool {
-        matches!(self.work, Work::StudentStep)
+    /// Whether it trains or reads what training needs: activations are f32 then, whatever was asked for.
+    pub fn trains(&self) -> bool {
+        matches!(self.work, Work::StudentStep | Work::TeacherLensKl)
+    }
+
+    /// The adapters of its model.
+    ///
+    /// # Errors
+    /// If the model has no such linear layers.
+    pub(crate) fn lora(&self, model: &PretrainedModel) -> Result<Option<Lora>, SessionError> {
+        const ATTENTION: [Projection; 4] = [Projection::QProj, Projection::KProj, Projection::VProj, Projection::OProj];
+        Ok(match self.adapters {
+            Adapters::None => None,
+            Adapters::Attention => Some(lora(model, 8, &ATTENTION)?),
+            Adapters::All => Some(lora(model, 16, &Projection::ALL)?),
+        })
     }
 }
 
@@ -100,11 +146,10 @@ impl Workload {
     /// If the model cannot be read at the tokens of the row.
     pub fn new(row: &'static Row, cpu: &Cpu, model: &PretrainedModel) -> Result<Self, SessionError> {
         let config = &model.config;
-        let candidates: Vec<usize> = (5..config.n_layers).step_by(5).collect();
+        let candidates = candidates(config.n_layers);
         let tokens: Vec<u32> = (0..1024u64).map(|i| (i * 7919 % config.vocab_size as u64) as u32).collect();
         let decoder = Decoder::new(cpu, config, &model.weights);
-        let lora = row.trains().then(|| lora(model)).transpose()?;
-        let policy = Policy::new(cpu, lora.as_ref(), heads(&candidates, config.hidden_size));
+        let policy = Policy::new(cpu, row.lora(model)?.as_ref(), heads(&candidates, config.hidden_size));
         let mut workload = Self {
             row,
             decoder,
@@ -114,7 +159,7 @@ impl Workload {
             teacher_hidden: Vec::new(),
             optimizer: AdamW::new(OptimizerSettings::default()),
         };
-        if row.trains() {
+        if matches!(row.work, Work::StudentStep) {
             let readings = read_responses(&workload.decoder, &[], &[workload.sequence()])?;
             workload.teacher_hidden = readings.into_iter().next().context("no reading")?.final_hidden;
         }
@@ -132,7 +177,8 @@ impl Workload {
                 let exits = match depths {
                     Depths::Full => ExitPolicy::Off.into(),
                     Depths::Half => ExitPolicy::Fixed { depth: n_blocks / 2 }.into(),
-                    Depths::Uniform => Exits::recorded(self.uniform_depths()),
+                    Depths::Uniform => Exits::recorded(uniform_depths(n_blocks).collect()),
+                    Depths::Sampled => ExitPolicy::Sampled { offset: ExitOffset::default() }.into(),
                 };
                 self.generate(*sequences, *prompt, *new, &exits)
             }
@@ -143,13 +189,6 @@ impl Workload {
             (Work::StudentStep, Depths::Half) => self.student_step(n_blocks / 2),
             (Work::StudentStep, _) => self.student_step(n_blocks),
         }
-    }
-
-    /// Depths of new tokens: every outcome equally often, in a scattered order.
-    fn uniform_depths(&self) -> Vec<usize> {
-        let mut outcomes = self.candidates.clone();
-        outcomes.push(self.decoder.n_blocks());
-        (0..64).map(|i| outcomes[i * 7 % outcomes.len()]).collect()
     }
 
     /// One prompt token and 256 response tokens.
@@ -177,7 +216,7 @@ impl Workload {
                 forced: Forced::None,
             })
             .collect();
-        Ok(Engine::new(&self.decoder, None, Limits::default()).run(&requests, &mut |_| Flow::Continue)?)
+        Ok(Engine::new(&self.decoder, Some(&self.policy), Limits::default()).run(&requests, &mut |_| Flow::Continue)?)
     }
 
     fn student_step(&mut self, depth: usize) -> Result<(), SessionError> {
@@ -208,21 +247,35 @@ impl Workload {
     }
 }
 
-fn heads(candidates: &[usize], hidden_size: usize) -> ExitHeads {
-    ExitHeads::new(candidates.to_vec(), HeadInput::Rms, hidden_size, &vec![0.2; candidates.len()])
+/// The candidates of a model of `n_blocks` blocks.
+pub(crate) fn candidates(n_blocks: usize) -> Vec<usize> {
+    (5..n_blocks).step_by(5).collect()
 }
 
-/// Adapters of rank 8 on q, k, v, o.
-fn lora(model: &PretrainedModel) -> Result<Lora, SessionError> {
+/// Depths of new tokens: every outcome equally often, in a scattered order.
+pub(crate) fn uniform_depths(n_blocks: usize) -> impl Iterator<Item = usize> {
+    let mut outcomes = candidates(n_blocks);
+    outcomes.push(n_blocks);
+    (0..64).map(move |i| outcomes[i * 7 % outcomes.len()])
+}
+
+/// Heads that read nothing: at each candidate, hazards that make every outcome equally likely.
+fn heads(candidates: &[usize], hidden_size: usize) -> ExitHeads {
+    let hazards: Vec<f32> = (0..candidates.len()).map(|i| 1.0 / (candidates.len() + 1 - i) as f32).collect();
+    ExitHeads::new(candidates.to_vec(), HeadInput::Rms, hidden_size, &hazards)
+}
+
+/// Adapters of this rank on these linear layers, with small values.
+fn lora(model: &PretrainedModel, rank: usize, projections: &[Projection]) -> Result<Lora, SessionError> {
     let mut pairs = BTreeMap::new();
     for (block, layer) in model.weights.layers.iter().enumerate() {
-        for projection in [Projection::QProj, Projection::KProj, Projection::VProj, Projection::OProj] {
-            let weight = &layer.projection(projection).weight;
+        for projection in projections {
+            let weight = &layer.projection(*projection).weight;
             let values = |n: usize| (0..n).map(|i| (i % 13) as f32 * 1e-3 - 6e-3).collect();
-            let a = Matrix::from_f32(8, weight.columns(), values(8 * weight.columns()))?;
-            let b = Matrix::from_f32(weight.rows(), 8, values(8 * weight.rows()))?;
-            pairs.insert((block, projection), LoraPair { a, b });
+            let a = Matrix::from_f32(rank, weight.columns(), values(rank * weight.columns()))?;
+            let b = Matrix::from_f32(weight.rows(), rank, values(weight.rows() * rank))?;
+            pairs.insert((block, *projection), LoraPair { a, b });
         }
     }
-    Ok(Lora { rank: 8, alpha: 16.0, pairs })
+    Ok(Lora { rank, alpha: 2.0 * rank as f32, pairs })
 }

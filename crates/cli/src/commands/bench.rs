@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 use std::time::Instant;
 
+use aloud_kernels::cpu::Activations;
+use aloud_kernels::matrix::DType;
+use aloud_lab::limits::{MachineSpeed, limit};
+use aloud_lab::machine_speed::{copy_bytes_per_second, product_operations_per_second};
 use aloud_lab::words::columns;
 use aloud_lab::workloads::{ROWS, Row, Workload};
 use aloud_model::source::ModelSource;
@@ -30,6 +34,9 @@ pub(crate) struct BenchArgs {
     /// Timed runs a row, after one that is not counted
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     repeats: u16,
+    /// How activations enter products with quantised weights where nothing is trained: f32 or q8 (rounded to 8 bits)
+    #[arg(long, value_name = "FORMAT", default_value = "q8", value_parser = ["f32", "q8"])]
+    activations: String,
     /// JSON lines of another program with the same row names; ratios are printed
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
@@ -51,6 +58,9 @@ struct Measured {
     /// Threads used; 0 in lines of other programs.
     #[serde(default)]
     threads: usize,
+    /// Shortest time that memory or products of this machine allow; none in lines of other programs.
+    #[serde(default)]
+    limit_s: Option<f64>,
 }
 
 /// The last line of the output.
@@ -76,7 +86,8 @@ pub(crate) fn run(arguments: &BenchArgs, context: &Context) -> anyhow::Result<()
 }
 
 fn measure(row: &'static Row, arguments: &BenchArgs, context: &Context) -> anyhow::Result<Measured> {
-    let cpu = context.cpu();
+    let activations = activations(row, arguments);
+    let cpu = context.cpu().with_activations(activations);
     let base = BaseModel::load(&arguments.model, context)?;
     let mut workload = Workload::new(row, &cpu, &base.pretrained)?;
     drop(base);
@@ -98,7 +109,46 @@ fn measure(row: &'static Row, arguments: &BenchArgs, context: &Context) -> anyho
         max_s: seconds[seconds.len() - 1],
         peak_rss_gb: peak_memory_bytes().unwrap_or(0) as f64 / 1e9,
         threads: cpu.n_threads(),
+        limit_s: None,
     })
+}
+
+fn activations(row: &Row, arguments: &BenchArgs) -> Activations {
+    if arguments.activations == "q8" && !row.trains() { Activations::Q8 } else { Activations::F32 }
+}
+
+/// Gives the rows their limits, from what this machine can do now.
+fn add_limits(rows: &mut [Measured], arguments: &BenchArgs, context: &Context) -> anyhow::Result<()> {
+    let cpu = context.cpu();
+    let base = BaseModel::load(&arguments.model, context)?;
+    let bytes_per_second = copy_bytes_per_second(&cpu);
+    let dtype = base.pretrained.weights.layers.first().map_or(DType::F32, |layer| layer.linears[0].weight.dtype());
+    let speed = |activations| MachineSpeed {
+        bytes_per_second,
+        operations_per_second: product_operations_per_second(&cpu.with_activations(activations), dtype),
+    };
+    let [exact, rounding] = [Activations::F32, Activations::Q8].map(speed);
+    context.say(&format!(
+        "this machine: {:.1} GB/s copied, {:.0} GFLOP/s of {} products in f32, {:.0} with 8-bit activations",
+        bytes_per_second / 1e9,
+        exact.operations_per_second / 1e9,
+        dtype.name(),
+        rounding.operations_per_second / 1e9
+    ));
+    for (measured, row) in rows.iter_mut().zip(&ROWS) {
+        let activations = activations(row, arguments);
+        let speed = if activations == Activations::Q8 { rounding } else { exact };
+        measured.limit_s = Some(limit(row, &base.pretrained, activations, speed)?);
+    }
+    Ok(())
+}
+
+/// Share of the gain (speed-up - 1) that exits are allowed by the limits, of a row with exits.
+fn share_of_gain(row: &Measured, rows: &[Measured]) -> Option<f64> {
+    let without = ROWS.iter().find(|known| known.name == row.what)?.without_exits?;
+    let without = rows.iter().find(|row| row.what == without)?;
+    let allowed = without.limit_s? / row.limit_s? - 1.0;
+    Some((without.median_s / row.median_s - 1.0) / allowed)
 }
 
 /// Every row in a process of its own, so that memory is that of the row.
@@ -111,7 +161,7 @@ fn measure_all(arguments: &BenchArgs, context: &Context) -> anyhow::Result<Vec<M
         progress.message(row.name.to_owned());
         let mut process = Process::new(&program);
         process.args(["bench", "--quiet", "--only", row.name, "--model", &arguments.model.to_string()]);
-        process.args(["--repeats", &arguments.repeats.to_string()]);
+        process.args(["--repeats", &arguments.repeats.to_string(), "--activations", &arguments.activations]);
         process.args(["--threads", &context.cpu().n_threads().to_string()]);
         let output = process.output().with_context(|| format!("cannot run row {}", row.name))?;
         if !output.status.success() {
@@ -124,6 +174,8 @@ fn measure_all(arguments: &BenchArgs, context: &Context) -> anyhow::Result<Vec<M
         rows.extend(document.rows);
         progress.advance(1);
     }
+    drop(progress);
+    add_limits(&mut rows, arguments, context)?;
     Ok(rows)
 }
 
@@ -146,7 +198,7 @@ fn read_peer(path: &Path) -> anyhow::Result<Vec<Measured>> {
 }
 
 fn table(rows: &[Measured], peer: Option<&[Measured]>) -> String {
-    let own = ["median s", "min", "max", "tokens/s", "peak GB"];
+    let own = ["median s", "min", "max", "tokens/s", "peak GB", "of limit", "of allowed gain"];
     let of_peer = ["peer tokens/s", "speed ratio", "memory ratio"].into_iter().filter(|_| peer.is_some());
     let mut table = Table::new(columns(&["row"], &own.into_iter().chain(of_peer).collect::<Vec<_>>()));
     for row in rows {
@@ -157,6 +209,8 @@ fn table(rows: &[Measured], peer: Option<&[Measured]>) -> String {
             format!("{:.3}", row.max_s),
             format!("{:.1}", row.tokens_per_s),
             format!("{:.2}", row.peak_rss_gb),
+            percent(row.limit_s.map(|limit| limit / row.median_s)),
+            percent(share_of_gain(row, rows)),
         ];
         if let Some(peer) = peer {
             match peer.iter().find(|other| other.what == row.what) {
@@ -171,4 +225,8 @@ fn table(rows: &[Measured], peer: Option<&[Measured]>) -> String {
         table.row(cells);
     }
     table.to_string()
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", 100.0 * share))
 }

@@ -23,6 +23,24 @@ fn chunk_logits(cpu: &Cpu, readout: &Readout<'_, Rows, Matrix>, range: Range<usi
     linear::forward(cpu, &hidden, &[(readout.weight, None)]).swap_remove(0)
 }
 
+/// Logits of a run of rows of each. One pass over the unembedding, if it is the same.
+fn logits_of_both(
+    cpu: &Cpu,
+    student: &Readout<'_, Rows, Matrix>,
+    teacher: &Readout<'_, Rows, Matrix>,
+    range: Range<usize>,
+) -> [Rows; 2] {
+    if !student.weight.shares_values(teacher.weight) {
+        return [student, teacher].map(|readout| chunk_logits(cpu, readout, range.clone()));
+    }
+    let width = student.hidden.width();
+    let of_range = |hidden: &Rows| hidden.values()[range.start * width..range.end * width].to_vec();
+    let both = Rows::new(width, [of_range(student.hidden), of_range(teacher.hidden)].concat());
+    let mut student_logits = linear::forward(cpu, &both, &[(student.weight, None)]).swap_remove(0);
+    let teacher_logits = student_logits.split_off(range.len());
+    [student_logits, teacher_logits]
+}
+
 /// The sum in f64 of sums in f32.
 fn total<const N: usize>(sums: [f32; N]) -> f64 {
     sums.iter().map(|sum| f64::from(*sum)).sum()
@@ -161,8 +179,7 @@ impl Unembedding for Cpu {
         let mut kls = Vec::with_capacity(n);
         let mut d_hidden = d_kl.map(|_| Rows::zeros(n, student.hidden.width()));
         for range in chunks(n, MAX_LOGIT_ROWS / 2) {
-            let mut student_logits = chunk_logits(self, &student, range.clone());
-            let teacher_logits = chunk_logits(self, &teacher, range.clone());
+            let [mut student_logits, teacher_logits] = logits_of_both(self, &student, &teacher, range.clone());
             let first = range.start;
             kls.extend(map_rows(&self.threads, &mut student_logits, |row, s| {
                 let t = teacher_logits.row(row);
