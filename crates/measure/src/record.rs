@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::MeasureError;
 use aloud_base::durable_file;
+use aloud_base::numerics::Numerics;
 
 /// The format version written by this program, and the only one it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -43,6 +44,9 @@ pub struct ResponseRecord {
     /// Settings the response was made with, as free JSON.
     #[serde(default)]
     pub settings: serde_json::Value,
+    /// Number formats, device and instructions; absent in records that were written before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numerics: Option<Numerics>,
     /// The response tokens in order. Token 0 is emitted by the step that consumes the last prompt token: it is pinned to
     /// full depth and not counted in depth metrics.
     pub tokens: Vec<TokenRecord>,

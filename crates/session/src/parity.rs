@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use aloud_base::numerics::Numerics;
 use aloud_engine::decode::batching::Limits;
 use aloud_engine::decode::complete::{Completion, complete};
 use aloud_engine::decode::exits::Exits;
@@ -79,15 +80,34 @@ fn largest(a: f32, b: f32) -> f32 {
     if a.is_nan() || b.is_nan() { f32::NAN } else { a.max(b) }
 }
 
-/// Reads records and checks that they fit the model.
+/// Reads records, and the numerics that they were made with: `None` if no record says it, as those of earlier versions.
 ///
 /// # Errors
-/// If they cannot be read, there are none, or one does not fit.
-pub fn read(path: &Path, model: &LoadedModel) -> Result<Vec<Recorded>, SessionError> {
+/// If they cannot be read, there are none, or they were made with several numerics.
+pub fn read(path: &Path) -> Result<(Vec<ResponseRecord>, Option<Numerics>), SessionError> {
     let records = read_records(path)?;
     if records.is_empty() {
         bail!("{}: no records", path.display());
     }
+    let mut known = records.iter().filter_map(|record| Some((&record.id, record.numerics.as_ref()?)));
+    let first = known.next();
+    if let Some((id, numerics)) = first
+        && let Some((other, others)) = known.find(|(_, others)| *others != numerics)
+    {
+        bail!(
+            "{}: record `{id}` was made with {numerics}, and record `{other}` with {others}: verify them from files of their own",
+            path.display()
+        );
+    }
+    let numerics = first.map(|(_, numerics)| numerics.clone());
+    Ok((records, numerics))
+}
+
+/// Records as what is replayed, checked to fit the model.
+///
+/// # Errors
+/// If one does not fit.
+pub fn fit(records: &[ResponseRecord], model: &LoadedModel) -> Result<Vec<Recorded>, SessionError> {
     records.iter().map(|record| from_record(record, model).with_context(|| format!("record `{}`", record.id))).collect()
 }
 

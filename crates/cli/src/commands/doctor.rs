@@ -26,7 +26,10 @@ pub(crate) struct DoctorArgs {
 struct Report {
     version: &'static str,
     threads: usize,
+    /// What the machine has.
     simd: &'static str,
+    /// What the kernels use of it.
+    instructions: &'static str,
     gpu: &'static str,
     memory_total_bytes: Option<u64>,
     memory_available_bytes: Option<u64>,
@@ -47,11 +50,8 @@ pub(crate) fn run(arguments: &DoctorArgs, context: &Context) -> anyhow::Result<(
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         threads: cpu.n_threads(),
-        simd: match SimdLevel::detect() {
-            SimdLevel::Avx512 => "AVX-512",
-            SimdLevel::Avx2 => "AVX2 with FMA",
-            SimdLevel::Portable => "none that the kernels use",
-        },
+        simd: words(SimdLevel::detect()),
+        instructions: SimdLevel::in_use().name(),
         gpu: "not supported by this build: everything runs on the processor",
         memory_total_bytes,
         memory_available_bytes,
@@ -67,6 +67,30 @@ pub(crate) fn run(arguments: &DoctorArgs, context: &Context) -> anyhow::Result<(
     print_result(arguments.json, &report, || text(&report))
 }
 
+/// Vector instructions, for people.
+fn words(level: SimdLevel) -> &'static str {
+    match level {
+        SimdLevel::Avx512 => "AVX-512",
+        SimdLevel::Avx2 => "AVX2 with FMA",
+        SimdLevel::Portable => "none that the kernels use",
+    }
+}
+
+/// The vector instructions in use, and those of the machine where they are others.
+fn instructions(report: &Report) -> String {
+    let in_use = SimdLevel::in_use();
+    if in_use == SimdLevel::detect() {
+        return report.simd.to_owned();
+    }
+    format!(
+        "{} in use ({}={}); this machine has {}",
+        words(in_use),
+        SimdLevel::VARIABLE,
+        report.instructions,
+        report.simd
+    )
+}
+
 fn text(report: &Report) -> String {
     let size = |bytes: Option<u64>| {
         bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{:.1} GB", bytes as f64 / 1e9))
@@ -79,7 +103,7 @@ fn text(report: &Report) -> String {
     let rows = [
         ("aloud", report.version.to_owned()),
         ("threads", report.threads.to_string()),
-        ("instructions", report.simd.to_owned()),
+        ("instructions", instructions(report)),
         ("speed", format!("{:.0} GFLOP/s (f32 matrix products)", report.gflops)),
         ("memory bandwidth", format!("{:.1} GB/s (reading weights)", report.bandwidth_gb_per_s)),
         ("memory", format!("{}, {} available", size(report.memory_total_bytes), size(report.memory_available_bytes))),

@@ -229,6 +229,7 @@ pub(crate) fn write_traces(path: &Path, model: &str, candidates: [usize; 2], n: 
         hidden_size: 2,
         hidden_dtype: HiddenDType::F32,
         settings: json!({"temperature": 0.7}),
+        numerics: None,
         items: None,
     };
     let mut writer = TraceWriter::create_or_resume(path, header).unwrap().with_traces_per_shard(2);
