@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn every_field_is_compared() {
-        let changes: [(&str, fn(&mut Numerics), [&str; 2]); 6] = [
+        type Change = fn(&mut Numerics);
+        let changes: [(&str, Change, [&str; 2]); 6] = [
             ("weights", |n| n.weights = "F32".to_owned(), ["F32", "Q4_1+Q8_0"]),
             ("activations", |n| n.activations = "f32".to_owned(), ["f32", "q8"]),
             ("adapters", |n| n.adapters = Some("f32".to_owned()), ["f32", "none"]),
@@ -109,10 +110,10 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_not_compared() {
-        let other = Numerics { merged: true, ..numerics() };
+        let (now, other) = (numerics(), Numerics { merged: true, ..numerics() });
         let field = |now, found| Numerics::first_difference(now, found).map(|difference| difference.field);
-        assert_eq!(field(Some(&numerics()), Some(&other)), Some("merged"));
-        assert_eq!(field(Some(&numerics()), None), None);
+        assert_eq!(field(Some(&now), Some(&other)), Some("merged"));
+        assert_eq!(field(Some(&now), None), None);
         assert_eq!(field(None, Some(&other)), None);
     }
 }

@@ -204,6 +204,13 @@ mod tests {
         assert_eq!(record.kind, RecordKind::Trace);
         assert_eq!(record.tokens[1].exits[0].lens_kl, Some(2.5));
         assert_eq!(serde_json::to_string(&record).unwrap(), line);
+        // A record says what it was computed with; those of earlier versions, as this one, do not.
+        assert_eq!(record.numerics, None);
+        let numerics = r#""numerics":{"weights":"F32","activations":"f32","adapters":null,"merged":false,"device":"cpu","instructions":"avx2"}"#;
+        let line = line.replace(r#","tokens""#, &format!(r#",{numerics},"tokens""#));
+        let record: ResponseRecord = serde_json::from_str(&line).unwrap();
+        assert_eq!(record.numerics.as_ref().unwrap().instructions, "avx2");
+        assert_eq!(serde_json::to_string(&record).unwrap(), line);
     }
 
     #[test]
