@@ -1,4 +1,4 @@
-//! How fast the processor of this machine is at the work of models.
+//! How fast the processor of this machine is at the work of models, and what memory it has.
 
 use std::time::{Duration, Instant};
 
@@ -45,4 +45,15 @@ pub fn bandwidth(cpu: &Cpu, available_bytes: Option<u64>) -> f64 {
     let x = Rows::new(COLUMNS, vec![1.0; COLUMNS]);
     let seconds = shortest(|| drop(cpu.linear_forward(&x, &weight, None)));
     weight.size_bytes() as f64 / seconds / 1e9
+}
+
+/// Total and available memory in bytes, as Linux says.
+pub fn memory() -> (Option<u64>, Option<u64>) {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kibibytes * 1024)
+    };
+    (field("MemTotal:"), field("MemAvailable:"))
 }

@@ -94,6 +94,26 @@ pub fn next_step(difference: &FieldDifference) -> String {
     }
 }
 
+/// Vector instructions, for people.
+pub fn level_in_words(level: SimdLevel) -> &'static str {
+    match level {
+        SimdLevel::Avx512 => "AVX-512",
+        SimdLevel::Avx2 => "AVX2 with FMA",
+        SimdLevel::Portable => "none that the kernels use",
+    }
+}
+
+/// The vector instructions in use, and those of the machine where they are others; for people.
+pub fn instructions_in_words() -> String {
+    let (in_use, machine) = (SimdLevel::in_use(), SimdLevel::detect());
+    let (name, variable) = (in_use.name(), SimdLevel::VARIABLE);
+    let (in_use, machine) = (level_in_words(in_use), level_in_words(machine));
+    if in_use == machine {
+        return machine.to_owned();
+    }
+    format!("{in_use} in use ({variable}={name}); this machine has {machine}")
+}
+
 fn numerics(weights: &ModelWeights, has_adapters: bool, activations: Activations) -> Numerics {
     let activations = if is_quantised(weights) { activations } else { Activations::F32 };
     record(formats(weights), has_adapters, activations)

@@ -1,7 +1,6 @@
 //! `--activations`: how activations enter products with quantised weights.
 
 use aloud_kernels::cpu::Activations;
-use aloud_session::error::SessionError;
 use aloud_session::numerics::ActivationChoice;
 use clap::Args;
 
@@ -47,19 +46,12 @@ impl ActivationArgs {
 /// The same flag where it is refused.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RefusedActivationArgs {
-    /// Refused: something is trained on the result
-    #[arg(long, hide = true, value_name = "f32|q8")]
+    /// Refused, with the reason
+    #[arg(long, hide = true, value_name = "f32|q8", value_parser = refused)]
     activations: Option<String>,
 }
 
-impl RefusedActivationArgs {
-    /// Refuses the flag, with the reason.
-    pub(crate) fn refuse(&self) -> Result<(), SessionError> {
-        match &self.activations {
-            None => Ok(()),
-            Some(given) => Err(SessionError::usage(format!(
-                "--activations {given} has no place here: something is trained on the result, so activations are always f32"
-            ))),
-        }
-    }
+/// For clap: no value at all.
+fn refused(_: &str) -> Result<String, &'static str> {
+    Err("something is trained on the result, so activations are always f32: leave it out")
 }

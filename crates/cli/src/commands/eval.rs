@@ -132,8 +132,8 @@ pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()>
     TaskText::new(asked.task.as_ref(), &codec)?;
     let exits = arguments.exits.choice().resolve(&model, &codec)?;
     // Its controls take activations as the model does.
-    let backend = model.decoder.backend().clone();
-    let mut models = Models::new(model, base, &backend)?;
+    let cpu = model.decoder.backend().clone();
+    let mut models = Models::new(model, base, &cpu)?;
     if let Some(path) = &arguments.same_training {
         let source = models.trained.source.clone();
         let control =

@@ -83,7 +83,6 @@ pub(crate) struct ReinforceArgs {
 }
 
 pub(crate) fn run(arguments: &ReinforceArgs, context: &Context) -> anyhow::Result<()> {
-    arguments.activations.refuse()?;
     let recipe: ReinforceRecipe =
         settings::resolve(arguments.recipe.as_deref(), &arguments.overrides).map_err(SessionError::usage)?;
     if arguments.target_savings.is_some() && recipe.rollouts.exits == RolloutExits::Off {

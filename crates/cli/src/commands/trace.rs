@@ -80,7 +80,6 @@ impl TraceArgs {
 }
 
 pub(crate) fn run(arguments: &TraceArgs, context: &Context) -> anyhow::Result<()> {
-    arguments.activations.refuse()?;
     let cpu = context.cpu();
     let base = arguments.model.choice().load_teacher(context)?;
     let codec = TextCodec::load(&base.location)?;

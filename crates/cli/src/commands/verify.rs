@@ -2,15 +2,11 @@
 
 use std::path::PathBuf;
 
-use aloud_base::numerics::{FieldDifference, Numerics};
 use aloud_engine::read::verify::ParityReport;
-use aloud_kernels::cpu::SimdLevel;
 use aloud_lab::words::columns;
 use aloud_report::table::Table;
-use aloud_session::error::SessionError;
 use aloud_session::host::Host;
-use aloud_session::numerics::{ActivationChoice, activations_name};
-use aloud_session::parity::{compare, fit, generate, read};
+use aloud_session::parity::{Records, compare, generate};
 use anyhow::bail;
 use clap::Args;
 use serde_json::json;
@@ -41,22 +37,18 @@ pub(crate) struct VerifyArgs {
 }
 
 pub(crate) fn run(arguments: &VerifyArgs, context: &Context) -> anyhow::Result<()> {
+    let records = arguments.records.as_deref().map(Records::read).transpose()?;
+    let _instructions = records.as_ref().and_then(Records::use_instructions);
+    let activations = match &records {
+        Some(records) => records.activations(arguments.activations.given())?,
+        None => arguments.activations.of_measurements(),
+    };
     let cpu = context.cpu();
-    let records = arguments.records.as_deref().map(read).transpose()?;
-    let numerics = records.as_ref().and_then(|(_, numerics)| numerics.as_ref());
-    if let Some(numerics) = numerics {
-        use_instructions(numerics);
-    }
-    let activations = activations(arguments, numerics)?;
     let model = arguments.model.choice().load(&cpu, activations, context)?;
     let recorded = match &records {
-        Some((records, _)) => fit(records, &model)?,
+        Some(records) => records.of_model(&model, context)?,
         None => generate(&model)?,
     };
-    for difference in numerics.map_or_else(Vec::new, |numerics| model.numerics.differences(numerics)) {
-        let FieldDifference { field, found, now } = difference;
-        context.say(&format!("note: the records were made with {field} {found}, and are replayed with {now}"));
-    }
     let mut progress = context.progress("replaying", "responses", Some(recorded.len() as u64));
     let (report, of_record) = compare(&model, &recorded, &cpu, &mut || progress.advance(1))?;
     drop(progress);
@@ -94,37 +86,6 @@ pub(crate) fn run(arguments: &VerifyArgs, context: &Context) -> anyhow::Result<(
         bail!("no parity: {} differ by more than {}", failed.join(", "), arguments.tolerance);
     }
     Ok(())
-}
-
-/// How activations are taken: as the records' were, else as asked for.
-fn activations(arguments: &VerifyArgs, numerics: Option<&Numerics>) -> Result<ActivationChoice, SessionError> {
-    let Some(Numerics { activations: recorded, .. }) = numerics else {
-        return Ok(arguments.activations.of_measurements());
-    };
-    if let Some(given) = arguments.activations.given().map(activations_name)
-        && given != recorded
-    {
-        return Err(SessionError::usage(format!(
-            "--activations {given}: the records were made with {recorded} activations and are replayed so: leave --activations out"
-        )));
-    }
-    match recorded.as_str() {
-        "f32" => Ok(ActivationChoice::F32),
-        "q8" => Ok(ActivationChoice::Fastest),
-        other => Err(SessionError::failed(format!(
-            "the records were made with {other} activations, and this program knows f32 and q8: verify them with the version \
-             that wrote them"
-        ))),
-    }
-}
-
-/// Lets the kernels use the instructions of the records, unless the machine lacks them or the environment names some.
-fn use_instructions(numerics: &Numerics) {
-    let levels = [SimdLevel::Avx512, SimdLevel::Avx2, SimdLevel::Portable];
-    let recorded = levels.into_iter().find(|level| level.name() == numerics.instructions);
-    if let Some(level) = recorded.filter(|_| std::env::var_os(SimdLevel::VARIABLE).is_none()) {
-        SimdLevel::limit(level);
-    }
 }
 
 fn table(n_responses: usize, report: &ParityReport, differences: &[(&str, Option<f32>)]) -> String {
