@@ -218,9 +218,9 @@ fn what_is_trained_on_is_f32() {
         let fixed = ["trace", "--model", "tiny-reasoner", "--data", "chain:steps=1", "--n", "2", "--output", &store];
         stage1.run(&[&fixed, arguments].concat())
     };
-    trace(&["--activations", "q8"]).fails(2, &["--activations q8", "something is trained on the result"]);
+    trace(&["--activations", "q8"]).fails(2, &["'q8' for '--activations", "something is trained on the result"]);
     let reinforce = ["reinforce", "-c", "x", "--data", "chain", "--output", &store, "--activations", "q8"];
-    stage1.run(&reinforce).fails(2, &["--activations q8", "something is trained on the result"]);
+    stage1.run(&reinforce).fails(2, &["'q8' for '--activations", "something is trained on the result"]);
     for command in ["trace", "reinforce"] {
         assert!(!aloud(&[command, "--help"]).ok().contains("--activations"), "{command}");
     }
