@@ -13,6 +13,8 @@ mod progress;
 
 use std::process::ExitCode;
 
+use aloud_kernels::cpu::SimdLevel;
+use aloud_session::error::SessionError;
 use clap::Parser;
 
 use commands::Command;
@@ -41,6 +43,9 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(error::USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    if let Err(error) = SimdLevel::from_environment() {
+        return error::report(&SessionError::usage(error).into());
+    }
     let context = Context::new(&arguments.global);
     match arguments.command.run(&context) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! How fast the processor of this machine is at the work of models.
+//! How fast the processor of this machine is at the work of models, and what memory it has.
 
 use std::time::{Duration, Instant};
 
@@ -72,4 +72,15 @@ pub fn product_operations_per_second(cpu: &Cpu, dtype: DType) -> f64 {
     let x = Rows::new(inputs, vec![1.0; rows * inputs]);
     let seconds = shortest(|| drop(cpu.linear_forward(&x, &weight, None)));
     2.0 * (rows * inputs * outputs) as f64 / seconds
+}
+
+/// Total and available memory in bytes, as Linux says.
+pub fn memory() -> (Option<u64>, Option<u64>) {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kibibytes * 1024)
+    };
+    (field("MemTotal:"), field("MemAvailable:"))
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::MeasureError;
 use aloud_base::durable_file;
+use aloud_base::numerics::Numerics;
 
 /// The format version written by this program, and the only one it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -43,6 +44,9 @@ pub struct ResponseRecord {
     /// Settings the response was made with, as free JSON.
     #[serde(default)]
     pub settings: serde_json::Value,
+    /// Number formats, device and instructions; absent in records that were written before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numerics: Option<Numerics>,
     /// The response tokens in order. Token 0 is emitted by the step that consumes the last prompt token: it is pinned to
     /// full depth and not counted in depth metrics.
     pub tokens: Vec<TokenRecord>,
@@ -199,6 +203,13 @@ mod tests {
         record.check().unwrap();
         assert_eq!(record.kind, RecordKind::Trace);
         assert_eq!(record.tokens[1].exits[0].lens_kl, Some(2.5));
+        assert_eq!(serde_json::to_string(&record).unwrap(), line);
+        // A record says what it was computed with; those of earlier versions, as this one, do not.
+        assert_eq!(record.numerics, None);
+        let numerics = r#""numerics":{"weights":"F32","activations":"f32","adapters":null,"merged":false,"device":"cpu","instructions":"avx2"}"#;
+        let line = line.replace(r#","tokens""#, &format!(r#",{numerics},"tokens""#));
+        let record: ResponseRecord = serde_json::from_str(&line).unwrap();
+        assert_eq!(record.numerics.as_ref().unwrap().instructions, "avx2");
         assert_eq!(serde_json::to_string(&record).unwrap(), line);
     }
 

@@ -247,6 +247,7 @@ pub fn manifest(fixture: &Fixture, items: Vec<String>) -> Manifest {
         model_source: "models/small".to_owned(),
         adapter_source: None,
         dtype: "f32".to_owned(),
+        numerics: None,
         shape: None,
         noise: None,
         dial: fixture.dial.clone(),
@@ -498,6 +499,7 @@ pub fn record(n_blocks: usize, candidates: &[usize], depths: &[usize]) -> Respon
         candidates: candidates.to_vec(),
         finish_reason: "stop".to_owned(),
         settings: serde_json::Value::Null,
+        numerics: None,
         tokens: depths.iter().map(token).collect(),
     }
 }

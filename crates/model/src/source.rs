@@ -4,6 +4,7 @@
 //! the user names an index and has no installer, `curl` or `wget`), with the user's own settings and credentials, and works
 //! from what they leave on the disk.
 
+mod at_hand;
 mod built_in;
 mod client;
 mod download;

@@ -367,6 +367,7 @@ pub fn record(
             FinishReason::Length => "length".to_owned(),
         },
         settings: record_settings(model, settings, sequence, prompt),
+        numerics: Some(model.numerics.clone()),
         tokens: response.tokens.iter().map(token).collect(),
     }
 }

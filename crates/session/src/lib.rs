@@ -14,6 +14,7 @@ pub mod loaded_model;
 pub mod model_choice;
 pub mod model_kind;
 pub mod numbers;
+pub mod numerics;
 pub mod parity;
 pub mod prompts;
 pub mod response_text;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use aloud_base::numerics::Numerics;
 use aloud_kernels::cpu::Cpu;
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint, CheckpointError, Trained, load_peft_adapter};
@@ -16,6 +17,7 @@ use crate::error::{Context as _, SessionError};
 use crate::full_weights;
 use crate::host::Host;
 use crate::model_kind::kind_of_directory;
+use crate::numerics::{ActivationChoice, of_model};
 
 /// A model on the processor, with adapters and exit heads if a checkpoint was given.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub struct LoadedModel {
     pub checkpoint: Option<PathBuf>,
     /// The exit offset that the checkpoint recommends.
     pub recommended_offset: Option<f32>,
+    /// What numbers it runs with.
+    pub numerics: Numerics,
 }
 
 /// A base model in memory.
@@ -128,21 +132,26 @@ impl LoadedModel {
     /// Puts a base model, and a checkpoint trained for it, on the processor.
     ///
     /// # Errors
-    /// If they do not belong together.
+    /// If they do not belong together, or the weights do not allow these activations (a usage error).
     pub fn assemble(
         mut base: BaseModel,
         checkpoint: Option<(PathBuf, Checkpoint)>,
         cpu: &Cpu,
+        activations: ActivationChoice,
     ) -> Result<Self, SessionError> {
         let start_adapter_sha256 = base.pretrained.weights.start_adapter.as_ref().map(Lora::sha256);
-        let mut policy = None;
-        let mut recommended_offset = None;
-        if let Some((path, checkpoint)) = &checkpoint {
-            let lora = check_checkpoint(path, checkpoint, &mut base)?;
-            policy = Some(Policy::new(cpu, lora, checkpoint.exit_heads.clone()));
-            recommended_offset = checkpoint.exit_offset;
-        }
-        let decoder = Decoder::new(cpu, &base.pretrained.config, &base.pretrained.weights);
+        let trained = match &checkpoint {
+            Some((path, checkpoint)) => {
+                Some((check_checkpoint(path, checkpoint, &mut base)?, checkpoint.exit_heads.clone()))
+            }
+            None => None,
+        };
+        let weights = &base.pretrained.weights;
+        let cpu = &cpu.with_activations(activations.resolve(weights, &base.source)?);
+        let policy = trained.map(|(lora, heads)| Policy::new(cpu, lora, heads));
+        let recommended_offset = checkpoint.as_ref().and_then(|(_, checkpoint)| checkpoint.exit_offset);
+        let decoder = Decoder::new(cpu, &base.pretrained.config, weights);
+        let numerics = of_model(&decoder, policy.as_ref());
         Ok(Self {
             source: base.source,
             location: base.location,
@@ -152,6 +161,7 @@ impl LoadedModel {
             policy,
             checkpoint: checkpoint.map(|(path, _)| path),
             recommended_offset,
+            numerics,
         })
     }
 

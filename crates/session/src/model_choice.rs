@@ -10,6 +10,7 @@ use crate::error::{Context as _, SessionError};
 use crate::host::Host;
 use crate::loaded_model::{BaseModel, LoadedModel, check_checkpoint};
 use crate::model_kind::{Named, kind_of_directory, what_is};
+use crate::numerics::ActivationChoice;
 
 /// How models are named, for messages.
 const FORMS: &str = "use one of: --model MODEL; --model DIR [--base MODEL]; --checkpoint DIR [--base MODEL]; --model MODEL \
@@ -46,22 +47,28 @@ impl ModelChoice {
         self.model.is_none() && self.checkpoint.is_none() && self.base.is_none()
     }
 
-    /// Loads what the arguments name.
+    /// Loads what the arguments name, to take activations so.
     ///
     /// # Errors
-    /// If nothing is named (a usage error), a file is missing or damaged, or model and checkpoint do not belong together.
-    pub fn load(&self, cpu: &Cpu, host: &dyn Host) -> Result<LoadedModel, SessionError> {
-        Ok(self.load_with_base(cpu, host)?.0)
+    /// If nothing is named or the weights do not allow these activations (usage errors), a file is missing or damaged, or model
+    /// and checkpoint do not belong together.
+    pub fn load(&self, cpu: &Cpu, activations: ActivationChoice, host: &dyn Host) -> Result<LoadedModel, SessionError> {
+        Ok(self.load_with_base(cpu, activations, host)?.0)
     }
 
     /// Loads what the arguments name, and the base model (with its start adapter) as it was before it was trained.
     ///
     /// # Errors
     /// As [`ModelChoice::load`].
-    pub fn load_with_base(&self, cpu: &Cpu, host: &dyn Host) -> Result<(LoadedModel, BaseModel), SessionError> {
+    pub fn load_with_base(
+        &self,
+        cpu: &Cpu,
+        activations: ActivationChoice,
+        host: &dyn Host,
+    ) -> Result<(LoadedModel, BaseModel), SessionError> {
         let choice = self.choose()?;
         let base = choice.load_base(host)?;
-        Ok((LoadedModel::assemble(base.clone(), choice.checkpoint, cpu)?, base))
+        Ok((LoadedModel::assemble(base.clone(), choice.checkpoint, cpu, activations)?, base))
     }
 
     /// Loads a base model and the checkpoint that was trained for it, to go on training.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use aloud_base::numerics::{FieldDifference, Numerics};
 use aloud_engine::decode::batching::Limits;
 use aloud_engine::decode::complete::{Completion, complete};
 use aloud_engine::decode::exits::Exits;
@@ -10,7 +11,7 @@ use aloud_engine::decode::sampling::Sampling;
 use aloud_engine::decode::step_key::StepKey;
 use aloud_engine::read::replay::replay;
 use aloud_engine::read::verify::{ParityReport, verify};
-use aloud_kernels::cpu::Cpu;
+use aloud_kernels::cpu::{Activations, Cpu, SimdLevel};
 use aloud_measure::record::{ResponseRecord, read_records};
 use aloud_method::exit_offset::ExitOffset;
 use aloud_method::exit_policy::ExitPolicy;
@@ -25,7 +26,9 @@ use crate::bail;
 use crate::error::{Context as _, SessionError};
 use crate::exit_offset;
 use crate::generation::PROMPT_TOKEN_IDS;
+use crate::host::Host;
 use crate::loaded_model::LoadedModel;
+use crate::numerics::{ActivationChoice, activations_name};
 
 /// A response to replay.
 #[derive(Clone, Debug)]
@@ -79,16 +82,105 @@ fn largest(a: f32, b: f32) -> f32 {
     if a.is_nan() || b.is_nan() { f32::NAN } else { a.max(b) }
 }
 
-/// Reads records and checks that they fit the model.
-///
-/// # Errors
-/// If they cannot be read, there are none, or one does not fit.
-pub fn read(path: &Path, model: &LoadedModel) -> Result<Vec<Recorded>, SessionError> {
-    let records = read_records(path)?;
-    if records.is_empty() {
-        bail!("{}: no records", path.display());
+/// While it lives, the kernels use the instructions of records; then those that they used before.
+#[derive(Debug)]
+pub struct UsedInstructions {
+    before: SimdLevel,
+}
+
+impl Drop for UsedInstructions {
+    fn drop(&mut self) {
+        SimdLevel::limit(self.before);
     }
-    records.iter().map(|record| from_record(record, model).with_context(|| format!("record `{}`", record.id))).collect()
+}
+
+/// Records of one file, to be replayed in the numerics that they were made with.
+#[derive(Clone, Debug)]
+pub struct Records {
+    records: Vec<ResponseRecord>,
+    /// `None` if no record says it, as those of earlier versions.
+    numerics: Option<Numerics>,
+}
+
+impl Records {
+    /// Reads records.
+    ///
+    /// # Errors
+    /// If they cannot be read, there are none, or they were made with several numerics.
+    pub fn read(path: &Path) -> Result<Self, SessionError> {
+        let records = read_records(path)?;
+        if records.is_empty() {
+            bail!("{}: no records", path.display());
+        }
+        let mut known = records.iter().filter_map(|record| Some((&record.id, record.numerics.as_ref()?)));
+        let first = known.next();
+        if let Some((id, numerics)) = first
+            && let Some((other, others)) = known.find(|(_, others)| *others != numerics)
+        {
+            bail!(
+                "{}: record `{id}` was made with {numerics}, and record `{other}` with {others}: verify them from files of \
+                 their own",
+                path.display()
+            );
+        }
+        let numerics = first.map(|(_, numerics)| numerics.clone());
+        Ok(Self { records, numerics })
+    }
+
+    /// Lets the kernels use the instructions that the records were made with, until the result is dropped; `None` if the
+    /// environment names others, or the records name none.
+    pub fn use_instructions(&self) -> Option<UsedInstructions> {
+        let instructions = &self.numerics.as_ref()?.instructions;
+        let levels = [SimdLevel::Avx512, SimdLevel::Avx2, SimdLevel::Portable];
+        let recorded = levels.into_iter().find(|level| level.name() == instructions)?;
+        if std::env::var_os(SimdLevel::VARIABLE).is_some() {
+            return None;
+        }
+        let before = SimdLevel::in_use();
+        // Where the machine lacks them, it is what the machine has.
+        SimdLevel::limit(recorded);
+        Some(UsedInstructions { before })
+    }
+
+    /// How activations are taken: as those of the records were; of records that do not say it as `given`, or else as f32.
+    ///
+    /// # Errors
+    /// If `given` contradicts the records (a usage error), or they took activations as this program cannot.
+    pub fn activations(&self, given: Option<Activations>) -> Result<ActivationChoice, SessionError> {
+        let Some(Numerics { activations: recorded, .. }) = &self.numerics else {
+            return Ok(given.map_or(ActivationChoice::F32, ActivationChoice::from));
+        };
+        if let Some(given) = given.map(activations_name).filter(|given| given != recorded) {
+            return Err(SessionError::usage(format!(
+                "--activations {given}: the records were made with {recorded} activations and are replayed so: leave \
+                 --activations out"
+            )));
+        }
+        match recorded.as_str() {
+            "f32" => Ok(ActivationChoice::F32),
+            // That the weights are those of the records is checked later, with a better reason.
+            "q8" => Ok(ActivationChoice::Fastest),
+            other => bail!(
+                "the records were made with {other} activations, and this program knows f32 and q8: verify them with the \
+                 version that wrote them"
+            ),
+        }
+    }
+
+    /// What is replayed, checked to fit the model. Says in what its numerics differ from those of the records.
+    ///
+    /// # Errors
+    /// If a record does not fit.
+    pub fn of_model(&self, model: &LoadedModel, host: &dyn Host) -> Result<Vec<Recorded>, SessionError> {
+        let recorded =
+            |record: &ResponseRecord| from_record(record, model).with_context(|| format!("record `{}`", record.id));
+        let recorded = self.records.iter().map(recorded).collect::<Result<_, _>>()?;
+        for difference in self.numerics.as_ref().map_or_else(Vec::new, |found| model.numerics.differences(found)) {
+            let FieldDifference { field, found, now } = difference;
+            host.say(&format!("note: the records were made with {field} {found}, and are replayed with {now}"));
+        }
+        Ok(recorded)
+    }
 }
 
 fn from_record(record: &ResponseRecord, model: &LoadedModel) -> Result<Recorded, SessionError> {

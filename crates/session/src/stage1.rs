@@ -5,9 +5,9 @@ use crate::host::Host;
 use std::path::{Path, PathBuf};
 
 use aloud_engine::decode::sampling::Sampling;
-use aloud_kernels::cpu::Cpu;
+use aloud_kernels::cpu::{Activations, Cpu};
 use aloud_method::targets::{TargetPolicy, TargetStatistics, Targets};
-use aloud_model::decoder::Decoder;
+use aloud_model::decoder::{Decoder, Trained};
 use aloud_model::load::PretrainedModel;
 use aloud_text::text_codec::TextCodec;
 use aloud_train::run_directory::RunDirectory;
@@ -21,6 +21,7 @@ use aloud_train::stage1::traces::{
 use serde::Serialize;
 
 use crate::loaded_model::BaseModel;
+use crate::numerics::{of_adapter_training, of_full_training, of_model};
 use crate::prompts::stop_tokens;
 use crate::run_config::run_config;
 
@@ -78,6 +79,7 @@ pub fn record(
     if let Some(adapter) = &base.pretrained.weights.start_adapter {
         settings[START_ADAPTER] = adapter.sha256().into();
     }
+    let decoder = Decoder::new(&cpu.with_activations(Activations::F32), config, &base.pretrained.weights);
     let header = TraceHeader {
         format_version: TRACE_FORMAT_VERSION,
         base_model: base.identity.clone(),
@@ -86,6 +88,7 @@ pub fn record(
         hidden_size: config.hidden_size,
         hidden_dtype: recording.hidden_dtype,
         settings,
+        numerics: Some(of_model(&decoder, None)),
         items: Some(recording.items.clone()),
     };
     let mut writer = TraceWriter::create_or_resume(directory, header)?;
@@ -97,7 +100,6 @@ pub fn record(
         batch: recording.batch,
         rows_per_pass: ROWS_PER_PASS,
     };
-    let decoder = Decoder::new(cpu, config, &base.pretrained.weights);
     let mut progress = host.progress("recording traces", "traces", Some(prompts.len() as u64));
     let mut tokens = 0;
     let decode = |ids: &[u32]| codec.tokenizer.decode(ids, true).unwrap_or_default();
@@ -147,7 +149,11 @@ pub fn distil(
     let reader = TraceReader::open(traces)?;
     let inputs = [("traces", traces.display().to_string())];
     let digests = [("traces", reader.digest()?)];
-    let config = run_config("distill", recipe.seed, base, inputs, digests, recipe)?;
+    let numerics = match recipe.trained {
+        Trained::Adapters => of_adapter_training(&model.weights),
+        Trained::Full => of_full_training(),
+    };
+    let config = run_config("distill", recipe.seed, base, numerics, inputs, digests, recipe)?;
     let (run, resume) = RunDirectory::create_or_resume(directory, &config)?;
     let mut distillation = Distillation::new(cpu, model, recipe.clone(), &reader, run, resume.as_ref())?;
     let resumed_at = distillation.n_done();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aloud_kernels::cpu::Cpu;
-use aloud_model::checkpoint::Checkpoint;
+use aloud_model::checkpoint::{Checkpoint, Trained};
 use aloud_tasks::item::Split;
 use aloud_tasks::task::Task;
 use aloud_text::text_codec::TextCodec;
@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::error::SessionError;
 use crate::host::Host;
 use crate::loaded_model::BaseModel;
+use crate::numerics::{of_adapter_training, of_full_training};
 use crate::prompts::{Template, content_digest};
 use crate::rollout_task::{DataTask, Rewards};
 use crate::run_config::run_config;
@@ -79,7 +80,11 @@ pub fn reinforce(stage2: Stage2<'_>, rewards: Rewards, cpu: &Cpu, host: &dyn Hos
     let inputs = [("checkpoint", path.display().to_string()), ("data", data.clone())];
     let checkpoint_sha256 = ("checkpoint", Checkpoint::digest(path)?);
     let digests = [checkpoint_sha256].into_iter().chain(data_sha256.map(|sha256| ("data", sha256)));
-    let config = run_config("reinforce", recipe.seed, base.identity.clone(), inputs, digests, &settings)?;
+    let numerics = match checkpoint.trained {
+        Trained::Lora(_) => of_adapter_training(&base.pretrained.weights),
+        Trained::Full(_) => of_full_training(),
+    };
+    let config = run_config("reinforce", recipe.seed, base.identity.clone(), numerics, inputs, digests, &settings)?;
     let (run, resume) = RunDirectory::create_or_resume(directory, &config)?;
     let model = base.pretrained.clone();
     let mut reinforcement =

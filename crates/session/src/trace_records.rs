@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use aloud_base::numerics::Numerics;
 use aloud_base::random::{Domain, KeyedRandom};
 use aloud_measure::record::{ExitRecord, FORMAT_VERSION, RecordKind, ResponseRecord, TokenRecord};
 use aloud_method::targets::{TargetPolicy, TargetStatistics, Targets};
@@ -27,13 +28,14 @@ pub fn open_traces(directory: &Path) -> Result<TraceReader, SessionError> {
     Ok(reader)
 }
 
-/// A trace with depths drawn from its targets.
+/// A trace with depths drawn from its targets; `numerics` are those of its store.
 pub fn trace_record(
     trace: &Trace,
     targets: &Targets,
     seed: u64,
     tokenizer: &Tokenizer,
     settings: Value,
+    numerics: Option<Numerics>,
 ) -> ResponseRecord {
     let mut random = KeyedRandom::new(seed, Domain::TARGET_REPORT, [trace.index as u64, 0]);
     let depths =
@@ -72,6 +74,7 @@ pub fn trace_record(
             .and_then(|reason| reason.as_str().map(str::to_owned))
             .unwrap_or_default(),
         settings,
+        numerics,
         tokens,
     }
 }

@@ -7,6 +7,7 @@
 pub mod ancestry;
 mod lock;
 pub mod metrics;
+mod numerics;
 pub mod optimizer;
 pub mod order;
 pub mod pretrain;

@@ -1,7 +1,7 @@
 //! A training run's directory: resolved configuration, metrics, checkpoints, and where to go on.
 //!
 //! ```text
-//! config.toml               RunConfig: command, version, seed, base model, inputs and their digests, complete recipe
+//! config.toml               RunConfig: command, version, seed, base model, numerics, inputs and their digests, complete recipe
 //! metrics.jsonl             one JSON object a line, each with the `step` it belongs to
 //! checkpoints/step-000123/  after 123 optimiser steps
 //! latest                    name of the newest complete checkpoint
@@ -12,12 +12,14 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use aloud_base::numerics::Numerics;
 use aloud_model::checkpoint::BaseIdentity;
 use aloud_model::checkpoint::files::{self, FileError};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::lock::{WriterLock, first_foreign_file};
+use crate::numerics;
 
 /// Version of the layout that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -44,6 +46,9 @@ pub struct RunConfig {
     pub seed: u64,
     /// The model that is trained.
     pub base_model: BaseIdentity,
+    /// Number formats, device and instructions; absent in runs that were started before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numerics: Option<Numerics>,
     /// Where the data came from, by name: paths, identities. For people; not compared.
     pub inputs: BTreeMap<String, String>,
     /// SHA-256 (hexadecimal) of the content of every input, by the same names; absent in runs that were started before it was
@@ -126,7 +131,7 @@ pub struct RunDirectory {
 
 impl RunDirectory {
     /// Creates the directory of a run, or opens it to go on: then the point to go on from is given, if a checkpoint was
-    /// completed, and metrics of later steps are dropped. Command, seed, base model (by hash), recipe and the digests of all
+    /// completed, and metrics of later steps are dropped. Command, seed, base model (by hash), recipe, numerics and the digests of all
     /// inputs must be the same; version, revision and the inputs' places may have changed.
     ///
     /// # Errors
@@ -314,6 +319,10 @@ fn compare(path: &Path, found: &RunConfig, expected: &RunConfig) -> Result<(), R
         return Err(other("seed", expected.seed.to_string(), found.seed.to_string()));
     }
     if let Some((field, expected, found)) = first_difference("recipe", &expected.recipe, &found.recipe) {
+        return Err(other(&field, expected, found));
+    }
+    let numerics = numerics::difference(expected.numerics.as_ref(), found.numerics.as_ref());
+    if let Some((field, expected, found)) = numerics {
         return Err(other(&field, expected, found));
     }
     compare_digests(path, found, expected)

@@ -1,5 +1,6 @@
 //! What several commands take from the command line, each as its plain form in a library.
 
+pub(crate) mod activations;
 pub(crate) mod endpoint;
 pub(crate) mod generation;
 pub(crate) mod judge;

@@ -18,10 +18,12 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use crate::arguments::activations::ActivationArgs;
 use crate::context::{Context, print, print_result};
 use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, resolve};
+use aloud_session::numerics::activations_name;
 
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
@@ -34,9 +36,8 @@ pub(crate) struct BenchArgs {
     /// Timed runs a row, after one that is not counted
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     repeats: u16,
-    /// How activations enter products with quantised weights where nothing is trained: f32 or q8 (rounded to 8 bits)
-    #[arg(long, value_name = "FORMAT", default_value = "q8", value_parser = ["f32", "q8"])]
-    activations: String,
+    #[command(flatten)]
+    activations: ActivationArgs,
     /// JSON lines of another program with the same row names; ratios are printed
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
@@ -114,7 +115,7 @@ fn measure(row: &'static Row, arguments: &BenchArgs, context: &Context) -> anyho
 }
 
 fn activations(row: &Row, arguments: &BenchArgs) -> Activations {
-    if arguments.activations == "q8" && !row.trains() { Activations::Q8 } else { Activations::F32 }
+    if row.trains() { Activations::F32 } else { arguments.activations.given().unwrap_or(Activations::Q8) }
 }
 
 /// Gives the rows their limits, from what this machine can do now.
@@ -161,7 +162,8 @@ fn measure_all(arguments: &BenchArgs, context: &Context) -> anyhow::Result<Vec<M
         progress.message(row.name.to_owned());
         let mut process = Process::new(&program);
         process.args(["bench", "--quiet", "--only", row.name, "--model", &arguments.model.to_string()]);
-        process.args(["--repeats", &arguments.repeats.to_string(), "--activations", &arguments.activations]);
+        process.args(["--repeats", &arguments.repeats.to_string()]);
+        process.args(["--activations", activations_name(activations(row, arguments))]);
         process.args(["--threads", &context.cpu().n_threads().to_string()]);
         let output = process.output().with_context(|| format!("cannot run row {}", row.name))?;
         if !output.status.success() {

@@ -9,6 +9,7 @@ use aloud_tasks::item::Message;
 use aloud_text::text_codec::TextCodec;
 use clap::Args;
 
+use crate::arguments::activations::ActivationArgs;
 use crate::arguments::generation::GenerationArgs;
 use crate::arguments::model::ModelArgs;
 use crate::arguments::prompts::TemplateVariableArgs;
@@ -34,11 +35,13 @@ pub(crate) struct ChatArgs {
     variables: TemplateVariableArgs,
     #[command(flatten)]
     generation: GenerationArgs,
+    #[command(flatten)]
+    activations: ActivationArgs,
 }
 
 pub(crate) fn run(arguments: &ChatArgs, context: &Context) -> anyhow::Result<()> {
     let cpu = context.cpu();
-    let model = arguments.model.choice().load(&cpu, context)?;
+    let model = arguments.model.choice().load(&cpu, arguments.activations.of_answers(), context)?;
     let codec = model.text_codec()?;
     if !codec.chat_template.is_some() {
         return Err(SessionError::usage("this model has no chat template: choose an instruction-tuned model").into());

@@ -8,6 +8,7 @@ use aloud_tasks::item::Split;
 use clap::Args;
 use serde_json::json;
 
+use crate::arguments::activations::ActivationArgs;
 use crate::arguments::generation::GenerationArgs;
 use crate::arguments::model::ModelArgs;
 use crate::arguments::prompts::PromptArgs;
@@ -24,6 +25,8 @@ pub(crate) struct DialArgs {
     prompts: PromptArgs,
     #[command(flatten)]
     generation: GenerationArgs,
+    #[command(flatten)]
+    activations: ActivationArgs,
     /// Every response begins with this text; it is part of the response
     #[arg(long, value_name = "TEXT")]
     force_start: Option<String>,
@@ -62,7 +65,7 @@ pub(crate) fn run(arguments: &DialArgs, context: &Context) -> anyhow::Result<()>
         );
     }
     let cpu = context.cpu();
-    let model = arguments.model.choice().load(&cpu, context)?;
+    let model = arguments.model.choice().load(&cpu, arguments.activations.of_answers(), context)?;
     let Some(path) = model.checkpoint.clone() else {
         return Err(SessionError::usage("an exit offset needs exit heads: give a --checkpoint").into());
     };
@@ -90,7 +93,9 @@ pub(crate) fn run(arguments: &DialArgs, context: &Context) -> anyhow::Result<()>
         context.say(&format!("stored exit offset {} in {}", point.exit_offset, path.display()));
     }
     let stored = stores.then_some(path);
-    print_result(arguments.json, &json!({ "points": points, "stored_in": stored }), || table(&points))
+    print_result(arguments.json, &json!({ "points": points, "stored_in": stored, "numerics": model.numerics }), || {
+        format!("{}\nmeasured with {}\n", table(&points), model.numerics)
+    })
 }
 
 fn table(points: &[DialPoint]) -> String {

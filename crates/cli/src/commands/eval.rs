@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use aloud_base::numerics::Numerics;
 use aloud_lab::evaluation::judging::{JudgedFolder, judge_folders};
 use aloud_lab::evaluation::quick::evaluate_once;
 use aloud_lab::evaluation::run::{Evaluation, evaluate};
@@ -21,6 +22,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::arguments::activations::ActivationArgs;
 use crate::arguments::generation::ExitArgs;
 use crate::arguments::judge::JudgeArgs;
 use crate::arguments::model::PositionalModelArgs;
@@ -58,6 +60,8 @@ pub(crate) struct EvalArgs {
     asked: TaskArgs,
     #[command(flatten)]
     exits: ExitArgs,
+    #[command(flatten)]
+    activations: ActivationArgs,
     /// Print every metric of every model, and the verdicts with their contrasts
     #[arg(long, requires = "output", conflicts_with = "json")]
     all: bool,
@@ -97,6 +101,7 @@ struct Output<'a, Report> {
     model: String,
     model_sha256: &'a str,
     checkpoint: Option<String>,
+    numerics: &'a Numerics,
     #[serde(flatten)]
     report: &'a Report,
 }
@@ -108,26 +113,31 @@ impl<'a, Report> Output<'a, Report> {
             model: model.source.to_string(),
             model_sha256: &model.identity.sha256,
             checkpoint: model.checkpoint.as_ref().map(|path| path.display().to_string()),
+            numerics: &model.numerics,
             report,
         }
     }
 }
 
 pub(crate) fn run(arguments: &EvalArgs, context: &Context) -> anyhow::Result<()> {
+    let activations = arguments.activations.of_measurements();
     let cpu = context.cpu();
     let asked = arguments.asked.choice();
     asked.largest()?;
     if arguments.judge.is_named() && arguments.output.is_none() {
         return Err(SessionError::usage("--judge-url: name a folder for the evaluation with --output").into());
     }
-    let (model, base) = arguments.model.choice().load_with_base(&cpu, context)?;
+    let (model, base) = arguments.model.choice().load_with_base(&cpu, activations, context)?;
     let codec = model.text_codec()?;
     TaskText::new(asked.task.as_ref(), &codec)?;
     let exits = arguments.exits.choice().resolve(&model, &codec)?;
+    // Its controls take activations as the model does.
+    let cpu = model.decoder.backend().clone();
     let mut models = Models::new(model, base, &cpu)?;
     if let Some(path) = &arguments.same_training {
         let source = models.trained.source.clone();
-        let control = ModelChoice::of(&ModelSource::Path(path.clone()), Some(&source)).load(&cpu, context)?;
+        let control =
+            ModelChoice::of(&ModelSource::Path(path.clone()), Some(&source)).load(&cpu, activations, context)?;
         models = models.with_same_training(control)?;
     }
     if let Some(output) = &arguments.output {
@@ -154,7 +164,8 @@ fn full(
     let judge = arguments.judge.open(output, task.seed)?;
     let controls = controls(arguments, models, context)?;
     let settings = RunSettings { task, output: output.to_owned(), base_folder: None, exits, controls };
-    let Evaluation { mut records, asked } = evaluate(models, codec, &context.cpu(), &settings, context)?;
+    let Evaluation { mut records, asked } =
+        evaluate(models, codec, models.trained.decoder.backend(), &settings, context)?;
     if let Some(judge) = judge {
         let folder = |key: ModelKey| JudgedFolder { name: key.name().to_owned(), path: settings.folder(key) };
         let folders: Vec<JudgedFolder> = settings.models(models.main_key()).into_iter().map(folder).collect();

@@ -11,6 +11,7 @@ use aloud_session::error::SessionError;
 use aloud_tasks::item::Split;
 use clap::Args;
 
+use crate::arguments::activations::ActivationArgs;
 use crate::arguments::generation::GenerationArgs;
 use crate::arguments::model::ModelArgs;
 use crate::arguments::prompts::PromptArgs;
@@ -28,6 +29,8 @@ pub(crate) struct GenerateArgs {
     prompts: PromptArgs,
     #[command(flatten)]
     generation: GenerationArgs,
+    #[command(flatten)]
+    activations: ActivationArgs,
     /// Every response begins with this text; it is part of the response
     #[arg(long, value_name = "TEXT")]
     force_start: Option<String>,
@@ -51,7 +54,7 @@ pub(crate) struct GenerateArgs {
 pub(crate) fn run(arguments: &GenerateArgs, context: &Context) -> anyhow::Result<()> {
     let items = arguments.prompts.choice().items(Split::Test)?;
     let cpu = context.cpu();
-    let model = arguments.model.choice().load(&cpu, context)?;
+    let model = arguments.model.choice().load(&cpu, arguments.activations.of_answers(), context)?;
     let codec = model.text_codec()?;
     let mut settings = arguments.generation.resolve(&model, &codec)?;
     if let Some(text) = &arguments.force_start {

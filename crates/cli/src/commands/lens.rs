@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
+use crate::arguments::activations::ActivationArgs;
 use crate::arguments::model::ModelArgs;
 use crate::arguments::prompts::TemplateVariableArgs;
 use crate::context::{Context, print_result};
@@ -34,6 +35,8 @@ pub(crate) struct LensArgs {
     input: InputArgs,
     #[command(flatten)]
     variables: TemplateVariableArgs,
+    #[command(flatten)]
+    activations: ActivationArgs,
     /// JSON array of depths, one a token: a candidate, or the number of blocks [default: all run to the end]
     #[arg(long, value_name = "FILE")]
     depths_file: Option<PathBuf>,
@@ -97,7 +100,7 @@ pub(crate) fn run(arguments: &LensArgs, context: &Context) -> anyhow::Result<()>
     let given_ids = arguments.input.tokens_file.as_deref().map(|path| read_integers(path, "token ids")).transpose()?;
     let given_depths = arguments.depths_file.as_deref().map(|path| read_integers(path, "depths")).transpose()?;
     let cpu = context.cpu();
-    let model = arguments.model.choice().load(&cpu, context)?;
+    let model = arguments.model.choice().load(&cpu, arguments.activations.of_measurements(), context)?;
     let (token_ids, tokenizer) = match given_ids {
         Some(ids) => {
             // The table shows ids if there is no tokenizer: none is needed for given ids.

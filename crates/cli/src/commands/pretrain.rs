@@ -16,6 +16,7 @@ use crate::context::{Context, print_result};
 use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::BaseModel;
+use aloud_session::numerics::of_full_training;
 use aloud_session::run_config::run_config;
 use aloud_session::serial_data::SerialExamples;
 
@@ -65,7 +66,7 @@ pub(crate) fn run(arguments: &PretrainArgs, context: &Context) -> anyhow::Result
         || BaseIdentity { source: "random weights".to_owned(), sha256: String::new() },
         |start| start.identity.clone(),
     );
-    let config = run_config("pretrain", recipe.seed, base, [], [], &recipe)?;
+    let config = run_config("pretrain", recipe.seed, base, of_full_training(), [], [], &recipe)?;
     let (run, resume) = RunDirectory::create_or_resume(&arguments.output, &config)?;
     let start = start.map(|start| start.pretrained);
     let mut pretraining = Pretraining::new(&cpu, recipe, &examples, start, run, resume.as_ref())?;

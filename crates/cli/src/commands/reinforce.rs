@@ -16,6 +16,7 @@ use aloud_train::settings;
 use aloud_train::stage2::recipe::{ReinforceRecipe, RolloutExits};
 use clap::Args;
 
+use crate::arguments::activations::RefusedActivationArgs;
 use crate::arguments::model::ModelArgs;
 use crate::arguments::prompts::TemplateArgs;
 use crate::arguments::{Choice, one_of};
@@ -26,6 +27,7 @@ use aloud_session::error::SessionError;
 use aloud_session::generation::GenerationSettings;
 use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
+use aloud_session::numerics::ActivationChoice;
 use aloud_session::rollout_task::Rewards;
 use aloud_session::stage2::{Stage2, reinforce};
 
@@ -42,6 +44,8 @@ const SCORINGS: [Choice<Scoring>; 2] = [
 pub(crate) struct ReinforceArgs {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    activations: RefusedActivationArgs,
     /// What is learned: serial, chain, perm, vars, word-problems (all also with :steps=N), tom, gsm8k:PATH,
     /// hf:openai/gsm8k, FILE.jsonl or FILE.csv with gold answers
     #[arg(long, value_name = "SOURCE", value_parser = task)]
@@ -144,7 +148,12 @@ fn store_offset(
 ) -> anyhow::Result<DialPoint> {
     let items = arguments.data.load(Some(TUNING_PROMPTS), recipe.seed, Split::Train)?;
     let cpu = context.cpu();
-    let model = LoadedModel::assemble(base, Some((path.to_owned(), Checkpoint::load(path, None)?)), &cpu)?;
+    let model = LoadedModel::assemble(
+        base,
+        Some((path.to_owned(), Checkpoint::load(path, None)?)),
+        &cpu,
+        ActivationChoice::F32,
+    )?;
     let codec = model.text_codec()?;
     let (instruction, template) = (arguments.data.instruction(), arguments.template.choice());
     let encode = |item| template.encode(item, instruction, &codec);

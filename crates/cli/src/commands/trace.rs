@@ -10,6 +10,7 @@ use aloud_train::stage1::teacher::TracePrompt;
 use aloud_train::stage1::traces::HiddenDType;
 use clap::Args;
 
+use crate::arguments::activations::RefusedActivationArgs;
 use crate::arguments::model::ModelArgs;
 use crate::arguments::prompts::PromptArgs;
 use crate::arguments::{Choice, one_of};
@@ -34,6 +35,8 @@ const FORMATS: [Choice<HiddenDType>; 2] = [
 pub(crate) struct TraceArgs {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    activations: RefusedActivationArgs,
     #[command(flatten)]
     prompts: PromptArgs,
     /// Record the `response` of each prompt (or the worked solution of its item) instead of generating one

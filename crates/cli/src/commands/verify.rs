@@ -6,11 +6,12 @@ use aloud_engine::read::verify::ParityReport;
 use aloud_lab::words::columns;
 use aloud_report::table::Table;
 use aloud_session::host::Host;
-use aloud_session::parity::{compare, generate, read};
+use aloud_session::parity::{Records, compare, generate};
 use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
+use crate::arguments::activations::ActivationArgs;
 use crate::arguments::model::ModelArgs;
 use crate::context::{Context, print_result};
 
@@ -22,6 +23,8 @@ use crate::context::{Context, print_result};
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    activations: ActivationArgs,
     /// Records of responses, as written by `aloud generate --out`
     #[arg(long, value_name = "FILE")]
     records: Option<PathBuf>,
@@ -34,10 +37,16 @@ pub(crate) struct VerifyArgs {
 }
 
 pub(crate) fn run(arguments: &VerifyArgs, context: &Context) -> anyhow::Result<()> {
+    let records = arguments.records.as_deref().map(Records::read).transpose()?;
+    let _instructions = records.as_ref().and_then(Records::use_instructions);
+    let activations = match &records {
+        Some(records) => records.activations(arguments.activations.given())?,
+        None => arguments.activations.of_measurements(),
+    };
     let cpu = context.cpu();
-    let model = arguments.model.choice().load(&cpu, context)?;
-    let recorded = match &arguments.records {
-        Some(path) => read(path, &model)?,
+    let model = arguments.model.choice().load(&cpu, activations, context)?;
+    let recorded = match &records {
+        Some(records) => records.of_model(&model, context)?,
         None => generate(&model)?,
     };
     let mut progress = context.progress("replaying", "responses", Some(recorded.len() as u64));
@@ -67,9 +76,12 @@ pub(crate) fn run(arguments: &VerifyArgs, context: &Context) -> anyhow::Result<(
         "keys_values_computed": report.n_keys_values_computed,
         "keys_values_skipped": report.n_keys_values_skipped,
         "tolerance": arguments.tolerance,
+        "numerics": model.numerics,
         "passed": failed.is_empty(),
     });
-    print_result(arguments.json, &result, || table(recorded.len(), &report, &differences))?;
+    print_result(arguments.json, &result, || {
+        format!("{}Replayed with {}.\n", table(recorded.len(), &report, &differences), model.numerics)
+    })?;
     if !failed.is_empty() {
         bail!("no parity: {} differ by more than {}", failed.join(", "), arguments.tolerance);
     }

@@ -125,7 +125,14 @@ fn read_traces(
     });
     for index in 0..reader.len().min(limit.saturating_sub(records.len())) {
         let trace = reader.read(index)?;
-        records.push(trace_record(&trace, &targets, arguments.seed, &tokenizer, settings.clone()));
+        records.push(trace_record(
+            &trace,
+            &targets,
+            arguments.seed,
+            &tokenizer,
+            settings.clone(),
+            reader.header().numerics.clone(),
+        ));
     }
     Ok(())
 }

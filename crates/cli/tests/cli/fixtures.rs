@@ -229,6 +229,7 @@ pub(crate) fn write_traces(path: &Path, model: &str, candidates: [usize; 2], n: 
         hidden_size: 2,
         hidden_dtype: HiddenDType::F32,
         settings: json!({"temperature": 0.7}),
+        numerics: None,
         items: None,
     };
     let mut writer = TraceWriter::create_or_resume(path, header).unwrap().with_traces_per_shard(2);
@@ -254,7 +255,11 @@ pub(crate) fn write_traces(path: &Path, model: &str, candidates: [usize; 2], n: 
 /// A checkpoint of the built-in model, unpacked at `directory`: heads after every second block with hazards of one half,
 /// and an adapter that changes nothing.
 pub(crate) fn tiny_reasoner_checkpoint(directory: &str) -> Checkpoint {
-    let loaded = load(&ResolvedSource::Directory(directory.into())).unwrap();
+    harmless_checkpoint("tiny-reasoner", &load(&ResolvedSource::Directory(directory.into())).unwrap())
+}
+
+/// A checkpoint of a model: heads after every second block with hazards of one half, and an adapter that changes nothing.
+pub(crate) fn harmless_checkpoint(source: &str, loaded: &PretrainedModel) -> Checkpoint {
     let config = &loaded.config;
     let zeros = |rows, columns| Matrix::from_f32(rows, columns, vec![0.0; rows * columns]).unwrap();
     let pair = LoraPair { a: zeros(1, config.hidden_size), b: zeros(config.query_size(), 1) };
@@ -266,7 +271,7 @@ pub(crate) fn tiny_reasoner_checkpoint(directory: &str) -> Checkpoint {
         candidates,
     };
     let pairs = BTreeMap::from([((0, Projection::QProj), pair)]);
-    checkpoint_of("tiny-reasoner", &loaded, Lora { rank: 1, alpha: 1.0, pairs }, heads)
+    checkpoint_of(source, loaded, Lora { rank: 1, alpha: 1.0, pairs }, heads)
 }
 
 /// The golden student of a tiny model as a checkpoint.

@@ -17,6 +17,7 @@ mod lens;
 mod lineage;
 mod model_files;
 mod not_finite;
+mod numerics;
 mod program;
 mod records;
 mod reports;

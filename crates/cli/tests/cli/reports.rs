@@ -80,6 +80,7 @@ fn write_run(folder: &Path, model: &str, tokenizer: &str, model_source: &str, n_
         model_source: model_source.to_owned(),
         adapter_source: None,
         dtype: "f32".to_owned(),
+        numerics: None,
         shape: None,
         noise: None,
         dial,

@@ -6,6 +6,7 @@ mod per_item;
 
 use serde::Serialize;
 
+use aloud_base::numerics::FieldDifference;
 use aloud_measure::error::MeasureError;
 use aloud_measure::evaluation_run::EvaluationRun;
 use aloud_measure::metric_record::{ConfidenceInterval, Direction, MetricRecord, is_of_depth};
@@ -263,6 +264,13 @@ fn remarks(a: &EvaluationRun, b: &EvaluationRun) -> Vec<String> {
         if of_a != of_b {
             remarks.push(format!("{name} differs: {of_a} in {}, {of_b} in {}", a.name, b.name));
         }
+    }
+    if let Some((of_a, of_b)) = of_a.numerics.as_ref().zip(of_b.numerics.as_ref()) {
+        // What was trained is said by itself.
+        let differences = of_b.differences(of_a).into_iter().filter(|difference| difference.field != "adapters");
+        remarks.extend(differences.map(|FieldDifference { field, found, now }| {
+            format!("numerics.{field} differs: {found} in {}, {now} in {}", a.name, b.name)
+        }));
     }
     for run in [a, b] {
         remarks.extend(run.remarks.iter().map(|remark| format!("{}: {remark}", run.name)));

@@ -223,10 +223,13 @@ impl<'f> Run<'_, 'f> {
     fn begin(&self, subject: &Subject<'_>, folder: &Path) -> Result<(RunIdentity, Manifest), SessionError> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let identity = identity(self.models, subject, self.codec, self.settings.task.seed);
-        let manifest = manifest(self.models, subject, identity.clone(), self.asked, self.settings);
+        let mut manifest = manifest(self.models, subject, identity.clone(), self.asked, self.settings);
         let path = folder.join(MANIFEST);
         if path.exists() {
-            check_same_run(&path, &read_manifest(&path)?, &manifest)?;
+            let found = read_manifest(&path)?;
+            check_same_run(&path, &found, &manifest)?;
+            // Of rows that an earlier version wrote they are not known.
+            manifest.numerics = manifest.numerics.filter(|_| found.numerics.is_some());
         }
         write_manifest(&path, &manifest)?;
         Ok((identity, manifest))

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use aloud_base::digest::{Digest, sha256_digits};
+use aloud_base::numerics::{FieldDifference, Numerics};
 use aloud_measure::metric_record::Decoding;
 use aloud_measure::metrics::flops::{ExitHeadKind, ModelShape};
 use aloud_measure::run_files::{ExitConvention, Manifest, RUN_SCHEMA, RunIdentity, RunStatus};
 use aloud_session::bail;
 use aloud_session::error::SessionError;
+use aloud_session::numerics;
 use aloud_tasks::task::ExaminationItem;
 use aloud_text::text_codec::TextCodec;
 use aloud_text::tokenizer::Tokenizer;
@@ -75,6 +77,7 @@ pub(crate) fn manifest(
         shape: Some(shape(subject)),
         noise: subject.noise.clone(),
         dtype: format!("{:?}", models.pretrained.weights.embed_tokens.dtype()).to_lowercase(),
+        numerics: Some(numerics::of_model(subject.decoder, subject.policy)),
         dial: subject.dial(),
         decoding: Decoding { temperature: 0.0, top_p: 1.0, max_new_tokens: exam.max_new_tokens() },
         seeds: vec![settings.task.seed],
@@ -148,6 +151,14 @@ pub(crate) fn check_same_run(path: &Path, found: &Manifest, expected: &Manifest)
                 path.display()
             );
         }
+    }
+    if let Some(difference) = Numerics::first_difference(expected.numerics.as_ref(), found.numerics.as_ref()) {
+        let FieldDifference { field, found, now } = &difference;
+        bail!(
+            "{}: the folder holds an evaluation with another `numerics.{field}` ({found}, now {now}): {}",
+            path.display(),
+            numerics::next_step(&difference)
+        );
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ use aloud_session::error::{Context as _, SessionError};
 use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
 use aloud_session::model_choice::ModelChoice;
+use aloud_session::numerics::ActivationChoice;
 use aloud_session::prompts::item_source;
 use aloud_session::rollout_task::Rewards;
 use aloud_session::stage1::{self, Recording};
@@ -195,12 +196,16 @@ impl Run<'_> {
         let checkpoint = match (&point.checkpoint, self.sweep.dial) {
             (Some(path), _) => path.clone(),
             (None, SweptDial::Offset) => {
-                return self.sweep.model.load_with_base(&self.cpu, self.host);
+                return self.sweep.model.load_with_base(&self.cpu, ActivationChoice::F32, self.host);
             }
             (None, SweptDial::KlFactor) => self.distil(point)?,
             (None, SweptDial::DepthPenalty) => self.reinforce(point)?,
         };
-        ModelChoice::of(&ModelSource::Path(checkpoint), base).load_with_base(&self.cpu, self.host)
+        ModelChoice::of(&ModelSource::Path(checkpoint), base).load_with_base(
+            &self.cpu,
+            ActivationChoice::F32,
+            self.host,
+        )
     }
 
     fn recipe<T: Settings>(&self, point: &SweepPoint) -> Result<T, SessionError> {

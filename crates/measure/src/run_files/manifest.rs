@@ -13,6 +13,7 @@ use crate::error::MeasureError;
 use crate::metric_record::{Decoding, Dial, Tier};
 use crate::metrics::flops::ModelShape;
 use aloud_base::durable_file;
+use aloud_base::numerics::Numerics;
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +57,9 @@ pub struct Manifest {
     pub adapter_source: Option<String>,
     /// Number format of the weights.
     pub dtype: String,
+    /// Number formats, device and instructions; absent in runs that were begun before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numerics: Option<Numerics>,
     /// What the cost of a token depends on, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<ModelShape>,

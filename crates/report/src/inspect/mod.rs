@@ -80,6 +80,7 @@ fn inspect_log(run: &EvaluationRun, task: &str, samples: &[&SampleRow], created:
                 "exit_candidates": identity.exit_candidates,
                 "seeds": manifest.seeds,
                 "dtype": manifest.dtype,
+                "numerics": manifest.numerics,
             },
         },
         "plan": {

@@ -88,6 +88,7 @@ fn settings_of(run: &EvaluationRun) -> Vec<(&'static str, String)> {
         ("top p", manifest.decoding.top_p.to_string()),
         ("most new tokens", manifest.decoding.max_new_tokens.to_string()),
         ("number format", manifest.dtype.clone()),
+        ("numerics", dash(manifest.numerics.as_ref().map(ToString::to_string))),
         ("tier", word(manifest.tier)),
         ("items", items.join(", ")),
         ("seeds", format!("{:?}", manifest.seeds)),

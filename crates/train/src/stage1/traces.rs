@@ -15,6 +15,7 @@ mod writer;
 
 use std::path::PathBuf;
 
+use aloud_base::numerics::Numerics;
 use aloud_engine::read::reading::RecordedSequence;
 use aloud_model::checkpoint::{BaseIdentity, files::FileError, lineage::ItemKey};
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,9 @@ pub struct TraceHeader {
     pub hidden_dtype: HiddenDType,
     /// How the traces were made: prompts, sampling, seed. Compared as a whole when a store is resumed.
     pub settings: serde_json::Value,
+    /// Number formats, device and instructions of the teacher; absent in stores that were made before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numerics: Option<Numerics>,
     /// Where the items come from; absent in stores that were made before it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<ItemSource>,

@@ -36,6 +36,7 @@ pub(crate) fn run_config<T: Settings>(command: &str, seed: u64, base_model: Base
         git_revision: None,
         seed,
         base_model,
+        numerics: None,
         inputs: BTreeMap::new(),
         digests: None,
         recipe: toml::Table::try_from(recipe).unwrap(),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use aloud_base::numerics::Numerics;
 use aloud_model::checkpoint::BaseIdentity;
 use aloud_train::run_directory::{ResumePoint, RunConfig, RunDirectory, RunError};
 use aloud_train::stage1::metrics::StepMetrics;
@@ -231,4 +232,34 @@ proptest! {
             Ok((_, resume)) => prop_assert_eq!(resume.map(|point| point.step), Some(3)),
         }
     }
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_numerics() {
+    let folder = tempfile::tempdir().unwrap();
+    let numerics = |instructions: &str| Numerics {
+        weights: "BF16".to_owned(),
+        activations: "f32".to_owned(),
+        adapters: Some("f32".to_owned()),
+        merged: false,
+        device: "cpu".to_owned(),
+        instructions: instructions.to_owned(),
+    };
+    let open = |name: &str, numerics: Option<Numerics>| {
+        RunDirectory::create_or_resume(&folder.path().join(name), &RunConfig { numerics, ..config() }).map(drop)
+    };
+    open("run", Some(numerics("avx2"))).unwrap();
+    let config = RunDirectory::read_config(&folder.path().join("run")).unwrap();
+    assert_eq!(config.numerics, Some(numerics("avx2")));
+    open("run", Some(numerics("avx2"))).unwrap();
+    let error = open("run", Some(numerics("avx512"))).unwrap_err().to_string();
+    assert!(error.contains("another numerics.instructions: it has avx2"), "{error}");
+    assert!(error.contains("ALOUD_INSTRUCTIONS=avx2), this one has avx512; choose another directory"), "{error}");
+    // What an earlier version began does not say it.
+    open("old", None).unwrap();
+    open("old", Some(numerics("avx512"))).unwrap();
+    // Adapters that are not there.
+    let full = Numerics { adapters: None, ..numerics("avx2") };
+    open("full", Some(full.clone())).unwrap();
+    assert_eq!(RunDirectory::read_config(&folder.path().join("full")).unwrap().numerics, Some(full));
 }

@@ -31,6 +31,7 @@ use aloud_session::generation::{GenerationSettings, generate_records};
 use aloud_session::host::Host;
 use aloud_session::lens_annotation::annotate;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
+use aloud_session::numerics::ActivationChoice;
 use aloud_session::prompts::{EncodedPrompt, Template, item_source};
 use aloud_session::stage1::{self, Distilled, Recording, target_savings};
 
@@ -104,8 +105,8 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
 
     context.say("4/5 generating, at full depth and with exits");
     let checkpoint = (distilled.checkpoint.clone(), Checkpoint::load(&distilled.checkpoint, None)?);
-    let plain = LoadedModel::assemble(base.clone(), None, &cpu)?;
-    let student = LoadedModel::assemble(base, Some(checkpoint), &cpu)?;
+    let plain = LoadedModel::assemble(base.clone(), None, &cpu, ActivationChoice::F32)?;
+    let student = LoadedModel::assemble(base, Some(checkpoint), &cpu, ActivationChoice::F32)?;
     let chosen = &prompts[..prompts.len().min(16)];
     let (full_depth, _) = responses(&plain, &codec, chosen, ExitPolicy::Off, max_new_tokens, context)?;
     let exits = ExitPolicy::Sampled { offset: 0.0.into() };

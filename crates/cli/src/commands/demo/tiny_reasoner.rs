@@ -30,6 +30,7 @@ use aloud_session::error::SessionError;
 use aloud_session::generation::{GenerationSettings, generate_records};
 use aloud_session::host::Host;
 use aloud_session::loaded_model::{BaseModel, LoadedModel};
+use aloud_session::numerics::ActivationChoice;
 use aloud_session::prompts::{EncodedPrompt, Template, item_source};
 use aloud_session::rollout_task::Rewards;
 use aloud_session::serial_data::symbol_id;
@@ -135,10 +136,11 @@ pub(super) fn run(arguments: &DemoArgs, context: &Context) -> anyhow::Result<()>
     let reinforced = reinforce(stage2, Rewards::OfTask(Scoring::default()), &cpu, context)?;
 
     context.say("5/6 held-out items, at full depth and with exits");
-    let plain = LoadedModel::assemble(base.clone(), None, &cpu)?;
-    let distilled_model = LoadedModel::assemble(base.clone(), Some((stage1_path, stage1_checkpoint)), &cpu)?;
+    let plain = LoadedModel::assemble(base.clone(), None, &cpu, ActivationChoice::F32)?;
+    let distilled_model =
+        LoadedModel::assemble(base.clone(), Some((stage1_path, stage1_checkpoint)), &cpu, ActivationChoice::F32)?;
     let checkpoint = (reinforced.checkpoint.clone(), Checkpoint::load(&reinforced.checkpoint, None)?);
-    let reinforced_model = LoadedModel::assemble(base, Some(checkpoint), &cpu)?;
+    let reinforced_model = LoadedModel::assemble(base, Some(checkpoint), &cpu, ActivationChoice::F32)?;
     let (base_report, stage1_report, stage2_report) = (
         evaluate(&plain, arguments, context)?,
         evaluate(&distilled_model, arguments, context)?,

@@ -11,6 +11,7 @@ use super::{
     HEADER, HiddenDType, Trace, TraceError, TraceHeader, TraceReader, TraceRecord, reader::read_header, shard_path,
 };
 use crate::lock::{WriterLock, first_foreign_file};
+use crate::numerics;
 
 /// The one writer of a trace store.
 ///
@@ -35,7 +36,7 @@ impl TraceWriter {
     /// Creates the store, or opens it to go on. The source of the base model is not compared, its hash is.
     ///
     /// # Errors
-    /// If the store is another base model's or was made with other settings, is damaged, has another writer, or if the
+    /// If the store is another base model's or was made with other settings or numerics, is damaged, has another writer, or if the
     /// header contradicts itself.
     pub fn create_or_resume(directory: &Path, header: TraceHeader) -> Result<Self, TraceError> {
         if let Some((field, expected, found)) = header.broken_rule() {
@@ -242,7 +243,8 @@ fn compare(directory: &Path, found: &TraceHeader, expected: &TraceHeader) -> Res
     let content = |header: &TraceHeader| header.items.as_ref().and_then(|items| items.sha256.clone());
     let items = |header: &TraceHeader| serde_json::json!({ "sha256": content(header) });
     let difference = first_difference("settings", &expected.settings, &found.settings)
-        .or_else(|| first_difference("items", &items(expected), &items(found)));
+        .or_else(|| first_difference("items", &items(expected), &items(found)))
+        .or_else(|| numerics::difference(expected.numerics.as_ref(), found.numerics.as_ref()));
     match difference {
         None => Ok(()),
         Some((field, expected, found)) => Err(other(&field, expected, found)),

@@ -66,6 +66,7 @@ fn record(directory: &Path, prompts: &[TracePrompt]) -> Result<(), TeacherError>
         hidden_size: model.config.hidden_size,
         hidden_dtype: HiddenDType::F32,
         settings: serde_json::json!({}),
+        numerics: None,
         items: Some(ItemSource { source: "toys".into(), split: "train".into(), seed: 4, sha256: None }),
     };
     let mut writer = TraceWriter::create_or_resume(directory, header).unwrap().with_traces_per_shard(4);

@@ -18,6 +18,7 @@ pub(super) fn header(hidden_dtype: HiddenDType) -> TraceHeader {
         hidden_size: 3,
         hidden_dtype,
         settings: json!({"temperature": 0.7, "sampling": {"seed": 1, "max_new_tokens": 64}}),
+        numerics: None,
         items: Some(ItemSource {
             source: "gsm8k.jsonl".to_owned(),
             split: "all".to_owned(),
