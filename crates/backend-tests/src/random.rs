@@ -1,6 +1,7 @@
 //! Random inputs, in every number format, and the values that they stand for.
 
-use aloud_kernels::matrix::{DType, Matrix};
+use aloud_kernels::dtype::DType;
+use aloud_kernels::matrix::Matrix;
 use half::{bf16, f16};
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngSeed, TestRunner};

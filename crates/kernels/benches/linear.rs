@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use aloud_kernels::backend::Linears;
 use aloud_kernels::cpu::{Activations, Cpu};
-use aloud_kernels::matrix::{DType, Matrix};
+use aloud_kernels::dtype::DType;
+use aloud_kernels::matrix::Matrix;
 use aloud_kernels::rows::Rows;
 
 fn best(mut f: impl FnMut()) -> f64 {

@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod cpu;
+pub mod dtype;
 pub mod error;
 pub mod host;
 pub mod matrix;

@@ -12,7 +12,7 @@
 
 #![allow(unsafe_code, reason = "cache lines seen as bytes; the two blocks state why they are sound")]
 
-use crate::matrix::DType;
+use crate::dtype::DType;
 
 /// Rows of a panel.
 pub(crate) const WIDTH: usize = 16;

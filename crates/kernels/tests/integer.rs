@@ -5,7 +5,7 @@ use aloud_backend_tests::random::{Random, for_cases, narrow};
 use aloud_backend_tests::suite_of;
 use aloud_kernels::backend::{Linears as _, Memory as _};
 use aloud_kernels::cpu::{Activations, Cpu};
-use aloud_kernels::matrix::DType;
+use aloud_kernels::dtype::DType;
 use aloud_kernels::rows::Rows;
 use proptest::prelude::*;
 

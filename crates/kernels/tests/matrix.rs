@@ -1,8 +1,9 @@
 //! Building matrices, their values, and who shares them.
 
 use aloud_backend_tests::random::{DTYPES, Random, for_cases, narrow};
+use aloud_kernels::dtype::DType;
 use aloud_kernels::error::KernelError;
-use aloud_kernels::matrix::{DType, Matrix};
+use aloud_kernels::matrix::Matrix;
 use proptest::prelude::*;
 
 #[test]

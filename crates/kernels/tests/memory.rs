@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use aloud_kernels::backend::{Attention, Heads, KeyValues, KlDirection, MAX_LOGIT_ROWS, Query, Readout, Unembedding};
 use aloud_kernels::cpu::Cpu;
-use aloud_kernels::matrix::{DType, Matrix};
+use aloud_kernels::dtype::DType;
+use aloud_kernels::matrix::Matrix;
 use aloud_kernels::rows::Rows;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);

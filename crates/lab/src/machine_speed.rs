@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use aloud_kernels::backend::Linears as _;
 use aloud_kernels::cpu::Cpu;
-use aloud_kernels::matrix::{DType, Matrix};
+use aloud_kernels::dtype::DType;
+use aloud_kernels::matrix::Matrix;
 use aloud_kernels::rows::Rows;
 
 /// Most time that a measurement takes.

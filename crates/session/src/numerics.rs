@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use aloud_base::numerics::{FieldDifference, Numerics};
 use aloud_kernels::cpu::{Activations, Cpu, SimdLevel};
-use aloud_kernels::matrix::DType;
+use aloud_kernels::dtype::DType;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::source::ModelSource;
 use aloud_model::weights::{ModelWeights, Parameter};

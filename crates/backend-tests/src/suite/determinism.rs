@@ -1,7 +1,7 @@
 //! Gradients have the same bits on every run and on any number of threads.
 
 use aloud_kernels::backend::{Backend, Heads, KeyValues, KlDirection, Query, Readout, Rotation};
-use aloud_kernels::matrix::DType;
+use aloud_kernels::dtype::DType;
 use aloud_kernels::rope_table::RopeTable;
 
 use crate::device::{Device, bits, rows};

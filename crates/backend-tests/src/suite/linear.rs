@@ -1,7 +1,7 @@
 //! Linear layers over every number format: values and gradients of inputs, weights and biases.
 
 use aloud_kernels::backend::Backend;
-use aloud_kernels::matrix::DType;
+use aloud_kernels::dtype::DType;
 use proptest::prelude::*;
 
 use crate::device::{Device, values};

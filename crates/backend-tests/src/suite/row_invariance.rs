@@ -1,7 +1,7 @@
 //! A row's result has the same bits whatever other rows are in its batch, in whatever order, on any number of threads.
 
 use aloud_kernels::backend::{Backend, Heads, KeyValues, Query, Readout, Rotation};
-use aloud_kernels::matrix::DType;
+use aloud_kernels::dtype::DType;
 use aloud_kernels::rope_table::RopeTable;
 
 use crate::device::{Device, bits, rows};

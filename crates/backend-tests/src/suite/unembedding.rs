@@ -1,7 +1,7 @@
 //! Logits and the losses and readings computed from them, in chunks of rows.
 
 use aloud_kernels::backend::{Backend, KlDirection, MAX_LOGIT_ROWS, Readout};
-use aloud_kernels::matrix::DType;
+use aloud_kernels::dtype::DType;
 use proptest::prelude::*;
 
 use crate::device::{Device, values};

@@ -6,7 +6,7 @@ use std::process::Command as Process;
 use std::time::Instant;
 
 use aloud_kernels::cpu::Activations;
-use aloud_kernels::matrix::DType;
+use aloud_kernels::dtype::DType;
 use aloud_lab::limits::{MachineSpeed, limit};
 use aloud_lab::machine_speed::{copy_bytes_per_second, product_operations_per_second};
 use aloud_lab::words::columns;

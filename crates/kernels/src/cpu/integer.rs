@@ -18,7 +18,8 @@ use super::product::Write;
 use super::simd_level::{SimdLevel, multiversion};
 use super::strided::StridedMut;
 use super::threads::Threads;
-use crate::matrix::{DType, Matrix, half_to_f32};
+use crate::dtype::{DType, half_to_f32};
+use crate::matrix::Matrix;
 use crate::panels::WIDTH;
 use crate::rows::Rows;
 

@@ -13,7 +13,7 @@
 #[allow(clippy::wildcard_imports, reason = "intrinsics carry their own prefix")]
 use std::arch::x86_64::*;
 
-use crate::matrix::half_to_f32;
+use crate::dtype::half_to_f32;
 use crate::panels::WIDTH;
 
 /// Sixteen f32 in vector registers.

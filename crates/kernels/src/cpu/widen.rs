@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use super::lanes::{Lanes, with_lanes};
-use crate::matrix::{DType, Matrix};
+use crate::dtype::DType;
+use crate::matrix::Matrix;
 use crate::panels::{Panel, WIDTH};
 
 /// Writes columns `columns` of panel `panel` of `matrix`, `[columns, 16]`; rows that do not exist are zero. Column bounds are

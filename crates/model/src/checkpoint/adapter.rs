@@ -5,7 +5,8 @@ use std::{
     path::Path,
 };
 
-use aloud_kernels::matrix::{DType, Matrix};
+use aloud_kernels::dtype::DType;
+use aloud_kernels::matrix::Matrix;
 use serde::Serialize;
 
 use super::{

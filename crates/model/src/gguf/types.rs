@@ -1,6 +1,6 @@
 //! Number formats of GGUF tensors.
 
-use aloud_kernels::matrix::DType;
+use aloud_kernels::dtype::DType;
 
 /// A number format of ggml, by the number that stands for it in files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

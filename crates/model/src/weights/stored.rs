@@ -6,7 +6,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use aloud_base::digest::Digest;
-use aloud_kernels::matrix::{DType, Matrix};
+use aloud_kernels::dtype::DType;
+use aloud_kernels::matrix::Matrix;
 
 use super::{EMBED_TOKENS, LM_HEAD};
 use crate::error::ModelError;
