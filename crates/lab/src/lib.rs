@@ -4,6 +4,7 @@
 pub mod evaluation;
 pub mod limits;
 pub mod machine_speed;
+pub mod measured_rows;
 pub mod serial_evaluation;
 pub mod serial_report;
 pub mod sweep;

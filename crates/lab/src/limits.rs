@@ -1,19 +1,63 @@
 //! What a row of the benchmark would take if this machine's memory or its products were all that counts.
 
-use aloud_kernels::cpu::Activations;
+use aloud_kernels::cpu::{Activations, Cpu};
+use aloud_kernels::dtype::DType;
 use aloud_kernels::matrix::Matrix;
 use aloud_model::load::PretrainedModel;
 use aloud_session::error::SessionError;
 
+use crate::machine_speed::{copy_bytes_per_second, product_operations_per_second};
 use crate::workloads::{Depths, Row, Work, candidates, uniform_depths};
+
+/// What this machine can do now with the weights of a model.
+#[derive(Clone, Copy, Debug)]
+pub struct Speeds {
+    dtype: DType,
+    exact: MachineSpeed,
+    rounding: MachineSpeed,
+}
+
+impl Speeds {
+    /// Measures memory and products, for about two seconds.
+    pub fn measure(cpu: &Cpu, model: &PretrainedModel) -> Self {
+        let dtype = model.weights.layers.first().map_or(DType::F32, |layer| layer.linears[0].weight.dtype());
+        let bytes_per_second = copy_bytes_per_second(cpu);
+        let of = |activations| MachineSpeed {
+            bytes_per_second,
+            operations_per_second: product_operations_per_second(&cpu.with_activations(activations), dtype),
+        };
+        Self { dtype, exact: of(Activations::F32), rounding: of(Activations::Q8) }
+    }
+
+    /// Shortest time (seconds) of one run of `row`; see [`limit`].
+    ///
+    /// # Errors
+    /// If the model has no adapters of the row's kind.
+    pub fn limit(&self, row: &Row, model: &PretrainedModel, activations: Activations) -> Result<f64, SessionError> {
+        limit(row, model, activations, if activations == Activations::Q8 { self.rounding } else { self.exact })
+    }
+}
+
+impl std::fmt::Display for Speeds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "this machine: {:.1} GB/s copied, {:.0} GFLOP/s of {} products in f32, {:.0} with 8-bit activations",
+            self.exact.bytes_per_second / 1e9,
+            self.exact.operations_per_second / 1e9,
+            self.dtype.name(),
+            self.rounding.operations_per_second / 1e9
+        )
+    }
+}
 
 /// What this machine can do, measured: see [`crate::machine_speed`].
 #[derive(Clone, Copy, Debug)]
-pub struct MachineSpeed {
+struct MachineSpeed {
     /// Bytes of memory that can be read or written in a second.
-    pub bytes_per_second: f64,
+    bytes_per_second: f64,
     /// Operations of a product (a multiply-add is two) in a second, from the cache.
-    pub operations_per_second: f64,
+    operations_per_second: f64,
 }
 
 /// Bytes and parameters of weights.
@@ -43,7 +87,7 @@ impl MachineSpeed {
 ///
 /// # Errors
 /// If the model has no adapters of the row's kind.
-pub fn limit(
+fn limit(
     row: &Row,
     model: &PretrainedModel,
     activations: Activations,
