@@ -204,6 +204,7 @@ pub fn check_checkpoint<'a>(
             full_weights::replace(&mut base.pretrained.weights, tensors, &path.join("model.safetensors"))?;
             Ok(None)
         }
+        Trained::Merged => Ok(None),
     }
 }
 
