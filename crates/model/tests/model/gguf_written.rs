@@ -75,7 +75,8 @@ fn only_what_is_changed_is_written_anew() {
         let written = load_gguf(&path);
         for ((name, before), (_, after)) in model.weights.parameters().into_iter().zip(written.weights.parameters()) {
             let (before, after) = (before.values(), after.values());
-            let worst = before.iter().zip(after.iter()).map(|(a, b)| (a - b).abs() / a.abs().max(0.01)).fold(0.0, f32::max);
+            let worst =
+                before.iter().zip(after.iter()).map(|(a, b)| (a - b).abs() / a.abs().max(0.01)).fold(0.0, f32::max);
             let most = if name == changed { 1.0 / 256.0 } else { 0.0 };
             assert!(worst <= most && before.len() == after.len(), "{name}: {worst}");
         }
