@@ -122,18 +122,18 @@ fn export_merged(arguments: &MergedArgs, context: &Context) -> anyhow::Result<()
     print_result(*json, &report, || {
         let Difference { text, tokens, kl_mean, kl_largest, exit_decisions, exit_decisions_changed } =
             &report.difference;
-        let mut lines = format!(
+        let exits = match exit_decisions {
+            0 => String::new(),
+            all => format!("exit decisions that differ: {exit_decisions_changed} of {all}\n"),
+        };
+        format!(
             "{}: {}, {}, {} parameters changed\nKL(unmerged || merged) over {tokens} tokens ({text}): mean {kl_mean:.3e} nats, \
-             largest {kl_largest:.3e} nats\n",
+             largest {kl_largest:.3e} nats\n{exits}",
             output.display(),
             report.dtype,
             report.container,
             report.changed_parameters
-        );
-        if *exit_decisions > 0 {
-            lines += &format!("exit decisions that differ: {exit_decisions_changed} of {exit_decisions}\n");
-        }
-        lines
+        )
     })
 }
 

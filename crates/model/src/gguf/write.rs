@@ -180,62 +180,28 @@ fn value(out: &mut Vec<u8>, value: &GgufValue) {
 }
 
 fn array(out: &mut Vec<u8>, array: &GgufArray) {
-    let mut start = |value_type: u32| {
-        out.extend(value_type.to_le_bytes());
-        out.extend((array.len() as u64).to_le_bytes());
-    };
     match array {
-        GgufArray::U8(values) => {
-            start(0);
-            out.extend(values);
-        }
-        GgufArray::I8(values) => {
-            start(1);
-            values.iter().for_each(|value| out.extend(value.to_le_bytes()));
-        }
-        GgufArray::U16(values) => {
-            start(2);
-            values.iter().for_each(|value| out.extend(value.to_le_bytes()));
-        }
-        GgufArray::I16(values) => {
-            start(3);
-            values.iter().for_each(|value| out.extend(value.to_le_bytes()));
-        }
-        GgufArray::U32(values) => {
-            start(4);
-            values.iter().for_each(|value| out.extend(value.to_le_bytes()));
-        }
-        GgufArray::I32(values) => {
-            start(5);
-            values.iter().for_each(|value| out.extend(value.to_le_bytes()));
-        }
-        GgufArray::F32(values) => {
-            start(6);
-            values.iter().for_each(|value| out.extend(value.to_le_bytes()));
-        }
-        GgufArray::Bool(values) => {
-            start(7);
-            out.extend(values.iter().map(|value| u8::from(*value)));
-        }
-        GgufArray::String(values) => {
-            start(8);
-            values.iter().for_each(|value| string(out, value));
-        }
-        GgufArray::Array(values) => {
-            start(9);
-            values.iter().for_each(|value| self::array(out, value));
-        }
-        GgufArray::U64(values) => {
-            start(10);
-            values.iter().for_each(|value| out.extend(value.to_le_bytes()));
-        }
-        GgufArray::I64(values) => {
-            start(11);
-            values.iter().for_each(|value| out.extend(value.to_le_bytes()));
-        }
-        GgufArray::F64(values) => {
-            start(12);
-            values.iter().for_each(|value| out.extend(value.to_le_bytes()));
-        }
+        GgufArray::U8(values) => elements(out, 0, values, |out, value| out.push(*value)),
+        GgufArray::I8(values) => elements(out, 1, values, |out, value| out.extend(value.to_le_bytes())),
+        GgufArray::U16(values) => elements(out, 2, values, |out, value| out.extend(value.to_le_bytes())),
+        GgufArray::I16(values) => elements(out, 3, values, |out, value| out.extend(value.to_le_bytes())),
+        GgufArray::U32(values) => elements(out, 4, values, |out, value| out.extend(value.to_le_bytes())),
+        GgufArray::I32(values) => elements(out, 5, values, |out, value| out.extend(value.to_le_bytes())),
+        GgufArray::F32(values) => elements(out, 6, values, |out, value| out.extend(value.to_le_bytes())),
+        GgufArray::Bool(values) => elements(out, 7, values, |out, value| out.push(u8::from(*value))),
+        GgufArray::String(values) => elements(out, 8, values, |out, value| string(out, value)),
+        GgufArray::Array(values) => elements(out, 9, values, self::array),
+        GgufArray::U64(values) => elements(out, 10, values, |out, value| out.extend(value.to_le_bytes())),
+        GgufArray::I64(values) => elements(out, 11, values, |out, value| out.extend(value.to_le_bytes())),
+        GgufArray::F64(values) => elements(out, 12, values, |out, value| out.extend(value.to_le_bytes())),
+    }
+}
+
+/// Type, number and values of an array.
+fn elements<T>(out: &mut Vec<u8>, value_type: u32, values: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
+    out.extend(value_type.to_le_bytes());
+    out.extend((values.len() as u64).to_le_bytes());
+    for value in values {
+        write(out, value);
     }
 }

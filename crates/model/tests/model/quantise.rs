@@ -32,7 +32,7 @@ fn blocks_are_those_of_ggml() {
         (DType::Q4_0, "003053ec75fe9720ba43ec75fe9720b942dc8fac79136701569a3489236701569a348923"),
         (DType::Q4_1, "443000bc43db65fd8720b942db64fd8720a942cb512a71b143db65fd8720b942db64fd8720a942cb"),
     ] {
-        let found: String = encoded(dtype, &row).iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = aloud_base::digest::hexadecimal(&encoded(dtype, &row));
         assert_eq!(found, expected, "{}", dtype.name());
     }
 }
