@@ -57,7 +57,7 @@ pub(crate) enum Command {
     Report(report::ReportArgs),
     /// Set an evaluation run against another on the same items: paired differences with intervals
     Compare(compare::CompareArgs),
-    /// Write runs in the formats of other programs: Inspect
+    /// Write runs and models in the formats of other programs: Inspect, merged models
     Export(export::ExportArgs),
     /// Evaluate at every value of a dial: exit offset, kl_factor of stage 1, or price of depth of stage 2
     Sweep(sweep::SweepArgs),

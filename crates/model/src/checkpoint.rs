@@ -14,6 +14,7 @@ mod adapter_config;
 mod error;
 pub mod files;
 pub mod lineage;
+mod merged;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,6 +35,7 @@ pub use adapter::{is_peft_adapter, load_peft_adapter, peft_base};
 pub use error::CheckpointError;
 use files::{FileError, Tensor, TensorFile};
 use lineage::{ItemKey, Lineage};
+pub use merged::is_merged;
 
 /// Version of the checkpoint format that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -63,6 +65,8 @@ pub enum Trained {
     Lora(Lora),
     /// All weights, by their names in published checkpoints.
     Full(BTreeMap<String, Tensor>),
+    /// Nothing beside the exit heads: what was trained is part of the base model, whose files lie in the same directory.
+    Merged,
 }
 
 /// Everything that inference needs beside the base model, and where it came from.
@@ -178,6 +182,7 @@ struct Description {
 enum TrainedKind {
     Lora,
     Full,
+    Merged,
 }
 
 /// What keys and values later blocks see from a token that has exited.
@@ -234,6 +239,7 @@ impl Checkpoint {
         let trained = match description.trained {
             TrainedKind::Lora => Trained::Lora(adapter::read(path, n_blocks, hidden_size)?),
             TrainedKind::Full => Trained::Full(read_finite(&path.join(FULL_WEIGHTS))?),
+            TrainedKind::Merged => Trained::Merged,
         };
         let exit_heads =
             read_exit_heads(&path.join(EXIT_HEADS), description.candidates, description.head_input, hidden_size)?;
@@ -258,12 +264,17 @@ impl Checkpoint {
     /// # Errors
     /// If the directory is no checkpoint or a file cannot be read.
     pub fn digest(path: &Path) -> Result<String, CheckpointError> {
-        let weights = match read_description(path)?.trained {
-            TrainedKind::Lora => adapter::WEIGHTS,
-            TrainedKind::Full => FULL_WEIGHTS,
-        };
+        let description = read_description(path)?;
         let mut hash = Digest::new();
-        for name in [weights, EXIT_HEADS] {
+        let weights = match description.trained {
+            TrainedKind::Lora => Some(adapter::WEIGHTS),
+            TrainedKind::Full => Some(FULL_WEIGHTS),
+            TrainedKind::Merged => {
+                hash.add(description.base_model.sha256);
+                None
+            }
+        };
+        for name in weights.into_iter().chain([EXIT_HEADS]) {
             let file = path.join(name);
             hash.add(fs::read(&file).map_err(FileError::io("read", &file))?);
         }
@@ -296,6 +307,7 @@ impl Checkpoint {
                 write_tensors(&folder.join(FULL_WEIGHTS), tensors)?;
                 TrainedKind::Full
             }
+            Trained::Merged => TrainedKind::Merged,
         };
         let heads = &self.exit_heads;
         let n_candidates = heads.candidates.len();
@@ -351,6 +363,7 @@ impl Checkpoint {
             adapter::check(lora, self.n_blocks, self.hidden_size)?;
         }
         match &self.trained {
+            Trained::Merged => Ok(()),
             Trained::Lora(lora) => adapter::check(lora, self.n_blocks, self.hidden_size),
             Trained::Full(tensors) => {
                 for (name, tensor) in tensors {

@@ -12,7 +12,6 @@ mod forward;
 mod policy;
 
 use aloud_kernels::backend::{Backend, Heads};
-use aloud_kernels::matrix::Matrix;
 use aloud_kernels::rope_table::RopeTable;
 use aloud_kernels::rows::Rows;
 
@@ -23,8 +22,7 @@ pub use forward::Forward;
 pub use policy::{ParameterGroup, Policy};
 
 use crate::config::ModelConfig;
-use crate::lora::LoraPair;
-use crate::weights::{LinearWeights, ModelWeights, Parameter};
+use crate::weights::{ModelWeights, Parameter};
 
 /// A model's parameters on a device, with what is needed to run them.
 pub struct Decoder<B: Backend> {
@@ -65,7 +63,7 @@ impl<B: Backend> Decoder<B> {
                 *matrix = matrix.widened();
             }
         }
-        fold_start_adapter(&mut weights);
+        weights.fold_start_adapter();
         Self::new(backend, config, &weights)
     }
 
@@ -127,33 +125,5 @@ impl<B: Backend> Decoder<B> {
         let backend = &self.backend;
         let matrix = |matrix| backend.download_matrix(matrix);
         self.weights.map(matrix, matrix, |rows| backend.download(rows).into_values())
-    }
-}
-
-/// Adds the start adapter to weights that are f32 already, and takes it away.
-fn fold_start_adapter(weights: &mut ModelWeights) {
-    let Some(adapter) = weights.start_adapter.take() else { return };
-    for ((block, projection), pair) in &adapter.pairs {
-        if let Some(layer) = weights.layers.get_mut(*block) {
-            add_product(layer.projection_mut(*projection), pair, adapter.scale());
-        }
-    }
-}
-
-/// `W += scale * B A`.
-fn add_product(linear: &mut LinearWeights, pair: &LoraPair, scale: f32) {
-    let (rows, columns) = (linear.weight.rows(), linear.weight.columns());
-    let (a, b) = (pair.a.to_f32(), pair.b.to_f32());
-    let (rank, mut values) = (pair.a.rows(), linear.weight.to_f32());
-    if columns > 0 && rank > 0 {
-        for (row, factors) in values.chunks_exact_mut(columns).zip(b.chunks_exact(rank)) {
-            for (factor, a_row) in factors.iter().zip(a.chunks_exact(columns)) {
-                row.iter_mut().zip(a_row).for_each(|(value, a)| *value += scale * factor * a);
-            }
-        }
-    }
-    // The length is that of the shape, by construction.
-    if let Ok(matrix) = Matrix::from_f32(rows, columns, values) {
-        linear.weight = matrix;
     }
 }

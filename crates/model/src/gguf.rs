@@ -8,6 +8,7 @@ mod parse;
 mod split;
 mod types;
 mod value;
+mod write;
 
 use std::collections::BTreeMap;
 use std::fs::File;

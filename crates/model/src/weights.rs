@@ -1,14 +1,16 @@
 //! A model's parameters, by structure and by their Hugging Face names.
 
 mod assemble;
+mod fold;
 mod save;
 mod stored;
 
 use std::borrow::Cow;
 
+use aloud_kernels::dtype::DType;
 use aloud_kernels::matrix::Matrix;
 
-pub use save::{SavedFormat, save_safetensors};
+pub use save::{SavedFormat, save_in_formats, save_safetensors};
 pub(crate) use stored::{StoredTensor, StoredTensors, TensorReader};
 
 use crate::lora::{Lora, Projection};
@@ -191,6 +193,18 @@ impl<M, V> ModelWeights<M, V> {
 }
 
 impl ModelWeights {
+    /// The number format that most matrices have; of several, the first in the order of [`DType`].
+    pub fn usual_dtype(&self) -> DType {
+        const ALL: [DType; 6] = [DType::F32, DType::F16, DType::Bf16, DType::Q8_0, DType::Q4_0, DType::Q4_1];
+        let parameters = self.parameters();
+        let of = |parameter: &Parameter<&Matrix, &Vec<f32>>| match parameter {
+            Parameter::Matrix(matrix) => Some(matrix.dtype()),
+            Parameter::Vector(_) => None,
+        };
+        let count = |dtype| parameters.iter().filter(|(_, parameter)| of(parameter) == Some(dtype)).count();
+        ALL.into_iter().rev().max_by_key(|dtype| count(*dtype)).unwrap_or(DType::F32)
+    }
+
     /// Number of parameters; a tied unembedding counts once.
     pub fn parameter_count(&self) -> usize {
         self.parameters().iter().map(|(_, parameter)| parameter.shape().iter().product::<usize>()).sum()

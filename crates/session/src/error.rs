@@ -94,6 +94,7 @@ from_library_errors!(
     aloud_model::decoder::BatchError,
     aloud_model::error::ModelError,
     aloud_model::lora::MisfitError,
+    aloud_model::merged::MergeError,
     aloud_tasks::error::RewardError,
     aloud_tasks::error::TasksError,
     aloud_text::chat_template::ChatTemplateError,

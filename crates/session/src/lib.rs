@@ -11,6 +11,8 @@ pub mod host;
 pub mod lens_annotation;
 pub mod lens_pass;
 pub mod loaded_model;
+pub mod merge;
+pub mod merge_difference;
 pub mod model_choice;
 pub mod model_kind;
 pub mod numbers;

@@ -151,7 +151,9 @@ impl LoadedModel {
         let policy = trained.map(|(lora, heads)| Policy::new(cpu, lora, heads));
         let recommended_offset = checkpoint.as_ref().and_then(|(_, checkpoint)| checkpoint.exit_offset);
         let decoder = Decoder::new(cpu, &base.pretrained.config, weights);
-        let numerics = of_model(&decoder, policy.as_ref());
+        let mut numerics = of_model(&decoder, policy.as_ref());
+        numerics.merged =
+            checkpoint.as_ref().is_some_and(|(_, checkpoint)| matches!(checkpoint.trained, Trained::Merged));
         Ok(Self {
             source: base.source,
             location: base.location,
@@ -214,6 +216,7 @@ pub fn check_checkpoint<'a>(
             full_weights::replace(&mut base.pretrained.weights, tensors, &path.join("model.safetensors"))?;
             Ok(None)
         }
+        Trained::Merged => Ok(None),
     }
 }
 

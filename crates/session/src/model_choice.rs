@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use aloud_kernels::cpu::Cpu;
-use aloud_model::checkpoint::{Checkpoint, CheckpointError, peft_base};
+use aloud_model::checkpoint::{Checkpoint, CheckpointError, Trained, peft_base};
 use aloud_model::source::ModelSource;
 
 use crate::error::{Context as _, SessionError};
@@ -71,15 +71,31 @@ impl ModelChoice {
         Ok((LoadedModel::assemble(base.clone(), choice.checkpoint, cpu, activations)?, base))
     }
 
+    /// Loads a base model (with its start adapter) and, if one is named, the checkpoint that was trained for it, as they are.
+    ///
+    /// # Errors
+    /// As [`ModelChoice::load`].
+    pub fn load_parts(&self, host: &dyn Host) -> Result<(BaseModel, Option<(PathBuf, Checkpoint)>), SessionError> {
+        let choice = self.choose()?;
+        let base = choice.load_base(host)?;
+        Ok((base, choice.checkpoint))
+    }
+
     /// Loads a base model and the checkpoint that was trained for it, to go on training.
     ///
     /// # Errors
-    /// If no checkpoint is named (a usage error), or they do not belong together.
+    /// If no checkpoint is named or it is a merged one (usage errors), or they do not belong together.
     pub fn load_to_train(&self, host: &dyn Host) -> Result<(BaseModel, PathBuf, Checkpoint), SessionError> {
         let choice = self.choose()?;
         let Some((path, checkpoint)) = choice.checkpoint.clone() else {
             return Err(SessionError::usage("name a checkpoint of stage 1 with --checkpoint: distil one first"));
         };
+        if matches!(checkpoint.trained, Trained::Merged) {
+            return Err(SessionError::usage(format!(
+                "{} is a merged model, and its adapters cannot be trained any more: go on from the checkpoint that it was made of",
+                path.display()
+            )));
+        }
         let base = choice.load_base(host)?;
         check_checkpoint(&path, &checkpoint, &mut base.clone())?;
         Ok((base, path, checkpoint))
@@ -147,6 +163,9 @@ impl ModelChoice {
         let named = self.base.clone().or(model);
         let (base, recorded_by) = match (named, &checkpoint, &adapter) {
             (Some(base), ..) => (base, None),
+            (None, Some((path, Checkpoint { trained: Trained::Merged, .. })), _) => {
+                (ModelSource::Path(path.clone()), None)
+            }
             (None, Some((path, checkpoint)), _) => {
                 let base = checkpoint.base.source.parse().with_context(|| {
                     format!("the base model of checkpoint {} is not known: name it with --base", path.display())

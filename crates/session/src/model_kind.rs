@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aloud_model::checkpoint::is_peft_adapter;
+use aloud_model::checkpoint::{is_merged, is_peft_adapter};
 use aloud_model::source::ModelSource;
 use aloud_train::run_directory::RunDirectory;
 
@@ -33,13 +33,14 @@ pub fn what_is(source: &ModelSource) -> Result<Named, SessionError> {
     Ok(if is_adapter { Named::Adapter(path.clone()) } else { Named::Model(source.clone()) })
 }
 
-/// What a path that is no base model is, for a message.
+/// What a path that is no base model is, for a message. A merged checkpoint is a base model too.
 ///
 /// # Errors
 /// As [`what_is`].
 pub fn kind_of_directory(source: &ModelSource) -> Result<Option<&'static str>, SessionError> {
     Ok(match what_is(source)? {
         Named::Model(_) => None,
+        Named::Checkpoint(path) if is_merged(&path)? => None,
         Named::Checkpoint(_) => Some("a checkpoint"),
         Named::Adapter(_) => Some("a PEFT adapter"),
     })

@@ -7,6 +7,7 @@ mod gguf;
 mod pre_tokenizer;
 mod stream;
 mod word_level;
+mod written;
 
 use std::path::Path;
 use std::sync::Arc;

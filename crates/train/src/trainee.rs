@@ -88,6 +88,7 @@ impl<B: Backend> Trainee<B> {
         let (trained, lora, weights) = match &checkpoint.trained {
             checkpoint::Trained::Lora(lora) => (Trained::Adapters, Some(lora), None),
             checkpoint::Trained::Full(weights) => (Trained::Full, None, Some(weights)),
+            checkpoint::Trained::Merged => (Trained::Adapters, None, None),
         };
         let mut decoder = trained_decoder(backend, model, trained);
         if let Some(weights) = weights {

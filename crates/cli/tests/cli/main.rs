@@ -15,6 +15,7 @@ mod gguf_writer;
 mod judge;
 mod lens;
 mod lineage;
+mod merged;
 mod model_files;
 mod not_finite;
 mod numerics;

@@ -8,7 +8,8 @@ use super::{GgmlType, GgufArray, GgufFile, GgufTensor, GgufValue};
 use crate::error::ModelError;
 
 const MAGIC: &[u8; 4] = b"GGUF";
-const DEFAULT_ALIGNMENT: u64 = 32;
+/// Alignment of tensors, in bytes, of a file that names none.
+pub(super) const DEFAULT_ALIGNMENT: u64 = 32;
 const MAX_ALIGNMENT: u64 = 1 << 20;
 /// ggml's GGML_MAX_DIMS.
 const MAX_DIMENSIONS: u32 = 4;

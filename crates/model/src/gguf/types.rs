@@ -50,6 +50,18 @@ impl GgmlType {
         TABLE.iter().find(|row| row.0 == self.0)
     }
 
+    /// The number of a format that the kernels compute with.
+    pub(crate) const fn of(dtype: DType) -> Self {
+        Self(match dtype {
+            DType::F32 => 0,
+            DType::F16 => 1,
+            DType::Q4_0 => 2,
+            DType::Q4_1 => 3,
+            DType::Q8_0 => 8,
+            DType::Bf16 => 30,
+        })
+    }
+
     /// ggml's name, or `type 99` for a number that is not in the table.
     pub fn name(self) -> String {
         self.row().map_or_else(|| format!("type {}", self.0), |row| row.1.to_owned())

@@ -36,6 +36,15 @@ pub(crate) struct StoredTensor {
     pub(crate) interleaved_heads: Option<usize>,
 }
 
+impl StoredTensor {
+    /// The row of the model that is stored as row `row`.
+    pub(crate) fn row_of_model(&self, row: usize) -> usize {
+        let Some(head_dim) = self.interleaved_heads else { return row };
+        let (head, row) = (row / head_dim, row % head_dim);
+        head * head_dim + row % 2 * (head_dim / 2) + row / 2
+    }
+}
+
 /// All tensors of a model by Hugging Face name, and the files they lie in.
 #[derive(Debug)]
 pub(crate) struct StoredTensors {

@@ -93,7 +93,7 @@ fn state() -> TrainingState {
 fn adapters(checkpoint: &Checkpoint) -> &Lora {
     match &checkpoint.trained {
         Trained::Lora(lora) => lora,
-        Trained::Full(_) => panic!("this checkpoint holds adapters"),
+        _ => panic!("this checkpoint holds adapters"),
     }
 }
 

@@ -9,7 +9,9 @@ mod decoder_golden;
 mod gguf_golden;
 #[path = "../gguf_writer/mod.rs"]
 mod gguf_writer;
+mod gguf_written;
 mod lineage;
+mod quantise;
 mod rope_golden;
 mod safetensors_directory;
 mod source;
