@@ -3,6 +3,7 @@
 
 pub mod candidates;
 pub mod dial;
+pub mod difference;
 pub mod error;
 pub mod exit_offset;
 pub mod full_weights;
@@ -12,7 +13,6 @@ pub mod lens_annotation;
 pub mod lens_pass;
 pub mod loaded_model;
 pub mod merge;
-pub mod merge_difference;
 pub mod model_choice;
 pub mod model_kind;
 pub mod numbers;

@@ -15,10 +15,10 @@ use aloud_text::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::bail;
+use crate::difference::{Difference, SampleText};
 use crate::error::SessionError;
 use crate::host::Host;
 use crate::loaded_model::{BaseModel, LoadedModel, check_checkpoint};
-use crate::merge_difference::{Difference, SampleText};
 use crate::model_choice::ModelChoice;
 use crate::numerics::ActivationChoice;
 

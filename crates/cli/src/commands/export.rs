@@ -14,10 +14,10 @@ use clap::{Args, Subcommand};
 use crate::arguments::model::ModelArgs;
 use crate::arguments::{Choice, one_of};
 use crate::context::{Context, print, print_result};
+use aloud_session::difference::Difference;
 use aloud_session::error::SessionError;
 use aloud_session::host::Host;
 use aloud_session::merge::{MergeSettings, merge};
-use aloud_session::merge_difference::Difference;
 
 #[derive(Args, Debug)]
 pub(crate) struct ExportArgs {
@@ -120,7 +120,7 @@ fn export_merged(arguments: &MergedArgs, context: &Context) -> anyhow::Result<()
     let settings = MergeSettings { output: output.clone(), dtype: *dtype, text: text.clone() };
     let report = merge(&model.choice(), &settings, context)?;
     print_result(*json, &report, || {
-        let Difference { text, tokens, kl_mean, kl_largest, exit_decisions, exit_decisions_changed } =
+        let Difference { text, tokens, kl_mean, kl_largest, exit_decisions, exit_decisions_changed, .. } =
             &report.difference;
         let exits = match exit_decisions {
             0 => String::new(),

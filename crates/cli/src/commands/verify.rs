@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use aloud_engine::read::verify::ParityReport;
+use aloud_kernels::cpu::Activations;
 use aloud_lab::words::columns;
 use aloud_report::table::Table;
+use aloud_session::difference::{Difference, SampleText};
 use aloud_session::host::Host;
+use aloud_session::numerics::ActivationChoice;
 use aloud_session::parity::{Records, compare, generate};
 use anyhow::bail;
 use clap::Args;
@@ -65,6 +68,13 @@ pub(crate) fn run(arguments: &VerifyArgs, context: &Context) -> anyhow::Result<(
         .iter()
         .filter_map(|(name, difference)| difference.filter(|difference| too_large(*difference)).map(|_| *name))
         .collect();
+    // What rounding costs is said where there is any.
+    let from_f32 = (model.decoder.backend().activations() == Activations::Q8)
+        .then(|| {
+            let exact = arguments.model.choice().load(&cpu, ActivationChoice::F32, context)?;
+            Difference::between(&exact, &model, &SampleText::read(None)?)
+        })
+        .transpose()?;
     let result = json!({
         "responses": recorded.len(),
         "tokens": report.n_tokens,
@@ -77,10 +87,12 @@ pub(crate) fn run(arguments: &VerifyArgs, context: &Context) -> anyhow::Result<(
         "keys_values_skipped": report.n_keys_values_skipped,
         "tolerance": arguments.tolerance,
         "numerics": model.numerics,
+        "from_f32": from_f32,
         "passed": failed.is_empty(),
     });
     print_result(arguments.json, &result, || {
-        format!("{}Replayed with {}.\n", table(recorded.len(), &report, &differences), model.numerics)
+        let rounding = from_f32.as_ref().map_or_else(String::new, Difference::of_rounding);
+        format!("{}Replayed with {}.\n{rounding}", table(recorded.len(), &report, &differences), model.numerics)
     })?;
     if !failed.is_empty() {
         bail!("no parity: {} differ by more than {}", failed.join(", "), arguments.tolerance);

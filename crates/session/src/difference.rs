@@ -1,9 +1,11 @@
-//! How far a merged model is from the unmerged one: both read the same text at full depth.
+//! How far two ways of running a model are apart (merged or not, activations exact or rounded): both read the same text at full depth.
 
 use std::path::{Path, PathBuf};
 
-use aloud_kernels::backend::{KlDirection, Readout, Unembedding as _};
+use aloud_kernels::backend::{MAX_LOGIT_ROWS, Memory as _, Readout, Unembedding as _};
 use aloud_kernels::cpu::Cpu;
+use aloud_kernels::rows::Rows;
+use aloud_kernels::softmax_weights::SoftmaxWeights;
 use aloud_model::decoder::{Forward, PackedBatch};
 use serde::Serialize;
 
@@ -19,7 +21,7 @@ const WINDOW: usize = 256;
 const N_IDS: u32 = 256;
 
 /// What is read if no text is given.
-const BUILT_IN: &str = include_str!("merge_text.txt");
+const BUILT_IN: &str = include_str!("difference_text.txt");
 
 /// The text that both models read.
 #[derive(Clone, Debug)]
@@ -28,17 +30,19 @@ pub struct SampleText {
     text: String,
 }
 
-/// How far a merged model is from the unmerged one.
+/// How far a model is from the one that it stands for.
 #[derive(Clone, Debug, Serialize)]
 pub struct Difference {
     /// `built-in`, `ids` (of a model whose tokenizer cannot express that), or the path of a file.
     pub text: String,
     /// Tokens that both models read.
     pub tokens: usize,
-    /// Mean of `KL(unmerged || merged)` over the tokens, nats.
+    /// Mean of `KL(one || other)` over the tokens, nats.
     pub kl_mean: f64,
     /// The largest one, nats.
     pub kl_largest: f64,
+    /// Share of tokens at which both have the same most likely next token.
+    pub same_top_token: f64,
     /// Decisions of exit heads: tokens times candidates.
     pub exit_decisions: usize,
     /// Decisions that differ: one model's hazard is above 0.5 and the other's is not.
@@ -75,49 +79,81 @@ impl SampleText {
 }
 
 impl Difference {
+    /// In words, of a model whose activations are rounded, from the same with exact ones.
+    pub fn of_rounding(&self) -> String {
+        let Self { text, tokens, kl_mean, kl_largest, same_top_token, exit_decisions, exit_decisions_changed } = self;
+        let top = 100.0 * same_top_token;
+        format!(
+            "Rounded activations against f32, {tokens} tokens ({text}): KL {kl_mean:.2e} nats a token, at most {kl_largest:.2e}; the same \
+             most likely token at {top:.1} %; {exit_decisions_changed} of {exit_decisions} exit decisions differ.\n"
+        )
+    }
+
     /// Lets both models read the text, teacher-forced, in windows of at most 256 tokens.
     ///
     /// # Errors
     /// If the text cannot be encoded, or a distribution is not finite.
-    pub fn between(unmerged: &LoadedModel, merged: &LoadedModel, text: &SampleText) -> Result<Self, SessionError> {
-        let (text, mut tokens) = text.tokens(unmerged)?;
+    pub fn between(one: &LoadedModel, other: &LoadedModel, text: &SampleText) -> Result<Self, SessionError> {
+        let (text, mut tokens) = text.tokens(one)?;
         tokens.truncate(MOST_TOKENS);
-        let config = unmerged.decoder.config();
-        let candidates = unmerged.head_depths().unwrap_or_default();
-        let mut kls: Vec<f32> = Vec::new();
+        let config = one.decoder.config();
+        let candidates = one.head_depths().unwrap_or_default();
+        let (mut kls, mut same_top_tokens) = (Vec::new(), 0);
         let (mut exit_decisions, mut exit_decisions_changed) = (0, 0);
         for window in tokens.chunks(WINDOW.min(config.max_position_embeddings)) {
             let mut batch = PackedBatch::new();
             batch.push(window, config.vocab_size, config.max_position_embeddings)?;
-            let (teacher, student) = (read(unmerged, &batch, candidates), read(merged, &batch, candidates));
-            let hidden = [(unmerged, &teacher), (merged, &student)]
-                .map(|(model, read)| model.decoder.final_norm(&read.residual));
-            let [teacher_out, student_out] = [(unmerged, &hidden[0]), (merged, &hidden[1])]
-                .map(|(model, hidden)| Readout { hidden, weight: model.decoder.unembedding() });
-            let backend = unmerged.decoder.backend();
-            kls.extend(backend.distill_kl(student_out, teacher_out, KlDirection::Forward, None, None).0);
+            let reads = [one, other].map(|model| (model, read(model, &batch, candidates)));
+            for first in (0..window.len()).step_by(MAX_LOGIT_ROWS) {
+                let rows: Vec<u32> = (first as u32..window.len() as u32).take(MAX_LOGIT_ROWS).collect();
+                let [p, q] = reads.each_ref().map(|(model, read)| logits(model, read, &rows));
+                for row in 0..rows.len() {
+                    let Some((kl, same_top_token)) = compare(p.row(row), q.row(row)) else {
+                        let at = kls.len();
+                        bail!("the distributions at token {at} of the text cannot be compared: a logit is not finite");
+                    };
+                    kls.push(kl);
+                    same_top_tokens += usize::from(same_top_token);
+                }
+            }
             for head in 0..candidates.len() {
-                let [before, after] =
-                    [(unmerged, &teacher), (merged, &student)].map(|(model, read)| decisions(model, read, head));
+                let [before, after] = reads.each_ref().map(|(model, read)| decisions(model, read, head));
                 exit_decisions += before.len();
                 exit_decisions_changed += before.iter().zip(&after).filter(|(before, after)| before != after).count();
             }
         }
-        if let Some(at) = kls.iter().position(|kl| !kl.is_finite()) {
-            bail!("the distributions at token {at} of the text cannot be compared: a logit is not finite");
-        }
-        // A KL of two equal distributions may be rounded below 0.
-        let kls = kls.iter().map(|kl| f64::from(kl.max(0.0)));
         let tokens = kls.len();
         Ok(Self {
             text,
             tokens,
-            kl_mean: kls.clone().sum::<f64>() / tokens.max(1) as f64,
-            kl_largest: kls.fold(0.0, f64::max),
+            kl_mean: kls.iter().sum::<f64>() / tokens.max(1) as f64,
+            kl_largest: kls.iter().copied().fold(0.0, f64::max),
+            same_top_token: same_top_tokens as f64 / tokens.max(1) as f64,
             exit_decisions,
             exit_decisions_changed,
         })
     }
+}
+
+/// Logits after some rows of what was read, each model by its own products.
+fn logits(model: &LoadedModel, read: &Forward<Cpu>, rows: &[u32]) -> Rows {
+    let backend = model.decoder.backend();
+    let hidden = model.decoder.final_norm(&backend.gather_rows(&read.residual, rows));
+    backend.logits(Readout { hidden: &hidden, weight: model.decoder.unembedding() })
+}
+
+/// `KL(p || q)` of two rows of logits (nats, not below 0), and whether the largest of both is the same. `None` if a logit is not
+/// finite.
+fn compare(p: &[f32], q: &[f32]) -> Option<(f64, bool)> {
+    let [of_p, of_q] = [p, q].map(|logits| SoftmaxWeights::new(logits, 1.0).ok());
+    let (of_p, of_q) = (of_p?, of_q?);
+    let apart = |(p, q): (&f32, &f32)| {
+        let log = |weights: &SoftmaxWeights, logit: f32| f64::from(logit - weights.largest) - weights.total.ln();
+        of_p.weight(*p) / of_p.total * (log(&of_p, *p) - log(&of_q, *q))
+    };
+    let kl: f64 = p.iter().zip(q).map(apart).sum();
+    let top = |logits: &[f32], weights: &SoftmaxWeights| logits.iter().position(|logit| *logit == weights.largest);
+    Some((kl.max(0.0), top(p, &of_p) == top(q, &of_q)))
 }
 
 fn read(model: &LoadedModel, batch: &PackedBatch, candidates: &[usize]) -> Forward<Cpu> {
