@@ -29,7 +29,8 @@ impl Speeds {
         Self { dtype, exact: of(Activations::F32), rounding: of(Activations::Q8) }
     }
 
-    /// Shortest time (seconds) of one run of `row`; see [`limit`].
+    /// Shortest time (seconds) of one run of `row`: `sum over blocks max(bytes / bandwidth, operations / peak) + head`. Bytes are
+    /// those of the weights, the adapters, and the keys and values of all positions; norms, gates, sampling and scores count nothing.
     ///
     /// # Errors
     /// If the model has no adapters of the row's kind.
@@ -82,11 +83,7 @@ impl MachineSpeed {
     }
 }
 
-/// Shortest time (seconds) of one run of `row`: `sum over blocks max(bytes / bandwidth, operations / peak) + head`. Bytes are those
-/// of the weights, the adapters, and the keys and values of all positions; norms, gates, sampling and scores count nothing.
-///
-/// # Errors
-/// If the model has no adapters of the row's kind.
+/// As [`Speeds::limit`].
 fn limit(
     row: &Row,
     model: &PretrainedModel,
