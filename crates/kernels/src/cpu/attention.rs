@@ -173,6 +173,8 @@ impl Attention for Cpu {
         let kv_width = n_kv_heads * head_dim;
         let scale = 1.0 / (head_dim as f32).sqrt();
         assert_eq!([d_keys.width(), d_values.width()], [kv_width; 2], "attention_backward: width of keys and values");
+        let shapes = [query_rows, out, d_out].map(|rows| (rows.n_rows(), rows.width()));
+        assert_eq!(shapes, [(queries.len(), width); 3], "attention_backward: shapes of queries and outputs");
         let mut d_queries = Rows::zeros(queries.len(), width);
         let d_queries_target = StridedMut::new(d_queries.values_mut(), width);
         let runs = runs(queries, usize::MAX);
