@@ -86,12 +86,11 @@ impl Rows {
         self.values
     }
 
-    /// Takes away the rows from `first` on.
-    pub(crate) fn split_off(&mut self, first: usize) -> Self {
-        let values = self.values.split_off(first * self.width);
-        let rest = Self { n_rows: self.n_rows - first, width: self.width, values };
-        self.n_rows = first;
-        rest
+    /// Keeps the first `n_rows`, of at least as many.
+    pub(crate) fn truncate(&mut self, n_rows: usize) {
+        assert!(n_rows <= self.n_rows, "{} rows cut to {n_rows}", self.n_rows);
+        self.values.truncate(n_rows * self.width);
+        self.n_rows = n_rows;
     }
 
     /// Grows to at least `n_rows`, keeping what is there; new rows are zero.

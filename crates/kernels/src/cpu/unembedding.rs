@@ -23,22 +23,21 @@ fn chunk_logits(cpu: &Cpu, readout: &Readout<'_, Rows, Matrix>, range: Range<usi
     linear::forward(cpu, &hidden, &[(readout.weight, None)]).swap_remove(0)
 }
 
-/// Logits of a run of rows of each. One pass over the unembedding, if it is the same.
+/// Logits of a run of rows of the student, and those of the teacher: after them, if both have one unembedding, so that one pass
+/// over it serves both; otherwise apart.
 fn logits_of_both(
     cpu: &Cpu,
     student: &Readout<'_, Rows, Matrix>,
     teacher: &Readout<'_, Rows, Matrix>,
     range: Range<usize>,
-) -> [Rows; 2] {
+) -> (Rows, Option<Rows>) {
     if !student.weight.shares_values(teacher.weight) {
-        return [student, teacher].map(|readout| chunk_logits(cpu, readout, range.clone()));
+        return (chunk_logits(cpu, student, range.clone()), Some(chunk_logits(cpu, teacher, range)));
     }
     let width = student.hidden.width();
     let of_range = |hidden: &Rows| hidden.values()[range.start * width..range.end * width].to_vec();
     let both = Rows::new(width, [of_range(student.hidden), of_range(teacher.hidden)].concat());
-    let mut student_logits = linear::forward(cpu, &both, &[(student.weight, None)]).swap_remove(0);
-    let teacher_logits = student_logits.split_off(range.len());
-    [student_logits, teacher_logits]
+    (linear::forward(cpu, &both, &[(student.weight, None)]).swap_remove(0), None)
 }
 
 /// The sum in f64 of sums in f32.
@@ -144,11 +143,12 @@ pub(super) fn argmax(x: &[f32]) -> u32 {
 /// Calls `f(row, row_of_logits) -> T` for every row, in parallel, and returns the results in order.
 fn map_rows<T: Send + Sync>(
     threads: &Threads,
-    logits: &mut Rows,
+    logits: &mut [f32],
+    width: usize,
     f: impl Fn(usize, &mut [f32]) -> T + Send + Sync,
 ) -> Vec<T> {
-    let (n, width) = (logits.n_rows(), logits.width());
-    let target = super::strided::StridedMut::new(logits.values_mut(), width);
+    let n = logits.len() / width;
+    let target = super::strided::StridedMut::new(logits, width);
     // SAFETY: every row is given to one thread once.
     threads.map(n, n * width * 10, |row| f(row, unsafe { target.row(row, 0, width) }))
 }
@@ -179,10 +179,12 @@ impl Unembedding for Cpu {
         let mut kls = Vec::with_capacity(n);
         let mut d_hidden = d_kl.map(|_| Rows::zeros(n, student.hidden.width()));
         for range in chunks(n, MAX_LOGIT_ROWS / 2) {
-            let [mut student_logits, teacher_logits] = logits_of_both(self, &student, &teacher, range.clone());
-            let first = range.start;
-            kls.extend(map_rows(&self.threads, &mut student_logits, |row, s| {
-                let t = teacher_logits.row(row);
+            let (mut student_logits, teacher_logits) = logits_of_both(self, &student, &teacher, range.clone());
+            let (first, width) = (range.start, student_logits.width());
+            let (logits, after) = student_logits.values_mut().split_at_mut(range.len() * width);
+            let teacher_logits = teacher_logits.as_ref().map_or(&*after, Rows::values);
+            kls.extend(map_rows(&self.threads, logits, width, |row, s| {
+                let t = &teacher_logits[row * width..][..width];
                 let (s_lse, t_lse) = (log_sum_exp(s), log_sum_exp(t));
                 let value = match direction {
                     KlDirection::Reverse => kl(s, s_lse, t, t_lse),
@@ -197,6 +199,7 @@ impl Unembedding for Cpu {
                 value
             }));
             if let Some(d_hidden) = &mut d_hidden {
+                student_logits.truncate(range.len());
                 chunk_backward(self, &student, range, &student_logits, d_hidden, d_weight.as_deref_mut());
             }
         }
@@ -214,8 +217,9 @@ impl Unembedding for Cpu {
         let mut readings = Vec::with_capacity(n);
         for range in chunks(n, MAX_LOGIT_ROWS) {
             let mut logits = chunk_logits(self, &readout, range.clone());
+            let width = logits.width();
             let tokens = &tokens[range];
-            readings.extend(map_rows(&self.threads, &mut logits, |row, x| {
+            readings.extend(map_rows(&self.threads, logits.values_mut(), width, |row, x| {
                 let top_token = argmax(x);
                 multiply(x, 1.0 / temperature);
                 let lse = log_sum_exp(x);
@@ -239,8 +243,9 @@ impl Unembedding for Cpu {
         let mut d_hidden = Rows::zeros(n, readout.hidden.width());
         for range in chunks(n, MAX_LOGIT_ROWS) {
             let mut logits = chunk_logits(self, &readout, range.clone());
+            let width = logits.width();
             let first = range.start;
-            map_rows(&self.threads, &mut logits, |row, x| {
+            map_rows(&self.threads, logits.values_mut(), width, |row, x| {
                 multiply(x, 1.0 / temperature);
                 let scale = d_log_probability[first + row] / temperature;
                 let lse = log_sum_exp(x);
@@ -315,7 +320,8 @@ fn few_lenses_kl(
             }
         }
         let mut all = linear::forward(cpu, &Rows::new(width, hidden), &[(readout.weight, None)]).swap_remove(0);
-        let sums = map_rows(&cpu.threads, &mut all, |_, x| (log_sum_exp(x), argmax(x)));
+        let vocabulary = all.width();
+        let sums = map_rows(&cpu.threads, all.values_mut(), vocabulary, |_, x| (log_sum_exp(x), argmax(x)));
         let (all, tokens) = (&all, &tokens[range.clone()]);
         // The entropy of a final distribution; KL and divergence of a lens.
         let n_rows = range.len() * views;
