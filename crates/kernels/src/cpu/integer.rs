@@ -14,7 +14,10 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::product::Write;
+#[cfg(target_arch = "x86_64")]
+use super::lanes::Pair;
+use super::lanes::PlainLanes;
+use super::product::{Write, write_lanes};
 use super::simd_level::{SimdLevel, multiversion};
 use super::strided::StridedMut;
 use super::threads::Threads;
@@ -55,23 +58,21 @@ impl QuantisedRows {
             scaled_sums: vec![0.0; n_blocks],
         };
         let at = Places {
-            bytes: rows.bytes.as_mut_ptr(),
+            bytes: rows.bytes.as_mut_ptr().cast(),
             scales: rows.scales.as_mut_ptr(),
             sums: rows.sums.as_mut_ptr(),
             scaled_sums: rows.scaled_sums.as_mut_ptr(),
         };
+        let x = x.values().as_chunks::<BLOCK>().0;
         threads.for_ranges(n_blocks, width / BLOCK, n_rows * width * 2, |blocks| {
-            let x = &x.values()[blocks.start * BLOCK..blocks.end * BLOCK];
-            // SAFETY: ranges are disjoint, and the four lists have room for all blocks.
-            unsafe {
-                let n = blocks.len();
-                quantise(
-                    x,
-                    std::slice::from_raw_parts_mut(at.bytes().add(blocks.start * BLOCK), n * BLOCK),
-                    std::slice::from_raw_parts_mut(at.scales.add(blocks.start), n),
-                    std::slice::from_raw_parts_mut(at.sums.add(blocks.start), n),
-                    std::slice::from_raw_parts_mut(at.scaled_sums.add(blocks.start), n),
-                );
+            for block in blocks {
+                // SAFETY: ranges are disjoint, and the four lists have room for all blocks.
+                unsafe {
+                    let (scale, sum) = quantise(&x[block], &mut *at.bytes().add(block));
+                    *at.scales.add(block) = scale;
+                    *at.sums.add(block) = sum;
+                    *at.scaled_sums.add(block) = scale * sum as f32;
+                }
             }
         });
         rows
@@ -80,7 +81,7 @@ impl QuantisedRows {
 
 /// Where threads write, each its own blocks.
 struct Places {
-    bytes: *mut i8,
+    bytes: *mut [i8; BLOCK],
     scales: *mut f32,
     sums: *mut i32,
     scaled_sums: *mut f32,
@@ -90,33 +91,23 @@ struct Places {
 unsafe impl Sync for Places {}
 
 impl Places {
-    fn bytes(&self) -> *mut i8 {
+    fn bytes(&self) -> *mut [i8; BLOCK] {
         self.bytes
     }
 }
 
 multiversion! {
-    fn quantise(x: &[f32], bytes: &mut [i8], scales: &mut [f32], sums: &mut [i32], scaled_sums: &mut [f32]) {
+    /// Rounds one block; returns its scale and the sum of its bytes.
+    fn quantise(x: &[f32; BLOCK], bytes: &mut [i8; BLOCK]) -> (f32, i32) {
         const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer in the low mantissa bits
-        let blocks = x.as_chunks::<BLOCK>().0.iter().zip(bytes.as_chunks_mut::<BLOCK>().0);
-        for (i, (x, bytes)) in blocks.enumerate() {
-            let (mut largest, mut finite) = ([0.0f32; 16], [0.0f32; 16]);
-            for x in x.as_chunks::<16>().0 {
-                for ((largest, finite), x) in largest.iter_mut().zip(&mut finite).zip(x) {
-                    *largest = if x.abs() > *largest { x.abs() } else { *largest };
-                    *finite += x * 0.0;
-                }
-            }
-            let largest = largest.iter().fold(0.0f32, |a, b| a.max(*b));
-            let factor = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-            let mut sum = 0;
-            for (byte, x) in bytes.iter_mut().zip(x) {
-                *byte = ((x * factor + ROUND).to_bits() as u8).cast_signed();
-                sum += i32::from(*byte);
-            }
-            let scale = largest / 127.0 + finite.iter().sum::<f32>();
-            (scales[i], sums[i], scaled_sums[i]) = (scale, sum, scale * sum as f32);
+        // Magnitudes are in the order of their bits, and what is not finite comes last.
+        let largest = f32::from_bits(x.iter().fold(0, |largest, x| largest.max(x.abs().to_bits())));
+        let factor = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+        for (byte, x) in bytes.iter_mut().zip(x) {
+            *byte = ((x * factor + ROUND).to_bits() as u8).cast_signed();
         }
+        let scale = if largest.is_finite() { largest / 127.0 } else { f32::NAN };
+        (scale, bytes.iter().map(|byte| i32::from(*byte)).sum())
     }
 }
 
@@ -203,19 +194,6 @@ fn tiles(dtype: DType) -> &'static [Tile] {
     of_format!(plain_tiles)
 }
 
-/// Writes `n` values of a row.
-#[inline(always)]
-unsafe fn write_row(sums: &[f32; WIDTH], to: *mut f32, write: Write, n: usize) {
-    match write {
-        Write::Set => std::ptr::copy_nonoverlapping(sums.as_ptr(), to, n),
-        Write::AddScaled(scale) => {
-            for (j, sum) in sums.iter().enumerate().take(n) {
-                *to.add(j) += scale * sum;
-            }
-        }
-    }
-}
-
 #[cfg(target_arch = "x86_64")]
 fn avx512_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
@@ -266,9 +244,7 @@ fn avx512_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
             }
         }
         for (i, sum) in sums.into_iter().enumerate() {
-            let mut row = [0.0; WIDTH];
-            _mm512_storeu_ps(row.as_mut_ptr(), sum);
-            write_row(&row, out.start.add(i * out.stride), write, n);
+            write_lanes(sum, out.start.add(i * out.stride), write, n);
         }
     }
     const {
@@ -296,44 +272,53 @@ fn avx2_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
         write: Write,
         n: usize,
     ) {
-        let mut rows = [[0.0; WIDTH]; M];
         let (half, ones, minima) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1), 1 + usize::from(MINIMA));
-        // Eight columns at a time.
-        for side in 0..2 {
-            let (scales, values) = (scales.add(side * WIDTH), values.add(side * 2 * WIDTH));
-            let mut sums = [_mm256_setzero_ps(); M];
-            for block in 0..x.n_blocks {
-                // Of nibbles, 16-bit sums of two neighbours: sixteen products of 15 and 127 fit; of bytes, 32-bit sums.
-                let mut totals = [_mm256_setzero_si256(); M];
-                // As many weights at a time as registers take beside the sums.
-                let at_a_time = if NIBBLES { 4 } else { 2 };
-                for first in (0..FOURS).step_by(at_a_time) {
-                    let mut weights = [_mm256_setzero_si256(); 4];
-                    for (four, weights) in (first..first + at_a_time).zip(&mut weights) {
-                        *weights = if NIBBLES {
-                            let both = _mm256_loadu_si256(values.add((block * 4 + four / 2) * 4 * WIDTH).cast());
-                            _mm256_and_si256(if four % 2 == 0 { both } else { _mm256_srli_epi16::<4>(both) }, half)
-                        } else {
-                            _mm256_loadu_si256(values.add((block * FOURS + four) * 4 * WIDTH).cast())
-                        };
+        // A number that the compiler does not know: it would unroll the loop and run out of registers.
+        let n_parts = std::hint::black_box(4);
+        let mut sums = [[_mm256_setzero_ps(); 2]; M];
+        for block in 0..x.n_blocks {
+            // Of nibbles, 16-bit sums of two neighbours: sixteen products of 15 and 127 fit; of bytes, 32-bit sums.
+            let mut totals = [[_mm256_setzero_si256(); 2]; M];
+            for part in 0..n_parts {
+                if NIBBLES {
+                    let both: [__m256i; 2] = std::array::from_fn(|side| {
+                        _mm256_loadu_si256(values.add(((block * 4 + part) * 4 + side * 2) * WIDTH).cast())
+                    });
+                    let low = both.map(|both| _mm256_and_si256(both, half));
+                    for (i, totals) in totals.iter_mut().enumerate() {
+                        let x = _mm256_set1_epi32(x.four(i, block, 2 * part));
+                        for (total, weights) in totals.iter_mut().zip(low) {
+                            *total = _mm256_add_epi16(*total, _mm256_maddubs_epi16(weights, x));
+                        }
                     }
-                    for (i, total) in totals.iter_mut().enumerate() {
-                        for (four, weights) in (first..first + at_a_time).zip(weights) {
-                            let x = _mm256_set1_epi32(x.four(i, block, four));
-                            *total = if NIBBLES {
-                                _mm256_add_epi16(*total, _mm256_maddubs_epi16(weights, x))
-                            } else {
+                    let high = both.map(|both| _mm256_and_si256(_mm256_srli_epi16::<4>(both), half));
+                    for (i, totals) in totals.iter_mut().enumerate() {
+                        let x = _mm256_set1_epi32(x.four(i, block, 2 * part + 1));
+                        for (total, weights) in totals.iter_mut().zip(high) {
+                            *total = _mm256_add_epi16(*total, _mm256_maddubs_epi16(weights, x));
+                        }
+                    }
+                } else {
+                    for four in [2 * part, 2 * part + 1] {
+                        for side in 0..2 {
+                            let at = values.add(((block * FOURS + four) * 4 + side * 2) * WIDTH);
+                            let weights = _mm256_loadu_si256(at.cast());
+                            let magnitudes = _mm256_abs_epi8(weights);
+                            for (i, totals) in totals.iter_mut().enumerate() {
                                 // Magnitudes times activations with the sign of the weight: two products of 128 and 127 fit.
-                                let pairs =
-                                    _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
-                                _mm256_add_epi32(*total, _mm256_madd_epi16(pairs, ones))
-                            };
+                                let x = _mm256_sign_epi8(_mm256_set1_epi32(x.four(i, block, four)), weights);
+                                let pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitudes, x), ones);
+                                totals[side] = _mm256_add_epi32(totals[side], pairs);
+                            }
                         }
                     }
                 }
-                let scales = scales.add(block * minima * 2 * WIDTH);
+            }
+            for side in 0..2 {
+                let scales = scales.add(block * minima * 2 * WIDTH + side * WIDTH);
                 let d = _mm256_cvtph_ps(_mm_loadu_si128(scales.cast()));
-                for (i, (sum, mut total)) in sums.iter_mut().zip(totals).enumerate() {
+                for (i, (sums, totals)) in sums.iter_mut().zip(totals).enumerate() {
+                    let (sum, mut total) = (&mut sums[side], totals[side]);
                     let at = i * x.n_blocks + block;
                     if NIBBLES {
                         total = _mm256_madd_epi16(total, ones);
@@ -349,12 +334,9 @@ fn avx2_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
                     }
                 }
             }
-            for (row, sum) in rows.iter_mut().zip(sums) {
-                _mm256_storeu_ps(row[side * 8..].as_mut_ptr(), sum);
-            }
         }
-        for (i, row) in rows.iter().enumerate() {
-            write_row(row, out.start.add(i * out.stride), write, n);
+        for (i, sums) in sums.into_iter().enumerate() {
+            write_lanes(Pair(sums[0], sums[1]), out.start.add(i * out.stride), write, n);
         }
     }
     const {
@@ -407,7 +389,7 @@ fn plain_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
                 }
             }
         }
-        write_row(&sums, out.start, write, n);
+        write_lanes(PlainLanes(sums), out.start, write, n);
     }
     const { &[tile::<NIBBLES, MINIMA>] }
 }

@@ -139,7 +139,7 @@ fn first_lanes(n: usize) -> u16 {
 /// Two registers of AVX2.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub(crate) struct Pair(__m256, __m256);
+pub(crate) struct Pair(pub(crate) __m256, pub(crate) __m256);
 
 /// Masks of the first `n` of 16 lanes.
 #[cfg(target_arch = "x86_64")]
@@ -256,7 +256,7 @@ impl Lanes for Pair {
 
 /// Sixteen lanes for machines without the instructions above.
 #[derive(Clone, Copy)]
-pub(crate) struct PlainLanes([f32; WIDTH]);
+pub(crate) struct PlainLanes(pub(crate) [f32; WIDTH]);
 
 impl PlainLanes {
     #[inline(always)]

@@ -27,6 +27,9 @@ const BACKWARD_COLUMNS: usize = 2 * WIDTH;
 /// Rows are taken in runs of at most this many bytes, which stay in the second-level cache.
 const RUN_BYTES: usize = 640 << 10;
 
+/// Rows times integers are quick: their bytes stay in the first-level cache.
+const INTEGER_RUN_BYTES: usize = 24 << 10;
+
 /// Rows of `width` values in a run.
 fn run_rows(width: usize) -> usize {
     (RUN_BYTES / (4 * width.max(1))).max(1)
@@ -76,7 +79,7 @@ unsafe fn forward_into(cpu: &Cpu, x: &Rows, layers: &[(&Matrix, Option<&Rows>)],
     let total: usize = layers.iter().map(|(weight, _)| panels(weight)).sum();
     let is_integer = |weight: &Matrix| cpu.activations == Activations::Q8 && has_integer_products(weight.dtype());
     let quantised = layers.iter().any(|(weight, _)| is_integer(weight)).then(|| QuantisedRows::new(&cpu.threads, x));
-    let run_rows = run_rows(k);
+    let run_rows = if quantised.is_some() { (INTEGER_RUN_BYTES / k.max(1)).max(1) } else { run_rows(k) };
     let n_groups = total.div_ceil(GROUP);
     let work = layers.iter().map(|(weight, _)| weight.rows() * k * m).sum();
     cpu.threads.for_ranges(m.div_ceil(run_rows) * n_groups, 1, work, |items| {

@@ -157,18 +157,24 @@ unsafe fn tile_body<V: HasTiles, const M: usize, const P: usize, const PARTIAL: 
     }
     for (i, sums) in sums.into_iter().enumerate() {
         for (j, sum) in sums.into_iter().enumerate() {
-            let to = out.start.add(i * out.stride + j * WIDTH);
-            let is_partial = PARTIAL && j + 1 == P;
-            let sum = match write {
-                Write::Set => sum,
-                Write::AddScaled(scale) => {
-                    let before = if is_partial { V::load_first(to, last) } else { V::load(to) };
-                    before.add_product(V::splat(scale), sum)
-                }
-            };
-            if is_partial { sum.store_first(to, last) } else { sum.store(to) }
+            let n = if PARTIAL && j + 1 == P { last } else { WIDTH };
+            write_lanes(sum, out.start.add(i * out.stride + j * WIDTH), write, n);
         }
     }
+}
+
+/// Writes the first `n` of sixteen results.
+#[inline(always)]
+pub(super) unsafe fn write_lanes<V: Lanes>(sum: V, to: *mut f32, write: Write, n: usize) {
+    let is_whole = n >= WIDTH;
+    let sum = match write {
+        Write::Set => sum,
+        Write::AddScaled(scale) => {
+            let before = if is_whole { V::load(to) } else { V::load_first(to, n) };
+            before.add_product(V::splat(scale), sum)
+        }
+    };
+    if is_whole { sum.store(to) } else { sum.store_first(to, n) }
 }
 
 /// Adds `left[i] right[p, j]`; the elements of `left` are `stride` apart.
