@@ -8,6 +8,7 @@ pub mod error;
 pub mod host;
 pub mod matrix;
 mod panels;
+pub mod quantise;
 pub mod rope_table;
 pub mod rows;
 pub mod softmax_weights;

@@ -7,6 +7,7 @@ use half::bf16;
 use crate::dtype::{DType, half_to_f32};
 use crate::error::KernelError;
 use crate::panels::{Block, Panel, Panels, WIDTH};
+use crate::quantise::{QuantiseError, encode_row};
 
 #[derive(Clone)]
 enum Values {
@@ -141,12 +142,17 @@ impl Matrix {
         }
     }
 
-    /// The same matrix with its values rounded to bf16 (to the nearest, ties to even).
-    #[must_use]
-    pub fn to_bf16(&self) -> Self {
-        let bytes: Vec<u8> = self.to_f32().iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect();
-        let panels = Panels::from_rows(DType::Bf16, self.rows, self.columns, &bytes);
-        Self { dtype: DType::Bf16, values: Values::Packed(panels.into()), ..self.clone() }
+    /// The same matrix with its values, which are finite, rounded to another format.
+    ///
+    /// # Errors
+    /// If rows are not whole blocks of it, or its range is too small.
+    pub fn rounded(&self, dtype: DType) -> Result<Self, QuantiseError> {
+        let mut bytes = Vec::with_capacity(self.rows * self.columns / dtype.block_len() * dtype.block_bytes());
+        for row in self.to_f32().chunks_exact(self.columns.max(1)) {
+            encode_row(dtype, row, &mut bytes)?;
+        }
+        let panels = Panels::from_rows(dtype, self.rows, self.columns, &bytes);
+        Ok(Self { dtype, values: Values::Packed(panels.into()), ..self.clone() })
     }
 
     /// The first value that is not finite: its row, its column, and what it is. One pass over the stored bytes; of

@@ -6,6 +6,7 @@ use aloud_backend_tests::suite_of;
 use aloud_kernels::backend::{Linears as _, Memory as _};
 use aloud_kernels::cpu::{Activations, Cpu};
 use aloud_kernels::dtype::DType;
+use aloud_kernels::matrix::Matrix;
 use aloud_kernels::rows::Rows;
 use proptest::prelude::*;
 
@@ -76,11 +77,16 @@ fn activations_that_are_not_finite_show() {
 
 #[test]
 fn factors_are_narrower_where_activations_are_rounded() {
-    let (factor, values) = Random::new(7).matrix(DType::F32, 8, 48);
-    assert_eq!(Cpu::new(1).factor(&factor).dtype(), DType::F32);
-    let narrower = cpu(1).factor(&factor);
-    assert_eq!(narrower.dtype(), DType::Bf16);
-    for (value, expected) in narrower.to_f32().iter().zip(values) {
-        assert!((f64::from(*value) - expected).abs() <= expected.abs() / 256.0, "{value}, {expected}");
+    // Whole blocks, others, and values beyond the range of scales.
+    for (columns, factor, dtype) in [(64, 1.0, DType::Q8_0), (48, 1.0, DType::Bf16), (64, 1e8, DType::Bf16)] {
+        let values: Vec<f32> = narrow(&Random::new(7).values(8 * columns, 1.0)).iter().map(|x| x * factor).collect();
+        let matrix = Matrix::from_f32(8, columns, values.clone()).expect("shape");
+        assert_eq!(Cpu::new(1).factor(&matrix).dtype(), DType::F32);
+        let narrower = cpu(1).factor(&matrix);
+        assert_eq!(narrower.dtype(), dtype);
+        let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+        for (value, expected) in narrower.to_f32().iter().zip(values) {
+            assert!((value - expected).abs() <= largest / 240.0, "{value}, {expected}");
+        }
     }
 }

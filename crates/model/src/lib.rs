@@ -11,7 +11,6 @@ pub mod load;
 pub mod lora;
 pub mod merged;
 mod pickles;
-pub mod quantise;
 pub mod rope;
 mod safetensors_files;
 pub mod source;

@@ -12,9 +12,9 @@ use serde_json::Value;
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::gguf::GgufFile;
-use crate::quantise::{QuantiseError, check_columns};
 use crate::source::ResolvedSource;
 use crate::weights::{EMBED_TOKENS, LM_HEAD, ModelWeights, Parameter, SavedFormat, save_in_formats};
+use aloud_kernels::quantise::{QuantiseError, check_columns};
 
 /// Name of the GGUF file of a merged model.
 pub const GGUF_FILE: &str = "model.gguf";

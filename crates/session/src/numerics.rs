@@ -62,7 +62,7 @@ pub fn activations_name(activations: Activations) -> &'static str {
 fn adapter_format(activations: Activations) -> &'static str {
     match activations {
         Activations::F32 => "f32",
-        Activations::Q8 => "bf16",
+        Activations::Q8 => "Q8_0+BF16",
     }
 }
 

@@ -141,7 +141,7 @@ fn the_dial_is_tuned_in_what_will_run() {
     let run = |arguments: &[&str]| aloud(&[&dial, arguments].concat());
     assert_eq!(run(&["--json"]).json()["numerics"]["activations"], "q8");
     assert_eq!(run(&["--json", "--activations", "f32"]).json()["numerics"]["activations"], "f32");
-    assert!(run(&[]).ok().contains("measured with weights Q8_0, activations q8, adapters bf16, cpu"));
+    assert!(run(&[]).ok().contains("measured with weights Q8_0, activations q8, adapters Q8_0+BF16, cpu"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::scratch::with_scratch;
 use super::simd_level::multiversion;
 use super::strided::StridedMut;
 use super::widen::{copy_columns, widen_columns, widen_panel};
-use super::{Activations, Cpu};
+use super::{Activations, Cpu, halves};
 use crate::backend::Linears;
 use crate::matrix::Matrix;
 use crate::panels::WIDTH;
@@ -52,6 +52,16 @@ unsafe fn panels_forward(x: &[f32], weight: &Matrix, panels: Range<usize>, out: 
             for start in (0..k).step_by(terms) {
                 let columns = start..(start + terms).min(k);
                 let (n_terms, write) = (columns.len(), if start == 0 { write } else { added(write) });
+                if halves::are_direct(m, weight.dtype()) {
+                    for (i, panel) in group.clone().enumerate() {
+                        // SAFETY: `x` has m rows of k values; these columns are among those of the contract.
+                        unsafe {
+                            let x = halves::Inputs { start: x[start..].as_ptr(), stride: k, n_rows: m };
+                            halves::panel_forward(x, weight, panel, start, n_terms, out.at(0, i * WIDTH), write);
+                        }
+                    }
+                    continue;
+                }
                 for (panel, scratch) in group.clone().zip(scratch.chunks_exact_mut(n_terms * WIDTH)) {
                     widen_panel(weight, panel, columns.clone(), scratch);
                 }

@@ -2,6 +2,7 @@
 
 mod attention;
 mod elementwise;
+mod halves;
 mod integer;
 mod lanes;
 pub(crate) mod linear;
@@ -17,6 +18,7 @@ mod widen;
 pub use simd_level::SimdLevel;
 use threads::Threads;
 
+use crate::dtype::DType;
 use crate::host::Host;
 use crate::matrix::Matrix;
 use crate::rows::Rows;
@@ -34,8 +36,8 @@ pub enum Activations {
     /// As f32, times weights widened to f32.
     #[default]
     F32,
-    /// Rounded to 8 bits in blocks of 32, times the weights' own integers; factors of adapters are kept in bf16. For inference:
-    /// the backward takes f32.
+    /// Rounded to 8 bits in blocks of 32, times the weights' own integers. Factors of adapters are kept in `Q8_0`, or in bf16 where
+    /// their rows are not whole blocks. For inference: the backward takes f32.
     Q8,
 }
 
@@ -71,7 +73,10 @@ impl Host for Cpu {
     fn own_factor(&self, factor: &Matrix) -> Matrix {
         match self.activations {
             Activations::F32 => factor.clone(),
-            Activations::Q8 => factor.to_bf16(),
+            Activations::Q8 => {
+                let narrower = factor.rounded(DType::Q8_0).or_else(|_| factor.rounded(DType::Bf16));
+                narrower.unwrap_or_else(|_| factor.clone())
+            }
         }
     }
 

@@ -12,8 +12,8 @@ use aloud_kernels::matrix::Matrix;
 use super::parse::DEFAULT_ALIGNMENT;
 use super::{GgmlType, GgufArray, GgufFile, GgufValue};
 use crate::error::ModelError;
-use crate::quantise::encode_row;
 use crate::weights::{LM_HEAD, ModelWeights, Parameter, StoredTensor, StoredTensors};
+use aloud_kernels::quantise::encode_row;
 
 /// Version of the format that is written.
 const VERSION: u32 = 3;

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{ModelWeights, Parameter};
 use crate::error::ModelError;
-use crate::quantise::encode_row;
+use aloud_kernels::quantise::encode_row;
 
 /// The number format to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -11,7 +11,6 @@ mod gguf_golden;
 mod gguf_writer;
 mod gguf_written;
 mod lineage;
-mod quantise;
 mod rope_golden;
 mod safetensors_directory;
 mod source;

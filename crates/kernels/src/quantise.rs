@@ -1,7 +1,8 @@
 //! From f32 rows to the bytes of a number format, by the reference rules of ggml (`quantize_row_*_ref`).
 
-use aloud_kernels::dtype::DType;
 use half::{bf16, f16};
+
+use crate::dtype::DType;
 
 /// Values of a block of the quantised formats.
 const BLOCK: usize = 32;
