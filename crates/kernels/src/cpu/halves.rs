@@ -6,6 +6,8 @@
     reason = "unchecked tiles; each has the contract of the function that it is of"
 )]
 
+use std::ops::Range;
+
 use super::lanes::{Lanes, with_lanes};
 use super::product::{Write, write_lanes};
 use super::strided::StridedMut;
@@ -30,64 +32,89 @@ pub(super) struct Inputs {
     pub(super) n_rows: usize,
 }
 
-/// `out += scale * x W^T` or `out = x W^T` for the rows of `W` in panel `panel` and `n_terms` columns from `first` on; `x` begins
-/// with that column. Sums are those of [`super::product::product`], bit for bit.
-///
-/// # Safety
-/// `x` must hold its rows, of `n_terms` values, and `out` as many of up to 16, which no other thread may use meanwhile.
-pub(super) unsafe fn panel_forward(
-    x: Inputs,
-    weight: &Matrix,
-    panel: usize,
-    first: usize,
-    n_terms: usize,
-    out: StridedMut,
-    write: Write,
-) {
-    let Some(values) = weight.panel(panel) else { unreachable!("weights of 16 bits lie in panels") };
-    let values = &values.values[first * 2 * WIDTH..][..n_terms * 2 * WIDTH];
-    let n = (weight.rows() - panel * WIDTH).min(WIDTH);
-    widened_products(x, values, weight.dtype() == DType::Bf16, out, write, n);
-}
-
 with_lanes! {
+    /// `out += scale * x W^T` or `out = x W^T` for the rows of `W` in `panels` and `n_terms` columns from `first` on; `x` begins with
+    /// that column, `out` with the first row of the panels. Sums are those of [`super::product::product`], bit for bit.
+    ///
     /// # Safety
-    /// That of [`panel_forward`].
-    unsafe fn widened_products =
-        rows_body(x: Inputs, values: &[u8], is_bf16: bool, out: StridedMut, write: Write, n: usize)
+    /// `x` must hold its rows, of `n_terms` values, and `out` as many, of the columns of these panels, which no other thread may use
+    /// meanwhile.
+    pub(super) unsafe fn panels_forward = panels_body(
+        x: Inputs,
+        weight: &Matrix,
+        panels: Range<usize>,
+        columns: Range<usize>,
+        out: StridedMut,
+        write: Write,
+    )
 }
 
 #[inline(always)]
-unsafe fn rows_body<V: Lanes>(x: Inputs, values: &[u8], is_bf16: bool, out: StridedMut, write: Write, n: usize) {
-    match (x.n_rows, is_bf16) {
-        (0, _) => {}
-        (1, true) => body::<V, 1, true>(x, values, out, write, n),
-        (2, true) => body::<V, 2, true>(x, values, out, write, n),
-        (3, true) => body::<V, 3, true>(x, values, out, write, n),
-        (_, true) => body::<V, MOST_ROWS, true>(x, values, out, write, n),
-        (1, false) => body::<V, 1, false>(x, values, out, write, n),
-        (2, false) => body::<V, 2, false>(x, values, out, write, n),
-        (3, false) => body::<V, 3, false>(x, values, out, write, n),
-        (_, false) => body::<V, MOST_ROWS, false>(x, values, out, write, n),
+unsafe fn panels_body<V: Lanes>(
+    x: Inputs,
+    weight: &Matrix,
+    panels: Range<usize>,
+    columns: Range<usize>,
+    out: StridedMut,
+    write: Write,
+) {
+    let n = weight.rows() - panels.start * WIDTH;
+    let mut done = 0;
+    while done < panels.len() {
+        let values = |i: usize| {
+            let Some(panel) = weight.panel(panels.start + done + i) else { unreachable!("16 bits lie in panels") };
+            panel.values[columns.start * 2 * WIDTH..][..columns.len() * 2 * WIDTH].as_ptr()
+        };
+        let (left, is_bf16) = (panels.len() - done, weight.dtype() == DType::Bf16);
+        // With few rows several panels at a time, so that the latency of a multiply-add does not show.
+        macro_rules! tile {
+            ($m:literal, $p:literal) => {{
+                let (at, out, n) = (std::array::from_fn(values), out.at(0, done * WIDTH), n - done * WIDTH);
+                if is_bf16 {
+                    tile::<V, $m, $p, true>(x, at, columns.len(), out, write, n);
+                } else {
+                    tile::<V, $m, $p, false>(x, at, columns.len(), out, write, n);
+                }
+                $p
+            }};
+        }
+        done += match (x.n_rows, left) {
+            (0, _) => left,
+            (1, 4..) => tile!(1, 4),
+            (1, _) => tile!(1, 1),
+            (2, 2..) => tile!(2, 2),
+            (2, _) => tile!(2, 1),
+            (3, _) => tile!(3, 1),
+            _ => tile!(4, 1),
+        };
     }
 }
 
 #[inline(always)]
-unsafe fn body<V: Lanes, const M: usize, const BF16: bool>(
+unsafe fn tile<V: Lanes, const M: usize, const P: usize, const BF16: bool>(
     x: Inputs,
-    values: &[u8],
+    values: [*const u8; P],
+    n_terms: usize,
     out: StridedMut,
     write: Write,
     n: usize,
 ) {
-    let mut sums = [V::splat(0.0); M];
-    for (p, values) in values.as_chunks::<{ 2 * WIDTH }>().0.iter().enumerate() {
-        let weights = if BF16 { V::upper_halves(values.as_ptr()) } else { V::halves(values.as_ptr()) };
-        for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = sum.add_product(V::splat(*x.start.add(i * x.stride + p)), weights);
+    let mut sums = [[V::splat(0.0); P]; M];
+    for p in 0..n_terms {
+        let weights = values.map(|values| {
+            let values = values.add(p * 2 * WIDTH);
+            if BF16 { V::upper_halves(values) } else { V::halves(values) }
+        });
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let x = V::splat(*x.start.add(i * x.stride + p));
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = sum.add_product(x, weights);
+            }
         }
     }
-    for (i, sum) in sums.into_iter().enumerate() {
-        write_lanes(sum, out.start.add(i * out.stride), write, n);
+    for (i, sums) in sums.into_iter().enumerate() {
+        for (j, sum) in sums.into_iter().enumerate() {
+            write_lanes(sum, out.start.add(i * out.stride + j * WIDTH), write, n - j * WIDTH);
+        }
     }
 }

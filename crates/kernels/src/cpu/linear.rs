@@ -53,12 +53,10 @@ unsafe fn panels_forward(x: &[f32], weight: &Matrix, panels: Range<usize>, out: 
                 let columns = start..(start + terms).min(k);
                 let (n_terms, write) = (columns.len(), if start == 0 { write } else { added(write) });
                 if halves::are_direct(m, weight.dtype()) {
-                    for (i, panel) in group.clone().enumerate() {
-                        // SAFETY: `x` has m rows of k values; these columns are among those of the contract.
-                        unsafe {
-                            let x = halves::Inputs { start: x[start..].as_ptr(), stride: k, n_rows: m };
-                            halves::panel_forward(x, weight, panel, start, n_terms, out.at(0, i * WIDTH), write);
-                        }
+                    // SAFETY: `x` has m rows of k values; these columns are among those of the contract.
+                    unsafe {
+                        let x = halves::Inputs { start: x[start..].as_ptr(), stride: k, n_rows: m };
+                        halves::panels_forward(x, weight, group.clone(), columns, out, write);
                     }
                     continue;
                 }

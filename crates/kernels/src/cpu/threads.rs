@@ -45,8 +45,8 @@ impl Threads {
         // A few ranges a thread, so that a thread that the system holds up does not hold up the rest.
         let n_grains = n.div_ceil(grain);
         let n_tasks = n_grains.min(threads * if work > 1 << 22 { 8 } else { 4 });
-        let task = n_grains.div_ceil(n_tasks) * grain;
-        self.team.run(n.div_ceil(task), &|i| f(i * task..(i * task + task).min(n)));
+        let start = |i: usize| (i * n_grains / n_tasks * grain).min(n);
+        self.team.run(n_tasks, &|i| f(start(i)..start(i + 1)));
     }
 
     /// Calls `f` for every index below `n`, in parallel.
