@@ -101,8 +101,8 @@ unsafe fn tile<V: Lanes, const M: usize, const P: usize, const BF16: bool>(
 ) {
     let mut sums = [[V::splat(0.0); P]; M];
     for p in 0..n_terms {
-        let weights = values.map(|values| {
-            let values = values.add(p * 2 * WIDTH);
+        let weights: [V; P] = std::array::from_fn(|j| {
+            let values = values[j].add(p * 2 * WIDTH);
             if BF16 { V::upper_halves(values) } else { V::halves(values) }
         });
         for (i, sums) in sums.iter_mut().enumerate() {
