@@ -33,11 +33,11 @@ pub(super) struct Inputs {
 }
 
 with_lanes! {
-    /// `out += scale * x W^T` or `out = x W^T` for the rows of `W` in `panels` and `n_terms` columns from `first` on; `x` begins with
-    /// that column, `out` with the first row of the panels. Sums are those of [`super::product::product`], bit for bit.
+    /// `out += scale * x W^T` or `out = x W^T` for the rows of `W` in `panels` and its columns `columns`; `x` begins with the first
+    /// column, `out` with the first row. Sums are those of [`super::product::product`], bit for bit.
     ///
     /// # Safety
-    /// `x` must hold its rows, of `n_terms` values, and `out` as many, of the columns of these panels, which no other thread may use
+    /// `x` must hold its rows, of as many values as there are columns, and `out` as many, of the columns of these panels, which no other thread may use
     /// meanwhile.
     pub(super) unsafe fn panels_forward = panels_body(
         x: Inputs,

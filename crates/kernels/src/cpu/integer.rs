@@ -31,83 +31,73 @@ const BLOCK: usize = 32;
 /// Groups of four bytes in a block, each multiplied at once.
 const FOURS: usize = BLOCK / 4;
 
-/// Rows of activations as signed bytes: value = scale of the block times byte.
+/// A block of activations: value = scale times byte.
+#[derive(Clone, Copy)]
+#[repr(C, align(4))]
+struct QuantisedBlock {
+    bytes: [i8; BLOCK],
+    scale: f32,
+    /// Of the bytes.
+    sum: i32,
+    /// `scale * sum`.
+    scaled_sum: f32,
+}
+
+/// Rows of activations as signed bytes.
 pub(super) struct QuantisedRows {
     n_rows: usize,
-    width: usize,
-    bytes: Vec<i8>,
-    /// Of each block: its scale, the sum of its bytes, and the product of the two.
-    scales: Vec<f32>,
-    sums: Vec<i32>,
-    scaled_sums: Vec<f32>,
+    blocks: Vec<QuantisedBlock>,
 }
 
 impl QuantisedRows {
     /// Rounds rows whose width is a multiple of 32 to the nearest of 255 values a block, the largest magnitude being one. A block
     /// with a value that is not finite gets a scale that is not a number.
     pub(super) fn new(threads: &Threads, x: &Rows) -> Self {
-        let (n_rows, width) = (x.n_rows(), x.width());
-        assert!(width.is_multiple_of(BLOCK), "rows of {width} values in blocks of {BLOCK}");
-        let n_blocks = n_rows * width / BLOCK;
-        let mut rows = Self {
-            n_rows,
-            width,
-            bytes: vec![0; n_rows * width],
-            scales: vec![0.0; n_blocks],
-            sums: vec![0; n_blocks],
-            scaled_sums: vec![0.0; n_blocks],
-        };
-        let at = Places {
-            bytes: rows.bytes.as_mut_ptr().cast(),
-            scales: rows.scales.as_mut_ptr(),
-            sums: rows.sums.as_mut_ptr(),
-            scaled_sums: rows.scaled_sums.as_mut_ptr(),
-        };
-        let x = x.values().as_chunks::<BLOCK>().0;
-        threads.for_ranges(n_blocks, width / BLOCK, n_rows * width * 2, |blocks| {
-            for block in blocks {
-                // SAFETY: ranges are disjoint, and the four lists have room for all blocks.
-                unsafe {
-                    let (scale, sum) = quantise(&x[block], &mut *at.bytes().add(block));
-                    *at.scales.add(block) = scale;
-                    *at.sums.add(block) = sum;
-                    *at.scaled_sums.add(block) = scale * sum as f32;
-                }
-            }
+        assert!(x.width().is_multiple_of(BLOCK), "rows of {} values in blocks of {BLOCK}", x.width());
+        let x_blocks = x.values().as_chunks::<BLOCK>().0;
+        let mut blocks = Vec::with_capacity(x_blocks.len());
+        let place = Place(blocks.as_mut_ptr());
+        threads.for_ranges(x_blocks.len(), x.width() / BLOCK, x.values().len() * 2, |range| {
+            // SAFETY: ranges are disjoint, and the capacity is that of all blocks.
+            range.for_each(|block| unsafe { place.write(block, quantise(&x_blocks[block])) });
         });
-        rows
+        // SAFETY: every block was written.
+        unsafe { blocks.set_len(x_blocks.len()) };
+        Self { n_rows: x.n_rows(), blocks }
+    }
+
+    /// Blocks of a row.
+    fn n_blocks(&self) -> usize {
+        self.blocks.len() / self.n_rows.max(1)
     }
 }
 
 /// Where threads write, each its own blocks.
-struct Places {
-    bytes: *mut [i8; BLOCK],
-    scales: *mut f32,
-    sums: *mut i32,
-    scaled_sums: *mut f32,
-}
+struct Place(*mut QuantisedBlock);
 
-// SAFETY: the type only carries addresses; who writes through them guarantees that no two threads touch one element.
-unsafe impl Sync for Places {}
+// SAFETY: the type only carries an address; who writes through it guarantees that no two threads write one block.
+unsafe impl Sync for Place {}
 
-impl Places {
-    fn bytes(&self) -> *mut [i8; BLOCK] {
-        self.bytes
+impl Place {
+    unsafe fn write(&self, block: usize, value: QuantisedBlock) {
+        self.0.add(block).write(value);
     }
 }
 
 multiversion! {
-    /// Rounds one block; returns its scale and the sum of its bytes.
-    fn quantise(x: &[f32; BLOCK], bytes: &mut [i8; BLOCK]) -> (f32, i32) {
+    /// Rounds one block.
+    fn quantise(x: &[f32; BLOCK]) -> QuantisedBlock {
         const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer in the low mantissa bits
         // Magnitudes are in the order of their bits, and what is not finite comes last.
         let largest = f32::from_bits(x.iter().fold(0, |largest, x| largest.max(x.abs().to_bits())));
         let factor = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+        let mut bytes = [0; BLOCK];
         for (byte, x) in bytes.iter_mut().zip(x) {
             *byte = ((x * factor + ROUND).to_bits() as u8).cast_signed();
         }
         let scale = if largest.is_finite() { largest / 127.0 } else { f32::NAN };
-        (scale, bytes.iter().map(|byte| i32::from(*byte)).sum())
+        let sum = bytes.iter().map(|byte| i32::from(*byte)).sum();
+        QuantisedBlock { bytes, scale, sum, scaled_sum: scale * sum as f32 }
     }
 }
 
@@ -119,18 +109,20 @@ pub(super) fn has_integer_products(dtype: DType) -> bool {
 /// Some rows of activations, as tiles read them.
 #[derive(Clone, Copy)]
 struct Activations {
-    bytes: *const i8,
-    scales: *const f32,
-    sums: *const i32,
-    scaled_sums: *const f32,
+    start: *const QuantisedBlock,
     n_blocks: usize,
 }
 
 impl Activations {
+    #[inline(always)]
+    unsafe fn block(&self, row: usize, block: usize) -> *const QuantisedBlock {
+        self.start.add(row * self.n_blocks + block)
+    }
+
     /// Four bytes of a row's block as one number.
     #[inline(always)]
     unsafe fn four(&self, row: usize, block: usize, four: usize) -> i32 {
-        self.bytes.add((row * self.n_blocks + block) * BLOCK + four * 4).cast::<i32>().read_unaligned()
+        self.block(row, block).cast::<i32>().add(four).read()
     }
 }
 
@@ -151,23 +143,16 @@ pub(super) unsafe fn panels_forward(
     out: StridedMut,
     write: Write,
 ) {
-    assert!(x.width == weight.columns() && rows.end <= x.n_rows, "integer products: {weight:?}");
+    let n_blocks = x.n_blocks();
+    assert!(n_blocks * BLOCK == weight.columns() && rows.end <= x.n_rows, "integer products: {weight:?}");
     let tiles = tiles(weight.dtype());
-    let n_blocks = x.width / BLOCK;
     let rows_at_a_time = rows.len().div_ceil(rows.len().div_ceil(tiles.len()).max(1)).max(1);
     for panel in panels.clone() {
         let Some(weights) = weight.panel(panel) else { unreachable!("quantised weights lie in panels") };
         let n = (weight.rows() - panel * WIDTH).min(WIDTH);
         for row in rows.clone().step_by(rows_at_a_time) {
             let tile = tiles[(rows.end - row).min(rows_at_a_time) - 1];
-            let first = row * n_blocks;
-            let x = Activations {
-                bytes: x.bytes[first * BLOCK..].as_ptr(),
-                scales: x.scales[first..].as_ptr(),
-                sums: x.sums[first..].as_ptr(),
-                scaled_sums: x.scaled_sums[first..].as_ptr(),
-                n_blocks,
-            };
+            let x = Activations { start: x.blocks[row * n_blocks..].as_ptr(), n_blocks };
             let out = out.at(row - rows.start, (panel - panels.start) * WIDTH);
             tile(x, weights.scales.as_ptr(), weights.values.as_ptr(), out, write, n);
         }
@@ -221,7 +206,7 @@ fn avx512_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
             let scales = scales.add(block * minima * 2 * WIDTH);
             let d = _mm512_cvtph_ps(_mm256_loadu_si256(scales.cast()));
             for (i, sum) in sums.iter_mut().enumerate() {
-                let at = i * x.n_blocks + block;
+                let at = x.block(i, block);
                 let mut totals = [_mm512_setzero_si512(); 2];
                 for (four, weights) in weights.iter().enumerate() {
                     // With few rows two chains, so that the latency of an instruction does not show.
@@ -230,16 +215,16 @@ fn avx512_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
                 }
                 let mut total = _mm512_add_epi32(totals[0], totals[1]);
                 if !MINIMA {
-                    let sum = _mm512_set1_epi32(*x.sums.add(at));
+                    let sum = _mm512_set1_epi32((*at).sum);
                     let moved = if NIBBLES { _mm512_slli_epi32::<3>(sum) } else { _mm512_slli_epi32::<7>(sum) };
                     total = _mm512_sub_epi32(total, moved);
                 }
                 let total = _mm512_cvtepi32_ps(total);
-                let scale = _mm512_mul_ps(d, _mm512_set1_ps(*x.scales.add(at)));
+                let scale = _mm512_mul_ps(d, _mm512_set1_ps((*at).scale));
                 *sum = _mm512_fmadd_ps(total, scale, *sum);
                 if MINIMA {
                     let m = _mm512_cvtph_ps(_mm256_loadu_si256(scales.add(2 * WIDTH).cast()));
-                    *sum = _mm512_fmadd_ps(m, _mm512_set1_ps(*x.scaled_sums.add(at)), *sum);
+                    *sum = _mm512_fmadd_ps(m, _mm512_set1_ps((*at).scaled_sum), *sum);
                 }
             }
         }
@@ -319,18 +304,18 @@ fn avx2_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
                 let d = _mm256_cvtph_ps(_mm_loadu_si128(scales.cast()));
                 for (i, (sums, totals)) in sums.iter_mut().zip(totals).enumerate() {
                     let (sum, mut total) = (&mut sums[side], totals[side]);
-                    let at = i * x.n_blocks + block;
+                    let at = x.block(i, block);
                     if NIBBLES {
                         total = _mm256_madd_epi16(total, ones);
                     }
                     if NIBBLES && !MINIMA {
-                        total = _mm256_sub_epi32(total, _mm256_slli_epi32::<3>(_mm256_set1_epi32(*x.sums.add(at))));
+                        total = _mm256_sub_epi32(total, _mm256_slli_epi32::<3>(_mm256_set1_epi32((*at).sum)));
                     }
-                    let scale = _mm256_mul_ps(d, _mm256_set1_ps(*x.scales.add(at)));
+                    let scale = _mm256_mul_ps(d, _mm256_set1_ps((*at).scale));
                     *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(total), scale, *sum);
                     if MINIMA {
                         let m = _mm256_cvtph_ps(_mm_loadu_si128(scales.add(2 * WIDTH).cast()));
-                        *sum = _mm256_fmadd_ps(m, _mm256_set1_ps(*x.scaled_sums.add(at)), *sum);
+                        *sum = _mm256_fmadd_ps(m, _mm256_set1_ps((*at).scaled_sum), *sum);
                     }
                 }
             }
@@ -378,14 +363,14 @@ fn plain_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
                 }
             }
             let halves = |from: *const u8| from.cast::<[[u8; 2]; WIDTH]>().read_unaligned().map(half_to_f32);
-            let scales = scales.add(block * minima * 2 * WIDTH);
+            let (at, scales) = (x.block(0, block), scales.add(block * minima * 2 * WIDTH));
             let d = halves(scales);
             for ((sum, total), d) in sums.iter_mut().zip(totals).zip(d) {
-                *sum += total as f32 * (d * *x.scales.add(block));
+                *sum += total as f32 * (d * (*at).scale);
             }
             if MINIMA {
                 for (sum, m) in sums.iter_mut().zip(halves(scales.add(2 * WIDTH))) {
-                    *sum += m * *x.scaled_sums.add(block);
+                    *sum += m * (*at).scaled_sum;
                 }
             }
         }
