@@ -179,6 +179,17 @@ fn tiles(dtype: DType) -> &'static [Tile] {
     of_format!(plain_tiles)
 }
 
+/// Most rows for which weights are asked for ahead: products of more wait for arithmetic, not for memory.
+#[cfg(target_arch = "x86_64")]
+const FETCHED_ROWS: usize = 2;
+
+/// Asks for the cache line that is needed some lines later; panels lie one after the other.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn fetch(values: *const u8) {
+    _mm_prefetch::<_MM_HINT_T0>(values.wrapping_add(4096).cast());
+}
+
 #[cfg(target_arch = "x86_64")]
 fn avx512_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
@@ -195,11 +206,16 @@ fn avx512_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
         for block in 0..x.n_blocks {
             // Unsigned bytes: those of `Q8_0` are moved up by 128, as those of `Q4_0` are by 8.
             let weights: [__m512i; FOURS] = std::array::from_fn(|four| {
+                let part = if NIBBLES { block * 4 + four / 2 } else { block * FOURS + four };
+                let values = values.add(part * 4 * WIDTH);
+                if M <= FETCHED_ROWS && (!NIBBLES || four % 2 == 0) {
+                    fetch(values);
+                }
                 if NIBBLES {
-                    let both = _mm512_loadu_si512(values.add((block * 4 + four / 2) * 4 * WIDTH).cast());
+                    let both = _mm512_loadu_si512(values.cast());
                     _mm512_and_si512(if four % 2 == 0 { both } else { _mm512_srli_epi16::<4>(both) }, half)
                 } else {
-                    let signed = _mm512_loadu_si512(values.add((block * FOURS + four) * 4 * WIDTH).cast());
+                    let signed = _mm512_loadu_si512(values.cast());
                     _mm512_xor_si512(signed, _mm512_set1_epi8(-128))
                 }
             });
@@ -265,6 +281,9 @@ fn avx2_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
             // Of nibbles, 16-bit sums of two neighbours: sixteen products of 15 and 127 fit; of bytes, 32-bit sums.
             let mut totals = [[_mm256_setzero_si256(); 2]; M];
             for part in 0..n_parts {
+                if M <= FETCHED_ROWS && NIBBLES {
+                    fetch(values.add((block * 4 + part) * 4 * WIDTH));
+                }
                 if NIBBLES {
                     let both: [__m256i; 2] = std::array::from_fn(|side| {
                         _mm256_loadu_si256(values.add(((block * 4 + part) * 4 + side * 2) * WIDTH).cast())
@@ -285,6 +304,9 @@ fn avx2_tiles<const NIBBLES: bool, const MINIMA: bool>() -> &'static [Tile] {
                     }
                 } else {
                     for four in [2 * part, 2 * part + 1] {
+                        if M <= FETCHED_ROWS {
+                            fetch(values.add((block * FOURS + four) * 4 * WIDTH));
+                        }
                         for side in 0..2 {
                             let at = values.add(((block * FOURS + four) * 4 + side * 2) * WIDTH);
                             let weights = _mm256_loadu_si256(at.cast());
