@@ -37,8 +37,8 @@ with_lanes! {
     /// column, `out` with the first row. Sums are those of [`super::product::product`], bit for bit.
     ///
     /// # Safety
-    /// `x` must hold its rows, of as many values as there are columns, and `out` as many, of the columns of these panels, which no other thread may use
-    /// meanwhile.
+    /// `x` must hold its rows, of as many values as there are columns, and `out` as many, of the columns of these panels, which
+    /// no other thread may use meanwhile.
     pub(super) unsafe fn panels_forward = panels_body(
         x: Inputs,
         weight: &Matrix,

@@ -147,7 +147,7 @@ fn map_rows<T: Send + Sync>(
     width: usize,
     f: impl Fn(usize, &mut [f32]) -> T + Send + Sync,
 ) -> Vec<T> {
-    let n = logits.len() / width;
+    let n = logits.len() / width.max(1);
     let target = super::strided::StridedMut::new(logits, width);
     // SAFETY: every row is given to one thread once.
     threads.map(n, n * width * 10, |row| f(row, unsafe { target.row(row, 0, width) }))
