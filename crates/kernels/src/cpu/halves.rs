@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::lanes::{Lanes, with_lanes};
-use super::product::{Write, write_lanes};
+use super::product::{Left, Write, write_lanes};
 use super::strided::StridedMut;
 use crate::dtype::DType;
 use crate::matrix::Matrix;
@@ -23,24 +23,16 @@ pub(super) fn are_direct(m: usize, dtype: DType) -> bool {
     m <= MOST_ROWS && matches!(dtype, DType::F16 | DType::Bf16)
 }
 
-/// Some rows of activations.
-#[derive(Clone, Copy)]
-pub(super) struct Inputs {
-    pub(super) start: *const f32,
-    pub(super) stride: usize,
-    /// At most [`MOST_ROWS`].
-    pub(super) n_rows: usize,
-}
-
 with_lanes! {
-    /// `out += scale * x W^T` or `out = x W^T` for the rows of `W` in `panels` and its columns `columns`; `x` begins with the first
-    /// column, `out` with the first row. Sums are those of [`super::product::product`], bit for bit.
+    /// `out += scale * x W^T` or `out = x W^T` for the rows of `W` in `panels` and its columns `columns`; `x` has `m` rows, at most
+    /// [`MOST_ROWS`], and begins with the first column, `out` with the first row. Sums are those of [`super::product::product`], bit for bit.
     ///
     /// # Safety
     /// `x` must hold its rows, of as many values as there are columns, and `out` as many, of the columns of these panels, which
     /// no other thread may use meanwhile.
     pub(super) unsafe fn panels_forward = panels_body(
-        x: Inputs,
+        m: usize,
+        x: Left,
         weight: &Matrix,
         panels: Range<usize>,
         columns: Range<usize>,
@@ -51,7 +43,8 @@ with_lanes! {
 
 #[inline(always)]
 unsafe fn panels_body<V: Lanes>(
-    x: Inputs,
+    m: usize,
+    x: Left,
     weight: &Matrix,
     panels: Range<usize>,
     columns: Range<usize>,
@@ -78,7 +71,7 @@ unsafe fn panels_body<V: Lanes>(
                 $p
             }};
         }
-        done += match (x.n_rows, left) {
+        done += match (m, left) {
             (0, _) => left,
             (1, 4..) => tile!(1, 4),
             (1, _) => tile!(1, 1),
@@ -92,7 +85,7 @@ unsafe fn panels_body<V: Lanes>(
 
 #[inline(always)]
 unsafe fn tile<V: Lanes, const M: usize, const P: usize, const BF16: bool>(
-    x: Inputs,
+    x: Left,
     values: [*const u8; P],
     n_terms: usize,
     out: StridedMut,
@@ -106,7 +99,7 @@ unsafe fn tile<V: Lanes, const M: usize, const P: usize, const BF16: bool>(
             if BF16 { V::upper_halves(values) } else { V::halves(values) }
         });
         for (i, sums) in sums.iter_mut().enumerate() {
-            let x = V::splat(*x.start.add(i * x.stride + p));
+            let x = V::splat(*x.row(i).add(p));
             for (sum, weights) in sums.iter_mut().zip(weights) {
                 *sum = sum.add_product(x, weights);
             }

@@ -55,8 +55,8 @@ unsafe fn panels_forward(x: &[f32], weight: &Matrix, panels: Range<usize>, out: 
                 if halves::are_direct(m, weight.dtype()) {
                     // SAFETY: `x` has m rows of k values; these columns are among those of the contract.
                     unsafe {
-                        let x = halves::Inputs { start: x[start..].as_ptr(), stride: k, n_rows: m };
-                        halves::panels_forward(x, weight, group.clone(), columns, out, write);
+                        let x = Left::rows(&x[start..], k);
+                        halves::panels_forward(m, x, weight, group.clone(), columns, out, write);
                     }
                     continue;
                 }

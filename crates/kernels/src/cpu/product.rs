@@ -41,6 +41,12 @@ impl Left {
         Self { start: values.as_ptr(), stride, by_rows: false }
     }
 
+    /// Where a row begins, of an operand by rows.
+    #[inline(always)]
+    pub(super) fn row(self, row: usize) -> *const f32 {
+        self.at(row).start
+    }
+
     /// From row `row` on.
     #[inline(always)]
     fn at(self, row: usize) -> Self {
