@@ -22,7 +22,7 @@ macro_rules! suite {
         $($crate::suite_of!($name, $device,
             layers: rows_move embedding rms_norm a_norm_that_overflows_is_not_a_number rope rope_table_turns_by_the_angle
                 swiglu swiglu_is_accurate exit_head;
-            linear: linear linears_are_one_linear_each linear_with_tens_of_thousands_of_products bias;
+            linear: linear linears_are_one_linear_each terms linear_with_tens_of_thousands_of_products bias;
             attention: attention attention_of_many_queries attention_is_accurate attention_without_queries;
             unembedding: logits logits_refuses_more_than_64_rows distill_kl distill_kl_of_many_rows
                 kl_of_large_logits kl_of_equal_distributions_is_zero token_log_probs token_log_probs_of_many_rows

@@ -3,7 +3,7 @@
 
 use aloud_kernels::backend::{
     Attention, Heads, KeyValues, KlDirection, Layers, LensReading, LensRow, Linears, MAX_LOGIT_ROWS, Memory, Query,
-    Readout, Rotation, TokenReading, Unembedding,
+    Readout, Rotation, Term, TokenReading, Unembedding,
 };
 use aloud_kernels::host::Host;
 use aloud_kernels::matrix::Matrix;
@@ -187,19 +187,27 @@ impl Linears for Reference {
         rows(n, &formulas::linear(&wide(x.values()), &wide(&weight.to_f32()), bias.as_deref(), n, k))
     }
 
-    fn linear_add_forward(&self, x: &Rows, weight: &Matrix, scale: f32, out: &mut Rows) {
-        let (n, k) = (weight.rows(), weight.columns());
-        assert_eq!((shape(x), shape(out)), ((out.n_rows(), k), (x.n_rows(), n)), "linear_add: {weight:?}");
-        let product = formulas::linear(&wide(x.values()), &wide(&weight.to_f32()), None, n, k);
-        add(out.values_mut(), &product, f64::from(scale));
+    fn linears_add_forward(&self, terms: &[Term<'_, Rows, Matrix>], outs: &mut [&mut Rows]) {
+        assert_eq!(terms.len(), outs.len(), "linears_add: one output a term");
+        for (Term { rows: x, weight, scale }, out) in terms.iter().zip(outs) {
+            let (n, k) = (weight.rows(), weight.columns());
+            assert_eq!(x.n_rows(), terms[0].rows.n_rows(), "linears_add: rows of one term");
+            assert_eq!((shape(x), shape(out)), ((out.n_rows(), k), (x.n_rows(), n)), "linears_add: {weight:?}");
+            let product = formulas::linear(&wide(x.values()), &wide(&weight.to_f32()), None, n, k);
+            add(out.values_mut(), &product, f64::from(*scale));
+        }
     }
 
-    fn linear_backward_input(&self, d_out: &Rows, weight: &Matrix, scale: f32, d_x: &mut Rows) {
-        let (n, k) = (weight.rows(), weight.columns());
-        let expected = ((d_x.n_rows(), n), (d_out.n_rows(), k));
-        assert_eq!((shape(d_out), shape(d_x)), expected, "linear_backward_input: {weight:?}");
-        let by_x = gradients::linear_input(&wide(d_out.values()), &wide(&weight.to_f32()), n, k);
-        add(d_x.values_mut(), &by_x, f64::from(scale));
+    fn linears_backward_input(&self, terms: &[Term<'_, Rows, Matrix>]) -> Rows {
+        let (m, k) = (terms[0].rows.n_rows(), terms[0].weight.columns());
+        let mut d_x = vec![0.0; m * k];
+        for Term { rows: d_out, weight, scale } in terms {
+            let n = weight.rows();
+            assert_eq!((shape(d_out), weight.columns()), ((m, n), k), "linears_backward_input: {weight:?}");
+            let part = gradients::linear_input(&wide(d_out.values()), &wide(&weight.to_f32()), n, k);
+            d_x.iter_mut().zip(part).for_each(|(sum, part)| *sum += f64::from(*scale) * part);
+        }
+        rows(k, &d_x)
     }
 
     fn linear_backward_weight(&self, d_out: &Rows, x: &Rows, scale: f32, d_weight: &mut Rows) {

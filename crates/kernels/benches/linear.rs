@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use aloud_kernels::backend::Linears;
+use aloud_kernels::backend::{Linears, Term};
 use aloud_kernels::cpu::{Activations, Cpu};
 use aloud_kernels::dtype::DType;
 use aloud_kernels::matrix::Matrix;
@@ -76,8 +76,9 @@ fn main() {
             let forward = best(|| {
                 std::hint::black_box(cpu.linear_forward(&x, weight, None));
             });
-            let mut dx = Rows::zeros(m, k);
-            let backward = best(|| cpu.linear_backward_input(&dy, weight, 1.0, &mut dx));
+            let backward = best(|| {
+                std::hint::black_box(cpu.linears_backward_input(&[Term { rows: &dy, weight, scale: 1.0 }]));
+            });
             line += &format!(" {name} forward {:5.1} backward {:5.1} |", gflop / forward, gflop / backward);
         }
         let integers = cpu.with_activations(Activations::Q8);

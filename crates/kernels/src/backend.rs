@@ -73,6 +73,17 @@ pub struct Readout<'a, R, M> {
     pub weight: &'a M,
 }
 
+/// A factor times rows times a weight matrix, or its transpose.
+#[derive(Clone, Copy, Debug)]
+pub struct Term<'a, R, M> {
+    /// Rows: of the layer's input in the forward, of the gradient of its output in the backward.
+    pub rows: &'a R,
+    /// Weights `[out, in]`.
+    pub weight: &'a M,
+    /// The factor.
+    pub scale: f32,
+}
+
 /// What [`Unembedding::lens_kl`] says of one row at one candidate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LensReading {
@@ -207,10 +218,11 @@ pub trait Linears: Memory {
     fn linears_forward(&self, x: &Self::Rows, layers: &[(&Self::Matrix, Option<&Self::Rows>)]) -> Vec<Self::Rows> {
         layers.iter().map(|(weight, bias)| self.linear_forward(x, weight, *bias)).collect()
     }
-    /// `out += scale * x W^T`: the second factor of a low-rank adapter.
-    fn linear_add_forward(&self, x: &Self::Rows, weight: &Self::Matrix, scale: f32, out: &mut Self::Rows);
-    /// `d_x += scale * d_out W`.
-    fn linear_backward_input(&self, d_out: &Self::Rows, weight: &Self::Matrix, scale: f32, d_x: &mut Self::Rows);
+    /// `out += scale * x W^T` for each term and its output: the second factors of low-rank adapters. All have as many rows.
+    fn linears_add_forward(&self, terms: &[Term<'_, Self::Rows, Self::Matrix>], outs: &mut [&mut Self::Rows]);
+    /// Gradient of the input of several linear layers, their sum: `d_x = sum scale * d_out W`, in the order of the terms, of
+    /// which there must be one.
+    fn linears_backward_input(&self, terms: &[Term<'_, Self::Rows, Self::Matrix>]) -> Self::Rows;
     /// `d_weight += scale * d_out^T x`, `[out, in]`.
     fn linear_backward_weight(&self, d_out: &Self::Rows, x: &Self::Rows, scale: f32, d_weight: &mut Self::Rows);
     /// `d_bias += column sums of d_out`.

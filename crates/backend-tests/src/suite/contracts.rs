@@ -1,6 +1,6 @@
 //! Shapes that do not fit are refused, never cut to size.
 
-use aloud_kernels::backend::{Backend, Heads, KeyValues, KlDirection, Query, Readout, Rotation};
+use aloud_kernels::backend::{Backend, Heads, KeyValues, KlDirection, Query, Readout, Rotation, Term};
 use aloud_kernels::matrix::Matrix;
 use aloud_kernels::rope_table::RopeTable;
 
@@ -31,6 +31,8 @@ pub fn wrong_shapes_are_refused<B: Backend>(device: &Device<B>) {
     let query = |n_keys| [Query { sequence: 0, n_keys }];
     let (hidden, wide, short) = (zeros(2, 6), zeros(2, 7), zeros(1, 6));
     let readout = |hidden| Readout { hidden, weight: &weight };
+    let (two, three, two_out, three_out) = (zeros(2, 6), zeros(3, 6), zeros(2, 4), zeros(3, 4));
+    let term = |rows| Term { rows, weight: &weight, scale: 1.0 };
     let accepted = accepted! {
         "a gathered row beyond the end" => b.gather_rows(&zeros(2, 3), &[2]);
         "more indices than rows to scatter" => b.scatter_rows(&mut zeros(2, 3), &[0, 1], &zeros(1, 3));
@@ -53,9 +55,16 @@ pub fn wrong_shapes_are_refused<B: Backend>(device: &Device<B>) {
         };
         "inputs of another width" => b.linear_forward(&zeros(2, 5), &weight, None);
         "a bias of another width" => b.linear_forward(&zeros(2, 6), &weight, Some(&zeros(1, 5)));
-        "an addend of another width" => b.linear_add_forward(&zeros(2, 6), &weight, 1.0, &mut zeros(2, 5));
-        "an addend of other rows" => b.linear_add_forward(&zeros(2, 6), &weight, 1.0, &mut zeros(3, 4));
-        "an input gradient of other rows" => b.linear_backward_input(&zeros(2, 4), &weight, 1.0, &mut zeros(3, 6));
+        "an addend of another width" => b.linears_add_forward(&[term(&two)], &mut [&mut zeros(2, 5)]);
+        "an addend of other rows" => b.linears_add_forward(&[term(&two)], &mut [&mut zeros(3, 4)]);
+        "addends of two numbers of rows" => {
+            let terms = [term(&two), term(&three)];
+            b.linears_add_forward(&terms, &mut [&mut zeros(2, 4), &mut zeros(3, 4)]);
+        };
+        "an addend too few" => b.linears_add_forward(&[term(&two)], &mut []);
+        "output gradients of another width" => b.linears_backward_input(&[term(&two)]);
+        "output gradients of two numbers of rows" => b.linears_backward_input(&[term(&two_out), term(&three_out)]);
+        "an input gradient of no layer" => b.linears_backward_input(&[]);
         "a weight gradient of another shape" => {
             b.linear_backward_weight(&zeros(2, 4), &zeros(2, 6), 1.0, &mut zeros(6, 4));
         };

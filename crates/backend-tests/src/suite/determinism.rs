@@ -1,6 +1,6 @@
 //! Gradients have the same bits on every run and on any number of threads.
 
-use aloud_kernels::backend::{Backend, Heads, KeyValues, KlDirection, Query, Readout, Rotation};
+use aloud_kernels::backend::{Backend, Heads, KeyValues, KlDirection, Query, Readout, Rotation, Term};
 use aloud_kernels::dtype::DType;
 use aloud_kernels::rope_table::RopeTable;
 
@@ -73,8 +73,8 @@ fn check_linear<B: Backend>(device: &Device<B>, dtype: DType, (m, n, k): (usize,
     let before = random.values(n * k, 2.0);
     assert_repeats(device, &format!("linear {m} x {n} x {k} {}", dtype.name()), |backend| {
         let (x, d_out) = (rows(backend, k, &x), rows(backend, n, &d_out));
-        let mut d_x = x.clone();
-        backend.linear_backward_input(&d_out, &backend.matrix(&matrix), 0.7, &mut d_x);
+        let weight = backend.matrix(&matrix);
+        let d_x = backend.linears_backward_input(&[Term { rows: &d_out, weight: &weight, scale: 0.7 }]);
         let mut d_weight = rows(backend, k, &before);
         backend.linear_backward_weight(&d_out, &x, 0.7, &mut d_weight);
         vec![bits(backend, &d_x), bits(backend, &d_weight)]

@@ -1,11 +1,12 @@
 //! Linear layers over every number format: values and gradients of inputs, weights and biases.
 
-use aloud_kernels::backend::Backend;
+use aloud_kernels::backend::{Backend, Term};
 use aloud_kernels::dtype::DType;
 use proptest::prelude::*;
 
 use crate::device::{Device, values};
 use crate::formulas::{self, dot};
+use crate::gradients;
 use crate::random::{DTYPES, Random, for_cases};
 
 fn check<B: Backend>(device: &Device<B>, dtype: DType, (m, n, k): (usize, usize, usize), scale: f32, seed: u64) {
@@ -28,16 +29,14 @@ fn check<B: Backend>(device: &Device<B>, dtype: DType, (m, n, k): (usize, usize,
 
     let before = random.values(m * n, 2.0);
     let mut sum = device.rows(n, &before);
-    backend.linear_add_forward(&x_rows, &matrix, scale, &mut sum);
+    backend.linears_add_forward(&[Term { rows: &x_rows, weight: &matrix, scale }], &mut [&mut sum]);
     let scale_f64 = f64::from(scale);
     let expected: Vec<f64> = before.iter().zip(product(&x, &w)).map(|(b, p)| b + scale_f64 * p).collect();
     device.assert_rows("out + scale x W^T", &sum, &expected);
 
-    let before = random.values(m * k, 2.0);
-    let mut d_x = device.rows(k, &before);
-    backend.linear_backward_input(&d_out_rows, &matrix, scale, &mut d_x);
+    let d_x = backend.linears_backward_input(&[Term { rows: &d_out_rows, weight: &matrix, scale }]);
     let loss = |x: &[f64], w: &[f64]| scale_f64 * dot(&product(x, w), &d_out);
-    device.assert_gradient("d_x", &values(backend, &d_x), &before, &x, |x| loss(x, &w));
+    device.assert_gradient("d_x", &values(backend, &d_x), &vec![0.0; m * k], &x, |x| loss(x, &w));
 
     let before = random.values(n * k, 2.0);
     let mut d_weight = device.rows(k, &before);
@@ -93,6 +92,40 @@ pub fn linears_are_one_linear_each<B: Backend>(device: &Device<B>) {
             assert_eq!(backend.n_rows(out), m);
             device.assert_rows("layer", out, expected);
         }
+    });
+}
+
+/// Terms of several shapes and formats: each added to an output of its own, and the sum of their gradients of one input.
+pub fn terms<B: Backend>(device: &Device<B>) {
+    let backend = &device.backend;
+    let layer = (prop::sample::select(DTYPES.to_vec()), 1usize..=300, prop::sample::select(vec![1.0f32, -0.75]));
+    let shapes = (0usize..=70, 1usize..=6, prop::collection::vec(layer, 1..=4), any::<u64>());
+    for_cases(24, shapes, |(m, blocks, layers, seed)| {
+        let mut random = Random::new(seed);
+        let k = blocks * 32;
+        let mut d_x = vec![0.0; m * k];
+        let parts: Vec<_> = layers
+            .into_iter()
+            .map(|(dtype, n, scale)| {
+                let (matrix, w) = random.matrix(dtype, n, k);
+                let (x, before) = (random.values(m * k, 2.0), random.values(m * n, 2.0));
+                let product = formulas::linear(&x, &w, None, n, k);
+                let sum: Vec<f64> = before.iter().zip(product).map(|(b, p)| b + f64::from(scale) * p).collect();
+                let gradient = gradients::linear_input(&before, &w, n, k);
+                d_x.iter_mut().zip(gradient).for_each(|(d_x, part)| *d_x += f64::from(scale) * part);
+                (backend.matrix(&matrix), scale, device.rows(k, &x), device.rows(n, &before), sum)
+            })
+            .collect();
+        let forward: Vec<_> =
+            parts.iter().map(|(weight, scale, rows, ..)| Term { rows, weight, scale: *scale }).collect();
+        let mut outs: Vec<_> = parts.iter().map(|(.., before, _)| before.clone()).collect();
+        backend.linears_add_forward(&forward, &mut outs.iter_mut().collect::<Vec<_>>());
+        for (out, (.., sum)) in outs.iter().zip(&parts) {
+            device.assert_rows("term", out, sum);
+        }
+        let backward: Vec<_> =
+            parts.iter().map(|(weight, scale, _, rows, _)| Term { rows, weight, scale: *scale }).collect();
+        device.assert_rows("d_x of all terms", &backend.linears_backward_input(&backward), &d_x);
     });
 }
 

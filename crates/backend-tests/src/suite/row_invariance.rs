@@ -1,6 +1,6 @@
 //! A row's result has the same bits whatever other rows are in its batch, in whatever order, on any number of threads.
 
-use aloud_kernels::backend::{Backend, Heads, KeyValues, Query, Readout, Rotation};
+use aloud_kernels::backend::{Backend, Heads, KeyValues, Query, Readout, Rotation, Term};
 use aloud_kernels::dtype::DType;
 use aloud_kernels::rope_table::RopeTable;
 
@@ -175,7 +175,8 @@ pub fn linear_add_rows<B: Backend>(device: &Device<B>) {
             assert_invariant(device, "linear_add", |backend, selected| {
                 let mut out = before.rows(backend, selected);
                 let matrix = backend.matrix(&matrix);
-                backend.linear_add_forward(&x.rows(backend, selected), &matrix, 0.3, &mut out);
+                let term = Term { rows: &x.rows(backend, selected), weight: &matrix, scale: 0.3 };
+                backend.linears_add_forward(&[term], &mut [&mut out]);
                 by_row(backend, &out)
             });
         }

@@ -30,7 +30,7 @@ unsafe fn inner_products(x: Left, m: usize, y: &[f32], stride: usize, n: usize, 
                 transpose(&y[(block + first) * stride..], stride, (n - first).min(WIDTH), k, panel);
             }
             // SAFETY: the scratch has these panels; the rest is the contract of the caller.
-            unsafe { product(m, n, k, x, Right::panels(scratch, k), out.at(0, block), Write::Set) };
+            unsafe { product(m, n, k, x, Right::panels(scratch, k), out.at(0, block), Write::Scaled(1.0)) };
         }
     });
 }
@@ -140,7 +140,15 @@ impl Attention for Cpu {
             // SAFETY: as for the scores, and `n_keys` rows of this head lie inside the block (asserted).
             unsafe {
                 let (scores, values) = (Left::rows(&scores, n_keys), Right::rows(values, kv_width));
-                product(rows, head_dim, n_keys, scores, values, StridedMut::new(&mut sums, head_dim), Write::Set);
+                product(
+                    rows,
+                    head_dim,
+                    n_keys,
+                    scores,
+                    values,
+                    StridedMut::new(&mut sums, head_dim),
+                    Write::Scaled(1.0),
+                );
             }
             for (i, (sums, total)) in sums.chunks_exact(head_dim).zip(totals).enumerate() {
                 // SAFETY: this query's part of this task's heads, which no other task writes.

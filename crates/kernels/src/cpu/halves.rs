@@ -24,7 +24,7 @@ pub(super) fn are_direct(m: usize, dtype: DType) -> bool {
 }
 
 with_lanes! {
-    /// `out += scale * x W^T` or `out = x W^T` for the rows of `W` in `panels` and its columns `columns`; `x` has `m` rows, at most
+    /// `out += scale * x W^T` or `out = scale * x W^T` for the rows of `W` in `panels` and its columns `columns`; `x` has `m` rows, at most
     /// [`MOST_ROWS`], and begins with the first column, `out` with the first row. Sums are those of [`super::product::product`], bit for bit.
     ///
     /// # Safety

@@ -130,7 +130,7 @@ impl Activations {
 /// of the panel, output. Contract: that of [`panels_forward`].
 type Tile = unsafe fn(Activations, *const u8, *const u8, StridedMut, Write, usize);
 
-/// `out += scale * x W^T` or `out = x W^T` for rows `rows` of `x` and the rows of `W` in `panels`; `out` begins with the first of
+/// `out += scale * x W^T` or `out = scale * x W^T` for rows `rows` of `x` and the rows of `W` in `panels`; `out` begins with the first of
 /// both.
 ///
 /// # Safety

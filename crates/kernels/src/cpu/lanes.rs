@@ -43,6 +43,10 @@ pub(super) trait Lanes: Copy {
     unsafe fn nibbles(integers: Self::Integers, shift: u32) -> Self;
     /// The signed byte that has `shift` bits above it in each integer.
     unsafe fn signed_bytes(integers: Self::Integers, shift: u32) -> Self;
+    /// Sixteen signed bytes.
+    unsafe fn bytes(from: *const u8) -> Self;
+    /// The nibbles of sixteen bytes: of each four bytes, the lower four, then the upper four.
+    unsafe fn nibbles_of_bytes(from: *const u8) -> [Self; 2];
     /// Writes 16 x 16 values transposed: value `j` of row `i` goes to `out[16 j + i]`. `row(i)` is where row `i` begins.
     unsafe fn transpose(row: impl Fn(usize) -> *const f32, out: *mut f32);
 }
@@ -105,6 +109,14 @@ impl Lanes for __m512 {
         _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(shifted))
     }
     #[inline(always)]
+    unsafe fn bytes(from: *const u8) -> Self {
+        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast())))
+    }
+    #[inline(always)]
+    unsafe fn nibbles_of_bytes(from: *const u8) -> [Self; 2] {
+        nibbles_in_order(from).map(|bytes| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)))
+    }
+    #[inline(always)]
     unsafe fn transpose(row: impl Fn(usize) -> *const f32, out: *mut f32) {
         // Pairs, then fours within 128 bits; then the 128-bit quarters change places.
         let mut fours = [_mm512_setzero_ps(); 16];
@@ -156,6 +168,25 @@ unsafe fn first_lanes_of_pair(n: usize) -> (__m256i, __m256i) {
     };
     let masks = MASKS.as_ptr().add(16 - n.min(16));
     (_mm256_loadu_si256(masks.cast()), _mm256_loadu_si256(masks.add(8).cast()))
+}
+
+/// The nibbles of sixteen bytes as bytes: of each four, the lower ones, then the upper ones.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn nibbles_in_order(from: *const u8) -> [__m128i; 2] {
+    let bytes = _mm_loadu_si128(from.cast());
+    let low = _mm_and_si128(bytes, _mm_set1_epi8(15));
+    let high = _mm_and_si128(_mm_srli_epi16::<4>(bytes), _mm_set1_epi8(15));
+    [_mm_unpacklo_epi32(low, high), _mm_unpackhi_epi32(low, high)]
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Pair {
+    #[inline(always)]
+    unsafe fn of_bytes(bytes: __m128i) -> Self {
+        let half = |bytes| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+        Self(half(bytes), half(_mm_srli_si128::<8>(bytes)))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -229,6 +260,15 @@ impl Lanes for Pair {
             _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(shifted))
         };
         Self(half(a), half(b))
+    }
+    #[inline(always)]
+    unsafe fn bytes(from: *const u8) -> Self {
+        Self::of_bytes(_mm_loadu_si128(from.cast()))
+    }
+    #[inline(always)]
+    unsafe fn nibbles_of_bytes(from: *const u8) -> [Self; 2] {
+        let [first, second] = nibbles_in_order(from);
+        [Self::of_bytes(first), Self::of_bytes(second)]
     }
     #[inline(always)]
     unsafe fn transpose(row: impl Fn(usize) -> *const f32, out: *mut f32) {
@@ -322,6 +362,16 @@ impl Lanes for PlainLanes {
     #[inline(always)]
     unsafe fn signed_bytes(integers: [u32; WIDTH], shift: u32) -> Self {
         Self(integers.map(|integer| ((integer << shift).cast_signed() >> 24) as f32))
+    }
+    #[inline(always)]
+    unsafe fn bytes(from: *const u8) -> Self {
+        Self(from.cast::<[u8; WIDTH]>().read_unaligned().map(|byte| f32::from(byte.cast_signed())))
+    }
+    #[inline(always)]
+    unsafe fn nibbles_of_bytes(from: *const u8) -> [Self; 2] {
+        let bytes = from.cast::<[u8; WIDTH]>().read_unaligned();
+        let nibble = |i: usize| f32::from((bytes[i / 8 * 4 + i % 4] >> (i / 4 % 2 * 4)) & 15);
+        [0, WIDTH].map(|first| Self(std::array::from_fn(|i| nibble(first + i))))
     }
     #[inline(always)]
     unsafe fn transpose(row: impl Fn(usize) -> *const f32, out: *mut f32) {

@@ -16,8 +16,8 @@ use crate::panels::WIDTH;
 /// How a product meets what is in the output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Write {
-    /// Replace it.
-    Set,
+    /// Put `scale * result` in its place.
+    Scaled(f32),
     /// Add `scale * result`.
     AddScaled(f32),
 }
@@ -174,7 +174,7 @@ unsafe fn tile_body<V: HasTiles, const M: usize, const P: usize, const PARTIAL: 
 pub(super) unsafe fn write_lanes<V: Lanes>(sum: V, to: *mut f32, write: Write, n: usize) {
     let is_whole = n >= WIDTH;
     let sum = match write {
-        Write::Set => sum,
+        Write::Scaled(scale) => V::splat(scale).multiply(sum),
         Write::AddScaled(scale) => {
             let before = if is_whole { V::load(to) } else { V::load_first(to, n) };
             before.add_product(V::splat(scale), sum)

@@ -8,7 +8,9 @@ use super::simd::{exp, largest, ln_1p, pair_sums, sums};
 use super::simd_level::multiversion;
 use super::threads::Threads;
 use super::{Cpu, linear};
-use crate::backend::{KlDirection, LensReading, LensRow, Linears, MAX_LOGIT_ROWS, Readout, TokenReading, Unembedding};
+use crate::backend::{
+    KlDirection, LensReading, LensRow, Linears, MAX_LOGIT_ROWS, Readout, Term, TokenReading, Unembedding,
+};
 use crate::matrix::Matrix;
 use crate::rows::Rows;
 
@@ -286,8 +288,7 @@ fn chunk_backward(
     d_weight: Option<&mut Rows>,
 ) {
     let hidden = slice(readout.hidden, range.clone());
-    let mut part = Rows::zeros(hidden.n_rows(), hidden.width());
-    cpu.linear_backward_input(d_logits, readout.weight, 1.0, &mut part);
+    let part = cpu.linears_backward_input(&[Term { rows: d_logits, weight: readout.weight, scale: 1.0 }]);
     let width = hidden.width();
     d_hidden.values_mut()[range.start * width..range.end * width].copy_from_slice(part.values());
     if let Some(d_weight) = d_weight {

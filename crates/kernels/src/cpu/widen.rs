@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::lanes::{Lanes, with_lanes};
 use crate::dtype::DType;
 use crate::matrix::Matrix;
-use crate::panels::{Panel, WIDTH};
+use crate::panels::{Panel, WIDTH, scale_bytes};
 
 /// Writes columns `columns` of panel `panel` of `matrix`, `[columns, 16]`; rows that do not exist are zero. Column bounds are
 /// multiples of the block length.
@@ -43,8 +43,8 @@ pub(super) fn transpose(values: &[f32], stride: usize, n: usize, k: usize, out: 
     }
 }
 
-/// Writes columns `columns`, of at most 32, of rows `rows`, which begin with a panel, of `matrix` as panels of columns:
-/// `[columns / 16, rows, 16]`. Columns that do not exist are zero.
+/// Writes columns `columns` of rows `rows`, which begin with a panel, of `matrix` as panels of columns:
+/// `[columns / 16, rows, 16]`. Columns that do not exist are zero. Column bounds are multiples of the block length.
 pub(super) fn widen_columns(matrix: &Matrix, rows: Range<usize>, columns: Range<usize>, out: &mut [f32]) {
     if let Some(values) = matrix.as_f32() {
         let width = matrix.columns();
@@ -52,15 +52,22 @@ pub(super) fn widen_columns(matrix: &Matrix, rows: Range<usize>, columns: Range<
         return;
     }
     let n = rows.len();
-    let mut scratch = [0.0f32; 2 * WIDTH * WIDTH];
-    let scratch = &mut scratch[..columns.len() * WIDTH];
-    for panel in rows.start / WIDTH..rows.end.div_ceil(WIDTH) {
-        widen_panel(matrix, panel, columns.clone(), scratch);
-        let first = panel * WIDTH - rows.start;
-        for (part, out) in out.chunks_exact_mut(n * WIDTH).enumerate() {
-            let width = (columns.len() - part * WIDTH).min(WIDTH);
-            let out = &mut out[first * WIDTH..][..(n - first).min(WIDTH) * WIDTH];
-            transpose(&scratch[part * WIDTH * WIDTH..], WIDTH, width, out.len() / WIDTH, out);
+    assert_eq!(out.len(), columns.len().div_ceil(WIDTH) * n * WIDTH, "panels of {n} rows of {} columns", columns.len());
+    for number in rows.start / WIDTH..rows.end.div_ceil(WIDTH) {
+        let first = number * WIDTH - rows.start;
+        let n_rows = (n - first).min(WIDTH);
+        if let (DType::Q8_0 | DType::Q4_0 | DType::Q4_1, Some(panel)) = (matrix.dtype(), matrix.panel(number)) {
+            let block_len = matrix.dtype().block_len();
+            let blocks = columns.start / block_len..columns.end / block_len;
+            // SAFETY: the panel has these blocks, and `out` room for their columns of `n` rows.
+            unsafe { widen_rows(matrix.dtype(), panel, blocks, n_rows, out[first * WIDTH..].as_mut_ptr(), n * WIDTH) };
+            continue;
+        }
+        let mut scratch = [0.0f32; WIDTH * WIDTH];
+        for (start, out) in columns.clone().step_by(WIDTH).zip(out.chunks_exact_mut(n * WIDTH)) {
+            let width = (columns.end - start).min(WIDTH);
+            widen_panel(matrix, number, start..start + width, &mut scratch[..width * WIDTH]);
+            transpose(&scratch, WIDTH, width, n_rows, &mut out[first * WIDTH..][..n_rows * WIDTH]);
         }
     }
 }
@@ -147,6 +154,64 @@ with_lanes! {
         widen_body(dtype: DType, panel: Panel<'_>, first: usize, n_blocks: usize, out: *mut f32)
 }
 
+/// Blocks `blocks` of the first `n_rows` rows of a panel, row by row: 16 values of row `row` go to
+/// `out[column / 16 * stride + row * 16]`. The integers of sixteen rows are transposed before they are widened, four or eight of them
+/// in one lane.
+#[inline(always)]
+unsafe fn widen_rows_body<V: Lanes>(
+    dtype: DType,
+    panel: Panel<'_>,
+    blocks: Range<usize>,
+    n_rows: usize,
+    out: *mut f32,
+    stride: usize,
+) {
+    // Parts of four bytes a row and block, and blocks whose parts fill a square.
+    let parts = if dtype == DType::Q8_0 { 8 } else { 4 };
+    let at_a_time = WIDTH / parts;
+    let mut bytes = [0.0f32; WIDTH * WIDTH];
+    for first in blocks.clone().step_by(at_a_time) {
+        let end = (first + at_a_time).min(blocks.end);
+        let last_part = end * parts - 1;
+        let part = |i: usize| panel.values.as_ptr().add((first * parts + i).min(last_part) * 4 * WIDTH).cast();
+        V::transpose(part, bytes.as_mut_ptr());
+        for block in first..end {
+            let out = out.add((block - blocks.start) * 2 * stride);
+            let bytes = bytes.as_ptr().add((block - first) * parts);
+            let scales = panel.scales.as_ptr().add(block * scale_bytes(dtype) * WIDTH);
+            let (mut d, mut m) = ([0.0f32; WIDTH], [0.0f32; WIDTH]);
+            V::halves(scales).store(d.as_mut_ptr());
+            if dtype == DType::Q4_1 {
+                V::halves(scales.add(2 * WIDTH)).store(m.as_mut_ptr());
+            }
+            for (i, (d, m)) in d.into_iter().zip(m).enumerate().take(n_rows) {
+                let (d, m, bytes) = (V::splat(d), V::splat(m), bytes.add(i * WIDTH).cast::<u8>());
+                let (a, b) = if dtype == DType::Q8_0 {
+                    (d.multiply(V::bytes(bytes)), d.multiply(V::bytes(bytes.add(WIDTH))))
+                } else {
+                    let [a, b] = V::nibbles_of_bytes(bytes);
+                    if dtype == DType::Q4_0 {
+                        let middle = V::splat(-8.0);
+                        (d.multiply(a.add(middle)), d.multiply(b.add(middle)))
+                    } else {
+                        (d.multiply(a).add(m), d.multiply(b).add(m))
+                    }
+                };
+                a.store(out.add(i * WIDTH));
+                b.store(out.add(i * WIDTH + stride));
+            }
+        }
+    }
+}
+
+with_lanes! {
+    /// # Safety
+    /// `panel` must have these blocks, of 32 columns, and there must be room for their values.
+    unsafe fn widen_rows = widen_rows_body(
+        dtype: DType, panel: Panel<'_>, blocks: Range<usize>, n_rows: usize, out: *mut f32, stride: usize,
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -160,7 +225,7 @@ mod tests {
                 DType::F32, DType::F16, DType::Bf16, DType::Q8_0, DType::Q4_0, DType::Q4_1,
             ]),
             rows in 1usize..40,
-            blocks in 1usize..5,
+            blocks in 1usize..8,
             seed in any::<u64>(),
         ) {
             use rand::{Rng, SeedableRng};
@@ -182,8 +247,8 @@ mod tests {
             }
             let first_row = seed as usize / 64 % rows.div_ceil(WIDTH) * WIDTH;
             let n = rows - first_row;
-            let mut out = vec![1.0; 2 * n * WIDTH];
-            widen_columns(&matrix, first_row..rows, first..first + 32, &mut out);
+            let mut out = vec![1.0; (columns - first) * n];
+            widen_columns(&matrix, first_row..rows, first..columns, &mut out);
             for (i, out) in out.iter().enumerate() {
                 let (row, column) = (first_row + i / WIDTH % n, first + i / WIDTH / n * WIDTH + i % WIDTH);
                 prop_assert!(same(*out, value(row, column)), "row {row}, column {column}");

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use aloud_kernels::backend::{Backend, Rotation};
+use aloud_kernels::backend::{Backend, Rotation, Term};
 use serde::{Deserialize, Serialize};
 
 use super::forward::{BlockTape, Tape};
 use super::policy::{factor_names, head_names};
 use super::{Decoder, Forward, PackedBatch, Policy};
-use crate::lora::Projection;
+use crate::lora::{Lora, LoraPair, Projection};
 use crate::weights::{EMBED_TOKENS, INPUT_NORM, KEY_NORM, LM_HEAD, NORM, POST_ATTENTION_NORM, QUERY_NORM, layer_name};
 
 /// Which parameters get gradients besides the exit heads.
@@ -143,45 +143,60 @@ impl<B: Backend> Decoder<B> {
     }
 }
 
-impl<B: Backend> Pass<'_, B> {
-    /// Backward of [`Decoder::project`]: adds to the gradients of the parameters and of the input.
+impl<'a, B: Backend> Pass<'a, B> {
+    /// Backward of [`Decoder::project`]: adds to the gradients of the parameters, and returns that of the input.
     fn project_backward(
         &self,
         block: usize,
         x: &B::Rows,
         parts: &[(Projection, &B::Rows)],
-        d_x: &mut B::Rows,
         gradients: &mut Gradients<B>,
-    ) {
-        let backend = &self.decoder.backend;
-        let weights = &self.decoder.weights;
-        let start = weights.start_adapter.iter().map(|lora| (lora, false));
-        let own = self.policy.and_then(|policy| policy.lora.as_ref()).map(|lora| (lora, true));
-        for (projection, d_out) in parts {
-            let linear = weights.layers[block].projection(*projection);
-            backend.linear_backward_input(d_out, &linear.weight, 1.0, d_x);
-            let (out, input) = backend.matrix_shape(&linear.weight);
-            if self.trained == Trained::Full {
+    ) -> B::Rows {
+        let (backend, weights) = (&self.decoder.backend, &self.decoder.weights);
+        let linear = |projection: Projection| weights.layers[block].projection(projection);
+        if self.trained == Trained::Full {
+            for (projection, d_out) in parts {
+                let linear = linear(*projection);
+                let (out, input) = backend.matrix_shape(&linear.weight);
                 let d_weight = gradients.entry(projection.weight_name(block), out, input);
                 backend.linear_backward_weight(d_out, x, 1.0, d_weight);
                 if linear.bias.is_some() {
                     backend.bias_backward(d_out, gradients.entry(projection.bias_name(block), 1, out));
                 }
             }
-            for (lora, is_trained) in start.clone().chain(own) {
-                let Some(pair) = lora.pairs.get(&(block, *projection)) else { continue };
-                let mut d_low = backend.zeros(backend.n_rows(x), lora.rank);
-                backend.linear_backward_input(d_out, &pair.b, lora.scale(), &mut d_low);
-                if is_trained {
-                    let (a_name, b_name) = factor_names(block, *projection);
-                    let low = backend.linear_forward(x, &pair.a, None);
-                    let d_b = gradients.entry(b_name, out, lora.rank);
-                    backend.linear_backward_weight(d_out, &low, lora.scale(), d_b);
-                    backend.linear_backward_weight(&d_low, x, 1.0, gradients.entry(a_name, lora.rank, input));
-                }
-                backend.linear_backward_input(&d_low, &pair.a, 1.0, d_x);
+        }
+        // Between the two factors of each adapter.
+        let mut d_lows: Vec<Vec<(B::Rows, &B::Matrix)>> = Vec::with_capacity(parts.len());
+        for (projection, d_out) in parts {
+            let pairs = self
+                .decoder
+                .adapters(self.policy)
+                .filter_map(|lora| Some((lora, lora.pairs.get(&(block, *projection))?)));
+            let d_low = |(lora, pair): (&Lora<_>, &'a LoraPair<_>)| {
+                let term = Term { rows: *d_out, weight: &pair.b, scale: lora.scale() };
+                (backend.linears_backward_input(&[term]), &pair.a)
+            };
+            d_lows.push(pairs.map(d_low).collect());
+        }
+        if let Some(lora) = self.policy.and_then(|policy| policy.lora.as_ref()) {
+            let trained = parts.iter().zip(&d_lows).filter_map(|((projection, d_out), d_lows)| {
+                Some((*projection, *d_out, &d_lows.last()?.0, lora.pairs.get(&(block, *projection))?))
+            });
+            let first_factors: Vec<_> = trained.clone().map(|(.., pair)| (&pair.a, None)).collect();
+            let lows = backend.linears_forward(x, &first_factors);
+            for ((projection, d_out, d_low, pair), low) in trained.zip(&lows) {
+                let (a_name, b_name) = factor_names(block, projection);
+                let ((out, _), (rank, input)) = (backend.matrix_shape(&pair.b), backend.matrix_shape(&pair.a));
+                backend.linear_backward_weight(d_out, low, lora.scale(), gradients.entry(b_name, out, rank));
+                backend.linear_backward_weight(d_low, x, 1.0, gradients.entry(a_name, rank, input));
             }
         }
+        let mut terms = Vec::with_capacity(2 * parts.len());
+        for ((projection, d_out), d_lows) in parts.iter().zip(&d_lows) {
+            terms.push(Term { rows: *d_out, weight: &linear(*projection).weight, scale: 1.0 });
+            terms.extend(d_lows.iter().map(|(rows, weight)| Term { rows, weight: *weight, scale: 1.0 }));
+        }
+        backend.linears_backward_input(&terms)
     }
 
     fn norm_backward(
@@ -207,16 +222,12 @@ impl<B: Backend> Pass<'_, B> {
         let decoder = self.decoder;
         let (backend, layer) = (&decoder.backend, &decoder.weights.layers[block]);
         let (hidden_size, eps) = (decoder.config.hidden_size, decoder.config.rms_norm_eps);
-        let n_active = tape.queries.len();
         let hidden = backend.swiglu_forward(&tape.mlp.gate, &tape.mlp.up);
-        let mut d_hidden = backend.zeros(n_active, decoder.config.intermediate_size);
-        let parts = [(Projection::DownProj, &*d_middle)];
-        self.project_backward(block, &hidden, &parts, &mut d_hidden, gradients);
+        let d_hidden = self.project_backward(block, &hidden, &[(Projection::DownProj, &*d_middle)], gradients);
         let (d_gate, d_up) = backend.swiglu_backward(&tape.mlp.gate, &tape.mlp.up, &d_hidden);
         let normed = backend.rms_norm_forward(&tape.mlp.middle, &layer.post_attention_layernorm, eps);
-        let mut d_normed = backend.zeros(n_active, hidden_size);
         let parts = [(Projection::GateProj, &d_gate), (Projection::UpProj, &d_up)];
-        self.project_backward(block, &normed, &parts, &mut d_normed, gradients);
+        let d_normed = self.project_backward(block, &normed, &parts, gradients);
         let name = (block, POST_ATTENTION_NORM);
         let gain = &layer.post_attention_layernorm;
         self.norm_backward(&tape.mlp.middle, gain, hidden_size, name, &d_normed, d_middle, gradients);
@@ -248,9 +259,7 @@ impl<B: Backend> Pass<'_, B> {
         self.mlp_backward(block, tape, &mut d_middle, gradients);
 
         // Attention: output projection and queries on active rows, keys and values on all.
-        let mut d_attention = backend.zeros(n_active, decoder.config.query_size());
-        let parts = [(Projection::OProj, &d_middle)];
-        self.project_backward(block, &tape.attention, &parts, &mut d_attention, gradients);
+        let d_attention = self.project_backward(block, &tape.attention, &[(Projection::OProj, &d_middle)], gradients);
         let width = decoder.config.key_value_size();
         let mut d_keys = backend.zeros(batch.n_key_rows(), width);
         let mut d_values = backend.zeros(batch.n_key_rows(), width);
@@ -290,23 +299,22 @@ impl<B: Backend> Pass<'_, B> {
 
         // Input norm: of all rows, through keys and values; of active rows, through queries too.
         let normed = backend.rms_norm_forward(&tape.x, &layer.input_layernorm, eps);
-        let mut d_normed = backend.zeros(batch.n_rows(), hidden_size);
-        let parts = [(Projection::KProj, &d_keys), (Projection::VProj, &d_values)];
-        self.project_backward(block, &normed, &parts, &mut d_normed, gradients);
-        let query_part = [(Projection::QProj, &d_queries)];
-        match active {
+        let (keys, values) = ((Projection::KProj, &d_keys), (Projection::VProj, &d_values));
+        let queries = (Projection::QProj, &d_queries);
+        let d_normed = match active {
             None => {
-                self.project_backward(block, &normed, &query_part, &mut d_normed, gradients);
                 d_x = d_middle;
+                self.project_backward(block, &normed, &[keys, values, queries], gradients)
             }
             Some(rows) => {
+                let mut d_normed = self.project_backward(block, &normed, &[keys, values], gradients);
                 let active_normed = backend.gather_rows(&normed, rows);
-                let mut d_active = backend.zeros(n_active, hidden_size);
-                self.project_backward(block, &active_normed, &query_part, &mut d_active, gradients);
+                let d_active = self.project_backward(block, &active_normed, &[queries], gradients);
                 backend.scatter_add_rows(&mut d_normed, Some(rows), &d_active);
                 backend.scatter_rows(&mut d_x, rows, &d_middle);
+                d_normed
             }
-        }
+        };
         let name = (block, INPUT_NORM);
         self.norm_backward(&tape.x, &layer.input_layernorm, hidden_size, name, &d_normed, &mut d_x, gradients);
         d_x

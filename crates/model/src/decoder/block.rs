@@ -1,9 +1,9 @@
 //! One block, in the two halves around attention; training and stepwise decoding both run these.
 
-use aloud_kernels::backend::{Backend, Rotation};
+use aloud_kernels::backend::{Backend, Rotation, Term};
 
 use super::{Decoder, Policy};
-use crate::lora::Projection;
+use crate::lora::{Lora, LoraPair, Projection};
 
 /// Queries of the active rows, keys and values of all rows of one block.
 pub struct AttentionInputs<B: Backend> {
@@ -34,10 +34,18 @@ pub(super) struct MlpTape<B: Backend> {
 }
 
 impl<B: Backend> Decoder<B> {
-    /// Linear layers of one input with the start adapter, if the model has one, and the adapters of `policy`.
-    pub(super) fn project(
-        &self,
-        policy: Option<&Policy<B>>,
+    /// The start adapter, if the model has one, and that of `policy`.
+    pub(super) fn adapters<'a>(
+        &'a self,
+        policy: Option<&'a Policy<B>>,
+    ) -> impl Iterator<Item = &'a Lora<B::Matrix>> + Clone {
+        self.weights.start_adapter.iter().chain(policy.and_then(|policy| policy.lora.as_ref()))
+    }
+
+    /// Linear layers of one input with their adapters.
+    pub(super) fn project<'a>(
+        &'a self,
+        policy: Option<&'a Policy<B>>,
         block: usize,
         x: &B::Rows,
         projections: &[Projection],
@@ -48,19 +56,19 @@ impl<B: Backend> Decoder<B> {
         };
         let mut layers: Vec<_> = projections.iter().map(linear).collect();
         // The first factors of all adapters go with the weights; where there are none, nothing is done for them.
-        let mut adapted = Vec::new();
-        for lora in self.weights.start_adapter.iter().chain(policy.and_then(|policy| policy.lora.as_ref())) {
-            for (i, projection) in projections.iter().enumerate() {
-                if let Some(pair) = lora.pairs.get(&(block, *projection)) {
-                    layers.push((&pair.a, None));
-                    adapted.push((i, pair, lora.scale()));
-                }
-            }
-        }
+        let pair = |lora: &'a Lora<B::Matrix>, projection: &Projection| lora.pairs.get(&(block, *projection));
+        let pairs = |lora| projections.iter().map(|projection| pair(lora, projection)).collect();
+        let adapters: Vec<(f32, Vec<Option<&LoraPair<B::Matrix>>>)> =
+            self.adapters(policy).map(|lora| (lora.scale(), pairs(lora))).collect();
+        layers.extend(adapters.iter().flat_map(|(_, pairs)| pairs.iter().flatten()).map(|pair| (&pair.a, None)));
         let mut outs = self.backend.linears_forward(x, &layers);
         let lows = outs.split_off(projections.len());
-        for ((i, pair, scale), low) in adapted.into_iter().zip(lows) {
-            self.backend.linear_add_forward(&low, &pair.b, scale, &mut outs[i]);
+        let mut lows = lows.iter();
+        for (scale, pairs) in adapters {
+            let adapted = pairs.into_iter().zip(&mut outs).filter_map(|(pair, out)| Some((pair?, out)));
+            let (terms, mut outs): (Vec<_>, Vec<_>) =
+                adapted.zip(&mut lows).map(|((pair, out), rows)| (Term { rows, weight: &pair.b, scale }, out)).unzip();
+            self.backend.linears_add_forward(&terms, &mut outs);
         }
         outs
     }
