@@ -211,11 +211,11 @@ impl Linears for Cpu {
             .iter()
             .map(|&Term { rows: x, weight, scale }| Layer { x, weight, bias: None, write: Write::AddScaled(scale) })
             .collect();
-        let target = |out: &mut &mut Rows| {
+        let mut targets = Vec::with_capacity(outs.len());
+        for out in outs {
             let width = out.width();
-            StridedMut::new(out.values_mut(), width)
-        };
-        let targets: Vec<StridedMut> = outs.iter_mut().map(target).collect();
+            targets.push(StridedMut::new(out.values_mut(), width));
+        }
         // SAFETY: outputs have the rows of the inputs and the columns of their layers, and are borrowed for this call.
         unsafe { forward_into(self, m, &layers, &targets) };
     }

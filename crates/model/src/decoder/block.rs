@@ -3,7 +3,7 @@
 use aloud_kernels::backend::{Backend, Rotation, Term};
 
 use super::{Decoder, Policy};
-use crate::lora::{Lora, LoraPair, Projection};
+use crate::lora::{Lora, Projection};
 
 /// Queries of the active rows, keys and values of all rows of one block.
 pub struct AttentionInputs<B: Backend> {
@@ -57,9 +57,8 @@ impl<B: Backend> Decoder<B> {
         let mut layers: Vec<_> = projections.iter().map(linear).collect();
         // The first factors of all adapters go with the weights; where there are none, nothing is done for them.
         let pair = |lora: &'a Lora<B::Matrix>, projection: &Projection| lora.pairs.get(&(block, *projection));
-        let pairs = |lora| projections.iter().map(|projection| pair(lora, projection)).collect();
-        let adapters: Vec<(f32, Vec<Option<&LoraPair<B::Matrix>>>)> =
-            self.adapters(policy).map(|lora| (lora.scale(), pairs(lora))).collect();
+        let pairs = |lora| projections.iter().map(|projection| pair(lora, projection)).collect::<Vec<_>>();
+        let adapters: Vec<_> = self.adapters(policy).map(|lora| (lora.scale(), pairs(lora))).collect();
         layers.extend(adapters.iter().flat_map(|(_, pairs)| pairs.iter().flatten()).map(|pair| (&pair.a, None)));
         let mut outs = self.backend.linears_forward(x, &layers);
         let lows = outs.split_off(projections.len());
