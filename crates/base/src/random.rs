@@ -50,6 +50,10 @@ impl Domain {
     pub const PRETRAIN_LEVEL: Self = Self(9);
     /// Style of the examples of a pretraining.
     pub const PRETRAIN_STYLE: Self = Self(10);
+    /// First values of exit translators.
+    pub const TRANSLATOR_INIT: Self = Self(11);
+    /// First values of propagation maps.
+    pub const PROPAGATION_INIT: Self = Self(12);
 }
 
 /// Of statistics. They are numbered from 1 like those of training: under the same seed they repeat what training drew for

@@ -11,17 +11,19 @@ pub(crate) fn distilled_tables(distilled: &Distilled) -> String {
     };
     let nats = |kl: Option<f64>| or_dash(kl, |kl| format!("{kl:.3}"));
     let mut table = Table::new(columns(&["on held-out traces"], &["target", "learned"]));
-    table.row(["exit rate".to_owned(), percent(report.target_exit_rate), percent(report.learned_exit_rate)]);
+    let target = |share: Option<f64>| or_dash(share, percent);
+    let distance = |distance: Option<f64>| or_dash(distance, |distance| format!("{distance:.3}"));
+    table.row(["exit rate".to_owned(), target(report.target_exit_rate), percent(report.learned_exit_rate)]);
     table.row([
         "average layer savings".to_owned(),
-        percent(report.target_layer_savings),
+        target(report.target_layer_savings),
         percent(report.learned_layer_savings),
     ]);
-    table.row(["total variation of exits".to_owned(), String::new(), format!("{:.3}", report.total_variation)]);
+    table.row(["total variation of exits".to_owned(), String::new(), distance(report.total_variation)]);
     table.row([
         "per-token total variation (heads that ignore their input)".to_owned(),
-        format!("({:.3})", report.per_token_total_variation_constant),
-        format!("{:.3}", report.per_token_total_variation),
+        format!("({})", distance(report.per_token_total_variation_constant)),
+        distance(report.per_token_total_variation),
     ]);
     let mut tokens = Table::new(columns(&[""], &["without adapters", "trained"]));
     tokens.row([

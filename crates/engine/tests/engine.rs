@@ -14,12 +14,16 @@ use aloud_engine::decode::step_key::StepKey;
 use aloud_engine::read::replay::replay;
 use aloud_engine::read::verify::{ParityReport, verify};
 use aloud_kernels::cpu::Cpu;
+use aloud_kernels::matrix::Matrix;
 use aloud_method::exit_offset::{AnswerOffset, ExitOffset};
 use aloud_method::exit_policy::ExitPolicy;
 use aloud_method::targets::target_hazard;
 use aloud_model::config::ModelConfig;
 use aloud_model::decoder::{Decoder, Policy};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
+use aloud_model::exit_propagation::ExitPropagation;
+use aloud_model::exit_translators::{ExitReadout, ExitTranslators, Translator};
+use aloud_model::lora::LoraPair;
 use aloud_model::source::ResolvedSource;
 use aloud_model::weights::{ModelWeights, Parameter};
 use proptest::prelude::*;
@@ -43,6 +47,22 @@ fn tiny(name: &str) -> (Decoder<Cpu>, Policy<Cpu>) {
         candidates,
     };
     (Decoder::new(&cpu, &config, &weights), Policy::new(&cpu, None, heads))
+}
+
+/// Heads as those, with translators that are far from the identity and propagation maps that add something.
+fn translated(policy: Policy<Cpu>, config: &ModelConfig, readout: ExitReadout) -> Policy<Cpu> {
+    let mut translators = ExitTranslators::new(readout, &policy.heads.candidates, 3, config, 4).unwrap();
+    for (depth, map) in translators.candidates.iter().zip(&mut translators.maps) {
+        let (Translator::LowRank(LoraPair { b: last, .. }) | Translator::Block { down: last, .. }) = map;
+        let values = (0..last.rows() * last.columns()).map(|i| ((i * 5 + depth) % 7) as f32 * 0.2 - 0.6).collect();
+        *last = Matrix::from_f32(last.rows(), last.columns(), values).unwrap();
+    }
+    let mut propagation = ExitPropagation::new(2, &policy.heads.candidates, config, 4).unwrap();
+    for pair in propagation.maps.values_mut().flat_map(|maps| [&mut maps.keys, &mut maps.values]) {
+        let values = (0..pair.b.rows() * pair.b.columns()).map(|i| (i % 5) as f32 * 0.2 - 0.4).collect();
+        pair.b = Matrix::from_f32(pair.b.rows(), pair.b.columns(), values).unwrap();
+    }
+    policy.with_translators(Some(&translators)).with_propagation(Some(&propagation))
 }
 
 fn request(sequence: u64, exits: impl Into<Exits>) -> Request {
@@ -129,6 +149,38 @@ fn stepwise_equals_teacher_forced() {
                 assert!(token.exits.iter().zip(&replayed.exits).all(|(a, b)| a.exited == b.exited));
             }
         }
+    }
+}
+
+/// With translators and propagation maps too; they change what exits say and leave behind, and nothing where nothing exits: without
+/// exits the bits are the base model's.
+#[test]
+fn translators_and_propagation_maps_are_of_exits_alone() {
+    for (name, readout) in [("tiny_llama", ExitReadout::LowRank), ("tiny_qwen2", ExitReadout::Block)] {
+        let ((decoder, policy), (_, plain)) = (tiny(name), tiny(name));
+        let policy = translated(policy, decoder.config(), readout);
+        let requests = sampled(4, 0.3);
+        let (generated, _) = run(&decoder, &policy, &requests, Limits::default());
+        for (request, tokens) in requests.iter().zip(&generated) {
+            let (ids, depths) = (ids(tokens), depths(tokens));
+            let report = verify(&decoder, &policy, &request.prompt, &ids, &depths, &0.0.into(), 1.0).unwrap();
+            assert!(disparity(&report) < 1e-4, "{name}: {report:?}");
+            let replay = |policy| replay(&decoder, policy, &request.prompt, &ids, &depths, &0.0.into(), 1.0).unwrap();
+            // Until the first exit, and no longer, the readings are the same.
+            let first = depths.iter().position(|depth| *depth < decoder.n_blocks());
+            for (t, (with, without)) in replay(&policy).iter().zip(replay(&plain)).enumerate() {
+                let same = first.is_none_or(|first| t < first);
+                assert_eq!(with.log_probability == without.log_probability, same, "{name} at token {t} of {depths:?}");
+            }
+        }
+        let full: Vec<Request> = (0..3).map(|i| request(i, ExitPolicy::Off)).collect();
+        let limits = Limits::default();
+        assert_eq!(run(&decoder, &policy, &full, limits), run(&decoder, &plain, &full, limits));
+        let base = complete(&decoder, None, limits, &full, &|| {}).unwrap();
+        let base: Vec<Vec<Token>> = base.into_iter().map(|completion| completion.tokens).collect();
+        assert!(run(&decoder, &policy, &full, limits).0.iter().zip(&base).all(|(a, b)| {
+            a.iter().zip(b).all(|(a, b)| (a.id, a.log_probability.to_bits()) == (b.id, b.log_probability.to_bits()))
+        }));
     }
 }
 

@@ -3,6 +3,8 @@
 //! ```text
 //! adapter_config.json  adapter_model.safetensors   or model.safetensors after full-parameter tuning
 //! exit_heads.safetensors                           weight [n_candidates, hidden_size], bias [n_candidates]
+//! exit_translators.safetensors                     optional: the maps through which residuals at candidates are read out
+//! exit_propagation.safetensors                     optional: what is added to keys and values of frozen residuals
 //! aloud.json                                       format version, base model, candidates, policies, settings, lineage, metrics
 //! trained_items.txt                                keys of the items trained on, where known
 //! start_adapter/                                   optional: the base's adapter, in PEFT's format
@@ -12,6 +14,7 @@
 mod adapter;
 mod adapter_config;
 mod error;
+mod exits;
 pub mod files;
 pub mod lineage;
 mod merged;
@@ -29,6 +32,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     exit_heads::{ExitHeads, HeadInput},
+    exit_propagation::ExitPropagation,
+    exit_translators::{ExitReadout, ExitTranslators},
     lora::Lora,
 };
 pub use adapter::{is_peft_adapter, load_peft_adapter, peft_base};
@@ -41,7 +46,6 @@ pub use merged::is_merged;
 pub const FORMAT_VERSION: u32 = 1;
 
 const DESCRIPTION: &str = "aloud.json";
-const EXIT_HEADS: &str = "exit_heads.safetensors";
 const FULL_WEIGHTS: &str = "model.safetensors";
 const START_ADAPTER: &str = "start_adapter";
 const STATE_FOLDER: &str = "training_state";
@@ -65,8 +69,10 @@ pub enum Trained {
     Lora(Lora),
     /// All weights, by their names in published checkpoints.
     Full(BTreeMap<String, Tensor>),
-    /// Nothing beside the exit heads: what was trained is part of the base model, whose files lie in the same directory.
+    /// Nothing beside the exits: what was trained is part of the base model, whose files lie in the same directory.
     Merged,
+    /// Nothing beside the exits: with exits off, the model is the base.
+    Exits,
 }
 
 /// Everything that inference needs beside the base model, and where it came from.
@@ -84,6 +90,10 @@ pub struct Checkpoint {
     pub trained: Trained,
     /// The exit heads.
     pub exit_heads: ExitHeads,
+    /// The exit translators, of the candidates of the heads; `None`: residuals are read as they are.
+    pub exit_translators: Option<ExitTranslators>,
+    /// The propagation maps of the blocks above the first candidate; `None`: nothing is added to keys and values.
+    pub exit_propagation: Option<ExitPropagation>,
     /// Exit offset that the training run recommends, in logits.
     pub exit_offset: Option<f32>,
     /// Settings of the last training run, as it wrote them; those of all runs are in the lineage.
@@ -168,6 +178,12 @@ struct Description {
     trained: TrainedKind,
     candidates: Vec<usize>,
     head_input: HeadInput,
+    /// Absent where residuals are read as they are.
+    #[serde(default, skip_serializing_if = "ExitReadout::is_none")]
+    exit_readout: ExitReadout,
+    /// Rank of the propagation maps; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    propagation_rank: Option<usize>,
     key_value: KeyValuePolicy,
     exit_offset: Option<f32>,
     training: serde_json::Value,
@@ -183,6 +199,7 @@ enum TrainedKind {
     Lora,
     Full,
     Merged,
+    Exits,
 }
 
 /// What keys and values later blocks see from a token that has exited.
@@ -240,9 +257,13 @@ impl Checkpoint {
             TrainedKind::Lora => Trained::Lora(adapter::read(path, n_blocks, hidden_size)?),
             TrainedKind::Full => Trained::Full(read_finite(&path.join(FULL_WEIGHTS))?),
             TrainedKind::Merged => Trained::Merged,
+            TrainedKind::Exits => Trained::Exits,
         };
-        let exit_heads =
-            read_exit_heads(&path.join(EXIT_HEADS), description.candidates, description.head_input, hidden_size)?;
+        let exit_heads = exits::read_heads(path, description.candidates, description.head_input, hidden_size)?;
+        let readout = description.exit_readout;
+        let exit_translators = exits::read_translators(path, readout, &exit_heads.candidates, hidden_size)?;
+        let (rank, candidates) = (description.propagation_rank.unwrap_or_default(), &exit_heads.candidates);
+        let exit_propagation = exits::read_propagation(path, rank, candidates, (n_blocks, hidden_size))?;
         let trained_items = lineage::read_items(path, description.lineage.as_ref())?;
         Ok(Self {
             base: description.base_model,
@@ -251,6 +272,8 @@ impl Checkpoint {
             start_adapter,
             trained,
             exit_heads,
+            exit_translators,
+            exit_propagation,
             exit_offset: description.exit_offset,
             training: description.training,
             lineage: description.lineage,
@@ -269,12 +292,14 @@ impl Checkpoint {
         let weights = match description.trained {
             TrainedKind::Lora => Some(adapter::WEIGHTS),
             TrainedKind::Full => Some(FULL_WEIGHTS),
-            TrainedKind::Merged => {
+            TrainedKind::Merged | TrainedKind::Exits => {
                 hash.add(description.base_model.sha256);
                 None
             }
         };
-        for name in weights.into_iter().chain([EXIT_HEADS]) {
+        for name in
+            weights.into_iter().chain(exits::files(description.exit_readout, description.propagation_rank.is_some()))
+        {
             let file = path.join(name);
             hash.add(fs::read(&file).map_err(FileError::io("read", &file))?);
         }
@@ -308,15 +333,10 @@ impl Checkpoint {
                 TrainedKind::Full
             }
             Trained::Merged => TrainedKind::Merged,
+            Trained::Exits => TrainedKind::Exits,
         };
-        let heads = &self.exit_heads;
-        let n_candidates = heads.candidates.len();
-        let tensors = [
-            ("weight", Tensor::from_f32(&[n_candidates, self.hidden_size], &heads.weights.concat())),
-            ("bias", Tensor::from_f32(&[n_candidates], &heads.biases)),
-        ];
-        let tensors = tensors.into_iter().filter_map(|(name, tensor)| Some((name.to_owned(), tensor?))).collect();
-        write_tensors(&folder.join(EXIT_HEADS), &tensors)?;
+        let (heads, translators) = (&self.exit_heads, self.exit_translators.as_ref());
+        exits::write(folder, heads, (translators, self.exit_propagation.as_ref()), self.hidden_size)?;
         if let Some(keys) = &self.trained_items {
             lineage::write_items(folder, keys)?;
         }
@@ -332,6 +352,8 @@ impl Checkpoint {
             trained,
             candidates: heads.candidates.clone(),
             head_input: heads.input,
+            propagation_rank: self.exit_propagation.as_ref().map(ExitPropagation::rank),
+            exit_readout: translators.map_or(ExitReadout::None, ExitTranslators::readout),
             key_value: KeyValuePolicy::FrozenResidual,
             exit_offset: self.exit_offset,
             training: self.training.clone(),
@@ -345,25 +367,19 @@ impl Checkpoint {
 
     fn check(&self) -> Result<(), CheckpointError> {
         let heads = &self.exit_heads;
-        let n_candidates = heads.candidates.len();
         if !are_candidates(&heads.candidates, self.n_blocks) {
             let (expected, found) = (candidates_rule(self.n_blocks), format!("{:?}", heads.candidates));
             return Err(CheckpointError::invalid("exit_heads.candidates", expected, found));
         }
-        require("exit_heads.weights", n_candidates, heads.weights.len())?;
-        require("exit_heads.biases", n_candidates, heads.biases.len())?;
-        for (candidate, weight) in heads.candidates.iter().zip(&heads.weights) {
-            require(&format!("length of the exit head at depth {candidate}"), self.hidden_size, weight.len())?;
-            require_finite(&format!("exit head at depth {candidate}"), weight)?;
-        }
-        require_finite("exit_heads.biases", &heads.biases)?;
+        let maps = (self.exit_translators.as_ref(), self.exit_propagation.as_ref());
+        exits::check(heads, maps, (self.n_blocks, self.hidden_size))?;
         require_finite("exit_offset", self.exit_offset.as_slice())?;
         lineage::check(self)?;
         if let Some(lora) = &self.start_adapter {
             adapter::check(lora, self.n_blocks, self.hidden_size)?;
         }
         match &self.trained {
-            Trained::Merged => Ok(()),
+            Trained::Merged | Trained::Exits => Ok(()),
             Trained::Lora(lora) => adapter::check(lora, self.n_blocks, self.hidden_size),
             Trained::Full(tensors) => {
                 for (name, tensor) in tensors {
@@ -431,22 +447,6 @@ fn read_description(path: &Path) -> Result<Description, CheckpointError> {
         return Err(FileError::content(&file, "candidates", expected, found).into());
     }
     Ok(description)
-}
-
-fn read_exit_heads(
-    path: &Path,
-    candidates: Vec<usize>,
-    input: HeadInput,
-    hidden_size: usize,
-) -> Result<ExitHeads, CheckpointError> {
-    let file = TensorFile::open(path)?;
-    let weights = file.read_finite_f32("weight", &[candidates.len(), hidden_size])?;
-    let biases = file.read_finite_f32("bias", &[candidates.len()])?;
-    let weights = match hidden_size {
-        0 => vec![Vec::new(); candidates.len()],
-        _ => weights.chunks_exact(hidden_size).map(<[f32]>::to_vec).collect(),
-    };
-    Ok(ExitHeads { candidates, input, weights, biases })
 }
 
 fn read_all(file: &TensorFile) -> Result<BTreeMap<String, Tensor>, FileError> {

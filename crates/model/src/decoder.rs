@@ -10,6 +10,8 @@ mod batch;
 mod block;
 mod forward;
 mod policy;
+mod propagation;
+mod readout;
 
 use aloud_kernels::backend::{Backend, Heads};
 use aloud_kernels::rope_table::RopeTable;
@@ -96,11 +98,6 @@ impl<B: Backend> Decoder<B> {
     /// Embeds tokens, `[R, H]`.
     pub fn embed(&self, token_ids: &[u32]) -> B::Rows {
         self.backend.embedding_forward(&self.weights.embed_tokens, token_ids)
-    }
-
-    /// Hidden states after the final norm, of residuals at whatever depth: what the unembedding reads.
-    pub fn final_norm(&self, residual: &B::Rows) -> B::Rows {
-        self.backend.rms_norm_forward(residual, &self.weights.norm, self.config.rms_norm_eps)
     }
 
     /// Lets `f` change each parameter (f32 ones only), given its Hugging Face name. Visits in a fixed order.

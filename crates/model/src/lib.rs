@@ -6,6 +6,8 @@ pub mod config;
 pub mod decoder;
 pub mod error;
 pub mod exit_heads;
+pub mod exit_propagation;
+pub mod exit_translators;
 pub mod gguf;
 pub mod load;
 pub mod lora;

@@ -36,16 +36,16 @@ pub fn lens_pass<B: Backend>(
     batch.push(token_ids, config.vocab_size, config.max_position_embeddings)?;
     let backend = decoder.backend();
     let forward = decoder.forward(policy, &batch, depths, candidates, false);
-    let hidden = decoder.final_norm(&forward.residual);
+    let hidden = decoder.read_out(policy, &forward.residual, depths);
     let readout = Readout { hidden: &hidden, weight: decoder.unembedding() };
     let mut next: Vec<u32> = token_ids.iter().skip(1).copied().collect();
     next.push(0);
     // Rows that did not reach a candidate keep their frozen residual.
-    let lenses: Vec<B::Rows> = (forward.reached.iter().zip(&forward.at_candidates))
-        .map(|(rows, residual)| {
+    let lenses: Vec<B::Rows> = (forward.reached.iter().zip(&forward.at_candidates).zip(candidates))
+        .map(|((rows, residual), depth)| {
             let mut lens = forward.residual.clone();
             backend.scatter_rows(&mut lens, rows, residual);
-            decoder.final_norm(&lens)
+            decoder.lens(policy, *depth, &lens)
         })
         .collect();
     let rows = backend.lens_kl(readout, &lenses.iter().collect::<Vec<_>>(), &next, false);

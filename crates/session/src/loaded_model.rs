@@ -141,14 +141,16 @@ impl LoadedModel {
     ) -> Result<Self, SessionError> {
         let start_adapter_sha256 = base.pretrained.weights.start_adapter.as_ref().map(Lora::sha256);
         let trained = match &checkpoint {
-            Some((path, checkpoint)) => {
-                Some((check_checkpoint(path, checkpoint, &mut base)?, checkpoint.exit_heads.clone()))
-            }
+            Some((path, checkpoint)) => Some((check_checkpoint(path, checkpoint, &mut base)?, checkpoint)),
             None => None,
         };
         let weights = &base.pretrained.weights;
         let cpu = &cpu.with_activations(activations.resolve(weights, &base.source)?);
-        let policy = trained.map(|(lora, heads)| Policy::new(cpu, lora, heads));
+        let policy = trained.map(|(lora, Checkpoint { exit_heads, exit_translators, exit_propagation, .. })| {
+            Policy::new(cpu, lora, exit_heads.clone())
+                .with_translators(exit_translators.as_ref())
+                .with_propagation(exit_propagation.as_ref())
+        });
         let recommended_offset = checkpoint.as_ref().and_then(|(_, checkpoint)| checkpoint.exit_offset);
         let decoder = Decoder::new(cpu, &base.pretrained.config, weights);
         let mut numerics = of_model(&decoder, policy.as_ref());
@@ -216,7 +218,7 @@ pub fn check_checkpoint<'a>(
             full_weights::replace(&mut base.pretrained.weights, tensors, &path.join("model.safetensors"))?;
             Ok(None)
         }
-        Trained::Merged => Ok(None),
+        Trained::Merged | Trained::Exits => Ok(None),
     }
 }
 

@@ -69,7 +69,7 @@ fn adapter_format(activations: Activations) -> &'static str {
 /// The numerics of a model that runs.
 pub fn of_model(decoder: &Decoder<Cpu>, policy: Option<&Policy<Cpu>>) -> Numerics {
     let weights = decoder.export();
-    let has_adapters = weights.start_adapter.is_some() || policy.is_some_and(|policy| policy.lora().is_some());
+    let has_adapters = weights.start_adapter.is_some() || policy.is_some_and(Policy::has_factors);
     numerics(&weights, has_adapters, decoder.backend().activations())
 }
 

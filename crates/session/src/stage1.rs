@@ -13,11 +13,13 @@ use aloud_text::text_codec::TextCodec;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::stage1::distil::Distillation;
 use aloud_train::stage1::held_out::HeldOutReport;
+use aloud_train::stage1::preparation::Preparation;
 use aloud_train::stage1::recipe::DistillRecipe;
 use aloud_train::stage1::teacher::{TeacherSettings, TracePrompt, record_traces};
 use aloud_train::stage1::traces::{
     FORMAT_VERSION as TRACE_FORMAT_VERSION, HiddenDType, ItemSource, TraceHeader, TraceReader, TraceWriter,
 };
+use aloud_train::stage1::translators::FitProgress;
 use serde::Serialize;
 
 use crate::loaded_model::BaseModel;
@@ -150,12 +152,36 @@ pub fn distil(
     let inputs = [("traces", traces.display().to_string())];
     let digests = [("traces", reader.digest()?)];
     let numerics = match recipe.trained {
-        Trained::Adapters => of_adapter_training(&model.weights),
+        Trained::Adapters | Trained::Exits => of_adapter_training(&model.weights),
         Trained::Full => of_full_training(),
     };
     let config = run_config("distill", recipe.seed, base, numerics, inputs, digests, recipe)?;
     let (run, resume) = RunDirectory::create_or_resume(directory, &config)?;
-    let mut distillation = Distillation::new(cpu, model, recipe.clone(), &reader, run, resume.as_ref())?;
+    let mut progress = None;
+    let mut on_preparation = |preparation: Preparation<'_>| {
+        let (what, unit, total, done, message) = match preparation {
+            Preparation::Translators { progress: FitProgress { step, kl }, steps } => {
+                let mean = kl.iter().sum::<f64>() / kl.len().max(1) as f64;
+                ("fitting exit translators", "steps", steps, *step, format!("lens KL {mean:.2} nats"))
+            }
+            Preparation::Heads { progress: FitProgress { step, kl }, steps } => {
+                ("training exit heads", "steps", steps, *step, format!("loss {:.3} nats", kl[0]))
+            }
+            Preparation::LensKl { done } => {
+                ("reading traces through translators", "traces", reader.len() as u64, done as u64, String::new())
+            }
+        };
+        if progress.as_ref().is_none_or(|(shown, _)| *shown != what) {
+            progress = Some((what, host.progress(what, unit, Some(total))));
+        }
+        if let Some((_, progress)) = &mut progress {
+            progress.set(done);
+            progress.message(message);
+        }
+    };
+    let mut distillation =
+        Distillation::new(cpu, model, recipe.clone(), &reader, run, resume.as_ref(), &mut on_preparation)?;
+    drop(progress);
     let resumed_at = distillation.n_done();
     if resumed_at > 0 {
         host.say(&format!("going on after step {resumed_at} of {}", distillation.n_steps()));

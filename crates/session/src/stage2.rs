@@ -82,7 +82,7 @@ pub fn reinforce(stage2: Stage2<'_>, rewards: Rewards, cpu: &Cpu, host: &dyn Hos
     let digests = [checkpoint_sha256].into_iter().chain(data_sha256.map(|sha256| ("data", sha256)));
     let numerics = match checkpoint.trained {
         // What was merged is not trained on: that is refused below.
-        Trained::Lora(_) | Trained::Merged => of_adapter_training(&base.pretrained.weights),
+        Trained::Lora(_) | Trained::Merged | Trained::Exits => of_adapter_training(&base.pretrained.weights),
         Trained::Full(_) => of_full_training(),
     };
     let config = run_config("reinforce", recipe.seed, base.identity.clone(), numerics, inputs, digests, &settings)?;

@@ -228,6 +228,8 @@ pub fn clip_gradients(gradients: &mut [(&str, &mut [f32])], max_norm: f64) -> Re
 pub struct StepRates {
     /// Of adapters, or of all weights.
     pub trunk: f64,
+    /// Of translators and propagation maps.
+    pub maps: f64,
     /// Of exit heads.
     pub heads: f64,
 }

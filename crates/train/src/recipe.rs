@@ -23,7 +23,7 @@ pub struct LoraSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LearningRates {
-    /// Low-rank adapters, if `trained = "lora"`.
+    /// Low-rank adapters, if `trained = "lora"`, and the maps of exits that are trained.
     pub adapters: f64,
     /// All weights of the model, if `trained = "full"`.
     pub weights: f64,
@@ -43,8 +43,9 @@ impl LearningRates {
         let trunk = match trained {
             Trained::Adapters => self.adapters,
             Trained::Full => self.weights,
+            Trained::Exits => 0.0,
         };
-        StepRates { trunk, heads: self.heads }
+        StepRates { trunk, maps: self.adapters, heads: self.heads }
     }
 
     /// Checks the ranges of the keys of the group `learning_rate`.

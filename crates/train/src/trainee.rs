@@ -89,6 +89,7 @@ impl<B: Backend> Trainee<B> {
             checkpoint::Trained::Lora(lora) => (Trained::Adapters, Some(lora), None),
             checkpoint::Trained::Full(weights) => (Trained::Full, None, Some(weights)),
             checkpoint::Trained::Merged => (Trained::Adapters, None, None),
+            checkpoint::Trained::Exits => (Trained::Exits, None, None),
         };
         let mut decoder = trained_decoder(backend, model, trained);
         if let Some(weights) = weights {
@@ -99,7 +100,9 @@ impl<B: Backend> Trainee<B> {
                 }
             });
         }
-        let policy = Policy::new(backend, lora, checkpoint.exit_heads.clone());
+        let policy = Policy::new(backend, lora, checkpoint.exit_heads.clone())
+            .with_translators(checkpoint.exit_translators.as_ref())
+            .with_propagation(checkpoint.exit_propagation.as_ref());
         Ok(Self { decoder, policy, trained, optimizer: AdamW::new(optimizer) })
     }
 
@@ -132,7 +135,11 @@ impl<B: Backend> Trainee<B> {
         let Self { decoder, policy, trained, optimizer } = self;
         let mut failed = None;
         visit(decoder, policy, *trained, &mut |name, group, values| {
-            let rate = if group == ParameterGroup::Trunk { rates.trunk } else { rates.heads };
+            let rate = match group {
+                ParameterGroup::Trunk => rates.trunk,
+                ParameterGroup::Maps => rates.maps,
+                ParameterGroup::Heads => rates.heads,
+            };
             if let Some(gradient) = gradients.get(name)
                 && let Err(error) = optimizer.step(name, rate, decays(name), values, gradient)
             {
@@ -151,6 +158,8 @@ impl<B: Backend> Trainee<B> {
             start_adapter: model.weights.start_adapter.clone(),
             trained: self.trained_weights(),
             exit_heads: self.policy.heads.clone(),
+            exit_translators: self.policy.translators(),
+            exit_propagation: self.policy.propagation(),
             exit_offset: None,
             training: serde_json::Value::Null,
             lineage: None,
@@ -166,6 +175,7 @@ impl<B: Backend> Trainee<B> {
                 let none = || Lora { rank: 1, alpha: 1.0, pairs: BTreeMap::new() };
                 checkpoint::Trained::Lora(self.policy.lora().unwrap_or_else(none))
             }
+            Trained::Exits => checkpoint::Trained::Exits,
             Trained::Full => {
                 let weights = self.decoder.export();
                 let named = weights.parameters().into_iter();
@@ -224,7 +234,7 @@ fn check_weights(model: &ModelWeights, saved: &BTreeMap<String, Tensor>) -> Resu
 /// The decoder whose parameters are used: the frozen ones, or f32 copies to train.
 fn trained_decoder<B: Backend>(backend: &B, model: &PretrainedModel, trained: Trained) -> Decoder<B> {
     match trained {
-        Trained::Adapters => Decoder::new(backend, &model.config, &model.weights),
+        Trained::Adapters | Trained::Exits => Decoder::new(backend, &model.config, &model.weights),
         Trained::Full => Decoder::widened(backend, &model.config, &model.weights),
     }
 }

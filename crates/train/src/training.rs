@@ -247,8 +247,8 @@ impl<B: Backend, S: Stage<B>> Training<B, S> {
             return Err(TrainingError::NotFinite { loss, step, advice: S::LOSS_ADVICE });
         }
         let factor = self.course.schedule.factor(self.step);
-        let StepRates { trunk, heads } = self.course.rates;
-        let rates = StepRates { trunk: factor * trunk, heads: factor * heads };
+        let StepRates { trunk, maps, heads } = self.course.rates;
+        let rates = StepRates { trunk: factor * trunk, maps: factor * maps, heads: factor * heads };
         let gradient_norm = self
             .trainee
             .update(gradients, self.course.clip_norm, rates)
@@ -259,7 +259,7 @@ impl<B: Backend, S: Stage<B>> Training<B, S> {
         stage.log(batch, &update, &progress)
     }
 
-    fn parts(&mut self) -> (&mut S, Progress<'_, B>) {
+    pub(crate) fn parts(&mut self) -> (&mut S, Progress<'_, B>) {
         let Self { stage, trainee, course, run, step } = self;
         (stage, Progress { trainee, run, step: *step, n_steps: course.schedule.steps })
     }
@@ -283,6 +283,10 @@ pub(crate) fn resumed_trainee<B: Backend, E>(
 ) -> Result<Trainee<B>, TrainingError<E>> {
     let checkpoint = Checkpoint::load(&point.checkpoint, Some(base_sha256))?;
     let mut trainee = Trainee::from_checkpoint(backend, model, &checkpoint, optimizer)?;
-    trainee.restore_optimizer(saved_state(point)?, optimizer).map_err(TraineeError::from)?;
+    let state = saved_state(point)?;
+    // Before its first step an optimiser has no state.
+    if point.step > 0 {
+        trainee.restore_optimizer(state, optimizer).map_err(TraineeError::from)?;
+    }
     Ok(trainee)
 }

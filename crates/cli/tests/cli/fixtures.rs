@@ -306,6 +306,8 @@ fn checkpoint_of(source: &str, base: &PretrainedModel, lora: Lora, exit_heads: E
         start_adapter: None,
         trained: Trained::Lora(lora),
         exit_heads,
+        exit_translators: None,
+        exit_propagation: None,
         exit_offset: None,
         training: json!({}),
         lineage: None,

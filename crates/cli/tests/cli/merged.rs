@@ -95,6 +95,8 @@ fn write_checkpoint(folder: &Folder, name: &str, base: &str, projections: &[Proj
         start_adapter: None,
         trained: Trained::Lora(Lora { rank: 2, alpha: 2.0, pairs }),
         exit_heads: heads,
+        exit_translators: None,
+        exit_propagation: None,
         exit_offset: Some(0.5),
         training: json!({}),
         lineage: None,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aloud_kernels::backend::{Backend, Readout};
-use aloud_model::decoder::Decoder;
+use aloud_model::decoder::{Decoder, Policy};
 
 use super::exits::{ExitDecider, Exits};
 use super::work::{StepResult, Work};
@@ -53,6 +53,7 @@ impl<B: Backend> Hindsight<B> {
     pub(crate) fn go_back(
         self,
         decoder: &Decoder<B>,
+        policy: Option<&Policy<B>>,
         work: &mut [Work<'_, B>],
         starts: &[usize],
         results: &mut [StepResult],
@@ -62,7 +63,8 @@ impl<B: Backend> Hindsight<B> {
         for Undecided { item, decider, at_depths } in self.steps {
             let Some(last) = finals[item].take() else { continue };
             let hidden = decoder.final_norm(&last);
-            let lenses: Vec<B::Rows> = at_depths.iter().map(|(_, residual)| decoder.final_norm(residual)).collect();
+            let lens = |(depth, residual): &(usize, B::Rows)| decoder.lens(policy, *depth, residual);
+            let lenses: Vec<B::Rows> = at_depths.iter().map(lens).collect();
             let readout = Readout { hidden: &hidden, weight: decoder.unembedding() };
             let readings = backend.lens_kl(readout, &lenses.iter().collect::<Vec<_>>(), &[0], false);
             let lens_kl: Vec<f32> = readings.iter().flat_map(|reading| &reading.lenses).map(|lens| lens.kl).collect();

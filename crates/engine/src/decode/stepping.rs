@@ -110,9 +110,11 @@ pub(crate) fn step<B: Backend>(
     for (result, depths) in results.iter_mut().zip(&depths) {
         result.depth = depths.last().copied().unwrap_or(n_blocks);
     }
-    hindsight.go_back(decoder, work, &starts, &mut results, &mut finals);
+    hindsight.go_back(decoder, policy, work, &starts, &mut results, &mut finals);
     let parts: Vec<(&B::Rows, Range<usize>)> = finals.iter().flatten().map(|rows| (rows, 0..1)).collect();
-    (results, decoder.final_norm(&backend.concat_rows(hidden_size, &parts)))
+    let last_depths: Vec<usize> = results.iter().map(|result| result.depth).collect();
+    let hidden = decoder.read_out(policy, &backend.concat_rows(hidden_size, &parts), &last_depths);
+    (results, hidden)
 }
 
 /// Exit decisions at depth `depth`, of the tokens that decide for themselves. `in_advance` are the depths that are known.

@@ -101,6 +101,11 @@ impl PackedSteps {
         Ok(packed)
     }
 
+    /// Depth (blocks) of the step that emitted each response token.
+    pub fn response_depths(&self) -> Vec<usize> {
+        self.response_rows.iter().map(|row| self.depths[*row as usize]).collect()
+    }
+
     /// Every row that may exit, ascending, with its sequence and response token.
     pub fn exiting_rows(&self) -> impl Iterator<Item = (usize, (usize, usize))> {
         self.exiting_step.iter().enumerate().filter_map(|(row, step)| Some((row, (*step)?)))
@@ -152,7 +157,7 @@ impl<'a, B: Backend> Reading<'a, B> {
     ) -> Self {
         let forward = decoder.forward(policy, &steps.batch, &steps.depths, candidates, keeps_tape);
         let residual = decoder.backend().gather_rows(&forward.residual, &steps.response_rows);
-        let hidden = decoder.final_norm(&residual);
+        let hidden = decoder.read_out(policy, &residual, &steps.response_depths());
         Self { decoder, policy, candidates, steps, forward, residual, hidden }
     }
 
@@ -165,8 +170,10 @@ impl<'a, B: Backend> Reading<'a, B> {
     /// must have reached every candidate. The divergence of Jensen and Shannon is among it only where `with_js`.
     pub fn lens_kl(&self, with_js: bool) -> Vec<LensRow> {
         let backend = self.decoder.backend();
-        let lens = |residual| self.decoder.final_norm(&backend.gather_rows(residual, &self.steps.response_rows));
-        let lenses: Vec<B::Rows> = self.forward.at_candidates.iter().map(lens).collect();
+        let lens = |(residual, depth): (&B::Rows, &usize)| {
+            self.decoder.lens(self.policy, *depth, &backend.gather_rows(residual, &self.steps.response_rows))
+        };
+        let lenses: Vec<B::Rows> = self.forward.at_candidates.iter().zip(self.candidates).map(lens).collect();
         backend.lens_kl(self.readout(), &lenses.iter().collect::<Vec<_>>(), &self.steps.tokens, with_js)
     }
 
@@ -189,7 +196,8 @@ impl<'a, B: Backend> Reading<'a, B> {
     pub fn backward(self, d_hidden: &B::Rows, d_decisions: &[Vec<f32>], trains: Trains, gradients: &mut Gradients<B>) {
         let Self { decoder, policy, candidates, steps, forward, residual, .. } = self;
         let (backend, config) = (decoder.backend(), decoder.config());
-        let d_response = decoder.final_norm_backward(&residual, d_hidden, trains.weights, gradients);
+        let depths = steps.response_depths();
+        let d_response = decoder.read_out_backward(policy, &residual, &depths, d_hidden, trains.weights, gradients);
         let mut d_residual = backend.zeros(steps.batch.n_rows(), config.hidden_size);
         backend.scatter_add_rows(&mut d_residual, Some(&steps.response_rows), &d_response);
         let mut d_at_candidates = Vec::with_capacity(candidates.len());

@@ -95,7 +95,7 @@ pub fn verify<B: Backend>(
     let recorded = RecordedSequence { prompt, response: tokens, depths };
     let PackedSteps { batch, depths: row_depths, .. } = PackedSteps::new(decoder, &[recorded]).map_err(too_long)?;
     let forward = decoder.forward(Some(policy), &batch, &row_depths, &[], true);
-    let hidden = decoder.final_norm(&forward.residual);
+    let hidden = decoder.read_out(Some(policy), &forward.residual, &row_depths);
 
     // Stepwise.
     let mut arena = Arena::new(backend, config.n_layers, config.key_value_size(), config.hidden_size);

@@ -10,7 +10,7 @@ use super::forward::{BlockTape, Tape};
 use super::policy::{factor_names, head_names};
 use super::{Decoder, Forward, PackedBatch, Policy};
 use crate::lora::{Lora, LoraPair, Projection};
-use crate::weights::{EMBED_TOKENS, INPUT_NORM, KEY_NORM, LM_HEAD, NORM, POST_ATTENTION_NORM, QUERY_NORM, layer_name};
+use crate::weights::{EMBED_TOKENS, INPUT_NORM, KEY_NORM, LM_HEAD, POST_ATTENTION_NORM, QUERY_NORM, layer_name};
 
 /// Which parameters get gradients besides the exit heads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub enum Trained {
     Adapters,
     /// Every parameter of the model, and adapters if there are any.
     Full,
+    /// Nothing of the model, and no adapters: `exits`.
+    Exits,
 }
 
 /// Gradients by parameter name.
@@ -72,22 +74,6 @@ struct Pass<'a, B: Backend> {
 }
 
 impl<B: Backend> Decoder<B> {
-    /// Backward of [`Decoder::final_norm`] on some rows: returns the gradient of the residual.
-    pub fn final_norm_backward(
-        &self,
-        residual: &B::Rows,
-        d_hidden: &B::Rows,
-        trained: Trained,
-        gradients: &mut Gradients<B>,
-    ) -> B::Rows {
-        let n = self.backend.n_rows(residual);
-        let mut d_residual = self.backend.zeros(n, self.config.hidden_size);
-        let d_gain = (trained == Trained::Full).then(|| gradients.entry(NORM.into(), 1, self.config.hidden_size));
-        let eps = self.config.rms_norm_eps;
-        self.backend.rms_norm_backward(residual, &self.weights.norm, eps, d_hidden, &mut d_residual, d_gain);
-        d_residual
-    }
-
     /// Where the gradient of the unembedding is collected, if it is trained.
     pub fn unembedding_gradient<'g>(
         &self,
@@ -311,6 +297,8 @@ impl<'a, B: Backend> Pass<'a, B> {
                 let active_normed = backend.gather_rows(&normed, rows);
                 let d_active = self.project_backward(block, &active_normed, &[queries], gradients);
                 backend.scatter_add_rows(&mut d_normed, Some(rows), &d_active);
+                let d_keys_values = (&d_keys, &d_values);
+                decoder.propagate_backward(self.policy, block, &normed, rows, d_keys_values, &mut d_normed, gradients);
                 backend.scatter_rows(&mut d_x, rows, &d_middle);
                 d_normed
             }

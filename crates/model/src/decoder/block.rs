@@ -85,12 +85,13 @@ impl<B: Backend> Decoder<B> {
         let layer = &self.weights.layers[block];
         let eps = self.config.rms_norm_eps;
         let normed = self.backend.rms_norm_forward(x, &layer.input_layernorm, eps);
-        let (mut queries, mut keys, values);
+        let (mut queries, mut keys, mut values);
         let query_positions;
         if let Some(active) = active {
             let active_normed = self.backend.gather_rows(&normed, active);
             [queries] = exactly(self.project(policy, block, &active_normed, &[Projection::QProj]));
             [keys, values] = exactly(self.project(policy, block, &normed, &[Projection::KProj, Projection::VProj]));
+            self.propagate(policy, block, &normed, active, &mut keys, &mut values);
             query_positions = active.iter().map(|&row| positions[row as usize]).collect();
         } else {
             let all = [Projection::QProj, Projection::KProj, Projection::VProj];

@@ -3,6 +3,8 @@
 use aloud_kernels::backend::Backend;
 
 use crate::exit_heads::{ExitHeads, HeadInput};
+use crate::exit_propagation::{ExitPropagation, propagation_name};
+use crate::exit_translators::{ExitTranslators, translator_name};
 use crate::lora::{Lora, Projection};
 
 /// Parameters that share a learning rate.
@@ -10,6 +12,8 @@ use crate::lora::{Lora, Projection};
 pub enum ParameterGroup {
     /// Adapters, or the model's own weights in full-parameter training.
     Trunk,
+    /// Maps of exits: translators and propagation maps.
+    Maps,
     /// Exit heads.
     Heads,
 }
@@ -20,6 +24,12 @@ pub struct Policy<B: Backend> {
     pub(super) lora: Option<Lora<B::Matrix>>,
     /// The exit heads.
     pub heads: ExitHeads,
+    /// The translators of their candidates, if residuals are read out through any.
+    pub translators: Option<ExitTranslators<B::Matrix>>,
+    /// What is added to keys and values of frozen residuals, if anything is.
+    pub propagation: Option<ExitPropagation<B::Matrix>>,
+    /// Whether the translators get gradients and are changed.
+    pub trains_translators: bool,
 }
 
 impl<B: Backend> std::fmt::Debug for Policy<B> {
@@ -35,12 +45,42 @@ impl<B: Backend> Policy<B> {
     /// Puts adapters (if any) and heads on a device.
     pub fn new(backend: &B, lora: Option<&Lora>, heads: ExitHeads) -> Self {
         let lora = lora.map(|lora| lora.map(|factor| backend.factor(factor)));
-        Self { backend: backend.clone(), lora, heads }
+        Self { backend: backend.clone(), lora, heads, translators: None, propagation: None, trains_translators: false }
+    }
+
+    /// The same with translators, of the candidates of the heads.
+    #[must_use]
+    pub fn with_translators(mut self, translators: Option<&ExitTranslators>) -> Self {
+        debug_assert!(translators.is_none_or(|translators| translators.candidates == self.heads.candidates));
+        self.translators = translators.map(|translators| translators.map(|matrix| self.backend.factor(matrix)));
+        self
+    }
+
+    /// The same with propagation maps.
+    #[must_use]
+    pub fn with_propagation(mut self, propagation: Option<&ExitPropagation>) -> Self {
+        self.propagation = propagation.map(|maps| maps.map(|factor| self.backend.factor(factor)));
+        self
+    }
+
+    /// The propagation maps as they are on the device; `None` if there are none.
+    pub fn propagation(&self) -> Option<ExitPropagation> {
+        self.propagation.as_ref().map(|maps| maps.map(|factor| self.backend.download_matrix(factor)))
+    }
+
+    /// The translators as they are on the device; `None` if there are none.
+    pub fn translators(&self) -> Option<ExitTranslators> {
+        self.translators.as_ref().map(|all| all.map(|matrix| self.backend.download_matrix(matrix)))
     }
 
     /// The adapters as they are on the device; `None` if there are none.
     pub fn lora(&self) -> Option<Lora> {
         self.lora.as_ref().map(|lora| lora.map(|matrix| self.backend.download_matrix(matrix)))
+    }
+
+    /// Whether it has factors beside the model's weights: adapters or maps of exits.
+    pub fn has_factors(&self) -> bool {
+        self.lora.is_some() || self.translators.is_some() || self.propagation.is_some()
     }
 
     /// The epsilon of the heads' own norm: that of the model's norms, or none for raw residuals.
@@ -61,10 +101,30 @@ impl<B: Backend> Policy<B> {
             self.backend.update_matrix(&mut pair.a, &mut |values| f(&a, ParameterGroup::Trunk, values));
             self.backend.update_matrix(&mut pair.b, &mut |values| f(&b, ParameterGroup::Trunk, values));
         }
+        self.update_translators(&mut |name, values| f(name, ParameterGroup::Maps, values));
+        for (block, maps) in self.propagation.iter_mut().flat_map(|all| &mut all.maps) {
+            for (name, factor) in maps.factors_mut() {
+                let name = propagation_name(*block, name);
+                self.backend.update_matrix(factor, &mut |values| f(&name, ParameterGroup::Maps, values));
+            }
+        }
         for (i, depth) in self.heads.candidates.iter().enumerate() {
             let (weight, bias) = head_names(*depth);
             f(&weight, ParameterGroup::Heads, &mut self.heads.weights[i]);
             f(&bias, ParameterGroup::Heads, std::slice::from_mut(&mut self.heads.biases[i]));
+        }
+    }
+}
+
+impl<B: Backend> Policy<B> {
+    /// Every parameter of the translators, if they are trained, to be changed in place.
+    pub fn update_translators(&mut self, f: &mut dyn FnMut(&str, &mut [f32])) {
+        let Some(translators) = self.translators.as_mut().filter(|_| self.trains_translators) else { return };
+        for (depth, map) in translators.candidates.iter().zip(&mut translators.maps) {
+            for (name, matrix) in map.matrices_mut() {
+                let name = translator_name(*depth, name);
+                self.backend.update_matrix(matrix, &mut |values| f(&name, values));
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Checkpoints: round trips, PEFT's format, and errors for everything that is damaged, foreign or contradictory.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     sync::LazyLock,
@@ -14,6 +14,7 @@ use aloud_model::{
         files::{Tensor, TensorFile, tensor_file_bytes},
     },
     exit_heads::{ExitHeads, HeadInput},
+    exit_translators::{ExitReadout, ExitTranslators, Translator},
     lora::{Lora, LoraPair, Projection},
 };
 use proptest::prelude::*;
@@ -70,12 +71,26 @@ pub(crate) fn checkpoint(trained: Trained) -> Checkpoint {
             weights: vec![vec![0.25; HIDDEN_SIZE], vec![-0.5; HIDDEN_SIZE]],
             biases: vec![-1.5, 0.75],
         },
+        exit_translators: None,
+        exit_propagation: None,
         exit_offset: Some(0.1),
         training: json!({"kl_factor": 0.5, "seed": 3}),
         lineage: None,
         trained_items: None,
         metrics: json!({"step": 12, "token_kl": 0.031}),
     }
+}
+
+fn translators(readout: ExitReadout, candidates: &[usize]) -> ExitTranslators {
+    let map = |depth: &usize| match readout {
+        ExitReadout::Block => Translator::Block {
+            gate: matrix(INTERMEDIATE_SIZE, HIDDEN_SIZE, *depth),
+            up: matrix(INTERMEDIATE_SIZE, HIDDEN_SIZE, depth + 10),
+            down: matrix(HIDDEN_SIZE, INTERMEDIATE_SIZE, depth + 20),
+        },
+        _ => Translator::LowRank(LoraPair { a: matrix(3, HIDDEN_SIZE, *depth), b: matrix(HIDDEN_SIZE, 3, depth + 20) }),
+    };
+    ExitTranslators { candidates: candidates.to_vec(), maps: candidates.iter().map(map).collect() }
 }
 
 fn every_projection() -> Checkpoint {
@@ -145,6 +160,65 @@ fn checkpoints_come_back_as_they_went_in() {
     assert_eq!(TrainingState::read(&path).unwrap(), None);
     let left_over = fs::read_dir(path.parent().unwrap()).unwrap().count();
     assert_eq!(left_over, 1, "nothing beside the checkpoint");
+}
+
+#[test]
+fn translators_come_back_and_have_a_part_in_the_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint");
+    let mut digests = BTreeSet::new();
+    for readout in [ExitReadout::None, ExitReadout::LowRank, ExitReadout::Block] {
+        let exit_translators = (readout != ExitReadout::None).then(|| translators(readout, &[1, 2]));
+        let saved = Checkpoint { exit_translators, ..checkpoint(Trained::Exits) };
+        saved.save(&path, None).unwrap();
+        let loaded = Checkpoint::load(&path, None).unwrap();
+        assert!(matches!(loaded.trained, Trained::Exits) && !path.join("adapter_model.safetensors").exists());
+        let values = |checkpoint: &Checkpoint| -> Vec<Vec<f32>> {
+            let all = checkpoint.exit_translators.iter().flat_map(|all| &all.maps);
+            all.flat_map(Translator::matrices).map(|(_, matrix)| matrix.to_f32()).collect()
+        };
+        assert_eq!(values(&loaded), values(&saved));
+        digests.insert(Checkpoint::digest(&path).unwrap());
+    }
+    assert_eq!(digests.len(), 3);
+    // Written before there were translators: none.
+    replace_in(&path.join("aloud.json"), "\"exit_readout\": \"block\",", "");
+    assert!(Checkpoint::load(&path, None).unwrap().exit_translators.is_none());
+
+    let refused = |exit_translators| {
+        let checkpoint = Checkpoint { exit_translators: Some(exit_translators), ..checkpoint(Trained::Exits) };
+        checkpoint.save(&path, None).unwrap_err().to_string()
+    };
+    let error = refused(translators(ExitReadout::LowRank, &[1]));
+    assert_says(&error, &["exit_translators.candidates must be [1, 2], found [1]"]);
+    let mut narrow = translators(ExitReadout::LowRank, &[1, 2]);
+    narrow.maps[1] = Translator::LowRank(LoraPair { a: matrix(3, 8, 0), b: matrix(HIDDEN_SIZE, 3, 0) });
+    assert_says(&refused(narrow), &["matrix a of the translator at depth 2 must be 16, found 8"]);
+    let mut infinite = translators(ExitReadout::LowRank, &[1, 2]);
+    let a = Matrix::from_f32(3, HIDDEN_SIZE, vec![f32::INFINITY; 3 * HIDDEN_SIZE]).unwrap();
+    infinite.maps[0] = Translator::LowRank(LoraPair { a, b: matrix(HIDDEN_SIZE, 3, 0) });
+    assert_says(&refused(infinite), &["matrix a of the translator at depth 1 must be finite, found inf"]);
+    // Of other candidates than the heads: the file lacks one.
+    let saved =
+        Checkpoint { exit_translators: Some(translators(ExitReadout::LowRank, &[1, 2])), ..checkpoint(Trained::Exits) };
+    saved.save(&path, None).unwrap();
+    let file = path.join("exit_translators.safetensors");
+    let other = Checkpoint {
+        exit_heads: ExitHeads {
+            candidates: vec![1],
+            weights: vec![vec![0.5; HIDDEN_SIZE]],
+            biases: vec![0.0],
+            ..saved.exit_heads.clone()
+        },
+        exit_translators: Some(translators(ExitReadout::LowRank, &[1])),
+        ..checkpoint(Trained::Exits)
+    };
+    let other_path = folder.path().join("other");
+    other.save(&other_path, None).unwrap();
+    fs::copy(other_path.join("exit_translators.safetensors"), &file).unwrap();
+    assert_says(&load_error(&path), &["exit_translators.safetensors", "translator.2.a"]);
+    fs::remove_file(&file).unwrap();
+    assert_says(&load_error(&path), &["exit_translators.safetensors"]);
 }
 
 #[test]

@@ -11,9 +11,11 @@ mod gguf_golden;
 mod gguf_writer;
 mod gguf_written;
 mod lineage;
+mod propagation;
 mod rope_golden;
 mod safetensors_directory;
 mod source;
+mod translators;
 
 use std::path::{Path, PathBuf};
 

@@ -159,7 +159,7 @@ impl<'a, B: Backend> Pretraining<'a, B> {
         }
         let course = Course {
             schedule: recipe.schedule,
-            rates: StepRates { trunk: recipe.learning_rate, heads: 0.0 },
+            rates: StepRates { trunk: recipe.learning_rate, maps: 0.0, heads: 0.0 },
             clip_norm: recipe.optimizer.clip_norm,
             checkpoint_every: recipe.checkpoint_every,
         };

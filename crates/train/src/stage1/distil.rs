@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use aloud_base::random::{Domain, KeyedRandom};
 use aloud_kernels::backend::Backend;
+use aloud_method::exit_objective::ExitObjective;
 use aloud_method::savings::savings_of_mean_depth;
-use aloud_method::targets::{TargetStatistics, Targets};
+use aloud_method::targets::Targets;
 use aloud_model::checkpoint::lineage::{ItemKey, ItemSet, Lineage};
 use aloud_model::checkpoint::{BaseIdentity, Checkpoint};
 use aloud_model::decoder::{BatchError, Gradients, Policy, Trained};
-use aloud_model::exit_heads::ExitHeads;
+use aloud_model::exit_propagation::ExitPropagation;
 use aloud_model::load::PretrainedModel;
 
 use crate::ancestry::{Ancestry, StageItems};
@@ -20,9 +21,11 @@ use crate::run_directory::{ResumePoint, RunDirectory};
 use crate::stage1::held_out::{HeldOutReport, evaluate, prescribed_token_kl};
 use crate::stage1::metrics::StepMetrics;
 use crate::stage1::plan::{Plan, PlannedStep, Sample};
+use crate::stage1::preparation::{self, OnPreparation, Traces};
 use crate::stage1::recipe::DistillRecipe;
 use crate::stage1::student::{LossSettings, LossSums, Student};
 use crate::stage1::traces::{Trace, TraceError, TraceReader};
+use crate::stage1::translators::FitError;
 use crate::trainee::Trainee;
 use crate::training::{Course, Progress, Stage, StepGradient, Training, TrainingError, Update, resumed_trainee};
 
@@ -54,6 +57,9 @@ pub enum DistilError {
         /// Depths with lens KLs.
         recorded: Vec<usize>,
     },
+    /// Exit translators or heads cannot be fitted.
+    #[error(transparent)]
+    Preparation(FitError),
     /// There is nothing to train on.
     #[error("no trace to train on: the store has {n}, of which {held_out} are held out")]
     NoTraces {
@@ -111,6 +117,7 @@ impl<B: Backend> Distillation<B> {
         reader: &TraceReader,
         run: RunDirectory,
         resume: Option<&ResumePoint>,
+        on_preparation: &mut OnPreparation<'_>,
     ) -> Result<Self> {
         let base = BaseIdentity { source: model.identity.source.clone(), sha256: model.identity.sha256.clone() };
         check_base(reader, &base)?;
@@ -124,8 +131,8 @@ impl<B: Backend> Distillation<B> {
         let (training, held_out) = split_held_out(recipe.seed, reader.len(), recipe.held_out);
         let items = traced_items(reader, &training, held_out.len());
         let (lineage, trained_items) = Ancestry::default().then(run.config(), items);
-        let traces = read_traces(reader, &training, &columns)?;
-        let held_out: Vec<Trace> = read_traces(reader, &held_out, &columns)?.into_values().collect();
+        let mut traces = read_traces(reader, &training, &columns)?;
+        let mut held_out: Vec<Trace> = read_traces(reader, &held_out, &columns)?.into_values().collect();
         if traces.is_empty() {
             return Err(DistilError::NoTraces { n: reader.len(), held_out: held_out.len() }.into());
         }
@@ -134,18 +141,26 @@ impl<B: Backend> Distillation<B> {
         steps.truncate(schedule.steps as usize);
 
         let optimizer = recipe.optimizer;
-        let trainee = if let Some(point) = resume {
-            resumed_trainee(backend, &model, &base.sha256, optimizer, point)?
-        } else {
-            let mut statistics = TargetStatistics::new(targets.clone());
-            for trace in traces.values() {
-                statistics.add_trace(&trace.lens_kl, 0, |_, _, _| 0.0);
-            }
-            let hazards: Vec<f32> = statistics.mean_hazards().iter().map(|hazard| *hazard as f32).collect();
-            let candidates = targets.candidates.clone();
-            let heads = ExitHeads::new(candidates, recipe.head_input, model.config.hidden_size, &hazards);
-            Trainee::new(backend, &model, recipe.trained, &recipe.lora, heads, optimizer, recipe.seed)
+        let base_sha256 = base.sha256.clone();
+        let kept = match resume.filter(|_| recipe.prepares()) {
+            Some(_) => Checkpoint::load(&run.checkpoint_path(0), Some(&base_sha256))?.exit_translators,
+            None => None,
         };
+        let mut all = Traces { training: &mut traces, held_out: &mut held_out };
+        let translators = preparation::translators(backend, &model, &recipe, &targets, &mut all, kept, on_preparation)
+            .map_err(DistilError::Preparation)?;
+        let mut trainee = if let Some(point) = resume {
+            resumed_trainee(backend, &model, &base_sha256, optimizer, point)?
+        } else {
+            let heads = preparation::heads(backend, &model, &recipe, &targets, &all, on_preparation)
+                .map_err(DistilError::Preparation)?;
+            let mut new = Trainee::new(backend, &model, recipe.trained, &recipe.lora, heads, optimizer, recipe.seed);
+            let propagation =
+                ExitPropagation::new(recipe.propagation_rank, &targets.candidates, &model.config, recipe.seed);
+            new.policy = new.policy.with_translators(translators.as_ref()).with_propagation(propagation.as_ref());
+            new
+        };
+        trainee.policy.trains_translators = !recipe.translators.held;
         let course = Course {
             schedule,
             rates: recipe.learning_rate.of(recipe.trained),
@@ -166,7 +181,14 @@ impl<B: Backend> Distillation<B> {
             lineage,
             trained_items,
         };
-        Ok(Self { stage, trainee, course, run, step: resume.map_or(0, |point| point.step) })
+        let saves_preparation = stage.recipe.prepares() && resume.is_none();
+        let mut training = Self { stage, trainee, course, run, step: resume.map_or(0, |point| point.step) };
+        if saves_preparation {
+            let (stage, progress) = training.parts();
+            stage.save(&StepMetrics::default(), &progress)?;
+            progress.run.mark_latest(0)?;
+        }
+        Ok(training)
     }
 
     /// Evaluates the student as it is now on the held-out traces.
@@ -188,7 +210,8 @@ impl<B: Backend> Distillation<B> {
             return Ok(None);
         }
         let backend = self.trainee.decoder.backend();
-        let bare = Policy::new(backend, None, self.trainee.policy.heads.clone());
+        let translators = self.trainee.policy.translators();
+        let bare = Policy::new(backend, None, self.trainee.policy.heads.clone()).with_translators(translators.as_ref());
         let student = self.stage.student(&self.trainee, &bare);
         let rows = recipe.batch.tokens_per_step;
         let kls = prescribed_token_kl(&student, held_out, rows, recipe.seed);
@@ -199,13 +222,14 @@ impl<B: Backend> Distillation<B> {
 impl<B: Backend> Distil<B> {
     fn student<'a>(&'a self, trainee: &'a Trainee<B>, policy: &'a Policy<B>) -> Student<'a, B> {
         let settings = LossSettings {
-            exit_weight: self.recipe.loss.exit_weight as f32,
+            exit_weight: self.recipe.joint_exit_weight() as f32,
             direction: self.recipe.loss.kl_direction,
             detach_heads: self.recipe.loss.detach_heads,
             trained: trainee.trained,
         };
         let (teacher_unembedding, targets) = (&self.teacher_unembedding, &self.targets);
-        Student { decoder: &trainee.decoder, policy, teacher_unembedding, targets, settings }
+        let draws_own = self.recipe.exit_objective == ExitObjective::ExpectedCost;
+        Student { decoder: &trainee.decoder, policy, teacher_unembedding, targets, settings, draws_own }
     }
 
     fn evaluate(&self, trainee: &Trainee<B>) -> Result<HeldOutReport> {
@@ -251,7 +275,7 @@ impl<B: Backend> Stage<B> for Distil<B> {
         let mut metrics = StepMetrics {
             step: progress.step,
             tokens: sums.n_tokens() as u64,
-            loss: sums.loss(self.recipe.loss.exit_weight as f32),
+            loss: sums.loss(self.recipe.joint_exit_weight() as f32),
             token_kl_exited,
             token_kl_full_depth,
             exit_cross_entropy: sums.mean_exit_cross_entropy(),

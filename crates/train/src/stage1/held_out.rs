@@ -24,31 +24,36 @@ pub struct HeldOutReport {
     pub n_traces: usize,
     /// Response tokens.
     pub n_tokens: usize,
-    /// Token KL (nats per token) where the prescribed target depth is a candidate.
+    /// Token KL (nats per token) where the prescribed depth is a candidate: drawn from the target, or, where there is none, from the
+    /// student's own hazards.
     pub token_kl_exited: Option<f64>,
     /// Token KL (nats per token) where it is full depth.
     pub token_kl_full_depth: Option<f64>,
     /// Mean of `-log pi(prescribed depth)` over all response tokens, token 0 with its term of 0 included, nats per token.
     pub exit_cross_entropy: f64,
-    /// Mean target exit distribution: candidates, then full depth.
-    pub target_exits: Vec<f64>,
+    /// Mean target exit distribution: candidates, then full depth. `None` of heads trained on the expected cost, as all that
+    /// compares with a target.
+    pub target_exits: Option<Vec<f64>>,
     /// Histogram of depths drawn freely from the student's hazards on the teacher's tokens, 8 draws a token.
     pub learned_exits: Vec<f64>,
     /// Total variation between the two.
-    pub total_variation: f64,
+    pub total_variation: Option<f64>,
     /// Mean over tokens of the total variation between target and learned `pi`; the learned one is read in a pass with
     /// exits off, since hazards beyond an exit do not exist.
-    pub per_token_total_variation: f64,
+    pub per_token_total_variation: Option<f64>,
     /// The same for heads that ignore their input: constant hazards that give `target_exits` exactly.
-    pub per_token_total_variation_constant: f64,
+    pub per_token_total_variation_constant: Option<f64>,
     /// `mean_t (1 - d_t / L)` of the target distribution.
-    pub target_layer_savings: f64,
+    pub target_layer_savings: Option<f64>,
     /// The same of the learned one.
     pub learned_layer_savings: f64,
     /// Share of tokens that stop before full depth, target.
-    pub target_exit_rate: f64,
+    pub target_exit_rate: Option<f64>,
     /// The same, learned.
     pub learned_exit_rate: f64,
+    /// Why there is no target: `no_target`, if the heads were trained on the expected cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_absent: Option<String>,
 }
 
 /// Target and learned exit distribution of every token.
@@ -139,6 +144,7 @@ pub(crate) fn evaluate<B: Backend>(
     let n_drawn = drawn.iter().sum::<u64>().max(1) as f64;
     let learned_exits: Vec<f64> = drawn.iter().map(|count| *count as f64 / n_drawn).collect();
     let constant = exit_distribution(&hazards_of_distribution(&target_exits));
+    let target = |value: f64| (!student.draws_own).then_some(value);
     let (token_kl_exited, token_kl_full_depth) = sums.token_kls();
     Ok(HeldOutReport {
         n_traces: traces.len(),
@@ -146,14 +152,15 @@ pub(crate) fn evaluate<B: Backend>(
         token_kl_exited,
         token_kl_full_depth,
         exit_cross_entropy: sums.mean_exit_cross_entropy(),
-        total_variation: total_variation(&target_exits, &learned_exits),
-        per_token_total_variation: distances.mean(None),
-        per_token_total_variation_constant: distances.mean(Some(&constant)),
-        target_layer_savings: savings_of_distribution(&target_exits, candidates, n_blocks),
+        total_variation: target(total_variation(&target_exits, &learned_exits)),
+        per_token_total_variation: target(distances.mean(None)),
+        per_token_total_variation_constant: target(distances.mean(Some(&constant))),
+        target_layer_savings: target(savings_of_distribution(&target_exits, candidates, n_blocks)),
         learned_layer_savings: savings_of_distribution(&learned_exits, candidates, n_blocks),
-        target_exit_rate: target_exits[..candidates.len()].iter().sum(),
+        target_exit_rate: target(target_exits[..candidates.len()].iter().sum()),
         learned_exit_rate: learned_exits[..candidates.len()].iter().sum(),
-        target_exits,
+        target_absent: student.draws_own.then(|| "no_target".to_owned()),
+        target_exits: (!student.draws_own).then_some(target_exits),
         learned_exits,
     })
 }

@@ -2,15 +2,19 @@
 
 use aloud_kernels::backend::KlDirection;
 use aloud_method::candidates::Candidates;
+use aloud_method::exit_objective::ExitObjective;
 use aloud_method::targets::TargetPolicy;
 use aloud_model::decoder::Trained;
 use aloud_model::exit_heads::HeadInput;
+use aloud_model::exit_translators::ExitReadout;
 use aloud_model::lora::Projection;
 use serde::{Deserialize, Serialize};
 
 use crate::optimizer::{Decay, OptimizerSettings, Schedule};
 use crate::recipe::{LearningRates, LoraSettings, check_at_least_one, check_range, check_seed};
 use crate::settings::{Settings, SettingsError};
+use crate::stage1::heads::HeadSettings;
+use crate::stage1::translators::TranslatorSettings;
 
 /// Settings of a distillation (arXiv 2603.21376, stage 1). One TOML file holds them all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,10 +26,24 @@ pub struct DistillRecipe {
     pub candidates: Candidates,
     /// What exit heads read: `rms` (the residual over its root mean square) or `raw`.
     pub head_input: HeadInput,
-    /// What is trained beside the exit heads: `lora` or `full`.
+    /// How residuals at candidates are read out: `none` (as they are), `lowrank` or `block` (through translators, which are fitted
+    /// first and then held).
+    pub exit_readout: ExitReadout,
+    /// Rank of the maps that are added to keys and values of frozen residuals in every block; 0: none.
+    pub propagation_rank: usize,
+    /// What is trained beside the exit heads: `lora`, `full`, or `exits` (nothing: the base model stays as it is).
     pub trained: Trained,
     /// Share of the traces that is never trained on, for evaluation; 0 for none.
     pub held_out: f64,
+    /// The fit of exit translators, where there are any.
+    pub translators: TranslatorSettings,
+    /// What exit heads are trained on: `cross_entropy` (to the target distribution) or `expected_cost` (what stopping is expected
+    /// to cost at `price`; the token loss then draws its depths from the heads themselves, which are held).
+    pub exit_objective: ExitObjective,
+    /// Price of the full depth, nats, for `exit_objective = "expected_cost"`. Higher: earlier exits.
+    pub price: f64,
+    /// The training of exit heads before the rest.
+    pub exit_heads: HeadSettings,
     /// Target exit distribution.
     pub target: TargetSettings,
     /// The loss.
@@ -57,7 +75,7 @@ pub struct TargetSettings {
 /// Names of the directions of the token term.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "KlDirection", rename_all = "lowercase")]
-enum DirectionName {
+pub(crate) enum DirectionName {
     Reverse,
     Forward,
 }
@@ -132,8 +150,14 @@ impl Default for DistillRecipe {
             seed: 0,
             candidates: Candidates::default(),
             head_input: HeadInput::Rms,
+            exit_readout: ExitReadout::None,
+            propagation_rank: 0,
             trained: Trained::Adapters,
             held_out: 0.05,
+            exit_objective: ExitObjective::CrossEntropy,
+            price: 1.0,
+            exit_heads: HeadSettings::default(),
+            translators: TranslatorSettings::default(),
             target: TargetSettings { kl_factor: 1.0, policy: TargetPolicy::Exact },
             loss: LossSettings {
                 exit_samples: 4,
@@ -168,6 +192,9 @@ impl Settings for DistillRecipe {
             ("held_out", self.held_out, 0.0..1.0),
             ("target.kl_factor", self.target.kl_factor, f64::MIN_POSITIVE..f64::MAX),
             ("loss.exit_weight", self.loss.exit_weight, 0.0..f64::MAX),
+            ("price", self.price, 0.0..f64::MAX),
+            ("exit_heads.learning_rate", self.exit_heads.learning_rate, f64::MIN_POSITIVE..1.0),
+            ("translators.learning_rate", self.translators.learning_rate, f64::MIN_POSITIVE..1.0),
             ("lora.alpha", f64::from(self.lora.alpha), f64::MIN_POSITIVE..f64::from(f32::MAX)),
             ("schedule.warmup_fraction", self.schedule.warmup_fraction, 0.0..1.0),
         ] {
@@ -178,6 +205,10 @@ impl Settings for DistillRecipe {
         check_at_least_one(&[
             ("loss.exit_samples", u64::from(self.loss.exit_samples)),
             ("lora.rank", self.lora.rank as u64),
+            ("exit_heads.tokens_per_step", self.exit_heads.tokens_per_step as u64),
+            ("translators.rank", self.translators.rank as u64),
+            ("translators.steps", self.translators.steps),
+            ("translators.tokens_per_step", self.translators.tokens_per_step as u64),
             ("schedule.epochs", u64::from(self.schedule.epochs)),
             ("batch.tokens_per_step", self.batch.tokens_per_step as u64),
             ("batch.accumulation", u64::from(self.batch.accumulation)),
@@ -187,6 +218,16 @@ impl Settings for DistillRecipe {
 }
 
 impl DistillRecipe {
+    /// Optimiser steps of the heads on the expected cost.
+    pub(crate) fn cost_steps(&self) -> u64 {
+        if self.exit_objective == ExitObjective::ExpectedCost { self.exit_heads.expected_cost_steps } else { 0 }
+    }
+
+    /// Weight of the exit term in the joint steps: heads that know what stopping costs are held there.
+    pub(crate) fn joint_exit_weight(&self) -> f64 {
+        if self.exit_objective == ExitObjective::ExpectedCost { 0.0 } else { self.loss.exit_weight }
+    }
+
     /// The candidates of a model of `n_blocks` blocks: strictly increasing, each in `1..n_blocks`.
     ///
     /// # Errors
@@ -208,9 +249,17 @@ impl DistillRecipe {
         let (trunk_key, trunk_rate) = match self.trained {
             Trained::Adapters => ("learning_rate.adapters", self.learning_rate.adapters),
             Trained::Full => ("learning_rate.weights", self.learning_rate.weights),
+            Trained::Exits => ("trained", 0.0),
         };
         if trunk_rate == 0.0 && self.learning_rate.heads == 0.0 {
             return wrong(&[trunk_key, "learning_rate.heads"], "both are 0: nothing would be trained");
+        }
+        let trains_maps = self.propagation_rank > 0 || !self.exit_readout.is_none() && !self.translators.held;
+        if self.exit_objective == ExitObjective::ExpectedCost && self.trained == Trained::Exits && !trains_maps {
+            return wrong(
+                &["trained", "exit_objective", "translators.held", "propagation_rank"],
+                "heads on the expected cost are held in the joint steps, and so is all else: nothing would be trained there",
+            );
         }
         if self.loss.exit_weight == 0.0 && self.learning_rate.heads > 0.0 {
             return wrong(

@@ -131,6 +131,8 @@ pub struct Student<'a, B: Backend> {
     pub targets: &'a Targets,
     /// The loss.
     pub settings: LossSettings,
+    /// Whether depths are drawn from the student's own hazards instead of the targets.
+    pub draws_own: bool,
 }
 
 impl<B: Backend> Student<'_, B> {
@@ -145,12 +147,34 @@ impl<B: Backend> Student<'_, B> {
             self.targets.draw_depths(&trace.lens_kl, |t, c| random.uniform_at(t as u64, c as u64))
         };
         let traces: Vec<&Trace> = samples.iter().map(|(trace, _)| *trace).collect();
-        let depths: Vec<Vec<usize>> = samples.into_iter().map(draw).collect();
+        let depths: Vec<Vec<usize>> =
+            if self.draws_own { self.own_depths(samples)? } else { samples.into_iter().map(draw).collect() };
         let sequences: Vec<_> = traces.iter().zip(&depths).map(|(trace, depths)| trace.at_depths(depths)).collect();
         let teacher_hidden: Vec<&[f32]> = traces.iter().map(|trace| &trace.final_hidden[..]).collect();
         let Self { decoder, policy, teacher_unembedding, settings, .. } = self;
         let teacher = (*teacher_unembedding, &teacher_hidden[..]);
         student_pass(decoder, policy, teacher, &sequences, settings, n_step_tokens, gradients)
+    }
+}
+
+impl<B: Backend> Student<'_, B> {
+    /// Depths of the steps of each trace, drawn from the student's own hazards on the teacher's tokens.
+    fn own_depths(&self, samples: Vec<(&Trace, KeyedRandom)>) -> Result<Vec<Vec<usize>>, BatchError> {
+        let n_blocks = self.decoder.n_blocks();
+        let mut depths: Vec<Vec<usize>> =
+            samples.iter().map(|(trace, _)| vec![n_blocks; trace.response_len()]).collect();
+        let sequences: Vec<_> =
+            samples.iter().zip(&depths).map(|((trace, _), depths)| trace.at_depths(depths)).collect();
+        let steps = PackedSteps::new(self.decoder, &sequences)?;
+        let mut randoms: Vec<KeyedRandom> = samples.into_iter().map(|(_, random)| random).collect();
+        let forward = self.decoder.forward_free(self.policy, &steps.batch, &mut |c, row, logit| {
+            steps.exiting_step[row]
+                .is_some_and(|(s, t)| randoms[s].uniform_at(t as u64, c as u64) < f64::from(sigmoid(logit)))
+        });
+        for (row, (s, t)) in steps.exiting_rows() {
+            depths[s][t] = forward.depths[row];
+        }
+        Ok(depths)
     }
 }
 

@@ -120,9 +120,9 @@ pub struct Reinforced {
 /// What the KL is measured against.
 enum Reference<B: Backend> {
     /// The base model at full depth.
-    Base(Decoder<B>),
+    Base(Box<Decoder<B>>),
     /// The stage-1 policy.
-    Stage1(Trainee<B>),
+    Stage1(Box<Trainee<B>>),
 }
 
 /// Advantages of each step of each rollout, what is trained, and where the gradient of the loss goes.
@@ -172,8 +172,10 @@ impl<'a, B: Backend> Reinforcement<'a, B> {
             }
         };
         let reference = match recipe.reward.kl_reference {
-            KlReference::Base => Reference::Base(Decoder::new(backend, &model.config, &model.weights)),
-            KlReference::Stage1 => Reference::Stage1(Trainee::from_checkpoint(backend, &model, stage1, optimizer)?),
+            KlReference::Base => Reference::Base(Box::new(Decoder::new(backend, &model.config, &model.weights))),
+            KlReference::Stage1 => {
+                Reference::Stage1(Box::new(Trainee::from_checkpoint(backend, &model, stage1, optimizer)?))
+            }
         };
         let course = Course {
             schedule: recipe.schedule,
@@ -351,7 +353,8 @@ impl<B: Backend> Reinforce<'_, B> {
             own.iter().zip(reference).map(|(own, step)| k1(*own, step.joint())).sum()
         };
         match &self.reference {
-            Reference::Stage1(Trainee { decoder, policy, .. }) => {
+            Reference::Stage1(trainee) => {
+                let Trainee { decoder, policy, .. } = &**trainee;
                 let read = self.read(decoder, Some(policy), prompts, rollouts, step, None)?;
                 Ok(rollouts.iter().zip(&read).map(|(own, read)| sum_k1(&own.log_joint, read)).collect())
             }

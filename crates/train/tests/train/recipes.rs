@@ -151,7 +151,7 @@ fn values_of_the_wrong_type_name_key_and_value() {
     assert!(error("lora.rank=high").contains("`lora.rank` cannot be \"high\": invalid type: string \"high\""));
     assert!(error("lora.rank=-1").contains("`lora.rank` cannot be -1: "));
     assert!(error("lora.rank=1.5").contains("`lora.rank` cannot be 1.5: "));
-    assert!(error("trained=half").contains("unknown variant `half`, expected `lora` or `full`"));
+    assert!(error("trained=half").contains("unknown variant `half`, expected one of `lora`, `full`, `exits`"));
     assert!(error("lora.targets=[\"lm_head\"]").contains("unknown variant `lm_head`, expected one of `q_proj`"));
     assert!(error("candidates=every other").contains("write \"every 5\" or a list of depths"));
     assert!(error("candidates=every 0").contains("write \"every 5\" or a list of depths"));

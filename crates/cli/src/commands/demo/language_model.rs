@@ -209,7 +209,7 @@ fn write_page(
     distilled: &Distilled,
     recipe: &DistillRecipe,
 ) -> anyhow::Result<()> {
-    let target_histogram = distilled.held_out.as_ref().map(|report| report.target_exits.clone());
+    let target_histogram = distilled.held_out.as_ref().and_then(|report| report.target_exits.clone());
     let options = ViewOptions {
         title: "Aloud demo".to_owned(),
         target_histogram,

@@ -83,6 +83,7 @@ fn weight_decay_shrinks_the_matrices_of_blocks_and_adapters_alone() {
         let keep = match trained {
             Trained::Adapters => 1.0 - 10.0 * 5e-3,
             Trained::Full => 1.0 - 10.0 * 3e-3,
+            Trained::Exits => 1.0,
         };
         let (mut n_decayed, mut n_kept) = (0, 0);
         for (name, before) in &before {

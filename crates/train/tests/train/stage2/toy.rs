@@ -66,6 +66,7 @@ pub(crate) fn stage1_of(model: &PretrainedModel, trained: Trained) -> Checkpoint
             }
         }),
         Trained::Full => trainee.decoder.update_parameters(&mut |_, values| moved(values)),
+        Trained::Exits => {}
     }
     trainee.to_checkpoint(model, base_of(model))
 }
