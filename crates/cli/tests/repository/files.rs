@@ -17,7 +17,7 @@ const PROGRAM: usize = 5_000;
 /// Most lines of the method.
 const METHOD: usize = 1_500;
 /// Most lines of Rust in the tree. It may only fall, but for a change that adds a capability: that raises it once, with the reason in CHANGELOG.md.
-const TREE: usize = 93_900;
+const TREE: usize = 95_900;
 
 #[test]
 fn every_file_says_what_it_is_in_its_first_line() {

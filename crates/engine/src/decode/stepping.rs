@@ -112,9 +112,8 @@ pub(crate) fn step<B: Backend>(
     }
     hindsight.go_back(decoder, policy, work, &starts, &mut results, &mut finals);
     let parts: Vec<(&B::Rows, Range<usize>)> = finals.iter().flatten().map(|rows| (rows, 0..1)).collect();
-    let last_depths: Vec<usize> = results.iter().map(|result| result.depth).collect();
-    let hidden = decoder.read_out(policy, &backend.concat_rows(hidden_size, &parts), &last_depths);
-    (results, hidden)
+    let depths: Vec<usize> = results.iter().map(|result| result.depth).collect();
+    (results, decoder.read_out(policy, &backend.concat_rows(hidden_size, &parts), &depths))
 }
 
 /// Exit decisions at depth `depth`, of the tokens that decide for themselves. `in_advance` are the depths that are known.

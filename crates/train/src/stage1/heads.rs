@@ -7,33 +7,12 @@ use aloud_method::exit_distribution::exit_distribution;
 use aloud_method::exit_objective::{TokenLoss, cross_entropy, expected_cost, stopping_costs};
 use aloud_method::targets::Targets;
 use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy};
-use serde::{Deserialize, Serialize};
 
 use crate::optimizer::{AdamW, Decay, OptimizerSettings, Schedule};
 use crate::order::epoch_order;
 use crate::stage1::recipe::DistillRecipe;
 use crate::stage1::traces::Trace;
 use crate::stage1::translators::{FitError, FitProgress, step_parameters};
-
-/// How exit heads are trained before the rest.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HeadSettings {
-    /// Optimiser steps towards the target distribution; 0: the heads begin with constant hazards.
-    pub cross_entropy_steps: u64,
-    /// Optimiser steps on the expected cost, used if `exit_objective = "expected_cost"`.
-    pub expected_cost_steps: u64,
-    /// Response tokens of a step, at least; whole traces are taken.
-    pub tokens_per_step: usize,
-    /// Learning rate at the end of the warm-up.
-    pub learning_rate: f64,
-}
-
-impl Default for HeadSettings {
-    fn default() -> Self {
-        Self { cross_entropy_steps: 0, expected_cost_steps: 200, tokens_per_step: 512, learning_rate: 3e-3 }
-    }
-}
 
 /// Trains the heads of `policy` on traces of the base model `decoder`, whose lens KLs must be those of the policy's translators.
 /// Progress has one number a step: the mean loss before it, nats.

@@ -13,8 +13,6 @@ use serde::{Deserialize, Serialize};
 use crate::optimizer::{Decay, OptimizerSettings, Schedule};
 use crate::recipe::{LearningRates, LoraSettings, check_at_least_one, check_range, check_seed};
 use crate::settings::{Settings, SettingsError};
-use crate::stage1::heads::HeadSettings;
-use crate::stage1::translators::TranslatorSettings;
 
 /// Settings of a distillation (arXiv 2603.21376, stage 1). One TOML file holds them all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +60,40 @@ pub struct DistillRecipe {
     pub run: RunSettings,
 }
 
+/// How translators are fitted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TranslatorSettings {
+    /// Rank of low-rank maps.
+    pub rank: usize,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Response tokens of a step, at every candidate.
+    pub tokens_per_step: usize,
+    /// Learning rate of the fit at the end of the warm-up.
+    pub learning_rate: f64,
+    /// Whether they are held in the joint steps; otherwise they are trained on, at the rate of adapters.
+    pub held: bool,
+    /// Direction of the KL between the final distribution and what is read at the candidate: `forward` (covers all that the model
+    /// might say) or `reverse`.
+    #[serde(with = "DirectionName")]
+    pub kl_direction: KlDirection,
+}
+
+/// How exit heads are trained before the rest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadSettings {
+    /// Optimiser steps towards the target distribution; 0: the heads begin with constant hazards.
+    pub cross_entropy_steps: u64,
+    /// Optimiser steps on the expected cost, used if `exit_objective = "expected_cost"`.
+    pub expected_cost_steps: u64,
+    /// Response tokens of a step, at least; whole traces are taken.
+    pub tokens_per_step: usize,
+    /// Learning rate at the end of the warm-up.
+    pub learning_rate: f64,
+}
+
 /// Target exit distribution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,7 +107,7 @@ pub struct TargetSettings {
 /// Names of the directions of the token term.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "KlDirection", rename_all = "lowercase")]
-pub(crate) enum DirectionName {
+enum DirectionName {
     Reverse,
     Forward,
 }
@@ -142,6 +174,25 @@ pub struct RunSettings {
     pub checkpoint_every: u64,
     /// Optimiser steps between evaluations on the held-out traces; 0: at the end only.
     pub evaluate_every: u64,
+}
+
+impl Default for TranslatorSettings {
+    fn default() -> Self {
+        Self {
+            rank: 64,
+            steps: 200,
+            tokens_per_step: 128,
+            learning_rate: 1e-3,
+            held: true,
+            kl_direction: KlDirection::Forward,
+        }
+    }
+}
+
+impl Default for HeadSettings {
+    fn default() -> Self {
+        Self { cross_entropy_steps: 0, expected_cost_steps: 200, tokens_per_step: 512, learning_rate: 3e-3 }
+    }
 }
 
 impl Default for DistillRecipe {

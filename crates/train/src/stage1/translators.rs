@@ -4,48 +4,14 @@
 use std::collections::BTreeMap;
 
 use aloud_engine::read::reading::{PackedSteps, Reading, group_by_rows};
-use aloud_kernels::backend::{Backend, KlDirection, Readout};
+use aloud_kernels::backend::{Backend, Readout};
 use aloud_kernels::rows::Rows;
 use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy, Trained};
-use serde::{Deserialize, Serialize};
 
 use crate::optimizer::{AdamW, Decay, OptimizerError, OptimizerSettings, Schedule};
 use crate::order::epoch_order;
-use crate::stage1::recipe::DirectionName;
+use crate::stage1::recipe::TranslatorSettings;
 use crate::stage1::traces::Trace;
-
-/// How translators are fitted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TranslatorSettings {
-    /// Rank of low-rank maps.
-    pub rank: usize,
-    /// Optimiser steps.
-    pub steps: u64,
-    /// Response tokens of a step, at every candidate.
-    pub tokens_per_step: usize,
-    /// Learning rate of the fit at the end of the warm-up.
-    pub learning_rate: f64,
-    /// Whether they are held in the joint steps; otherwise they are trained on, at the rate of adapters.
-    pub held: bool,
-    /// Direction of the KL between the final distribution and what is read at the candidate: `forward` (covers all that the model
-    /// might say) or `reverse`.
-    #[serde(with = "DirectionName")]
-    pub kl_direction: KlDirection,
-}
-
-impl Default for TranslatorSettings {
-    fn default() -> Self {
-        Self {
-            rank: 64,
-            steps: 200,
-            tokens_per_step: 128,
-            learning_rate: 1e-3,
-            held: true,
-            kl_direction: KlDirection::Forward,
-        }
-    }
-}
 
 /// A step of the fit.
 #[derive(Clone, Debug)]
