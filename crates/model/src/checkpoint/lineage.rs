@@ -17,6 +17,10 @@ use super::{
 
 /// Why a figure that needs the factor of the targets is null.
 pub const KL_FACTOR_UNKNOWN: &str = "kl_factor_unknown";
+/// Why there is no target: the heads were trained on what stopping is expected to cost.
+pub const NO_TARGET: &str = "no_target";
+/// Why a target is not compared with: it was made of the lens through translators, and evaluations read the plain one.
+pub const TRANSLATED_TARGET: &str = "target_of_translated_lens";
 
 /// What is said of a checkpoint that has no lineage.
 pub const BEFORE_LINEAGE: &str = "trained before lineage was recorded";
@@ -175,14 +179,23 @@ impl Checkpoint {
     /// What exits were distilled towards: the target of the newest stage that had one, whatever came after it.
     ///
     /// # Errors
-    /// [`KL_FACTOR_UNKNOWN`] if no stage says it.
+    /// [`KL_FACTOR_UNKNOWN`] if no stage says it, [`NO_TARGET`] if the newest trained heads on the expected cost, [`TRANSLATED_TARGET`]
+    /// if its targets were made through translators.
     pub fn target(&self) -> Result<Target, &'static str> {
         let target = |stage: &Stage| {
             let target = stage.settings.get("target")?;
             let kl_factor = target.get("kl_factor")?.as_f64()?;
-            Some(Target { kl_factor, policy: target.get("policy")?.as_str()?.to_owned() })
+            let target = Target { kl_factor, policy: target.get("policy")?.as_str()?.to_owned() };
+            let setting = |key: &str, default: &str| stage.settings.get(key).is_some_and(|value| value != default);
+            Some(if setting("exit_objective", "cross_entropy") {
+                Err(NO_TARGET)
+            } else if setting("exit_readout", "none") {
+                Err(TRANSLATED_TARGET)
+            } else {
+                Ok(target)
+            })
         };
-        self.history().stages.iter().rev().find_map(target).ok_or(KL_FACTOR_UNKNOWN)
+        self.history().stages.iter().rev().find_map(target).unwrap_or(Err(KL_FACTOR_UNKNOWN))
     }
 }
 

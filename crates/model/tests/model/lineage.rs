@@ -7,7 +7,8 @@ use std::{
 
 use aloud_model::checkpoint::files::Tensor;
 use aloud_model::checkpoint::lineage::{
-    BEFORE_LINEAGE, ItemKey, ItemSet, KL_FACTOR_UNKNOWN, Lineage, Stage, Target, TrainedItems,
+    BEFORE_LINEAGE, ItemKey, ItemSet, KL_FACTOR_UNKNOWN, Lineage, NO_TARGET, Stage, TRANSLATED_TARGET, Target,
+    TrainedItems,
 };
 use aloud_model::checkpoint::{Checkpoint, Trained};
 use serde_json::json;
@@ -82,7 +83,10 @@ fn a_checkpoint_from_before_lineage_is_read_and_says_so() {
     let exact = Target { kl_factor: 0.5, policy: "exact".to_owned() };
     for (training, target) in [
         (json!({"reward": {"depth_penalty": 1.0}}), Err(KL_FACTOR_UNKNOWN)),
-        (json!({"target": {"kl_factor": 0.5, "policy": "exact"}}), Ok(exact)),
+        (json!({"target": {"kl_factor": 0.5, "policy": "exact"}}), Ok(exact.clone())),
+        (json!({"target": {"kl_factor": 0.5, "policy": "exact"}, "exit_objective": "cross_entropy"}), Ok(exact)),
+        (json!({"target": {"kl_factor": 0.5, "policy": "exact"}, "exit_objective": "expected_cost"}), Err(NO_TARGET)),
+        (json!({"target": {"kl_factor": 0.5, "policy": "exact"}, "exit_readout": "block"}), Err(TRANSLATED_TARGET)),
     ] {
         fs::write(path.join("aloud.json"), old_description(&training)).unwrap();
         let loaded = Checkpoint::load(&path, None).unwrap();
