@@ -9,7 +9,7 @@
 //! | [`exit_offset`] | the dial: what is added to exit logits | The decoder with exits |
 //! | [`exit_policy`] | what hazards lead to: drawn, a threshold, one depth, none | Decoding, and the joint log-probability |
 //! | [`targets`] | stage 1: the teacher's hazards, from its lens KLs | Targets |
-//! | [`exit_objective`] | stage 1: what heads are trained on alone: cross-entropy, or the expected cost of stopping | Exit heads |
+//! | [`exit_objective`] | stage 1: what heads are trained on alone: cross-entropy, or the expected cost of stopping | What is fitted before the joint loss |
 //! | [`joint_action`] | the log-probability of (exit depth, token), its entropy and gradient | Stage 2 |
 //! | [`returns`] | stage 2: returns, leave-one-out advantages, variance reduction, KL | Stage 2 |
 //! | [`savings`] | what depths came to: layer savings, exit rate, the check of the sampler | Held-out evaluation |

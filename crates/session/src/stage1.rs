@@ -12,6 +12,7 @@ use aloud_model::load::PretrainedModel;
 use aloud_text::text_codec::TextCodec;
 use aloud_train::run_directory::RunDirectory;
 use aloud_train::stage1::distil::Distillation;
+use aloud_train::stage1::fitting::FitProgress;
 use aloud_train::stage1::held_out::HeldOutReport;
 use aloud_train::stage1::preparation::Preparation;
 use aloud_train::stage1::recipe::DistillRecipe;
@@ -19,7 +20,6 @@ use aloud_train::stage1::teacher::{TeacherSettings, TracePrompt, record_traces};
 use aloud_train::stage1::traces::{
     FORMAT_VERSION as TRACE_FORMAT_VERSION, HiddenDType, ItemSource, TraceHeader, TraceReader, TraceWriter,
 };
-use aloud_train::stage1::translators::FitProgress;
 use serde::Serialize;
 
 use crate::loaded_model::BaseModel;

@@ -101,7 +101,13 @@ impl<B: Backend> Policy<B> {
             self.backend.update_matrix(&mut pair.a, &mut |values| f(&a, ParameterGroup::Trunk, values));
             self.backend.update_matrix(&mut pair.b, &mut |values| f(&b, ParameterGroup::Trunk, values));
         }
-        self.update_translators(&mut |name, values| f(name, ParameterGroup::Maps, values));
+        let trained = self.translators.as_mut().filter(|_| self.trains_translators).into_iter();
+        for (depth, map) in trained.flat_map(|all| all.candidates.iter().zip(&mut all.maps)) {
+            for (name, matrix) in map.matrices_mut() {
+                let name = translator_name(*depth, name);
+                self.backend.update_matrix(matrix, &mut |values| f(&name, ParameterGroup::Maps, values));
+            }
+        }
         for (block, maps) in self.propagation.iter_mut().flat_map(|all| &mut all.maps) {
             for (name, factor) in maps.factors_mut() {
                 let name = propagation_name(*block, name);
@@ -112,19 +118,6 @@ impl<B: Backend> Policy<B> {
             let (weight, bias) = head_names(*depth);
             f(&weight, ParameterGroup::Heads, &mut self.heads.weights[i]);
             f(&bias, ParameterGroup::Heads, std::slice::from_mut(&mut self.heads.biases[i]));
-        }
-    }
-}
-
-impl<B: Backend> Policy<B> {
-    /// Every parameter of the translators, if they are trained, to be changed in place.
-    pub fn update_translators(&mut self, f: &mut dyn FnMut(&str, &mut [f32])) {
-        let Some(translators) = self.translators.as_mut().filter(|_| self.trains_translators) else { return };
-        for (depth, map) in translators.candidates.iter().zip(&mut translators.maps) {
-            for (name, matrix) in map.matrices_mut() {
-                let name = translator_name(*depth, name);
-                self.backend.update_matrix(matrix, &mut |values| f(&name, values));
-            }
         }
     }
 }

@@ -28,6 +28,11 @@ fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
 }
 
+/// Numbers between -1 and 1, the same everywhere.
+fn numbers(n: usize, seed: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 131 + seed * 29 + 7) % 251) as f32 / 125.0 - 1.0).collect()
+}
+
 /// A model that `golden/make_gguf_golden.py` wrote, as a file or a directory.
 fn golden(name: &str) -> PathBuf {
     data("golden/gguf").join(name)

@@ -8,12 +8,7 @@ use aloud_model::decoder::{Decoder, Gradients, PackedBatch, Policy, Trained};
 use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::exit_propagation::ExitPropagation;
 
-use crate::{data, load_directory};
-
-/// Numbers between -1 and 1, the same everywhere.
-fn numbers(n: usize, seed: usize) -> Vec<f32> {
-    (0..n).map(|i| ((i * 131 + seed * 29 + 7) % 251) as f32 / 125.0 - 1.0).collect()
-}
+use crate::{data, load_directory, numbers};
 
 struct Case {
     decoder: Decoder<Cpu>,

@@ -9,12 +9,7 @@ use aloud_model::exit_heads::{ExitHeads, HeadInput};
 use aloud_model::exit_translators::{ExitReadout, ExitTranslators, Translator};
 use aloud_model::lora::LoraPair;
 
-use crate::{data, load_directory};
-
-/// Numbers between -1 and 1, the same everywhere.
-fn numbers(n: usize, seed: usize) -> Vec<f32> {
-    (0..n).map(|i| ((i * 131 + seed * 29 + 7) % 251) as f32 / 125.0 - 1.0).collect()
-}
+use crate::{data, load_directory, numbers};
 
 struct Case {
     decoder: Decoder<Cpu>,
@@ -55,7 +50,7 @@ impl Case {
         let mut policy = self.policy(&self.translators);
         policy.trains_translators = true;
         let changed = format!("translator.{}.{name}", self.translators.candidates[map]);
-        policy.update_translators(&mut |name, values| {
+        policy.update_parameters(&mut |name, _, values| {
             if name == changed {
                 values[at] += by;
             }

@@ -18,6 +18,7 @@ use crate::ancestry::{Ancestry, StageItems};
 use crate::metrics::peak_memory_bytes;
 use crate::order::{pattern, split_held_out};
 use crate::run_directory::{ResumePoint, RunDirectory};
+use crate::stage1::fitting::FitError;
 use crate::stage1::held_out::{HeldOutReport, evaluate, prescribed_token_kl};
 use crate::stage1::metrics::StepMetrics;
 use crate::stage1::plan::{Plan, PlannedStep, Sample};
@@ -25,7 +26,6 @@ use crate::stage1::preparation::{self, OnPreparation, Traces};
 use crate::stage1::recipe::DistillRecipe;
 use crate::stage1::student::{LossSettings, LossSums, Student};
 use crate::stage1::traces::{Trace, TraceError, TraceReader};
-use crate::stage1::translators::FitError;
 use crate::trainee::Trainee;
 use crate::training::{Course, Progress, Stage, StepGradient, Training, TrainingError, Update, resumed_trainee};
 

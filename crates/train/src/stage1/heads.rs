@@ -1,18 +1,15 @@
 //! Exit heads, trained alone before the rest: on every response token and every candidate of the traces at once, first towards
 //! the target distribution, then, if that is the objective, on what stopping is expected to cost.
 
-use aloud_engine::read::reading::PackedSteps;
 use aloud_kernels::backend::Backend;
 use aloud_method::exit_distribution::exit_distribution;
 use aloud_method::exit_objective::{TokenLoss, cross_entropy, expected_cost, stopping_costs};
 use aloud_method::targets::Targets;
 use aloud_model::decoder::{BatchError, Decoder, Gradients, Policy};
 
-use crate::optimizer::{AdamW, Decay, OptimizerSettings, Schedule};
-use crate::order::epoch_order;
-use crate::stage1::recipe::DistillRecipe;
+use crate::stage1::fitting::{FitError, FitProgress, Pace, at_full_depth, fit_steps};
+use crate::stage1::recipe::{DistillRecipe, HeadSettings};
 use crate::stage1::traces::Trace;
-use crate::stage1::translators::{FitError, FitProgress, step_parameters};
 
 /// Trains the heads of `policy` on traces of the base model `decoder`, whose lens KLs must be those of the policy's translators.
 /// Progress has one number a step: the mean loss before it, nats.
@@ -31,34 +28,17 @@ pub fn train_heads<B: Backend>(
         expected_cost(logits, &stopping_costs(kl, &targets.candidates, targets.n_blocks, recipe.price))
     };
     let (settings, seed) = (&recipe.exit_heads, recipe.seed);
-    let mut done = 0;
-    let mut order = (0..).flat_map(|epoch| epoch_order(seed, epoch, (0..traces.len()).collect()));
-    for (steps, loss) in [(settings.cross_entropy_steps, &to_targets as &Loss<'_>), (recipe.cost_steps(), &to_costs)] {
-        let schedule = Schedule { steps, warmup_steps: steps.div_ceil(20), decay: Decay::Cosine };
-        let mut optimizer = AdamW::new(OptimizerSettings::default());
-        for step in 0..steps {
-            let mut n_tokens = 0;
-            let mut members: Vec<&Trace> = Vec::new();
-            while n_tokens < settings.tokens_per_step
-                && let Some(index) = order.next()
-            {
-                n_tokens += traces[index].response_len();
-                members.push(traces[index]);
-            }
-            let mut gradients = Gradients::new(decoder.backend());
-            let mean = step_gradient(decoder, policy, &members, loss, &mut gradients)?;
-            done += 1;
-            let rate = schedule.factor(step) * settings.learning_rate;
-            let gradients = gradients.into_host();
-            let mut failed = None;
-            policy.update_parameters(&mut |name, _, values| {
-                failed = failed.take().or(step_parameters(&mut optimizer, &gradients, rate, name, values).err());
-            });
-            if let Some(source) = failed {
-                return Err(FitError::Optimizer { step: done, source });
-            }
-            on_step(&FitProgress { step: done, kl: vec![mean] });
-        }
+    let HeadSettings { cross_entropy_steps, tokens_per_step, learning_rate, .. } = *settings;
+    let mut before = 0;
+    for (steps, loss) in [(cross_entropy_steps, &to_targets as &Loss<'_>), (recipe.cost_steps(), &to_costs)] {
+        let gradient = |policy: &Policy<B>, members: &[&Trace], gradients: &mut Gradients<B>| {
+            step_gradient(decoder, policy, members, loss, gradients).map(|mean| vec![mean])
+        };
+        let pace = Pace { steps, tokens_per_step, learning_rate, seed };
+        fit_steps(decoder, policy, traces, pace, &gradient, &mut |progress| {
+            on_step(&FitProgress { step: before + progress.step, kl: progress.kl.clone() });
+        })?;
+        before += steps;
     }
     Ok(())
 }
@@ -76,9 +56,7 @@ fn step_gradient<B: Backend>(
 ) -> Result<f64, BatchError> {
     let (backend, config) = (decoder.backend(), decoder.config());
     let candidates = &policy.heads.candidates;
-    let depths = vec![decoder.n_blocks(); traces.iter().map(|trace| trace.response_len()).max().unwrap_or_default()];
-    let sequences: Vec<_> = traces.iter().map(|trace| trace.at_depths(&depths[..trace.response_len()])).collect();
-    let steps = PackedSteps::separate(decoder, &sequences)?;
+    let steps = at_full_depth(decoder, traces)?;
     let forward = decoder.forward(None, &steps.batch, &steps.depths, candidates, false);
     let rows: Vec<u32> = steps.exiting_rows().map(|(row, _)| row as u32).collect();
     let residuals: Vec<B::Rows> = forward.at_candidates.iter().map(|x| backend.gather_rows(x, &rows)).collect();

@@ -10,6 +10,7 @@ use aloud_model::decoder::BatchError;
 use serde::{Deserialize, Serialize};
 
 use crate::order::pattern;
+use crate::stage1::fitting::at_full_depth;
 use crate::stage1::student::{LossSums, Student};
 use crate::stage1::traces::Trace;
 use aloud_engine::read::reading::{PackedSteps, Reading, StepDecision, group_by_rows};
@@ -133,10 +134,7 @@ pub(crate) fn evaluate<B: Backend>(
     let mut drawn = vec![0; candidates.len() + 1];
     for group in groups(traces, rows_per_pass) {
         sums.add(&prescribed(student, &group, seed)?);
-        let full_depth = vec![n_blocks; group.iter().map(|trace| trace.response_len()).max().unwrap_or_default()];
-        let sequences: Vec<_> =
-            group.iter().map(|trace| trace.at_depths(&full_depth[..trace.response_len()])).collect();
-        let steps = PackedSteps::separate(student.decoder, &sequences)?;
+        let steps = at_full_depth(student.decoder, &group)?;
         distances.read(student, &group, &steps);
         count_draws(student, &group, &steps, seed, &mut drawn);
     }

@@ -10,10 +10,11 @@ use aloud_model::exit_heads::ExitHeads;
 use aloud_model::exit_translators::ExitTranslators;
 use aloud_model::load::PretrainedModel;
 
+use crate::stage1::fitting::{FitError, FitProgress};
 use crate::stage1::heads::train_heads;
 use crate::stage1::recipe::DistillRecipe;
 use crate::stage1::traces::Trace;
-use crate::stage1::translators::{FitError, FitProgress, fit, translate_lens_kl};
+use crate::stage1::translators::{fit, translate_lens_kl};
 
 /// What is being done before the first step.
 #[derive(Debug)]
